@@ -1,0 +1,53 @@
+"""Normalizing flows for real work: one engine, seven applications.
+
+Direction, stated once. The invertible network `f` carries data to latents: `z = f(x)` is *forward*, sampling is
+*inverse*, `x = f^-1(z)`. Log-determinants are of the direction that is run. Densities are natural logarithms, in nats
+per event:
+
+    log p(x) = log N(f(x); 0, I) + log |det df/dx|
+
+For TensorFlow Probability, whose convention is latent to data, the density is
+`tfd.TransformedDistribution(base, tfb.Invert(f))`.
+
+Names are loaded when they are first used, so `import flow_models` costs nothing.
+"""
+
+import importlib
+import os
+
+# TFP works with Keras 2 only; Keras 3, the alternative, also brings scikit-learn and pyplot into every import of
+# TensorFlow (1.5 s here).
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "FlowModel": "model",
+    "load": "model",
+    "Partition": "partition",
+    "FitSettings": "settings",
+    "TrainingDiverged": "training",
+    "fit": "training",
+    "UserError": "errors",
+    "FlowBijector": "bijectors",
+    "realnvp": "architectures",
+    "spline_coupling": "architectures",
+    "maf": "architectures",
+    "iaf": "architectures",
+    "glow": "architectures",
+}
+_MODULES = ("architectures", "bijectors", "data", "diagnostics", "losses", "networks", "plots")
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

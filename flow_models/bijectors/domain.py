@@ -1,0 +1,110 @@
+"""From the user's units to numbers a network likes: bounded columns to the whole line, then mean 0 and variance 1."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.bijectors.layer import Frozen, Layer
+from flow_models.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardise(Layer):
+    """y = (x - mean) / sd with the mean and standard deviation of the training data; saved, not trained."""
+
+    size: int
+
+    def init(self, rng):
+        return {"mean": Frozen(np.zeros(self.size, np.float32)), "sd": Frozen(np.ones(self.size, np.float32))}
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        log_det = -tf.reduce_sum(tf.math.log(weights["sd"]))
+        return (x - weights["mean"]) / weights["sd"], tf.zeros_like(x[:, 0]) + log_det
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        log_det = tf.reduce_sum(tf.math.log(weights["sd"]))
+        return y * weights["sd"] + weights["mean"], tf.zeros_like(y[:, 0]) + log_det
+
+    def start(self, weights, x, condition=None):
+        mean, variance = tf.nn.moments(tf.cast(x, tf.float64), 0)
+        constant = np.flatnonzero(np.asarray(variance) == 0)
+        if len(constant):
+            raise UserError(f"column {constant[0]} is constant: its density is unbounded; leave it out")
+        weights = {"mean": tf.cast(mean, x.dtype), "sd": tf.cast(tf.sqrt(variance), x.dtype)}
+        return weights, self.forward_and_log_det(weights, x)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain(Layer):
+    """Columns with bounds to the whole line: log (x - lower), -log (upper - x), or the logit of (x - lower) / (upper - lower).
+
+    Attributes:
+      lower, upper: one number or None (unbounded) a column, in the user's units. Outside its bounds the density is
+        zero and `log_prob` is minus infinity.
+
+    Raises:
+      UserError: the two differ in length, or a lower bound is not below its upper one.
+    """
+
+    lower: tuple[float | None, ...]
+    upper: tuple[float | None, ...]
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.lower) != len(self.upper):
+            raise UserError(f"bounds for {len(self.lower)} columns below and {len(self.upper)} above: give one each")
+        for i, (low, high) in enumerate(zip(self.lower, self.upper)):
+            if low is not None and high is not None and not low < high:
+                raise UserError(f"column {i}: the lower bound {low} is not below the upper bound {high}")
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        columns, total = [], tf.zeros_like(x[:, 0])
+        for i, (low, high) in enumerate(zip(self.lower, self.upper)):
+            y, log_slope = _unbound(x[:, i], low, high)
+            columns.append(y)
+            total += log_slope
+        return tf.stack(columns, 1), total
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        columns, total = [], tf.zeros_like(y[:, 0])
+        for i, (low, high) in enumerate(zip(self.lower, self.upper)):
+            x, log_slope = _bound(y[:, i], low, high)
+            columns.append(x)
+            total += log_slope
+        return tf.stack(columns, 1), total
+
+    def check(self, x):
+        for i, (low, high) in enumerate(zip(self.lower, self.upper)):
+            outside = ~((x[:, i] > (-np.inf if low is None else low)) & (x[:, i] < (np.inf if high is None else high)))
+            if outside.any():
+                row = int(np.argmax(outside))
+                raise UserError(f"column {i}: {outside.sum()} rows are not inside the bounds ({low}, {high}), the first is "
+                                f"row {row} with {x[row, i]:g}; widen the bounds or leave the rows out")  # fmt: skip
+
+
+def _unbound(x, low, high):
+    if low is None and high is None:
+        return x, tf.zeros_like(x)
+    below = tf.ones_like(x) if low is None else x - low
+    above = tf.ones_like(x) if high is None else high - x
+    inside = (below > 0) & (above > 0)
+    log_below, log_above = (tf.math.log(tf.where(inside, v, 1.0)) for v in (below, above))
+    if high is None:
+        log_slope = -log_below
+    elif low is None:
+        log_slope = -log_above
+    else:
+        log_slope = np.log(high - low) - log_below - log_above
+    return log_below - log_above, tf.where(inside, log_slope, -np.inf)
+
+
+def _bound(y, low, high):
+    if low is None and high is None:
+        return y, tf.zeros_like(y)
+    if high is None:
+        return low + tf.exp(y), y
+    if low is None:
+        return high - tf.exp(-y), -y
+    width = high - low
+    return low + width * tf.sigmoid(y), np.log(width) + tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y)

@@ -1,0 +1,31 @@
+"""Permutations of dimensions, saved with the model."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.bijectors.layer import Frozen, Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Permutation(Layer):
+    """y_i = x_(permutation_i): `reverse` or drawn at `random` with the seed of the model."""
+
+    size: int
+    kind: str = "reverse"
+
+    def init(self, rng):
+        if self.kind == "reverse":
+            return {}
+        return {"permutation": Frozen(rng.permutation(self.size))}
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        if self.kind == "reverse":
+            return x[:, ::-1], tf.zeros_like(x[:, 0])
+        return tf.gather(x, weights["permutation"], axis=1), tf.zeros_like(x[:, 0])
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        if self.kind == "reverse":
+            return y[:, ::-1], tf.zeros_like(y[:, 0])
+        return tf.gather(y, tf.argsort(weights["permutation"]), axis=1), tf.zeros_like(y[:, 0])

@@ -1,0 +1,266 @@
+"""One table of all layers, and a few invariants over all of it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import flow_models as fm
+from flow_models.bijectors import (
+    ActNorm, Additive, Affine, Autoregressive, Chain, Composed, Coupling, Domain, FlowBijector, Inverse, LULinear,
+    Permutation, RationalQuadratic, Repeat, Standardise,
+)  # fmt: skip
+from flow_models.bijectors.layer import Frozen, leaves, make_variables
+from flow_models.described import from_config, to_config
+
+SMALL = {"hidden": (8, 8), "activation": "silu"}
+SPLINE = Composed(Affine(), RationalQuadratic(bins=6, bound=3.0))
+LAYERS = {
+    "actnorm": ActNorm(3),
+    "standardise": Standardise(3),
+    "lu": LULinear(3),
+    "reverse": Permutation(3, "reverse"),
+    "random_permutation": Permutation(5, "random"),
+    "domain": Domain((None, 0.0, None, -1.0), (None, None, 5.0, 2.0)),
+    "affine_coupling": Coupling(3, **SMALL),
+    "affine_coupling_2d": Coupling(2, **SMALL),
+    "additive_coupling": Coupling(4, Additive(), **SMALL),
+    "spline_coupling": Coupling(3, RationalQuadratic(bins=6, bound=3.0), **SMALL),
+    "affine_spline_coupling": Coupling(2, SPLINE, **SMALL),
+    "conditional_coupling": Coupling(3, SPLINE, condition_size=2, **SMALL),
+    "autoregressive": Autoregressive(3, **SMALL),
+    "autoregressive_1d": Autoregressive(1, SPLINE, **SMALL),
+    "autoregressive_spline": Autoregressive(4, SPLINE, **SMALL),
+    "conditional_autoregressive": Autoregressive(3, condition_size=2, **SMALL),
+    "conditional_autoregressive_1d": Autoregressive(1, condition_size=2, **SMALL),
+    "inverse": Inverse(Autoregressive(3, **SMALL)),
+    "chain": Chain([ActNorm(3), LULinear(3), Coupling(3, **SMALL)]),
+    "repeat": Repeat(Chain([LULinear(3), Coupling(3, **SMALL)]), 4),
+    "repeat_loop": Repeat(Chain([Permutation(3, "random"), Coupling(3, SPLINE, **SMALL)]), 4, unroll=2),
+    "repeat_conditional_loop": Repeat(Coupling(3, condition_size=2, **SMALL), 3, unroll=1),
+}
+CONDITIONAL = [name for name in LAYERS if "conditional" in name]
+ARCHITECTURES = {
+    name: dict(size=size, depth=2, **SMALL, **options)
+    for name, size, options in (
+        ("realnvp", 3, {}), ("spline_coupling", 2, {"affine": True, "linear": True}), ("maf", 3, {"bins": 4}),
+        ("iaf", 3, {}), ("glow", 4, {}), ("glow", 2, {"additive": True}), ("maf", 1, {"bins": 4}),
+    )
+}  # fmt: skip
+
+
+def size_of(layer):
+    if isinstance(layer, Domain):
+        return len(layer.lower)
+    return layer.size if hasattr(layer, "size") else size_of(layer.layers[0] if hasattr(layer, "layers") else layer.layer)
+
+
+def moved_weights(layer, dtype=tf.float64, seed=0):
+    """Weights away from their special starting values, so that nothing is the identity."""
+    rng = np.random.default_rng(seed)
+    weights = make_variables(layer.init(rng), dtype)
+    for variable in leaves(weights).values():
+        if variable.trainable:
+            variable.assign_add(0.3 * rng.normal(size=variable.shape))
+    return weights
+
+
+def rows(layer, n=7, seed=1, scale=1.5):
+    x = scale * np.random.default_rng(seed).normal(size=(n, size_of(layer)))
+    if isinstance(layer, Domain):
+        x = LAYERS["domain"].inverse_and_log_det({}, tf.constant(x))[0].numpy()
+    return tf.constant(x)
+
+
+def condition_for(name, n=7):
+    return tf.constant(np.random.default_rng(2).normal(size=(n, 2))) if name in CONDITIONAL else None
+
+
+@pytest.fixture(params=LAYERS)
+def case(request):
+    layer = LAYERS[request.param]
+    return layer, moved_weights(layer), rows(layer), condition_for(request.param)
+
+
+def test_round_trip_and_opposite_log_dets(case):
+    layer, weights, x, condition = case
+    y, forward = layer.forward_and_log_det(weights, x, condition)
+    back, inverse = layer.inverse_and_log_det(weights, tf.identity(y), condition)
+    assert y.shape == x.shape and forward.shape == (len(x),)
+    np.testing.assert_allclose(back, x, atol=1e-8)
+    np.testing.assert_allclose(inverse, -forward, atol=1e-8)
+
+
+def test_log_det_is_that_of_the_autodiff_jacobian(case):
+    layer, weights, x, condition = case
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y, log_det = layer.forward_and_log_det(weights, x, condition)
+    jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-8)
+
+
+def test_compiled_equals_eager(case):
+    layer, weights, x, condition = case
+    run = tf.function(lambda v: layer.forward_and_log_det(weights, v, condition), jit_compile=True, autograph=False)
+    for compiled, eager in zip(run(x), layer.forward_and_log_det(weights, x, condition)):
+        np.testing.assert_allclose(compiled, eager, atol=1e-10)
+
+
+def test_every_variable_has_a_gradient_in_both_directions(case):
+    layer, weights, x, condition = case
+    trainable = [v for v in leaves(weights).values() if v.trainable]
+    for direction in (layer.forward_and_log_det, layer.inverse_and_log_det):
+        start = x if not isinstance(layer, Domain) or direction == layer.forward_and_log_det else x * 0
+        with tf.GradientTape() as tape:
+            y, log_det = direction(weights, start, condition)
+            target = tf.reduce_sum(y * y) + tf.reduce_sum(log_det)
+        gradients = tape.gradient(target, trainable)
+        assert all(g is not None and np.isfinite(g).all() for g in gradients)
+        for variable, gradient in zip(trainable, gradients):
+            used = np.ones(variable.shape) if "w" not in variable.name else np.abs(gradient)
+            assert np.abs(gradient).max() > 0 or used.size == 0 or structurally_dead(layer, variable), variable.name
+
+
+def structurally_dead(layer, variable):
+    """MADE over one dimension has nothing to look at: only its output bias acts. Triangles of size one are empty."""
+    return "autoregressive" in repr(layer).lower() and size_of(layer) == 1
+
+
+def test_custom_gradients_agree_with_finite_differences():
+    layer = LAYERS["affine_spline_coupling"]
+    weights, x = moved_weights(layer), rows(layer)
+
+    def objective():
+        z, log_det = layer.forward_and_log_det(weights, x)
+        return 0.5 * tf.reduce_sum(z * z) - tf.reduce_sum(log_det)
+
+    for name, variable in leaves(weights).items():
+        with tf.GradientTape() as tape:
+            value = objective()
+        direction = np.random.default_rng(5).normal(size=variable.shape)
+        slope = np.sum(tape.gradient(value, variable) * direction)
+        variable.assign_add(1e-6 * direction)
+        up = objective()
+        variable.assign_sub(2e-6 * direction)
+        down = objective()
+        variable.assign_add(1e-6 * direction)
+        assert abs((up - down) / 2e-6 - slope) < 1e-5 * max(1.0, abs(slope)), name
+
+
+def test_description_survives_json(case):
+    import json
+
+    layer = case[0]
+    assert from_config(json.loads(json.dumps(to_config(layer)))) == layer
+
+
+def test_stacked_layers_equal_a_chain_of_their_slices():
+    layer, depth = LAYERS["repeat_loop"].layer, 4
+    for unroll in (0, 1, 2, 4):
+        stacked = Repeat(layer, depth, unroll)
+        weights = moved_weights(stacked)
+        x = rows(stacked)
+        chain = Chain([layer] * depth)
+        slices = [fm.bijectors.layer.rebuild(weights, [w[k] for w in leaves(weights).values()]) for k in range(depth)]
+        for result, expected in zip(stacked.forward_and_log_det(weights, x), chain.forward_and_log_det(slices, x)):
+            np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("condition_size", [0, 2])
+def test_masked_network_is_autoregressive_and_sees_all_it_may(size, condition_size):
+    layer = Autoregressive(size, hidden=(16, 16), activation="tanh", condition_size=condition_size)
+    weights = moved_weights(layer)
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, size + condition_size)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        out = layer.network(weights, x)
+    jacobian = np.abs(tape.batch_jacobian(out, x, experimental_use_pfor=False)).max(0).reshape(2, size, -1)
+    allowed = np.tril(np.ones((size, size)), -1)
+    for parameter in jacobian:
+        assert ((parameter[:, :size] > 0) == (allowed > 0)).all()
+        assert (parameter[:, size:] > 0).all()
+
+
+def test_new_couplings_are_the_identity_but_for_the_swap():
+    layer = Coupling(2, SPLINE, **SMALL)
+    weights = make_variables(layer.init(np.random.default_rng(0)), tf.float64)
+    x = rows(layer)
+    y, log_det = layer.forward_and_log_det(weights, x)
+    np.testing.assert_allclose(y, x.numpy()[:, ::-1], atol=1e-12)
+    np.testing.assert_allclose(log_det, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("x", [-1e30, -3.0000001, -3.0, -2.9999999, 0.0, 2.9999999, 3.0, 1e30])
+def test_splines_are_finite_and_continuous_at_the_edges(x):
+    spline = RationalQuadratic(bins=5, bound=3.0)
+    o = tf.constant(10 * np.random.default_rng(0).normal(size=(1, spline.parameters)).astype("f"))
+    y, log_slope = spline.forward_and_log_det(o, tf.constant([[x]], tf.float32))
+    assert np.isfinite(y).all() and np.isfinite(log_slope).all()
+    if abs(x) >= 3:
+        assert y.numpy() == np.float32(x) and log_slope.numpy() == 0
+    elif abs(x) > 2.9:
+        assert abs(y.numpy() - x) < 1e-3
+
+
+def test_domain_refuses_what_lies_outside_and_gives_it_no_density():
+    layer = Domain((0.0, None), (1.0, None))
+    assert np.isneginf(layer.forward_and_log_det({}, tf.constant([[1.5, 0.0]]))[1].numpy())
+    with pytest.raises(fm.UserError, match="column 0: 1 rows are not inside"):
+        layer.check(np.array([[0.5, 0.0], [1.0, 0.0]]))
+    with pytest.raises(fm.UserError, match="lower bound 2"):
+        Domain((2.0,), (1.0,))
+    with pytest.raises(fm.UserError, match="give one each"):
+        Domain((2.0,), (None, None))
+
+
+def test_actnorm_and_standardise_start_from_the_data():
+    x = tf.constant(np.random.default_rng(0).normal(3, 5, (2000, 3)))
+    for layer in (ActNorm(3), Standardise(3), Repeat(Chain([ActNorm(3), Coupling(3, **SMALL)]), 2, unroll=1)):
+        weights, y = layer.start(moved_weights(layer), x)
+        np.testing.assert_allclose(y, layer.forward_and_log_det(weights, x)[0], atol=1e-8)
+    weights, y = ActNorm(3).start(moved_weights(ActNorm(3)), x)
+    np.testing.assert_allclose(np.mean(y, 0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.std(y, 0), 1, atol=1e-5)
+    with pytest.raises(fm.UserError, match="column 1 is constant"):
+        Standardise(2).start({}, tf.constant([[1.0, 2.0], [3.0, 2.0]]))
+
+
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES)))
+def test_architectures_work_inside_tfp(name):
+    f = fm.architectures.ARCHITECTURES[name](**ARCHITECTURES[name])
+    assert isinstance(f, tfp.bijectors.Bijector)
+    size = ARCHITECTURES[name]["size"]
+    base = tfp.distributions.MultivariateNormalDiag(tf.zeros(size))
+    density = tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(f))
+    x = density.sample((3, 4), seed=(1, 2))
+    assert x.shape == (3, 4, size) and density.log_prob(x).shape == (3, 4)
+    assert len(density.trainable_variables) == len([v for v in leaves(f.weights).values() if v.trainable]) > 0
+    np.testing.assert_allclose(f.inverse(tf.identity(f.forward(x))), x, atol=2e-4)
+    np.testing.assert_allclose(
+        f.inverse_log_det_jacobian(tf.identity(f.forward(x)), 1), -f.forward_log_det_jacobian(x, 1), atol=2e-4
+    )
+    before = f.forward(x)
+    for variable in f.trainable_variables:
+        variable.assign_add(0.1 * tf.ones_like(variable))
+    assert np.abs(before - f.forward(x)).max() > 1e-3, "a cached result from before the variables changed"
+
+
+def test_permutations_follow_the_seed_and_are_variables():
+    first, again, other = (FlowBijector(Permutation(20, "random"), seed=s) for s in (0, 0, 1))
+    assert (first.weights["permutation"].numpy() == again.weights["permutation"].numpy()).all()
+    assert (first.weights["permutation"].numpy() != other.weights["permutation"].numpy()).any()
+    assert len(first.variables) == 1 and not first.trainable_variables
+    assert isinstance(Permutation(20, "random").init(np.random.default_rng(0))["permutation"], Frozen)
+
+
+def test_wrong_use_is_one_clear_line():
+    with pytest.raises(fm.UserError, match="at least 2 dimensions, got 1; use maf"):
+        fm.realnvp(1)
+    with pytest.raises(fm.UserError, match="no architecture 'nvp'"):
+        fm.architectures.build("nvp", 2)
+    with pytest.raises(fm.UserError, match="bounds for 3 columns, but the data have 2"):
+        fm.realnvp(2, lower=[0.0, 0.0, 0.0])
+    with pytest.raises(fm.UserError, match="does not have"):
+        from_config({"class": "Coupl"})

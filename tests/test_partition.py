@@ -1,0 +1,56 @@
+"""Blocks of both sides and the base distribution."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from flow_models import Partition, UserError
+
+
+def test_split_and_join_are_inverse():
+    partition = Partition(inputs={"x": 2, "pad": 3}, outputs={"y": 1, "z": 4})
+    array = np.arange(10.0).reshape(2, 5)
+    for side in ("inputs", "outputs"):
+        blocks = partition.split(side, array)
+        assert [b.shape[-1] for b in blocks.values()] == list(getattr(partition, side).values())
+        np.testing.assert_array_equal(partition.join(side, **blocks), array)
+
+
+def test_base_density_and_draws_given_y():
+    partition = Partition(inputs={"x": 3}, outputs={"y": 1, "z": 2}, sigma_y=0.2)
+    v = np.random.default_rng(0).normal(size=(5, 3))
+    y = np.full((5, 1), 0.7)
+    expected = scipy.stats.norm(0.7, 0.2).logpdf(v[:, 0]) + scipy.stats.norm().logpdf(v[:, 1:]).sum(1)
+    np.testing.assert_allclose(partition.base_log_prob(v, y), expected)
+    draws = partition.base_sample(4000, (1, 2), y[0].astype("f")).numpy()
+    np.testing.assert_allclose(draws.mean(0), [0.7, 0, 0], atol=0.06)
+    np.testing.assert_allclose(draws.std(0), [0.2, 1, 1], atol=0.05)
+    np.testing.assert_array_equal(draws, partition.base_sample(4000, (1, 2), y[0].astype("f")))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(inputs={"x": 3}, outputs={"z": 2}), "have 3 dimensions and outputs .* have 2"),
+        (dict(inputs={"x": 0}, outputs={"z": 0}), "width 0; a width is a whole number above 0"),
+        (dict(inputs={"x": 2.0}, outputs={"z": 2}), "width 2.0"),
+        (dict(inputs={"x": -1}, outputs={"z": -1}), "width -1"),
+        (dict(inputs={}, outputs={}), "at least one block"),
+        (dict(inputs={"x": 1}, outputs={"y": 1}, sigma_y=0.0), "sigma_y is 0.0"),
+    ],
+)
+def test_wrong_partitions(arguments, message):
+    with pytest.raises(UserError, match=message):
+        Partition(**arguments)
+
+
+def test_wrong_blocks():
+    partition = Partition(inputs={"x": 2}, outputs={"y": 1, "z": 1})
+    with pytest.raises(UserError, match="the outputs are .*'y', 'z'.*, got .*'y'"):
+        partition.join("outputs", y=np.zeros((3, 1)))
+    with pytest.raises(UserError, match="block 'y' of the outputs has width 1, got shape"):
+        partition.join("outputs", y=np.zeros((3, 2)), z=np.zeros((3, 1)))
+    with pytest.raises(UserError, match="have 2 dimensions, got"):
+        partition.split("inputs", np.zeros((3, 3)))
+    with pytest.raises(UserError, match="give y"):
+        partition.base_log_prob(np.zeros((3, 2)))
