@@ -1,0 +1,201 @@
+"""The model: an invertible network, the partition of its two sides, and what one asks of them."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models import serialisation
+from flow_models.bijectors.chain import Chain
+from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.layer import Layer
+from flow_models.described import from_config, to_config
+from flow_models.errors import UserError
+from flow_models.partition import Partition
+from flow_models.tiling import Tiled
+
+FORMAT = 1  # of the saved folder; raised when an older version could not read it
+
+
+class FlowModel(tf.Module):
+    """A density over x with exact likelihood and sampling.
+
+    Args:
+      bijector: data to latent, from `flow_models.architectures` or of one's own layers.
+      partition: blocks of both sides; by default {"x": D} to {"z": D}.
+      columns: names of the columns of x, kept with the model.
+      jit: compile with XLA.
+
+    Rows come as NumPy arrays or tensors [..., D] and results are NumPy arrays. For gradients, or inside other TFP
+    code, use `distribution`.
+
+    Example:
+      >>> model = FlowModel(realnvp(2))
+      >>> fit(model, x)
+      >>> model.log_prob(x), model.sample(100, seed=0)
+    """
+
+    def __init__(self, bijector: FlowBijector, partition: Partition | None = None, columns=None, jit: bool = True):
+        super().__init__(name="flow_model")
+        size = partition.size if partition else _size(bijector.layer)
+        self.bijector = bijector
+        self.partition = partition or Partition(inputs={"x": size}, outputs={"z": size})
+        self.columns = list(columns) if columns is not None else [f"x{i + 1}" for i in range(size)]
+        if len(self.columns) != size:
+            raise UserError(f"{len(self.columns)} column names for {size} dimensions")
+        self.jit = jit
+        self._log_prob = Tiled(self._rows_log_prob, jit)
+        self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c)[0], jit)
+        self._inverse = Tiled(lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], jit)
+
+    @property
+    def layer(self) -> Layer:
+        return self.bijector.layer
+
+    @property
+    def weights(self):
+        """Variables, nested as the layers are."""
+        return self.bijector.weights
+
+    @property
+    def event_size(self) -> int:
+        """Dimensions D of x."""
+        return self.partition.size
+
+    @property
+    def dtype(self) -> tf.DType:
+        return self.bijector.dtype
+
+    def distribution(self, y=None):
+        """p(x) as a `tfd.TransformedDistribution`, for TFP code around it; p(x | y) where y is among the outputs."""
+        import tensorflow_probability as tfp
+
+        mean, scale = np.zeros(self.event_size, self.dtype.as_numpy_dtype), np.ones(self.event_size)
+        if y is not None:
+            start = list(self.partition.outputs).index("y")
+            first = sum(list(self.partition.outputs.values())[:start])
+            block = slice(first, first + self.partition.outputs["y"])
+            mean[block], scale[block] = y, self.partition.sigma_y
+        base = tfp.distributions.MultivariateNormalDiag(mean, scale.astype(mean.dtype))
+        return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
+
+    def log_prob(self, x, y=None, condition=None) -> np.ndarray:
+        """log p(x), [..., D] -> [...], nats per event in the units of x; -inf outside the domain.
+
+        y [..., M] where y is among the outputs; condition [..., C] where the network has one.
+        """
+        rows, lead = self._rows(x)
+        extras = [self._matching(v, lead, width, name) for v, width, name in (
+            (y, self.partition.outputs.get("y", 0), "y"), (condition, self.partition.condition_size, "condition"))]  # fmt: skip
+        return self._log_prob(self.weights, rows, *[e for e in extras if e is not None]).reshape(lead)
+
+    def _rows_log_prob(self, weights, x, *extras):
+        extras = list(extras)
+        y = extras.pop(0) if "y" in self.partition.outputs else None
+        z, log_det = self.layer.forward_and_log_det(weights, x, extras.pop(0) if extras else None)
+        return self.partition.base_log_prob(z, y) + log_det
+
+    def encode(self, x, condition=None) -> np.ndarray:
+        """Latents z = f(x), [..., D] -> [..., D]."""
+        return self._map(self._forward, x, condition)
+
+    def decode(self, z, condition=None) -> np.ndarray:
+        """x = f^-1(z), [..., D] -> [..., D]."""
+        return self._map(self._inverse, z, condition)
+
+    def sample(self, n: int, seed: int = 0, y=None, condition=None, temperature: float = 1.0) -> np.ndarray:
+        """n draws [n, D] of x; equal seeds give equal draws.
+
+        Args:
+          y: [M] or [n, M] where y is among the outputs; condition [C] or [n, C] where the network has one.
+          temperature: standard deviation of the latents; below 1 draws nearer the modes.
+        """
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+            raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
+        y = None if y is None else tf.convert_to_tensor(y, self.dtype)
+        v = self.partition.base_sample(int(n), tf.constant([seed, 0]), y, self.dtype)
+        return self.decode(v if temperature == 1.0 else temperature * v, condition)
+
+    def anomaly_score(self, x) -> np.ndarray:
+        """-log p(x), [..., D] -> [...]: higher is stranger."""
+        return -self.log_prob(x)
+
+    def _map(self, function, x, condition):
+        rows, lead = self._rows(x)
+        extra = self._matching(condition, lead, self.partition.condition_size, "condition")
+        return function(self.weights, rows, *([] if extra is None else [extra])).reshape(*lead, self.event_size)
+
+    def _rows(self, x):
+        """x as rows [B, D] of the model's dtype, and its leading shape."""
+        try:
+            x = np.asarray(x, self.dtype.as_numpy_dtype)
+        except (TypeError, ValueError):
+            raise UserError(f"x must be numbers [..., {self.event_size}]") from None
+        if x.ndim == 0 or x.shape[-1] != self.event_size:
+            raise UserError(f"x must have shape [..., {self.event_size}] ({', '.join(self.columns)}), got {list(x.shape)}")
+        return x.reshape(-1, self.event_size), x.shape[:-1]
+
+    def _matching(self, value, lead, width, name):
+        """A condition or y as rows [B, width], broadcast over the rows of x; None where the model has none."""
+        if (value is None) != (width == 0):
+            raise UserError(f"this model needs {name} [..., {width}]" if width else f"this model has no {name}")
+        if value is None:
+            return None
+        value = np.asarray(value, self.dtype.as_numpy_dtype)
+        if value.ndim == 0 or value.shape[-1] != width:
+            raise UserError(f"{name} must have shape [..., {width}], got {list(value.shape)}")
+        return np.broadcast_to(value, (*lead, width)).reshape(-1, width)
+
+    def save(self, folder: str) -> None:
+        """Writes all that `load` needs into `folder` (a path or s3://): model.json and the weights."""
+        header = {
+            "format": FORMAT,
+            "layer": to_config(self.layer),
+            "partition": to_config(self.partition),
+            "columns": self.columns,
+            "dtype": self.dtype.name,
+        }
+        arrays = {name: variable.numpy() for name, variable in self.bijector.named_weights().items()}
+        serialisation.write(folder, "model", arrays, header)
+
+
+def load(folder: str, jit: bool = True) -> FlowModel:
+    """The model saved in `folder`, or in `folder`/model where `folder` is that of a run; path or s3://.
+
+    Raises:
+      UserError: no model there, a damaged one, or one of a newer format.
+    """
+    folder = str(folder).rstrip("/")
+    inner = f"{folder}/model"
+    if not os.path.exists(f"{folder}/model.json") and serialisation.storage.exists(f"{inner}/model.json"):
+        folder = inner
+    header = serialisation.read_header(folder, "model", "model")
+    if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
+        raise UserError(f"{folder} is of format {header.get('format')}, this version reads up to {FORMAT}: "
+                        "install a newer flow_models")  # fmt: skip
+    try:
+        layer, partition = from_config(header["layer"]), from_config(header["partition"])
+        bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]))
+        model = FlowModel(bijector, partition, header["columns"], jit)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}/model.json is damaged: {error!r}") from None
+    arrays = serialisation.read_arrays(folder, header, "model")
+    variables = bijector.named_weights()
+    if set(arrays) != set(variables) or any(arrays[k].shape != variables[k].shape for k in variables):
+        raise UserError(f"{folder} is damaged: its weights do not fit its description")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return model
+
+
+def _size(layer: Layer) -> int:
+    """Dimensions of the first layer that states them."""
+    while not hasattr(layer, "size"):
+        if isinstance(layer, Chain):
+            sized = [inner for inner in layer.layers if hasattr(inner, "size") or hasattr(inner, "layer")]
+            layer = sized[0] if sized else None
+        else:
+            layer = getattr(layer, "layer", None)
+        if layer is None:
+            raise UserError("the layers do not say how many dimensions they have: give a partition")
+    return layer.size
