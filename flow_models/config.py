@@ -1,0 +1,138 @@
+"""Typed settings, presets and the command line. Loads nothing heavy: `--help` and mistakes answer at once."""
+
+import dataclasses
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flow_models.errors import UserError
+from flow_models.settings import FitSettings
+
+Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(FitSettings):
+    """Settings that every application has; a flag each."""
+
+    preset: str = "default"
+    """smoke (under a minute, to see it run), default, or full; other flags override it"""
+    output_dir: str = ""
+    """folder of this run; empty: runs/<application>/<time>"""
+    resume: bool = False
+    """go on with the interrupted run in output_dir, exactly where it stopped"""
+    overwrite: bool = False
+    """delete what an earlier run left in output_dir"""
+    mlflow: bool = True
+    """log to MLflow"""
+    tracking_uri: str = ""
+    """MLflow server or store; empty: MLFLOW_TRACKING_URI, or mlflow.db in the project folder"""
+
+    def fit_settings(self) -> FitSettings:
+        """The part that `fit` takes."""
+        return FitSettings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(FitSettings)})
+
+
+def parse(config_class: type[Config], presets: dict[str, dict[str, Any]], description: str, argv: list[str]) -> Config:
+    """The settings that the arguments ask for: fields of the class, then a preset, then --config, then flags.
+
+    Args:
+      config_class: a frozen dataclass; every field is a flag of its name.
+      presets: name -> fields that differ from the defaults of the class.
+
+    Raises:
+      UserError: unknown flag or preset, bad value, missing file; one line.
+    """
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(
+        prog=Path(sys.argv[0]).name,
+        usage="%(prog)s [--preset PRESET] [--config FILE] [--FLAG VALUE ...]",
+        description=description,
+        formatter_class=_help_formatter(),
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file of settings, for example config.yaml of a run")
+    parser.add_class_arguments(config_class, None, as_group=False)
+    argv = _normal_form(argv, config_class)
+    try:
+        parser.set_defaults(_preset(presets, argv))
+        if {"-h", "--help"} & set(argv):
+            print(re.sub(r"--[a-z_]+", lambda flag: flag[0].replace("_", "-"), parser.format_help()))
+            sys.exit(0)
+        _check_flags(argv, {option for action in parser._actions for option in action.option_strings})
+        values = parser.parse_args(argv).as_dict()
+    except (jsonargparse.ArgumentError, OSError) as error:
+        raise UserError(_one_line(str(error))) from None
+    values.pop("config", None)
+    return config_class(**values)
+
+
+def _help_formatter():
+    """Defaults and types as jsonargparse shows them, and the description as it stands."""
+    import argparse
+
+    import jsonargparse
+
+    return type("Formatter", (argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter), {})
+
+
+def _normal_form(argv, config_class):
+    """--output-dir is --output-dir, and a switch alone is that switch set to true."""
+    switches = {f"--{f.name}" for f in dataclasses.fields(config_class) if f.type in (bool, "bool")}
+    normal = []
+    for i, argument in enumerate(argv):
+        flag, equals, value = argument.partition("=")
+        if re.match(r"--[a-zA-Z]", flag):
+            argument = "--" + flag[2:].replace("-", "_") + equals + value
+        follows = argv[i + 1].lower() if i + 1 < len(argv) else "--"
+        normal.append(f"{argument}=true" if argument in switches and follows not in ("true", "false") else argument)
+    return normal
+
+
+def _preset(presets, argv):
+    """The preset named in the arguments, looked up before the rest is parsed, as other flags override it."""
+    name = "default"
+    for i, argument in enumerate(argv):
+        if argument == "--preset" and i + 1 < len(argv):
+            name = argv[i + 1]
+        elif argument.startswith("--preset="):
+            name = argument.split("=", 1)[1]
+    if name not in presets:
+        raise UserError(f"no preset {name!r}; there are {', '.join(presets)}")
+    return {**presets[name], "preset": name}
+
+
+def _check_flags(argv, known):
+    for argument in argv:
+        flag = argument.split("=", 1)[0]
+        if re.match(r"--[a-zA-Z]", flag) and flag.removesuffix("+") not in known:
+            near = difflib.get_close_matches(flag, known, 1)
+            raise UserError(f"no flag {flag}" + (f"; did you mean {near[0]}?" if near else "; --help lists all"))
+
+
+def _one_line(message: str) -> str:
+    message = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", message)
+    message = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
+    return " ".join(message.split())
+
+
+def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:
+    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, an interruption 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main(parse(config_class, presets, description, sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; --resume with the same --output-dir goes on from here", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)  # background threads of MLflow and TensorFlow would hold the process

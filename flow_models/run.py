@@ -1,0 +1,148 @@
+"""The folder of one run: config.yaml, history.csv, metrics.json, figures/, model/ and report.html."""
+
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+
+from flow_models import report
+from flow_models.data import storage
+from flow_models.errors import UserError
+from flow_models.tracking import Tracker
+
+
+class RunFolder:
+    """The folder of a run, new or resumed. Making it checks; as a context it is created, and MLflow listens.
+
+    Args:
+      config: settings of the run, a `RunConfig`.
+      application: its name, for example "flowmodels1".
+
+    Raises:
+      UserError: the folder holds another run and neither resume nor overwrite is set, or cannot be written.
+    """
+
+    def __init__(self, config, application: str):
+        time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        self.path = Path(config.output_dir or f"runs/{application}/{time}")
+        self.application, self.config = application, config
+        if config.resume and not config.output_dir:
+            raise UserError("--resume needs --output-dir, the folder of the run to go on with")
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; --output-dir must be a folder")
+        occupied = self.path.is_dir() and any(self.path.iterdir())
+        if occupied and config.overwrite and not (self.path / "config.yaml").exists():
+            raise UserError(f"{self.path} is not the folder of a run (no config.yaml): nothing was deleted")
+        if occupied and not (config.resume or config.overwrite):
+            raise UserError(f"{self.path} holds another run: use --resume to go on with it, --overwrite to delete it, "
+                            "or another --output-dir")  # fmt: skip
+
+    def __enter__(self):
+        if self.config.overwrite and not self.config.resume:
+            shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            (self.path / "figures").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the run folder {self.path}: {error.strerror}") from None
+        settings = _plain(dataclasses.asdict(self.config))
+        self.rows = _read_rows(self.path / "history.csv")
+        self._write("config.yaml", yaml.safe_dump(settings, sort_keys=False))
+        self.tracker = Tracker(str(self.path), self.application, self.path.name, self.config.tracking_uri or None,
+                               self.config.mlflow)  # fmt: skip
+        self.tracker.__enter__()
+        self.tracker.start(settings)
+        return self
+
+    def __str__(self):
+        return str(self.path)
+
+    @property
+    def checkpoints(self) -> str:
+        return str(self.path / "checkpoint")
+
+    @property
+    def model(self) -> str:
+        return str(self.path / "model")
+
+    def __exit__(self, *error):
+        return self.tracker.__exit__(*error)
+
+    def log_epoch(self, row: dict[str, float]) -> None:
+        """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint give way."""
+        self.rows = [earlier for earlier in self.rows if earlier["step"] < row["step"]] + [row]
+        self._write("history.csv", _csv(self.rows))
+        self.tracker.log_row(row)
+
+    def write_figure(self, name: str, figure) -> str:
+        """figures/<name>.png; gives back the file's name."""
+        figure.savefig(self.path / "figures" / f"{name}.png", dpi=110)
+        return f"{name}.png"
+
+    def finish(self, history: dict[str, list], metrics: dict[str, float], title: str, summary: str,
+               figures: list[tuple[str, str]]) -> None:  # fmt: skip
+        """Writes history.csv, metrics.json and report.html, sends all to MLflow, and prints the metrics.
+
+        Args:
+          figures: (file name, caption) in the order of the report.
+        """
+        self._write("history.csv", _csv([dict(zip(history, row)) for row in zip(*history.values())]))
+        self._write("metrics.json", json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n")
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        report.write_report(str(self.path), title, summary, figures, command=f"python {command}")
+        self._link_latest()
+        for name, value in metrics.items():
+            print(f"{name:24s} {value:.6g}")
+        print(f"everything is in {self.path}, to look at: {self.path / 'report.html'}")
+        self.tracker.finish(metrics, str(self.path))
+
+    def _link_latest(self) -> None:
+        """Points runs/<application>/latest here, where the run has its usual place."""
+        if self.config.output_dir:
+            return
+        link = self.path.parent / "latest"
+        try:
+            temporary = link.with_name(f".latest-{os.getpid()}")
+            temporary.symlink_to(self.path.name)
+            os.replace(temporary, link)
+        except OSError as error:
+            print(f"warning: no link {link}: {error.strerror}", file=sys.stderr)
+
+    def _write(self, name, text):
+        storage.write_bytes(str(self.path / name), text.encode())
+
+
+def machine_metrics() -> dict[str, float]:
+    """Peak memory of this process, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_memory_mb": peak / (2**20 if sys.platform == "darwin" else 2**10)}
+
+
+def _csv(rows: list[dict]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _read_rows(path: Path) -> list[dict]:
+    """The rows of a history.csv, none where there is no file."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _plain(value):
+    """Tuples as lists, so that the YAML is plain."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,68 @@
+"""The model as MLflow serves it. MLflow copies this file beside the package into the model's folder and runs it there.
+
+    mlflow models serve -m "models:/flowmodels1/1" --env-manager local --port 8080
+    curl localhost:8080/invocations -H 'Content-Type: application/json' \\
+         -d '{"inputs": [[0.1, 0.2]], "params": {"method": "log_prob"}}'
+"""
+
+from __future__ import annotations
+
+import mlflow
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+METHODS = ("log_prob", "anomaly_score", "encode", "decode", "sample")
+PARAMS = (("method", "string", "log_prob"), ("n", "long", 1000), ("seed", "long", 0), ("temperature", "double", 1.0))
+
+
+class FlowPyfunc(mlflow.pyfunc.PythonModel):
+    """A flow behind MLflow's `predict`; `params["method"]` says which of METHODS answers.
+
+    log_prob, anomaly_score: rows [B, D] -> [B]; encode, decode: [B, D] -> [B, D]; sample: [n, D], whatever the rows.
+    """
+
+    def load_context(self, context) -> None:
+        """Loads the flow from the model folder that was logged."""
+        import flow_models
+
+        self.model = flow_models.load(context.artifacts["model"])
+
+    def predict(self, context, model_input: np.ndarray, params=None) -> np.ndarray:
+        """The answer of one method; a mistake in the request becomes MLflow's error 400."""
+        chosen = {name: default for name, _, default in PARAMS} | (params or {})
+        method = chosen["method"]
+        if method not in METHODS:
+            raise MlflowException.invalid_parameter_value(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+        try:
+            if method == "sample":
+                n, seed, temperature = int(chosen["n"]), int(chosen["seed"]), float(chosen["temperature"])
+                return self.model.sample(n, seed=seed, temperature=temperature)
+            return getattr(self.model, method)(np.asarray(model_input, np.float32))
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+def signature(dimensions: int):
+    """Rows float32 [-1, D], the result of the default method, and the parameters of `predict`."""
+    from mlflow.models import ModelSignature
+
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
+        params=ParamSchema([ParamSpec(name, kind, default) for name, kind, default in PARAMS]),
+    )
+
+
+def example(folder) -> np.ndarray:
+    """Two rows [2, D] for the model saved in `folder`: draws from it, or zeros where a draw needs to be told its y."""
+    import flow_models
+
+    model = flow_models.load(folder)
+    try:
+        return np.asarray(model.sample(2, seed=0), np.float32)
+    except ValueError:
+        return np.zeros((2, model.event_size), np.float32)
+
+
+mlflow.models.set_model(FlowPyfunc())

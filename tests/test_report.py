@@ -1,0 +1,160 @@
+"""The report is one whole page that needs nothing else, says what the run's files say, and trusts no text."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from flow_models.errors import UserError
+from flow_models.report import metric_name, number, write_report
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+HISTORY = "epoch,step,seconds,train_objective,val_objective\n" + "".join(
+    f"{e},{100 * e},{1.5 * e},{5 - e / 100},{5.5 - e / 100}\n" for e in range(30)
+)
+
+
+class Page(HTMLParser):
+    """Tags that are open at the end, the links of the page, and its text."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "hr"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.links, self.text, self.tags = [], [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "data", "srcset")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data + "\n"
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "density.png").write_bytes(PIXEL)
+    (tmp_path / "history.csv").write_text(HISTORY)
+    (tmp_path / "config.yaml").write_text("seed: 0\nhidden: [128, 128]\nnote: <b>bold</b>\n")
+    metrics = {"nll_test": 4.22591, "kl_to_truth": 0.00173, "kl_to_truth_se": 0.00021, "accuracy": 0.9876, "odd": 5}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"latent_ks_p": float("nan")}))
+    return tmp_path
+
+
+def write(run, **changed):
+    settings = {
+        "title": "Distribution mapping",
+        "summary": "A flow & its data.",
+        "figures": [("density.png", "Data and density.")],
+        "tables": [("Compared", ("model", "nats"), [("ours", 0.00173), ("theirs", None)])],
+        "command": "python train_flowmodels1.py --seed 0",
+    }
+    path = write_report(run, **(settings | changed))
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_holds_everything_and_links_to_nothing(run):
+    text = write(run)
+    page = Page(text)
+    assert page.open == [] and "script" not in page.tags and "link" not in page.tags
+    assert page.links == ["data:image/png;base64," + base64.b64encode(PIXEL).decode()]
+    assert not re.search(r"https?://|@import|url\(", text)
+    for said in ("Distribution mapping", "A flow & its data.", "Data and density.", "Compared", "theirs"):
+        assert said in page.text
+    assert "python train_flowmodels1.py --seed 0" in page.text
+
+
+def test_numbers_carry_names_units_and_errors(run):
+    page = Page(write(run))
+    cards = [" ".join(card.split()) for card in re.findall(r'<div class="card">(.*?)</div></div>', write(run), re.S)]
+    assert [re.sub("<[^>]*>", " ", card).split() for card in cards][:3] == [
+        ["Divergence", "from", "the", "truth", "0.00173", "&plusmn;", "0.00021", "nats"],
+        ["Accuracy", "98.76", "%"],
+        ["Negative", "log-likelihood,", "test", "4.226", "nats"],
+    ]
+    for said in ("kl_to_truth_se", "Divergence from the truth, standard error", "not a number", "odd"):
+        assert said in page.text
+
+
+def test_settings_and_the_end_of_the_history_are_there(run):
+    page = Page(write(run))
+    assert "[128, 128]" in page.text and "<b>bold</b>" in page.text
+    assert "last 12 of 30 epochs" in page.text
+    assert "2,900" in page.text and "1,700" not in page.text
+    assert "tensorflow-probability" in page.text and "Processor" in page.text
+
+
+def test_text_is_never_markup(run):
+    evil = "<script>alert('x')</script>"
+    text = write(
+        run, title=evil, summary=evil, command=evil, figures=[("density.png", evil)], tables=[(evil, [evil], [[evil]])]
+    )
+    assert evil not in text and "script" not in Page(text).tags
+    assert Page(text).text.count(evil) >= 6
+
+
+def test_a_run_that_has_only_a_folder_still_has_a_report(tmp_path):
+    page = Page(write_report(tmp_path, "Bare", "", []).read_text())
+    assert "Bare" in page.text and "Versions and machine" in page.text
+    assert "Figures" not in page.text and "History" not in page.text
+
+
+def test_a_failed_report_leaves_the_last_one_whole(run):
+    before = write(run)
+    with pytest.raises(UserError, match=r"no figure missing\.png"):
+        write(run, figures=[("missing.png", "?")])
+    assert (run / "report.html").read_text(encoding="utf-8") == before
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda run: write_report(run / "nowhere", "t", "", []), "no run folder"),
+        (lambda run: write(run, figures=[("notes.txt", "?")]), r"no figure notes\.txt"),
+        (lambda run: write(run, tables=[("T", ("a", "b"), [(1, 2), (1,)])]), "'T' has 2 columns"),
+        (lambda run: ((run / "metrics.json").write_text("[1, 2]"), write(run)), "not a flat JSON object"),
+        (lambda run: ((run / "metrics.json").write_text("{"), write(run)), "not a flat JSON object"),
+    ],
+)
+def test_a_wrong_input_is_told_in_one_line(run, spoil, message):
+    (run / "notes.txt").write_text("text")
+    with pytest.raises(UserError, match=message) as caught:
+        spoil(run)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("auroc_nll_digits", ("AUROC, nll digits", "")),
+        ("coverage_90", ("Coverage of the 90% region", "%")),
+        ("resimulation_error", ("Resimulation error", "")),
+        ("kl_to_truth_standard_error", ("Divergence from the truth, standard error", "nats")),
+        ("my_own_number", ("my own number", "")),
+    ],
+)
+def test_names_of_metrics(name, said):
+    assert metric_name(name) == said
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (0.00173, "0.00173"), (12345, "12,345"), (1234.56, "1,235"), (-2.5, "-2.5"), (3.0, "3"), (1e-12, "1e-12"),
+        (float("inf"), "infinite"), (float("-inf"), "-infinite"), (None, ""), (True, "True"), ("text", "text"),
+    ],
+)  # fmt: skip
+def test_numbers_in_cells(value, said):
+    assert number(value) == said
