@@ -87,7 +87,7 @@ class MaskedMLP(MLP):
     """MADE (Germain, Gregor, Murray and Larochelle 2015): outputs of dimension i depend on inputs x_1 .. x_(i-1) only.
 
     The first `size` inputs are the ordered ones; further inputs (a condition) are seen by all. Outputs are
-    parameter-major: `outputs / size` groups of `size`.
+    `outputs / size` numbers for dimension 1, then for 2, and so on.
     """
 
     size: int = 0
@@ -99,7 +99,7 @@ class MaskedMLP(MLP):
         lowest = 1 if not free else 0
         span = max(self.size - lowest, 1)
         degrees += [lowest + np.arange(width) % span for width in self.hidden]
-        out = np.tile(np.arange(1, self.size + 1), self.outputs // self.size)
+        out = np.repeat(np.arange(1, self.size + 1), self.outputs // self.size)
         pairs = [*zip(degrees, degrees[1:], [False] * len(self.hidden)), (degrees[-1], out, True)]
         return [
             ((b[None] > a[:, None]) if strict else (b[None] >= a[:, None])).astype(np.float32) for a, b, strict in pairs

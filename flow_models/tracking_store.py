@@ -104,7 +104,7 @@ class Store:
             self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
             yield
         if (folder / "model" / "model.json").is_file():
-            self._send_model(folder / "model")
+            yield from self._send_model(folder / "model")
         self.remember(files=done)
 
     def end(self, status: str) -> None:
@@ -126,20 +126,26 @@ class Store:
         return run if run.info.lifecycle_stage == "active" else None
 
     def _experiment(self) -> str:
-        """The id of the experiment, made where there is none; artifacts of an embedded store lie beside it."""
+        """The id of the experiment, made where there is none; artifacts of an embedded store lie beside it.
+
+        Where a server on the same database made it, its artifacts go through that server only: then "<name>-local".
+        """
         from mlflow.exceptions import MlflowException
 
+        name, found = self.experiment, self.client.get_experiment_by_name(self.experiment)
         place = None
         if self.uri.startswith("sqlite:///"):
-            place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts" / _safe(self.experiment)).as_uri()
-        found = self.client.get_experiment_by_name(self.experiment)
+            if found is not None and found.artifact_location.startswith("mlflow-artifacts:"):
+                name += "-local"
+                found = self.client.get_experiment_by_name(name)
+            place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts" / _safe(name)).as_uri()
         if found is None:
             try:
-                return self.client.create_experiment(self.experiment, artifact_location=place)
+                return self.client.create_experiment(name, artifact_location=place)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = self.client.get_experiment_by_name(self.experiment)
+                found = self.client.get_experiment_by_name(name)
         return found.experiment_id
 
     def _send_settings(self, config: Mapping[str, object]) -> None:
@@ -153,7 +159,7 @@ class Store:
         for start in range(0, max(len(params), 1), BATCH_PARAMS):
             self.client.log_batch(self.run.info.run_id, params=params[start : start + BATCH_PARAMS], tags=tags)
 
-    def _send_model(self, folder: Path) -> None:
+    def _send_model(self, folder: Path) -> Iterable[None]:
         """The model as a pyfunc of the run, registered under the name of the experiment; once for each state of it."""
         import mlflow.pyfunc
         from mlflow.entities import LoggedModelOutput
@@ -167,6 +173,7 @@ class Store:
         if self.said.get("model") == state:
             return
         example = serving.example(folder)
+        yield
         logged = self.client.create_logged_model(run.experiment_id, "model", run.run_id, model_type="normalizing flow")
         card = Model(logged.artifact_location, run.run_id, model_id=logged.model_id, model_uuid=logged.model_id)
         with tempfile.TemporaryDirectory() as place:
@@ -180,7 +187,9 @@ class Store:
                 pip_requirements=requirements(),
                 mlflow_model=card,
             )
+            yield
             self.client.log_model_artifacts(logged.model_id, f"{place}/model")
+        yield
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         name = _safe(self.experiment)
@@ -189,7 +198,8 @@ class Store:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        self.client.create_model_version(name, f"models:/{logged.model_id}", run.run_id, model_id=logged.model_id)
+        # The place itself, as "models:/<id>" would be looked up in MLflow's global store, which may be another one.
+        self.client.create_model_version(name, logged.artifact_location, run.run_id, model_id=logged.model_id)
         self.remember(model=state)
 
     def _moment(self, seconds: object) -> int:

@@ -176,9 +176,9 @@ def test_masked_network_is_autoregressive_and_sees_all_it_may(size, condition_si
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         out = layer.network(weights, x)
-    jacobian = np.abs(tape.batch_jacobian(out, x, experimental_use_pfor=False)).max(0).reshape(2, size, -1)
+    jacobian = np.abs(tape.batch_jacobian(out, x, experimental_use_pfor=False)).max(0).reshape(size, 2, -1)
     allowed = np.tril(np.ones((size, size)), -1)
-    for parameter in jacobian:
+    for parameter in jacobian.swapaxes(0, 1):
         assert ((parameter[:, :size] > 0) == (allowed > 0)).all()
         assert (parameter[:, size:] > 0).all()
 
@@ -195,7 +195,7 @@ def test_new_couplings_are_the_identity_but_for_the_swap():
 @pytest.mark.parametrize("x", [-1e30, -3.0000001, -3.0, -2.9999999, 0.0, 2.9999999, 3.0, 1e30])
 def test_splines_are_finite_and_continuous_at_the_edges(x):
     spline = RationalQuadratic(bins=5, bound=3.0)
-    o = tf.constant(10 * np.random.default_rng(0).normal(size=(1, spline.parameters)).astype("f"))
+    o = tf.constant(10 * np.random.default_rng(0).normal(size=(1, 1, spline.parameters)).astype("f"))
     y, log_slope = spline.forward_and_log_det(o, tf.constant([[x]], tf.float32))
     assert np.isfinite(y).all() and np.isfinite(log_slope).all()
     if abs(x) >= 3:

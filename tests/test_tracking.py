@@ -296,6 +296,13 @@ def test_upload_takes_the_experiment_from_the_folder_around_the_run(run, embedde
     assert run_id in run_ids(embedded, "moons")
 
 
+def test_an_experiment_that_a_server_made_in_the_same_database(run, embedded):
+    client(embedded).create_experiment("shared", artifact_location="mlflow-artifacts:/9")
+    run_id = upload(run, "shared", embedded)
+    assert run_ids(embedded, "shared") == [] and run_ids(embedded, "shared-local") == [run_id]
+    assert_whole(embedded, run_id)
+
+
 def test_a_run_that_was_stopped_goes_up_as_stopped_and_is_finished_later(run, embedded):
     (run / "metrics.json").rename(run / "later.tmp")
     run_id = upload(run, "stopped", embedded)

@@ -33,7 +33,9 @@ class Autoregressive(Layer):
         return self.network.init(rng)
 
     def _parameters(self, weights, x, condition):
-        return self.network(weights, x if condition is None else tf.concat([x, condition], 1))
+        """[B, size, parameters of each]."""
+        o = self.network(weights, x if condition is None else tf.concat([x, condition], 1))
+        return tf.reshape(o, [-1, self.size, self.transform.parameters])
 
     def forward_and_log_det(self, weights, x, condition=None):
         y, log_slopes = self.transform.forward_and_log_det(self._parameters(weights, x, condition), x)

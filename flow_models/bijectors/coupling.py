@@ -43,7 +43,9 @@ class Coupling(Layer):
         return self.network.init(rng)
 
     def _parameters(self, weights, a, condition):
-        return self.network(weights, a if condition is None else tf.concat([a, condition], 1))
+        """[B, transformed dimensions, parameters of each]."""
+        o = self.network(weights, a if condition is None else tf.concat([a, condition], 1))
+        return tf.reshape(o, [-1, self.size - self.kept, self.transform.parameters])
 
     def forward_and_log_det(self, weights, x, condition=None):
         a, b = x[:, : self.kept], x[:, self.kept :]

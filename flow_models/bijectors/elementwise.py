@@ -1,7 +1,6 @@
 """Maps of one number with parameters from elsewhere: what couplings and autoregressive layers apply.
 
-A map has `parameters` numbers a dimension. They come as one array o [B, parameters * n], parameter-major (all shifts,
-then all log-scales); x, y and log-derivatives are [B, n].
+A map has `parameters` numbers a dimension, given as o [B, n, parameters]; x, y and log-derivatives are [B, n].
 """
 
 import dataclasses
@@ -25,16 +24,16 @@ class Affine(Described):
     def parameters(self) -> int:
         return 2
 
-    def split(self, o, n):
-        """Shift and log-scale [B, n] each."""
-        return o[:, :n], self.bound * tf.tanh(o[:, n:] * (1.0 / self.bound))
+    def shift_and_log_scale(self, o):
+        """t and s [B, n]."""
+        return o[..., 0], self.bound * tf.tanh(o[..., 1] * (1.0 / self.bound))
 
     def forward_and_log_det(self, o, x):
-        t, s = self.split(o, x.shape[1])
+        t, s = self.shift_and_log_scale(o)
         return (x - t) * tf.exp(-s), -s
 
     def inverse_and_log_det(self, o, y):
-        t, s = self.split(o, y.shape[1])
+        t, s = self.shift_and_log_scale(o)
         return y * tf.exp(s) + t, s
 
 
@@ -47,10 +46,10 @@ class Additive(Described):
         return 1
 
     def forward_and_log_det(self, o, x):
-        return x - o, tf.zeros_like(x)
+        return x - o[..., 0], tf.zeros_like(x)
 
     def inverse_and_log_det(self, o, y):
-        return y + o, tf.zeros_like(y)
+        return y + o[..., 0], tf.zeros_like(y)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,18 +63,14 @@ class Composed(Described):
     def parameters(self) -> int:
         return self.first.parameters + self.second.parameters
 
-    def _shares(self, o, n):
-        cut = self.first.parameters * n
-        return o[:, :cut], o[:, cut:]
-
     def forward_and_log_det(self, o, x):
-        o1, o2 = self._shares(o, x.shape[1])
-        x, d1 = self.first.forward_and_log_det(o1, x)
-        y, d2 = self.second.forward_and_log_det(o2, x)
+        cut = self.first.parameters
+        x, d1 = self.first.forward_and_log_det(o[..., :cut], x)
+        y, d2 = self.second.forward_and_log_det(o[..., cut:], x)
         return y, d1 + d2
 
     def inverse_and_log_det(self, o, y):
-        o1, o2 = self._shares(o, y.shape[1])
-        y, d2 = self.second.inverse_and_log_det(o2, y)
-        x, d1 = self.first.inverse_and_log_det(o1, y)
+        cut = self.first.parameters
+        y, d2 = self.second.inverse_and_log_det(o[..., cut:], y)
+        x, d1 = self.first.inverse_and_log_det(o[..., :cut], y)
         return x, d1 + d2

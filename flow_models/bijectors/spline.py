@@ -33,7 +33,7 @@ class RationalQuadratic(Described):
         return 3 * self.bins - 1
 
     def forward_and_log_det(self, o, x):
-        w, h, slopes, knots_x, knots_y = self._knots(o, x.shape[1])
+        w, h, slopes, knots_x, knots_y = self._knots(o)
         inside, clipped = self._clip(x)
         w, h, x0, y0, d0, d1 = _select(clipped, knots_x, (w, h, knots_x, knots_y, slopes[..., :-1], slopes[..., 1:]))
         s = h / w
@@ -44,7 +44,7 @@ class RationalQuadratic(Described):
         return tf.where(inside, y, x), tf.where(inside, _log_slope(s, d0, d1, t, denominator), 0.0)
 
     def inverse_and_log_det(self, o, y):
-        w, h, slopes, knots_x, knots_y = self._knots(o, y.shape[1])
+        w, h, slopes, knots_x, knots_y = self._knots(o)
         inside, clipped = self._clip(y)
         w, h, x0, y0, d0, d1 = _select(clipped, knots_y, (w, h, knots_x, knots_y, slopes[..., :-1], slopes[..., 1:]))
         s = h / w
@@ -60,12 +60,8 @@ class RationalQuadratic(Described):
     def _clip(self, x):
         return tf.abs(x) < self.bound, tf.clip_by_value(x, -self.bound, self.bound)
 
-    def _knots(self, o, n):
+    def _knots(self, o):
         """Widths, heights [B, n, K], derivatives [B, n, K + 1] (1 at both ends), left knots in x and y [B, n, K]."""
-        if n == 1:
-            o = o[:, None, :]
-        else:
-            o = tf.transpose(tf.reshape(o, [-1, self.parameters, n]), [0, 2, 1])
         k = self.bins
         w, h = self._lengths(o[..., :k]), self._lengths(o[..., k : 2 * k])
         inner = tf.nn.softplus(o[..., 2 * k :] + UNIT_SLOPE) + MIN_SLOPE
