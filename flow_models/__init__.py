@@ -42,6 +42,10 @@ __all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str):
+    if name in _HOME and _HOME[name] not in ("errors", "settings") or name in _MODULES and name != "data":
+        from flow_models.startup import load_tensorflow
+
+        load_tensorflow()
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     if name in _MODULES:

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.described import Described
+from flow_models.errors import UserError
 
 ACTIVATIONS = {"relu": tf.nn.relu, "silu": tf.nn.silu, "tanh": tf.tanh, "gelu": tf.nn.gelu}
 NARROW = 2  # up to this many columns a product is a few broadcast multiplies: XLA's matrix product is slower there
@@ -59,6 +60,14 @@ class MLP(Described):
     outputs: int
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "relu"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for width in (self.inputs, self.outputs, *self.hidden):
+            if width < 1:
+                raise UserError(f"a network of hidden widths {list(self.hidden)}: widths must be at least 1")
+        if self.activation not in ACTIVATIONS:
+            raise UserError(f"no activation {self.activation!r}; there are {', '.join(ACTIVATIONS)}")
 
     def _widths(self):
         return (self.inputs, *self.hidden, self.outputs)

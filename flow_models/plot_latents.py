@@ -10,7 +10,20 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from .errors import UserError
-from .plot_style import ANGLE_MAP, DATA, FAINT, INK, MODEL, frame, new_figure, points, robust_limits, scatter, styled
+from .plot_style import (
+    ANGLE_MAP,
+    DATA,
+    FAINT,
+    INK,
+    MODEL,
+    column_names,
+    frame,
+    new_figure,
+    points,
+    robust_limits,
+    scatter,
+    styled,
+)
 
 MASSES = (0.5, 0.9, 0.99)  # probability inside the circles drawn in latent space
 QQ_SHOWN = 6  # dimensions with a QQ plot of their own
@@ -108,13 +121,13 @@ def _quantiles(panels: Sequence[Axes], found: np.ndarray, band: np.ndarray, name
 
 
 @styled
-def mapping(decode: Callable, event_size: int) -> Figure:
+def mapping(decode: Callable, event_size: int, columns: Sequence[str] | None = None) -> Figure:
     """How x = decode(z) carries a square grid and the circles of 50, 90 and 99% mass to the data; event_size 2 only.
 
     Colours follow the angle in latent space; grid lines that never cross are what a diffeomorphism looks like.
 
     Raises:
-        UserError: the model is not two-dimensional.
+        UserError: the model is not two-dimensional, or columns are not two names.
     """
     if event_size != 2:
         raise UserError(f"mapping draws models of 2 dimensions only; this one has {event_size}.")
@@ -125,7 +138,7 @@ def mapping(decode: Callable, event_size: int) -> Figure:
     lines = np.stack(grid + [np.sqrt(-2.0 * np.log1p(-mass)) * circle for mass in MASSES])
     carried = np.asarray(decode(lines.reshape(-1, 2).astype(np.float32)), np.float64).reshape(lines.shape)
     figure = new_figure(10.8, 5.6)
-    sides = zip(figure.subplots(1, 2), (lines, carried), (("$z_1$", "$z_2$"), ("$x_1$", "$x_2$")), strict=True)
+    sides = zip(figure.subplots(1, 2), (lines, carried), (("$z_1$", "$z_2$"), column_names(columns, 2)), strict=True)
     for axes, curves, names in sides:
         colour = np.arctan2(lines[..., 1], lines[..., 0])
         for index, curve in enumerate(curves):

@@ -111,7 +111,7 @@ def _headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     cards = [_nice(name, metrics[name]) for name in names][:HEADLINE]
     for name, card in zip(names, cards, strict=False):
         error = next((name + end for end in ERRORS if name + end in metrics), None)
-        card["error"] = _nice(name, metrics[error])["value"] if error else ""
+        card["error"] = f"{metrics[error] * (100.0 if card['unit'] == '%' else 1.0):.2g}" if error else ""
     return cards
 
 

@@ -31,8 +31,9 @@ PATIENCE = 90.0  # seconds without progress after which `close` no longer waits
 
 REASONS = (  # what a long message of the HTTP library comes down to
     ("refused", "connection refused"),
+    ("aborted|reset by peer|Broken pipe|RemoteDisconnected", "connection broken off"),
     ("[Rr]esolve|Name or service", "no such host"),
-    ("timed out|[Tt]imeout", "no answer in time"),
+    ("timed out|Timeout", "no answer in time"),
     ("too many 5|50[0-9] error", "the server answers with errors"),
 )
 
@@ -95,7 +96,7 @@ class Tracker:
         while thread.is_alive() and time.monotonic() - self._beat < PATIENCE:
             thread.join(0.2)
         if thread.is_alive():
-            self._lost(TimeoutError(f"no answer within {PATIENCE:.0f} s"))
+            self._lost(TimeoutError(f"no answer within {PATIENCE:g} s"))
 
     def __enter__(self) -> Tracker:
         return self

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .tracking_folder import PACKAGE, digest, files, history, number, public, read_state, requirements, write_state
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the view that MLflow's pages open an experiment in
 BATCH_METRICS, BATCH_PARAMS = 900, 100  # MLflow takes 1,000 metrics and 100 parameters a request
 # A server that is down is told within seconds; MLflow's own settings would try for four minutes. The rest is chatter.
 ENVIRONMENT = {
@@ -35,6 +36,8 @@ class Store:
             logging.getLogger(name).setLevel(logging.ERROR)
         from mlflow import MlflowClient
 
+        if uri.startswith("sqlite:///"):
+            _make_embedded(Path(uri.removeprefix("sqlite:///")))
         self.folder, self.experiment, self.run_name, self.uri = folder, experiment, run_name, uri
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self.run, self.points = None, set()
@@ -141,7 +144,7 @@ class Store:
             place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts" / _safe(name)).as_uri()
         if found is None:
             try:
-                return self.client.create_experiment(name, artifact_location=place)
+                return self.client.create_experiment(name, artifact_location=place, tags=KIND)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -206,6 +209,23 @@ class Store:
         """The time of a row, in ms: that of the run and its seconds since, so that a row sent twice is one point."""
         offset = number(seconds)
         return self.run.info.start_time + int(1000 * offset) if math.isfinite(offset) else int(1000 * time.time())
+
+
+def _make_embedded(path: Path) -> None:
+    """Makes the database, by one process at a time and under another name first: MLflow itself does neither."""
+    import fcntl
+
+    from mlflow import MlflowClient
+
+    if path.exists():
+        return
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            partial = Path(f"{path}.partial")
+            partial.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+            os.replace(partial, path)
 
 
 def _user() -> str:

@@ -180,7 +180,8 @@ def test_curves_of_one_row_of_a_diverged_run_and_without_validation():
 
 def test_mapping_carries_the_circles():
     matrix = np.array([[2.0, 1.0], [0.0, 0.5]])
-    figure = plots.mapping(lambda z: z @ matrix, 2)
+    figure = plots.mapping(lambda z: z @ matrix, 2, columns=["east, m", "north, m"])
+    assert figure.axes[1].get_ylabel() == "north, m"
     latent, data = (np.concatenate(axes.collections[-1].get_segments()) for axes in figure.axes)
     assert np.allclose(np.linalg.norm(latent, axis=1), np.sqrt(-2 * np.log(0.01)), atol=1e-5)
     assert np.allclose(data, latent @ matrix, atol=1e-4)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -195,7 +196,7 @@ def test_a_server_killed_in_the_middle_costs_nothing(run, server, capfd):
         tracker.close()
         assert time.monotonic() - began < 10
         (warning,) = told(capfd)
-        assert "connection refused" in warning and f"make mlflow-upload RUN={run}" in warning
+        assert re.search("connection (refused|broken off)", warning) and f"make mlflow-upload RUN={run}" in warning
         with pytest.raises(UserError, match="connection refused") as caught:
             upload(run)
         assert "\n" not in str(caught.value)
@@ -363,13 +364,24 @@ def test_numbers_that_are_none_break_nothing(run, embedded, capfd):
     assert set(client(embedded).get_run(run_id).data.metrics) == {"seconds", "good", "fine"}
 
 
+def test_closing_waits_only_while_something_moves(run, mute, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setattr("flow_models.tracking.PATIENCE", 0.5)
+    began = time.monotonic()
+    track(run, "stuck", mute)
+    assert time.monotonic() - began < 2
+    (warning,) = told(capfd)
+    assert "no answer within 0.5 s" in warning
+
+
 def test_switched_off_it_does_nothing(run):
+    before = threading.active_count()
     with Tracker(run, "off", enabled=False) as tracker:
         tracker.start(CONFIG)
         tracker.log_row(rows()[0])
         tracker.finish(metrics(run))
+        assert threading.active_count() <= before
     assert not (run / "mlflow.json").exists()
-    assert not [thread for thread in threading.enumerate() if thread.name == "mlflow"]
 
 
 def test_passwords_are_neither_kept_nor_told(run, capfd):
@@ -379,6 +391,22 @@ def test_passwords_are_neither_kept_nor_told(run, capfd):
     with pytest.raises(UserError) as caught:
         upload(run, tracking_uri=f"http://me:hunter2@127.0.0.1:{free_port()}")
     assert "hunter2" not in str(caught.value)
+
+
+def test_processes_that_begin_together_share_a_new_store(run, tmp_path):
+    code = (
+        "import sys; from flow_models.tracking import Tracker\n"
+        "with Tracker(sys.argv[1], 'together', tracking_uri=sys.argv[2]) as tracker:\n"
+        "    tracker.start({'a': 1}); tracker.log_row({'step': 1, 'x': 1.0})"
+    )
+    uri, place = f"sqlite:///{tmp_path / 'mlflow.db'}", os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)}
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, folder, uri], env=place, cwd=tmp_path, stderr=subprocess.PIPE)
+        for folder in folders
+    ]
+    assert [process.communicate()[1] for process in started] == [b"", b""]
+    assert {client(uri).get_run(one).info.run_name for one in run_ids(uri, "together")} == {"one", "two"}
 
 
 def test_where_the_store_is(tmp_path, monkeypatch):

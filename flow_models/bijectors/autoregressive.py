@@ -24,6 +24,10 @@ class Autoregressive(Layer):
     activation: str = "relu"
     condition_size: int = 0
 
+    def __post_init__(self):
+        super().__post_init__()
+        _ = self.network  # refuses wrong widths now, not in the middle of a run
+
     @property
     def network(self) -> MaskedMLP:
         outputs = self.transform.parameters * self.size

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from flow_models.bijectors.layer import Layer, leaves, rebuild, stack
+from flow_models.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,13 @@ class Repeat(Layer):
     layer: Layer
     depth: int
     unroll: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.depth < 1:
+            raise UserError(f"depth is {self.depth}, must be at least 1")
+        if self.unroll < 0:
+            raise UserError(f"unroll is {self.unroll}, must be at least 0")
 
     def init(self, rng):
         return stack([self.layer.init(rng) for _ in range(self.depth)])

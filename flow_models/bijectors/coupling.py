@@ -30,6 +30,10 @@ class Coupling(Layer):
     activation: str = "relu"
     condition_size: int = 0
 
+    def __post_init__(self):
+        super().__post_init__()
+        _ = self.network  # refuses wrong widths now, not in the middle of a run
+
     @property
     def kept(self) -> int:
         return self.size // 2

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.described import Described
+from flow_models.errors import UserError
 
 MIN_BIN = 1e-3  # smallest share of the interval a bin can shrink to
 MIN_SLOPE = 1e-3  # smallest derivative at a knot
@@ -27,6 +28,13 @@ class RationalQuadratic(Described):
 
     bins: int = 8
     bound: float = 5.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 2 <= self.bins < 1 / MIN_BIN:
+            raise UserError(f"bins is {self.bins}; a spline has from 2 to {int(1 / MIN_BIN) - 1}")
+        if not self.bound > 0:
+            raise UserError(f"bound is {self.bound}; the interval of a spline needs a bound above 0")
 
     @property
     def parameters(self) -> int:

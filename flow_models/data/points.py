@@ -15,6 +15,7 @@ import numpy as np
 from flow_models.data import curves, entropies, shapes
 from flow_models.data.curves import Curve
 from flow_models.data.failures import pick
+from flow_models.startup import load_tensorflow
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class PointSet:
 
     def draw(self, n: int, seed):
         """float32 tensor [n, D]; `seed` is a pair of integers or an int32 tensor [2]; n is static."""
-        import tensorflow as tf
-
+        tf = load_tensorflow()
         seed = tf.convert_to_tensor(seed, tf.int32)
         if seed.shape != (2,):
             raise ValueError(f"seed: a pair of integers is expected, not shape {tuple(seed.shape)}")

@@ -1,0 +1,214 @@
+"""Application 1 as its users run it, and all the ways to run it wrongly."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from servers import s3  # noqa: F401  (a fixture)
+
+import flow_models as fm
+
+TINY = ["--steps", "40", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64", "--test-points", "500", "--epoch-steps", "10"]
+COMMAND = [sys.executable, "train_flowmodels1.py"]
+
+
+def train(*arguments):
+    """Runs the script as a process of its own."""
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=200)
+
+
+def call(monkeypatch, *arguments) -> int:
+    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
+    import train_flowmodels1 as script
+    from flow_models.config import run
+
+    monkeypatch.setattr(sys, "argv", [COMMAND[1], *arguments])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        run(script.main, script.Config, script.PRESETS, script.__doc__)
+    except SystemExit as end:
+        return end.code
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+def write_table(path, rows=300):
+    rng = np.random.default_rng(0)
+    table = np.stack([rng.normal(size=rows), rng.gamma(2, size=rows), rng.normal(size=rows)], 1)
+    np.savetxt(path, table, delimiter=",", header="a,b,c", comments="")
+    return table
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run on a set of known density."""
+    folder = tmp_path_factory.mktemp("run") / "moons"
+    result = train("--data", "moons", "--output-dir", str(folder), "--mlflow", "false", *TINY)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_a_run_leaves_all_that_was_promised(finished):
+    folder, result = finished
+    figures = {"density.png", "latents.png", "training.png", "mapping.png", "anomalies.png"}
+    assert set(os.listdir(folder / "figures")) == figures
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"nll_val", "nll_test", "kl_to_truth", "train_seconds", "compile_seconds", "steps_per_second",
+            "peak_memory_mb"} <= set(metrics)  # fmt: skip
+    assert abs(metrics["nll_test"] - metrics["entropy"] - metrics["kl_to_truth"]) < 0.2 and metrics["kl_to_truth"] > 0
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert [float(row["step"]) for row in rows] == [10, 20, 30, 40]
+    for row in rows:
+        assert abs(float(row["val_latent"]) - float(row["val_log_det"]) - float(row["val_objective"])) < 1e-4
+    assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == 40
+    report = (folder / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == 5 and "src=\"http" not in report
+    assert "kl_to_truth" in result.stdout and str(folder) in result.stdout
+    assert result.stderr == "", "quiet when not a terminal"
+    assert fm.load(str(folder)).log_prob(np.zeros((1, 2))).shape == (1,)
+
+
+def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatch, capfd):
+    folder, _ = finished
+    before = (folder / "metrics.json").read_text()
+    arguments = ["--data", "moons", "--output-dir", str(folder), "--mlflow", "false", *TINY]
+    assert call(monkeypatch, *arguments) == 2
+    error = capfd.readouterr().err
+    assert "holds another run: use --resume" in error and error.count("\n") == 1
+    assert (folder / "metrics.json").read_text() == before
+    assert call(monkeypatch, *arguments, "--overwrite", "--seed", "1") == 0
+    assert (folder / "metrics.json").read_text() != before
+
+
+def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_path):
+    steps = ["--data", "moons", "--mlflow", "false", *TINY, "--steps", "4000", "--epoch-steps", "500"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train("--output-dir", str(whole), *steps).returncode == 0
+    process = subprocess.Popen([*COMMAND, "--output-dir", str(killed), "--checkpoint-seconds", "0", *steps],
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.time() + 120
+    while not (killed / "history.csv").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in error
+    resumed = train("--output-dir", str(killed), "--resume", *steps)
+    assert resumed.returncode == 0, resumed.stderr
+    histories = [list(csv.DictReader((folder / "history.csv").open())) for folder in (whole, killed)]
+    for one, other in zip(*histories, strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+
+
+def test_a_table_with_bounds_in_three_dimensions(tmp_path, monkeypatch):
+    write_table(tmp_path / "t.csv")
+    assert 0 == call(monkeypatch, "--data", str(tmp_path / "t.csv"), "--lower", "[null, 0, null]", "--mlflow", "false",
+                     "--output-dir", str(tmp_path / "run"), *TINY)  # fmt: skip
+    model = fm.load(str(tmp_path / "run"))
+    assert model.columns == ["a", "b", "c"] and (model.sample(300)[:, 1] > 0).all()
+    assert "kl_to_truth" not in json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
+def test_one_dimension_and_an_embedded_table(tmp_path, monkeypatch):
+    np.save(tmp_path / "one.npy", np.random.default_rng(0).normal(size=300))
+    for data, architecture, name in ((str(tmp_path / "one.npy"), "maf", "one"), ("cell_nuclei", "glow", "cells")):
+        assert 0 == call(monkeypatch, "--data", data, "--architecture", architecture, "--mlflow", "false",
+                         "--output-dir", str(tmp_path / name), *TINY)  # fmt: skip
+        assert np.isfinite(json.loads((tmp_path / name / "metrics.json").read_text())["nll_test"])
+
+
+def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatch):  # noqa: F811
+    from flow_models.data import storage
+
+    storage.client().create_bucket(Bucket="tables")
+    write_table(tmp_path / "t.csv")
+    storage.write_bytes("s3://tables/in/t.csv", (tmp_path / "t.csv").read_bytes())
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    assert 0 == call(monkeypatch, "--data", "s3://tables/in/t.csv", "--output-dir", str(tmp_path / "run"),
+                     "--tracking-uri", store, *TINY)  # fmt: skip
+    import mlflow
+
+    client = mlflow.MlflowClient(store)
+    (run,) = client.search_runs([client.get_experiment_by_name("flowmodels1").experiment_id])
+    assert run.data.params["data"] == "s3://tables/in/t.csv" and "nll_test" in run.data.metrics
+    assert run.info.status == "FINISHED"
+
+
+def files(tmp_path):
+    """Wrong input files by name."""
+    table = write_table(tmp_path / "good.csv")
+    (tmp_path / "text.csv").write_text("a,b\n1,2\n3,four\n5,6\n")
+    (tmp_path / "nan.csv").write_text("a,b\n" + "1,2\n2,1\n,3\n" * 10)
+    (tmp_path / "constant.csv").write_text("a,b\n" + "".join(f"{i % 7},5\n" for i in range(100)))
+    (tmp_path / "junk.csv").write_bytes(bytes(range(256)) * 4)
+    np.save(tmp_path / "short.npy", table[:30])
+    np.save(tmp_path / "cube.npy", np.zeros((3, 4, 5)))
+    (tmp_path / "a_file").write_text("x")
+    return tmp_path
+
+
+WRONG = {
+    "missing file": (["--data", "{}/none.csv"], "no such file"),
+    "a folder": (["--data", "{}/"], "folder"),
+    "not a table": (["--data", "{}/junk.csv"], "not"),
+    "unknown kind of file": (["--data", "{}/a_file"], ".csv"),
+    "text for numbers": (["--data", "{}/text.csv"], "four"),
+    "nan": (["--data", "{}/nan.csv"], "10"),
+    "constant column": (["--data", "{}/constant.csv"], "constant"),
+    "no such column": (["--data", "{}/good.csv", "--columns", "[a, z]"], "z"),
+    "fewer rows than a batch": (["--data", "{}/short.npy", "--batch-size", "64"], "fewer than one batch of 64"),
+    "three-dimensional array": (["--data", "{}/cube.npy"], "3"),
+    "unknown data": (["--data", "moon"], "no data 'moon'"),
+    "unknown flag": (["--dta", "moons"], "did you mean --data?"),
+    "unknown preset": (["--preset", "tiny"], "no preset 'tiny'"),
+    "unknown architecture": (["--architecture", "nvp"], "no architecture 'nvp'"),
+    "unknown activation": (["--activation", "sine"], "no activation 'sine'; there are relu"),
+    "negative size": (["--hidden", "[-8]"], "widths must be at least 1"),
+    "negative depth": (["--depth", "-1"], "depth is -1"),
+    "no bins": (["--bins", "0"], "bins is 0"),
+    "outside the bounds": (["--data", "{}/good.csv", "--lower", "[null, null, 0]"], "not inside the bounds"),
+    "bounds the wrong way": (["--data", "{}/good.csv", "--lower", "[3, 0, 0]", "--upper", "[2, 9, 9]"], "not below"),
+    "bounds of other columns": (["--data", "{}/good.csv", "--lower", "[0]"], "bounds for 1 columns, but the data have 3"),
+    "one dimension for couplings": (["--data", "{}/good.csv", "--columns", "[a]"], "at least 2 dimensions, got 1"),
+    "a file for a folder": (["--data", "{}/good.csv", "--output-dir", "{}/a_file"], "is a file"),
+    "somebody's folder": (["--data", "{}/good.csv", "--output-dir", "{}", "--overwrite"], "nothing was deleted"),
+    "nothing to resume by name": (["--resume"], "--resume needs --output-dir"),
+    "unknown scheme": (["--data", "gs://bucket/t.csv"], "gs"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_clear_line_and_nothing_is_lost(case, tmp_path, monkeypatch, capfd):
+    arguments, message = WRONG[case]
+    folder = files(tmp_path)
+    kept = sorted(os.listdir(folder))
+    arguments = [a.replace("{}", str(folder)) for a in arguments]
+    if "--output-dir" not in arguments and case != "nothing to resume by name":
+        arguments += ["--output-dir", str(tmp_path / "run")]
+    status, error = call(monkeypatch, *TINY, "--mlflow", "false", *arguments), capfd.readouterr().err
+    assert status == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error, error
+    assert [name for name in sorted(os.listdir(folder)) if name != "run"] == kept
+
+
+@pytest.mark.parametrize("case", ["missing bucket", "missing key", "wrong secret", "no network"])
+def test_wrong_s3_input_is_one_clear_line(case, s3, tmp_path, monkeypatch, capfd):  # noqa: F811
+    from servers import free_ports
+
+    uri, environment, message = {
+        "missing bucket": ("s3://no-such-bucket/t.csv", {}, "bucket"),
+        "missing key": ("s3://tables/none.csv", {}, "no"),
+        "wrong secret": ("s3://tables/in/t.csv", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "secret"),
+        "no network": ("s3://tables/in/t.csv", {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}"}, "no connection"),
+    }[case]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    status, error = call(monkeypatch, "--data", uri, "--output-dir", str(tmp_path / "run")), capfd.readouterr().err
+    assert status == 2 and error.count("\n") == 1 and message in error.lower(), error
+    assert not (tmp_path / "run").exists()
