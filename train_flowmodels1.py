@@ -42,7 +42,7 @@ class Config(RunConfig):
     """layers"""
     hidden: tuple[int, ...] = (64, 64)
     """widths of the hidden layers of each conditioner"""
-    activation: str = "silu"
+    activation: str = "relu"
     """relu, silu, tanh or gelu"""
     bins: int = 16
     """of the splines"""
@@ -58,7 +58,7 @@ class Config(RunConfig):
 
 PRESETS = {
     "smoke": {"steps": 400, "depth": 3, "hidden": (32, 32), "test_points": 20_000},
-    "default": {"steps": 6000},
+    "default": {"steps": 9000},
     "full": {"steps": 40_000, "batch_size": 1024, "hidden": (128, 128)},
 }
 

@@ -44,8 +44,7 @@ class FlowModel(tf.Module):
         if len(self.columns) != size:
             raise UserError(f"{len(self.columns)} column names for {size} dimensions")
         self.jit = jit
-        self._log_prob = Tiled(self._rows_log_prob, jit)
-        self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c)[0], jit)
+        self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), jit)
         self._inverse = Tiled(lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], jit)
 
     @property
@@ -85,23 +84,19 @@ class FlowModel(tf.Module):
         y [..., M] where y is among the outputs; condition [..., C] where the network has one.
         """
         rows, lead = self._rows(x)
-        extras = [self._matching(v, lead, width, name) for v, width, name in (
-            (y, self.partition.outputs.get("y", 0), "y"), (condition, self.partition.condition_size, "condition"))]  # fmt: skip
-        return self._log_prob(self.weights, rows, *[e for e in extras if e is not None]).reshape(lead)
-
-    def _rows_log_prob(self, weights, x, *extras):
-        extras = list(extras)
-        y = extras.pop(0) if "y" in self.partition.outputs else None
-        z, log_det = self.layer.forward_and_log_det(weights, x, extras.pop(0) if extras else None)
-        return self.partition.base_log_prob(z, y) + log_det
+        y = self._matching(y, lead, self.partition.outputs.get("y", 0), "y")
+        z, log_det = self._run(self._forward, rows, lead, condition)
+        return (self.partition.base_log_prob(z, y).numpy() + log_det).reshape(lead)
 
     def encode(self, x, condition=None) -> np.ndarray:
         """Latents z = f(x), [..., D] -> [..., D]."""
-        return self._map(self._forward, x, condition)
+        rows, lead = self._rows(x)
+        return self._run(self._forward, rows, lead, condition)[0].reshape(*lead, self.event_size)
 
     def decode(self, z, condition=None) -> np.ndarray:
         """x = f^-1(z), [..., D] -> [..., D]."""
-        return self._map(self._inverse, z, condition)
+        rows, lead = self._rows(z)
+        return self._run(self._inverse, rows, lead, condition).reshape(*lead, self.event_size)
 
     def sample(self, n: int, seed: int = 0, y=None, condition=None, temperature: float = 1.0) -> np.ndarray:
         """n draws [n, D] of x; equal seeds give equal draws.
@@ -120,10 +115,10 @@ class FlowModel(tf.Module):
         """-log p(x), [..., D] -> [...]: higher is stranger."""
         return -self.log_prob(x)
 
-    def _map(self, function, x, condition):
-        rows, lead = self._rows(x)
-        extra = self._matching(condition, lead, self.partition.condition_size, "condition")
-        return function(self.weights, rows, *([] if extra is None else [extra])).reshape(*lead, self.event_size)
+    def _run(self, function, rows, lead, condition):
+        """A compiled function of rows and, where the network has one, of the condition."""
+        condition = self._matching(condition, lead, self.partition.condition_size, "condition")
+        return function(self.weights, rows, *([] if condition is None else [condition]))
 
     def _rows(self, x):
         """x as rows [B, D] of the model's dtype, and its leading shape."""

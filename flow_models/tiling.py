@@ -20,22 +20,27 @@ class Tiled:
 
     def __init__(self, function: Callable, jit: bool = True):
         self._function = function
-        self._compiled = tf.function(self._loop, jit_compile=jit, autograph=False)
+        self._compiled = tf.function(self._loop, jit_compile=jit, autograph=False, reduce_retracing=False)
 
     def _loop(self, weights, arrays, used):
         """The results [tiles, rows, ...] for arrays [tiles, rows, ...], of which the first `used` tiles are computed."""
-        first = self._function(weights, *[a[0] for a in arrays])
         tiles = arrays[0].shape[0]
         if tiles == 1:
-            return tf.nest.map_structure(lambda v: v[None], first)
-        results = [tf.TensorArray(v.dtype, tiles, element_shape=v.shape).write(0, v) for v in tf.nest.flatten(first)]
+            return tf.nest.map_structure(lambda v: v[None], self._function(weights, *[a[0] for a in arrays]))
+        outputs = self._outputs(weights, [a[0] for a in arrays])
+        results = [tf.TensorArray(v.dtype, tiles, element_shape=v.shape) for v in tf.nest.flatten(outputs)]
 
         def body(i, results):
             values = tf.nest.flatten(self._function(weights, *[tf.gather(a, i) for a in arrays]))
             return i + 1, [r.write(i, v) for r, v in zip(results, values)]
 
-        results = tf.while_loop(lambda i, _: i < used, body, [1, results])[1]
-        return tf.nest.pack_sequence_as(first, [r.stack() for r in results])
+        results = tf.while_loop(lambda i, _: i < used, body, [0, results])[1]
+        return tf.nest.pack_sequence_as(outputs, [r.stack() for r in results])
+
+    def _outputs(self, weights, arrays):
+        """Shapes and types of what the function gives for one tile, from a trace that is never run."""
+        traced = tf.function(lambda rows: self._function(weights, *rows), autograph=False)
+        return traced.get_concrete_function([tf.TensorSpec(a.shape, a.dtype) for a in arrays]).structured_outputs
 
     def __call__(self, weights, *arrays):
         """Results of all rows as NumPy arrays [B, ...]; arrays [B, ...] of equal B."""

@@ -130,8 +130,7 @@ class _Trainer:
             tape.watch(weights)
             terms = {k: tf.reduce_mean(v) for k, v in self.loss(self._nest(weights), batch).items()}
         gradients = tape.gradient(terms["objective"], weights, unconnected_gradients="zero")
-        self.terms = list(terms)
-        return tf.stack([tf.cast(v, tf.float32) for v in terms.values()]), gradients
+        return tf.stack([tf.cast(terms[name], tf.float32) for name in self.terms]), gradients
 
     def _steps(self, weights, moments, sums, chunk, step, n):
         """Up to n optimizer steps; stops before the update of a step whose objective or gradient is not finite."""
@@ -182,7 +181,7 @@ class _Trainer:
         pace = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
         n = min(to_boundary, self.settings.steps - self.step, self.source.chunk_steps, max(int(pace * CALL_SECONDS), 1))
         chunk = self.source.chunk(self.step, n)
-        if self.sums is None:
+        if self.terms is None:
             self._trace_terms(chunk)
         start = time.perf_counter()
         done, good, weights, moments, sums = self._compiled(
@@ -203,9 +202,9 @@ class _Trainer:
         bar.set_postfix_str(f"objective {mean[self.terms.index('objective')]:.4f}", refresh=False)
 
     def _trace_terms(self, chunk):
-        """Learns the names of the loss's terms without running or compiling anything."""
-        tf.function(lambda: self._loss_and_gradients(self.weights, self.source.batch(chunk, 0, 0))[0],
-                    autograph=False).get_concrete_function()  # fmt: skip
+        """Learns the names of the loss's terms from a trace that is never run."""
+        traced = tf.function(lambda: self.loss(self._nest(self.weights), self.source.batch(chunk, 0, 0)), autograph=False)
+        self.terms = list(traced.get_concrete_function().structured_outputs)
         self.sums = np.zeros(len(self.terms), np.float32)
 
     def _diverged(self, step):

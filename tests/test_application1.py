@@ -144,7 +144,7 @@ def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatc
 def files(tmp_path):
     """Wrong input files by name."""
     table = write_table(tmp_path / "good.csv")
-    (tmp_path / "text.csv").write_text("a,b\n1,2\n3,four\n5,6\n")
+    (tmp_path / "text.csv").write_text("a,b\n" + "1,2\n3,four\n5,6\n" * 10)
     (tmp_path / "nan.csv").write_text("a,b\n" + "1,2\n2,1\n,3\n" * 10)
     (tmp_path / "constant.csv").write_text("a,b\n" + "".join(f"{i % 7},5\n" for i in range(100)))
     (tmp_path / "junk.csv").write_bytes(bytes(range(256)) * 4)

@@ -1,0 +1,1 @@
+"""Workers of the comparison, one a library, and what they share."""
