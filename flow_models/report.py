@@ -15,8 +15,8 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from . import __version__
-from .errors import UserError
+from flow_models import __version__
+from flow_models.errors import UserError
 
 HISTORY_ROWS = 12
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-probability", "numpy", "scipy", "matplotlib", "mlflow")

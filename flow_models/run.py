@@ -58,7 +58,6 @@ class RunFolder:
         self.tracker = Tracker(str(self.path), self.application, self.path.name, self.config.tracking_uri or None,
                                self.config.mlflow)  # fmt: skip
         self.tracker.__enter__()
-        self.tracker.start(settings)
         return self
 
     def __str__(self):
@@ -79,6 +78,7 @@ class RunFolder:
         """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint give way."""
         self.rows = [earlier for earlier in self.rows if earlier["step"] < row["step"]] + [row]
         self._write("history.csv", _csv(self.rows))
+        self._listen()
         self.tracker.log_row(row)
 
     def write_figure(self, name: str, figure) -> str:
@@ -101,7 +101,12 @@ class RunFolder:
         for name, value in metrics.items():
             print(f"{name:24s} {value:.6g}")
         print(f"everything is in {self.path}, to look at: {self.path / 'report.html'}")
+        self._listen()
         self.tracker.finish(metrics, str(self.path))
+
+    def _listen(self):
+        """Starts MLflow at the first row: its import would compete with the compilation of the first step."""
+        self.tracker.start(_plain(dataclasses.asdict(self.config)))
 
     def _link_latest(self) -> None:
         """Points runs/<application>/latest here, where the run has its usual place."""

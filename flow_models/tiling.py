@@ -19,8 +19,8 @@ class Tiled:
     """
 
     def __init__(self, function: Callable, jit: bool = True):
-        self._function = function
-        self._compiled = tf.function(self._loop, jit_compile=jit, autograph=False, reduce_retracing=False)
+        self._function, self._jit = function, jit
+        self._compiled: dict[tuple, Callable] = {}
 
     def _loop(self, weights, arrays, used):
         """The results [tiles, rows, ...] for arrays [tiles, rows, ...], of which the first `used` tiles are computed."""
@@ -42,6 +42,14 @@ class Tiled:
         traced = tf.function(lambda rows: self._function(weights, *rows), autograph=False)
         return traced.get_concrete_function([tf.TensorSpec(a.shape, a.dtype) for a in arrays]).structured_outputs
 
+    def _for(self, weights, arrays, used):
+        """The function traced for these shapes, once each."""
+        shapes = tuple((*a.shape, a.dtype) for a in arrays)
+        if shapes not in self._compiled:
+            compiled = tf.function(self._loop, jit_compile=self._jit, autograph=False)
+            self._compiled[shapes] = compiled.get_concrete_function(weights, arrays, used)
+        return self._compiled[shapes]
+
     def __call__(self, weights, *arrays):
         """Results of all rows as NumPy arrays [B, ...]; arrays [B, ...] of equal B."""
         arrays = [np.asarray(a) for a in arrays]
@@ -52,7 +60,8 @@ class Tiled:
             rows = len(piece[0])
             tiles, height = next(shape for shape in SHAPES if rows <= shape[0] * shape[1])
             padded = [tf.constant(_pad(a, tiles * height).reshape(tiles, height, *a.shape[1:])) for a in piece]
-            result = self._compiled(weights, padded, tf.constant(-(-rows // height)))
+            used = tf.constant(-(-rows // height))
+            result = self._for(weights, padded, used)(weights, padded, used)
             pieces.append(tf.nest.map_structure(
                 lambda v, rows=rows: v.numpy().reshape(-1, *v.shape[2:])[:rows], result))  # fmt: skip
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)

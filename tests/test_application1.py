@@ -16,6 +16,7 @@ from servers import s3  # noqa: F401  (a fixture)
 import flow_models as fm
 
 TINY = ["--steps", "40", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64", "--test-points", "500", "--epoch-steps", "10"]
+PLAIN = [*TINY, "--jit", "false"]  # where XLA is not what is tested: it takes seconds to compile
 COMMAND = [sys.executable, "train_flowmodels1.py"]
 
 
@@ -79,7 +80,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
 def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatch, capfd):
     folder, _ = finished
     before = (folder / "metrics.json").read_text()
-    arguments = ["--data", "moons", "--output-dir", str(folder), "--mlflow", "false", *TINY]
+    arguments = ["--data", "moons", "--output-dir", str(folder), "--mlflow", "false", *PLAIN]
     assert call(monkeypatch, *arguments) == 2
     error = capfd.readouterr().err
     assert "holds another run: use --resume" in error and error.count("\n") == 1
@@ -110,7 +111,7 @@ def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_pa
 def test_a_table_with_bounds_in_three_dimensions(tmp_path, monkeypatch):
     write_table(tmp_path / "t.csv")
     assert 0 == call(monkeypatch, "--data", str(tmp_path / "t.csv"), "--lower", "[null, 0, null]", "--mlflow", "false",
-                     "--output-dir", str(tmp_path / "run"), *TINY)  # fmt: skip
+                     "--output-dir", str(tmp_path / "run"), *PLAIN)  # fmt: skip
     model = fm.load(str(tmp_path / "run"))
     assert model.columns == ["a", "b", "c"] and (model.sample(300)[:, 1] > 0).all()
     assert "kl_to_truth" not in json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -120,7 +121,7 @@ def test_one_dimension_and_an_embedded_table(tmp_path, monkeypatch):
     np.save(tmp_path / "one.npy", np.random.default_rng(0).normal(size=300))
     for data, architecture, name in ((str(tmp_path / "one.npy"), "maf", "one"), ("cell_nuclei", "glow", "cells")):
         assert 0 == call(monkeypatch, "--data", data, "--architecture", architecture, "--mlflow", "false",
-                         "--output-dir", str(tmp_path / name), *TINY)  # fmt: skip
+                         "--output-dir", str(tmp_path / name), *PLAIN)  # fmt: skip
         assert np.isfinite(json.loads((tmp_path / name / "metrics.json").read_text())["nll_test"])
 
 
@@ -132,7 +133,7 @@ def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatc
     storage.write_bytes("s3://tables/in/t.csv", (tmp_path / "t.csv").read_bytes())
     store = f"sqlite:///{tmp_path / 'store.db'}"
     assert 0 == call(monkeypatch, "--data", "s3://tables/in/t.csv", "--output-dir", str(tmp_path / "run"),
-                     "--tracking-uri", store, *TINY)  # fmt: skip
+                     "--tracking-uri", store, *PLAIN)  # fmt: skip
     import mlflow
 
     client = mlflow.MlflowClient(store)

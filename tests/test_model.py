@@ -24,8 +24,9 @@ def moved(model, seed=0, scale=0.2):
     return model
 
 
-def small_model(name="spline_coupling", size=2, **options):
-    return moved(fm.FlowModel(fm.architectures.build(name, size, **SMALL, **options)))
+def small_model(name="spline_coupling", size=2, jit=False, **options):
+    """A model away from its start; compiled by XLA only where that is what is tested, as it takes seconds."""
+    return moved(fm.FlowModel(fm.architectures.build(name, size, **SMALL, **options), jit=jit))
 
 
 @pytest.mark.parametrize("name", list(fm.architectures.ARCHITECTURES))
@@ -50,14 +51,17 @@ def test_density_is_in_the_units_of_the_data_and_zero_outside_bounds():
 def test_new_standardised_model_is_the_gaussian_of_the_data():
     x = np.random.default_rng(0).normal([5, -200], [0.1, 30], (4000, 2)).astype("f")
     model = fm.FlowModel(fm.realnvp(2, **SMALL))
-    fm.fit(model, x, settings=fm.FitSettings(steps=1, batch_size=100, learning_rate=1e-9))
+    fm.fit(model, x, settings=fm.FitSettings(steps=1, batch_size=100, learning_rate=1e-9, jit=False))
     expected = scipy.stats.norm(x.mean(0), x.std(0)).logpdf(x).sum(1)
     np.testing.assert_allclose(model.log_prob(x), expected, atol=2e-3)
 
 
+TILED = small_model(jit=True)
+
+
 @pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 1025, 16385])
 def test_any_number_of_rows_gives_what_one_row_gives(n):
-    model = small_model()
+    model = TILED
     x = np.random.default_rng(1).normal(size=(n, 2)).astype("f")
     log_prob = model.log_prob(x)
     assert log_prob.shape == (n,)
@@ -88,7 +92,7 @@ def test_samples_follow_the_density_and_the_seed():
 
 def test_y_among_the_outputs_and_conditions():
     partition = fm.Partition(inputs={"x": 3}, outputs={"y": 1, "z": 2}, sigma_y=0.3)
-    joint = moved(fm.FlowModel(fm.realnvp(3, **SMALL), partition))
+    joint = moved(fm.FlowModel(fm.realnvp(3, **SMALL), partition, jit=False))
     x, y = np.random.default_rng(0).normal(size=(6, 3)).astype("f"), np.ones((6, 1), "f")
     expected = partition.base_log_prob(joint.encode(x), y) + joint.bijector.forward_log_det_jacobian(x, 1)
     np.testing.assert_allclose(joint.log_prob(x, y=y), expected, atol=1e-4)
@@ -96,7 +100,7 @@ def test_y_among_the_outputs_and_conditions():
     draws = joint.sample(3000, y=[1.0])
     assert abs(joint.encode(draws)[:, 0].mean() - 1) < 0.05
     partition = fm.Partition(inputs={"x": 3}, outputs={"z": 3}, condition={"c": 2})
-    conditional = moved(fm.FlowModel(fm.realnvp(3, condition_size=2, **SMALL), partition))
+    conditional = moved(fm.FlowModel(fm.realnvp(3, condition_size=2, **SMALL), partition, jit=False))
     c = np.random.default_rng(1).normal(size=(6, 2)).astype("f")
     assert np.abs(conditional.log_prob(x, condition=c) - conditional.log_prob(x, condition=c[::-1])).max() > 1e-3
     np.testing.assert_allclose(conditional.decode(conditional.encode(x, condition=c), condition=c), x, atol=1e-4)
@@ -115,7 +119,7 @@ np.save(sys.argv[3], np.concatenate([model.log_prob(np.load(sys.argv[2])), model
 
 @pytest.mark.parametrize("name", ["glow", "maf"])
 def test_a_new_process_loads_the_same_numbers_bit_for_bit(name, tmp_path):
-    model = small_model(name, size=3, seed=7)
+    model = small_model(name, size=3, seed=7, jit=True)
     x = np.random.default_rng(1).normal(size=(100, 3)).astype("f")
     model.save(str(tmp_path / "model"))
     np.save(tmp_path / "x.npy", x)
@@ -182,7 +186,7 @@ def test_wrong_use(call, message):
 
 
 def test_without_xla_the_numbers_are_the_same():
-    model = small_model()
+    model = small_model(jit=True)
     plain = fm.FlowModel(model.bijector, jit=False)
     x = np.random.default_rng(1).normal(size=(2000, 2)).astype("f")
     np.testing.assert_allclose(plain.log_prob(x), model.log_prob(x), atol=1e-4)

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from mlflow_server import MlflowServer, free_port
 
-from flow_models import tracking_folder
+from flow_models.tracking import folder as tracking_folder
 from flow_models.errors import UserError
-from flow_models.tracking import Tracker, main, upload
+from flow_models.tracking import Tracker, upload
+from flow_models.tracking.__main__ import main
 
 EPOCHS = 30
 CONFIG = {"seed": 0, "hidden": [16, 16], "learning_rate": 1e-3}
@@ -29,7 +30,7 @@ def quick(monkeypatch):
     """No store but those of the tests, and short waits."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("flow_models.tracking.FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr("flow_models.tracking.tracker.FLUSH_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -265,7 +266,7 @@ def test_a_store_that_is_none_neither_raises_nor_holds(run, kind, request, capfd
 
 def test_small_timeouts_are_set_unless_the_user_set_them(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from flow_models.tracking_store import Store; "
+        "import os, sys; from pathlib import Path; from flow_models.tracking.store import Store; "
         "Store(Path('.'), 'e', None, 'http://127.0.0.1:1'); "
         "print(*(os.environ[n] for n in sys.argv[1:]))"
     )
@@ -366,7 +367,7 @@ def test_numbers_that_are_none_break_nothing(run, embedded, capfd):
 
 def test_closing_waits_only_while_something_moves(run, mute, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-    monkeypatch.setattr("flow_models.tracking.PATIENCE", 0.5)
+    monkeypatch.setattr("flow_models.tracking.tracker.PATIENCE", 0.5)
     began = time.monotonic()
     track(run, "stuck", mute)
     assert time.monotonic() - began < 2

@@ -19,6 +19,7 @@ from flow_models.optimizer import adam, initial_moments, learning_rate
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
 SHORT = fm.FitSettings(steps=60, batch_size=50, epoch_steps=10, warmup_steps=5)
+PLAIN = dataclasses.replace(SHORT, jit=False)  # where XLA is not what is tested: it takes seconds to compile
 
 
 def data(n=1000, seed=0):
@@ -45,7 +46,7 @@ def without_times(history):
 def test_every_weight_moves_and_the_objective_falls(name):
     m = model(name=name)
     trainable = {n: v.numpy() for n, v in leaves(m.weights).items() if v.trainable}
-    result = fm.fit(m, data(), data(seed=1), SHORT)
+    result = fm.fit(m, data(), data(seed=1), PLAIN)
     after = leaves(m.weights)
     for n, before in trainable.items():
         masked = "lower" in n or "upper" in n or name in ("maf", "iaf")
@@ -67,7 +68,7 @@ def test_a_linear_gaussian_problem_is_recovered():
 
 
 def test_equal_seeds_give_equal_runs_and_others_do_not():
-    runs = [fm.fit(model(), data(), data(seed=1), dataclasses.replace(SHORT, seed=s)).history for s in (3, 3, 4)]
+    runs = [fm.fit(model(), data(), data(seed=1), dataclasses.replace(PLAIN, seed=s)).history for s in (3, 3, 4)]
     assert without_times(runs[0]) == without_times(runs[1]) != without_times(runs[2])
 
 
@@ -78,7 +79,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("source", ["arrays", "simulator", "dataset"])
 def test_resuming_continues_exactly(source, tmp_path):
     train = {"arrays": data(), "simulator": draw, "dataset": tf.data.Dataset.from_tensor_slices(data()).batch(50, drop_remainder=True)}[source]
-    settings = dataclasses.replace(SHORT, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(SHORT, checkpoint_seconds=0.0, jit=source == "arrays")
     whole = model()
     expected = fm.fit(whole, train, data(seed=1), settings)
 
@@ -98,15 +99,15 @@ def test_resuming_continues_exactly(source, tmp_path):
 
 
 def test_resuming_with_other_settings_or_a_damaged_checkpoint_is_refused(tmp_path):
-    fm.fit(model(), data(), None, SHORT, folder=str(tmp_path))
+    fm.fit(model(), data(), None, PLAIN, folder=str(tmp_path))
     for change, word in (({"learning_rate": 0.1}, "learning_rate was 0.004"), ({"steps": 70}, "steps was 60")):
         with pytest.raises(fm.UserError, match=word):
-            fm.fit(model(), data(), None, dataclasses.replace(SHORT, **change), folder=str(tmp_path), resume=True)
+            fm.fit(model(), data(), None, dataclasses.replace(PLAIN, **change), folder=str(tmp_path), resume=True)
     with pytest.raises(fm.UserError, match="layer was"):
-        fm.fit(model(name="maf"), data(), None, SHORT, folder=str(tmp_path), resume=True)
+        fm.fit(model(name="maf"), data(), None, PLAIN, folder=str(tmp_path), resume=True)
     next(tmp_path.glob("*.npz")).write_bytes(b"x")
     with pytest.raises(fm.UserError, match="checksum"):
-        fm.fit(model(), data(), None, SHORT, folder=str(tmp_path), resume=True)
+        fm.fit(model(), data(), None, PLAIN, folder=str(tmp_path), resume=True)
 
 
 def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
@@ -120,7 +121,7 @@ def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
     rows[order[13 * 50 + 3], 0] = 100.0
     m = model()
     with pytest.raises(fm.TrainingDiverged, match="at step 13, batch 13 of pass 0; ") as caught:
-        fm.fit(m, rows, None, SHORT, loss=loss, folder=str(tmp_path))
+        fm.fit(m, rows, None, PLAIN, loss=loss, folder=str(tmp_path))
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     header = fm.training.serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
     arrays = fm.training.serialisation.read_arrays(str(tmp_path), header, "checkpoint")
@@ -130,7 +131,7 @@ def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
 def test_early_stopping_keeps_the_best_weights():
     train = data(60)
     settings = fm.FitSettings(steps=3000, batch_size=50, epoch_steps=25, learning_rate=0.02, patience=4, ema=0.0,
-                              schedule="constant")  # fmt: skip
+                              schedule="constant", jit=False)  # fmt: skip
     m = model()
     result = fm.fit(m, train, data(2000, seed=1), settings)
     validation = result.history["val_objective"]
@@ -143,7 +144,7 @@ def test_the_average_of_the_weights_is_what_is_kept():
     ends = []
     for ema in (0.0, 0.9):
         m = model()
-        fm.fit(m, data(), None, dataclasses.replace(SHORT, ema=ema))
+        fm.fit(m, data(), None, dataclasses.replace(PLAIN, ema=ema))
         ends.append(np.concatenate([v.numpy().ravel() for v in leaves(m.weights).values()]))
     assert np.abs(ends[0] - ends[1]).max() > 1e-4
 
@@ -158,7 +159,7 @@ def test_dictionaries_with_y_and_condition():
     m = fm.FlowModel(fm.realnvp(2, condition_size=1, **SMALL), partition)
     x = data(2000)
     rows = {"x": x[:, ::-1] * 0.1 + x[:, :1], "condition": x[:, :1]}
-    result = fm.fit(m, rows, rows, dataclasses.replace(SHORT, steps=300))
+    result = fm.fit(m, rows, rows, dataclasses.replace(PLAIN, steps=300))
     assert result.history["val_objective"][-1] < result.history["val_objective"][0] - 0.3
 
 
@@ -241,12 +242,12 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
     script = """
 import resource, signal, sys, numpy as np, flow_models as fm
 sys.path.insert(0, "tests")
-from test_training import data, model, SHORT
-fm.fit(model(), data(), None, SHORT, folder=sys.argv[1])
+from test_training import data, model, PLAIN
+fm.fit(model(), data(), None, PLAIN, folder=sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    fm.fit(model(seed=9), data(), None, SHORT, folder=sys.argv[1])
+    fm.fit(model(seed=9), data(), None, PLAIN, folder=sys.argv[1])
 except fm.UserError as error:
     print("refused:", error)
 """

@@ -13,11 +13,14 @@ from flowjax.distributions import StandardNormal
 from flowjax.flows import coupling_flow, masked_autoregressive_flow
 from flowjax.train.losses import MaximumLikelihoodLoss
 from flowjax.train.train_utils import step as one_step
+
 from flows import protocol
 
 
 class Flowjax(protocol.Library):
     """A form is scan (`chunk` steps a compiled call, data on the device) or step."""
+
+    packages = ("flowjax", "jax")
 
     def build(self, spec):
         self.spec = spec

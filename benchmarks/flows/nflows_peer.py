@@ -2,8 +2,6 @@
 
 from functools import partial
 
-from flows import protocol
-from flows.torch_library import Conditioner, TorchLibrary
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow
 from nflows.transforms import (
@@ -14,8 +12,13 @@ from nflows.transforms import (
     ReversePermutation,
 )
 
+from flows import protocol
+from flows.torch_library import Conditioner, TorchLibrary
+
 
 class Nflows(TorchLibrary):
+    packages = ("nflows", "torch")
+
     def model(self, spec):
         steps = [step for k in range(spec["depth"]) for step in self._layer(spec, k)]
         flow = Flow(CompositeTransform(steps), StandardNormal([2]))

@@ -4,13 +4,16 @@ from functools import partial
 
 import normflows
 import torch
-from flows import protocol
-from flows.torch_library import Conditioner, TorchLibrary
 from normflows.flows.base import Reverse
 from normflows.flows.neural_spline.coupling import PiecewiseRationalQuadraticCoupling
 
+from flows import protocol
+from flows.torch_library import Conditioner, TorchLibrary
+
 
 class Normflows(TorchLibrary):
+    packages = ("normflows", "torch")
+
     def model(self, spec):
         steps = [step for k in range(spec["depth"]) for step in self._layer(spec, k)]
         flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(2, trainable=False), steps)

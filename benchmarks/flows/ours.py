@@ -5,6 +5,7 @@ import threading
 import time
 
 import flow_models as fm
+from flow_models import fit  # names of the package are loaded at first use: here, not in the time of the first step
 from flows import protocol
 
 NAMES = {"realnvp": "realnvp", "maf": "maf", "spline": "spline_coupling"}
@@ -16,9 +17,8 @@ class Ended(Exception):
 
 
 class Ours(protocol.Library):
-    """A form is looped or unrolled: layers in a compiled loop, or one after the other (`unroll`)."""
-
     standardised = False
+    packages = ("tensorflow", "tensorflow-probability")
     thread = None
 
     def build(self, spec):
@@ -26,9 +26,8 @@ class Ours(protocol.Library):
         self.spec, self.orders, self.rows = spec, queue.Queue(), queue.Queue()
         options = {key: spec[key] for key in ("depth", "hidden", "activation", "bound", "seed")}
         if spec["model"] == "spline":
-            options |= {"bins": spec["bins"], "affine": spec.get("affine", False)}
-        unroll = 1 if spec["form"] == "looped" else 0
-        bijector = fm.architectures.build(NAMES[spec["model"]], 2, unroll=unroll, **options)
+            options |= {"bins": spec["bins"], "affine": spec.get("affine", False), "linear": spec.get("linear", False)}
+        bijector = fm.architectures.build(NAMES[spec["model"]], 2, unroll=spec["unroll"], **options)
         self.model = fm.FlowModel(bijector)
         parameters = sum(int(v.shape.num_elements()) for v in bijector.trainable_variables)
         return {"parameters": parameters, "chunk": spec["chunk"]}
@@ -36,7 +35,6 @@ class Ours(protocol.Library):
     def train(self, steps):
         if self.thread is None:
             self.thread = threading.Thread(target=self._fit, daemon=True)
-            self.released = self.began = time.perf_counter()
             self.thread.start()
         seconds = 0.0
         for _ in range(steps // self.spec["chunk"]):
@@ -56,7 +54,8 @@ class Ours(protocol.Library):
             ema=self.spec.get("ema", 0.0), seed=self.spec["seed"])  # fmt: skip
         try:
             if self.orders.get():
-                fm.fit(self.model, self.data.train, validation, settings, on_epoch=self._epoch_ended, progress=False)
+                self.released = self.began = time.perf_counter()  # where the seconds of a row count from
+                fit(self.model, self.data.train, validation, settings, on_epoch=self._epoch_ended, progress=False)
         except Ended:
             pass
         except Exception as error:

@@ -9,6 +9,7 @@ one machine. A spec has model, depth, hidden, activation, bins, bound, batch, ch
 libraries, more (see `bench_flows.py`).
 """
 
+import importlib.metadata
 import json
 import math
 import os
@@ -25,6 +26,7 @@ class Library:
     """What a library has to do. Arrays are NumPy float32 [n, 2], in the units of `self.data`."""
 
     standardised = True  # trains on standardised points; False where the model does that itself
+    packages: tuple[str, ...] = ()  # whose versions are reported
 
     def __init__(self, folder: str):
         self.data = load(folder, self.standardised)
@@ -110,6 +112,8 @@ def _answer(library: Library, command: str, request: dict) -> dict:
         return _timed(library.sample, request["points"])
     if command == "nll":
         return {"nll": library.nll()}
+    if command == "versions":
+        return {"versions": {name: importlib.metadata.version(name) for name in library.packages}}
     if command == "memory":
         return {"peak_mb": peak_memory_mb()}
     raise ValueError(f"no command {command!r}")

@@ -3,12 +3,15 @@
 from functools import partial
 
 import zuko
+from zuko.transforms import MonotonicRQSTransform
+
 from flows import protocol
 from flows.torch_library import ACTIVATIONS, TorchLibrary
-from zuko.transforms import MonotonicRQSTransform
 
 
 class Zuko(TorchLibrary):
+    packages = ("zuko", "torch")
+
     def model(self, spec):
         common = {"transforms": spec["depth"], "hidden_features": spec["hidden"],
                   "activation": ACTIVATIONS[spec["activation"]]}  # fmt: skip

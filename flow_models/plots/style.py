@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from .errors import UserError
+from flow_models.errors import UserError
 
 # Okabe and Ito's palette, told apart in all common forms of colour blindness and in grey.
 DATA, MODEL, TRUTH, MARK, INK, FAINT = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#333333", "#999999"

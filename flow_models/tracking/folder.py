@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 STATE = "mlflow.json"
 SERVED = ("tensorflow", "tf-keras", "tensorflow-probability", "numpy", "scipy", "mlflow")  # what a served model imports
 

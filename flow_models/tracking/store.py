@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .tracking_folder import PACKAGE, digest, files, history, number, public, read_state, requirements, write_state
+from flow_models.tracking.folder import PACKAGE, digest, files, history, number, public, read_state, requirements, write_state
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the view that MLflow's pages open an experiment in
 BATCH_METRICS, BATCH_PARAMS = 900, 100  # MLflow takes 1,000 metrics and 100 parameters a request
@@ -169,7 +169,7 @@ class Store:
         from mlflow.exceptions import MlflowException
         from mlflow.models import Model
 
-        from . import serving
+        from flow_models.tracking import serving
 
         run = self.run.info
         state = digest(sorted(path for path in folder.iterdir() if path.is_file()))

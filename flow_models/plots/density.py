@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .plot_style import (
+from flow_models.plots.style import (
     DATA,
     DENSITY_MAP,
     INK,

@@ -11,7 +11,6 @@ A run that could not be sent goes up later: `make mlflow-upload RUN=<folder>`, w
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import queue
@@ -22,8 +21,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import UserError
-from .tracking_folder import public, read_state, store_uri, write_state
+from flow_models.errors import UserError
+from flow_models.tracking.folder import public, read_state, store_uri, write_state
 
 FLUSH_SECONDS, FLUSH_ROWS = 5.0, 100  # rows are sent when either is reached
 PATIENCE = 90.0  # seconds without progress after which `close` no longer waits
@@ -45,7 +44,7 @@ class Tracker:
         run_folder: the local folder of the run; mlflow.json there remembers the run, and a resumed one continues it.
         experiment: name of the experiment and of the registered model.
         run_name: by default the name of the folder.
-        tracking_uri: by default MLFLOW_TRACKING_URI, else the embedded store of the project (see `tracking_folder`).
+        tracking_uri: by default MLFLOW_TRACKING_URI, else the embedded store of the project (see `folder.store_uri`).
         enabled: False makes every method do nothing.
 
     As a context manager it ends the run as FINISHED, KILLED (Ctrl-C) or FAILED (any other exception).
@@ -144,7 +143,7 @@ class Tracker:
         self.folder.mkdir(parents=True, exist_ok=True)
         intent = {"experiment": self.experiment, "run_name": self.run_name, "tracking_uri": public(self.uri)}
         write_state(self.folder, read_state(self.folder) | intent)
-        from .tracking_store import Store
+        from flow_models.tracking.store import Store
 
         store = Store(self.folder, self.experiment, self.run_name, self.uri)
         store.open(config)
@@ -193,7 +192,7 @@ def upload(run_folder: str | os.PathLike, experiment: str | None = None, trackin
     experiment = experiment or state.get("experiment") or folder.resolve().parent.name
     ended = (folder / "metrics.json").is_file()
     try:
-        from .tracking_store import Store
+        from flow_models.tracking.store import Store
 
         store = Store(folder, experiment, state.get("run_name"), uri)
         if store.is_complete():
@@ -212,25 +211,3 @@ def reason(error: BaseException) -> str:
     """What went wrong, in a few words on one line and without passwords."""
     text = public(" ".join(str(error).split())) or type(error).__name__
     return next((said for pattern, said in REASONS if re.search(pattern, text)), text[:200].rstrip("."))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line of `upload`; the exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m flow_models.tracking", description="Sends a run folder to MLflow.")
-    parser.add_argument("run", metavar="RUN", help="the folder of the run")
-    parser.add_argument(
-        "--tracking-uri", help="the store; by default MLFLOW_TRACKING_URI, else the one meant for the run"
-    )
-    parser.add_argument("--experiment", help="by default the experiment of the run")
-    given = parser.parse_args(arguments)
-    try:
-        run_id = upload(given.run, given.experiment, given.tracking_uri)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{given.run} is in MLflow at {public(store_uri(given.tracking_uri, Path(given.run)))} as run {run_id}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from .errors import UserError
-from .plot_style import (
+from flow_models.errors import UserError
+from flow_models.plots.style import (
     ANGLE_MAP,
     DATA,
     FAINT,

@@ -1,0 +1,8 @@
+"""One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it: `figure.savefig(path)`."""
+
+from flow_models.plots.anomalies import anomalies
+from flow_models.plots.density import density
+from flow_models.plots.latents import latents, mapping
+from flow_models.plots.training import training_curves
+
+__all__ = ["anomalies", "density", "latents", "mapping", "training_curves"]
