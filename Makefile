@@ -12,7 +12,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train test mlflow mlflow-upload bench-flows
+.PHONY: help create-env train test mlflow mlflow-upload bench-mapping bench-flows
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -36,6 +36,9 @@ mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
 
 mlflow-upload:  ## send a finished run to MLflow: RUN=runs/flowmodels1/latest
 	@$(use_env); exec python -m flow_models.tracking "$(RUN)" $(ARGS)
+
+bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowmodels1.md
+	@$(use_env); exec python benchmarks/mapping.py $(ARGS)
 
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)

@@ -44,9 +44,9 @@ class Config(RunConfig):
     """widths of the hidden layers of each conditioner"""
     activation: str = "relu"
     """relu, silu, tanh or gelu"""
-    bins: int = 16
+    bins: int = 8
     """of the splines"""
-    bound: float = 5.0
+    bound: float = 4.0
     """splines act on [-bound, bound], in standard deviations of the data"""
     affine: bool = True
     """spline_coupling: an affine coupling in front of each spline, for tails that bend"""
@@ -58,7 +58,7 @@ class Config(RunConfig):
 
 PRESETS = {
     "smoke": {"steps": 400, "depth": 3, "hidden": (32, 32), "test_points": 20_000},
-    "default": {"steps": 9000},
+    "default": {"steps": 10_000},
     "full": {"steps": 40_000, "batch_size": 1024, "hidden": (128, 128)},
 }
 

@@ -1,7 +1,7 @@
 """Speed and time to quality beside zuko, normflows, nflows (PyTorch) and flowjax (JAX), on this machine.
 
     make bench-flows                                     # everything: a quarter of an hour; doc/benchmarks_flows.md
-    make bench-flows ARGS="--quick"                      # two to three minutes
+    make bench-flows ARGS="--quick"                      # about three minutes
     make bench-flows ARGS="--models spline --rows quality"
     make bench-flows ARGS="--render benchmarks/results/latest.json"
 
@@ -28,7 +28,7 @@ from flows.quality import quality  # noqa: E402
 from flows.throughput import first_step, throughput  # noqa: E402
 from flows.worker import MODULES  # noqa: E402
 
-ROWS = ("train", "log_prob", "sample", "memory", "first_step", "quality")
+ROWS = ("train", "log_prob", "sample", "first_step", "quality")
 FORMS = (("ours", "unrolled"), ("ours", "looped"), ("flowjax", "scan"), ("flowjax", "step"), ("zuko", "eager"),
          ("normflows", "eager"), ("nflows", "eager"), ("zuko", "compiled"), ("normflows", "compiled"),
          ("nflows", "compiled"))  # fmt: skip

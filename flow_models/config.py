@@ -133,6 +133,6 @@ def run(main: Callable[[Any], None], config_class: type, presets: dict, descript
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; --resume with the same --output-dir goes on from here", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         sys.stderr.flush()
         os._exit(130)  # background threads of MLflow and TensorFlow would hold the process

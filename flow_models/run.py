@@ -71,8 +71,10 @@ class RunFolder:
     def model(self) -> str:
         return str(self.path / "model")
 
-    def __exit__(self, *error):
-        return self.tracker.__exit__(*error)
+    def __exit__(self, kind, *error):
+        if kind is KeyboardInterrupt:
+            print(f"to go on where this stopped: the same command with --resume --output-dir {self.path}", file=sys.stderr)
+        return self.tracker.__exit__(kind, *error)
 
     def log_epoch(self, row: dict[str, float]) -> None:
         """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint give way."""

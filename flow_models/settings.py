@@ -39,7 +39,7 @@ class FitSettings:
     checkpoint_seconds: float = 30.0
     """least time between checkpoints"""
     seed: int = 0
-    """of batches and simulators"""
+    """of initial weights, splits, batches and simulators"""
     jit: bool = True
     """compile with XLA"""
 

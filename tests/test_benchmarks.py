@@ -138,8 +138,9 @@ def test_our_worker_trains_with_fit_and_can_be_built_again(tmp_path):
 
     data.draw(tmp_path, 2000, 500)
     worker = Ours(str(tmp_path))
-    spec = {"model": "realnvp", "depth": 2, "hidden": [8, 8], "activation": "relu", "bins": 4, "bound": 5.0, "batch": 100,
-            "chunk": 20, "seed": 0, "form": "looped", "unroll": 1, "recipe": RECIPE, "validate": True}  # fmt: skip
+    spec = {"model": "realnvp", "depth": 2, "hidden": [8, 8], "activation": "relu", "bins": 4, "bound": 5.0,
+            "batch": 100, "chunk": 20, "seed": 0, "form": "looped", "unroll": 1, "recipe": RECIPE,
+            "validate": True}  # fmt: skip
     assert worker.build(spec)["chunk"] == 20
     began = time.perf_counter()
     first = worker.train(20)

@@ -108,14 +108,14 @@ def _notes(result):
 
 def _recipe(quality):
     recipe = quality["recipe"]
+    rate = f"rate {recipe['learning_rate']:g} after {recipe['warmup']} steps of warm-up"
     return (
         f"Time to quality: splines of {quality['bins']} bins, networks {quality['hidden']} {quality['activation']}, "
-        f"batch {quality['batch']}, Adam ({recipe['beta1']}, {recipe['beta2']}), rate {recipe['learning_rate']:g} "
-        f"after {recipe['warmup']} steps of warm-up, cosine to 0 over {recipe['steps']} steps, "
-        f"clip {recipe['clip']:g}, {quality['seeds']} seeds, at most {quality['cap']:g} s; compilation counts, the look at "
-        f"{quality['validation']:,} validation points every {quality['every']} steps does not. Ours is application 1's "
-        "default model with its averaged weights and its affine maps in front of the splines; the form plain, below, "
-        "has neither, like the peers."
+        f"batch {quality['batch']}, Adam ({recipe['beta1']}, {recipe['beta2']}), {rate}, cosine to 0 over "
+        f"{recipe['steps']} steps, clip {recipe['clip']:g}; {quality['seeds']} seeds, at most {quality['cap']:g} s. "
+        f"Compilation counts, the looks at {quality['validation']:,} validation points every {quality['every']} steps "
+        "do not. Ours is application 1's default model with its averaged weights and its affine maps in front of the "
+        "splines; its form plain, below, has neither, like the peers."
     )
 
 

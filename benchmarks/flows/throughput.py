@@ -21,8 +21,7 @@ def throughput(plan: Plan, results: Results, model: str, quantities: set[str]) -
             worker = stack.enter_context(Worker(*form, plan.folder, cache))
             sizes[worker] = 0
             with results.survive(sizes, worker):
-                if "memory" in quantities:
-                    results.add("memory_import", model, worker, worker.ask("memory")["peak_mb"])
+                results.add("memory_import", model, worker, worker.ask("memory")["peak_mb"])
                 sizes[worker] = _prepare(plan, results, model, plan.batches[0], worker, threads)
         for batch in plan.batches:
             for worker in list(sizes) if batch != plan.batches[0] else []:
@@ -43,6 +42,8 @@ def _prepare(plan, results, model, batch, worker, threads):
     worker.ask("train", steps=max(chunk, 3))
     facts = results.about(worker)
     facts.setdefault("parameters", {})[model] = built["parameters"]
+    if batch == plan.batches[0]:
+        results.add("memory_train", model, worker, worker.ask("memory")["peak_mb"])
     if worker.form == "eager":
         threads[worker.library] = worker.ask("tune", points=min(plan.points, 20_000))["threads"]
         facts.setdefault("threads", {})[f"{model} {batch}"] = threads[worker.library]
@@ -61,9 +62,7 @@ def _train_rounds(plan, results, model, batch, sizes):
 
 
 def _evaluations(plan, results, model, sizes, quantities):
-    """Memory after training, then log_prob and sample (the first call compiles and is not counted), then memory."""
-    if "memory" in quantities:
-        _memory("memory_train", results, model, sizes)
+    """log_prob and sample (the first call compiles and is not counted), then memory."""
     tasks = [task for task in ("log_prob", "sample") if task in quantities]
     for task in tasks:
         results.progress(f"  {model}: {task} of {plan.points:,} points")
@@ -73,14 +72,9 @@ def _evaluations(plan, results, model, sizes, quantities):
                     seconds = worker.ask(task, points=plan.points)["seconds"]
                     if turn:
                         results.add(task, model, worker, plan.points / seconds)
-    if "memory" in quantities and tasks:
-        _memory("memory_evaluate", results, model, sizes)
-
-
-def _memory(quantity, results, model, sizes):
-    for worker in list(sizes):
+    for worker in list(sizes) if tasks else []:
         with results.survive(sizes, worker):
-            results.add(quantity, model, worker, worker.ask("memory")["peak_mb"])
+            results.add("memory_evaluate", model, worker, worker.ask("memory")["peak_mb"])
 
 
 def first_step(plan: Plan, results: Results, model: str) -> None:
