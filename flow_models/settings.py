@@ -40,6 +40,8 @@ class FitSettings:
     """least time between checkpoints"""
     seed: int = 0
     """of initial weights, splits, batches and simulators"""
+    shards: int = 1
+    """independent parts of a batch, which XLA runs on different cores; 2 pays for layers without a loop"""
     jit: bool = True
     """compile with XLA"""
 
@@ -56,6 +58,7 @@ class FitSettings:
             (not 0 <= self.beta2 < 1, f"beta2 is {self.beta2}, must be in [0, 1)"),
             (self.clip_norm < 0, f"clip_norm is {self.clip_norm}, must be at least 0"),
             (not 0 <= self.ema < 1, f"ema is {self.ema}, must be in [0, 1)"),
+            (self.shards < 1, f"shards is {self.shards}, must be at least 1"),
             (self.patience < 0, f"patience is {self.patience}, must be at least 0"),
             (self.seed < 0, f"seed is {self.seed}, must be at least 0"),
         ]

@@ -15,7 +15,7 @@ from flow_models.described import to_config
 from flow_models.errors import UserError
 from flow_models.optimizer import adam, initial_moments, learning_rate
 from flow_models.settings import FitSettings
-from flow_models.sources import as_arrays, make_source
+from flow_models.sources import as_arrays, fingerprint, make_source
 from flow_models.tiling import Tiled
 
 START_ROWS = 10_000  # rows that data-dependent starting values are computed from
@@ -128,9 +128,11 @@ class _Trainer:
     def _loss_and_gradients(self, weights, batch):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            terms = {k: tf.reduce_mean(v) for k, v in self.loss(self._nest(weights), batch).items()}
-        gradients = tape.gradient(terms["objective"], weights, unconnected_gradients="zero")
-        return tf.stack([tf.cast(terms[name], tf.float32) for name in self.terms]), gradients
+            shards = [self.loss(self._nest(weights), shard) for shard in _shards(batch, self.settings.shards)]
+            terms = [tf.add_n([tf.reduce_mean(shard[name]) for shard in shards]) / len(shards) for name in self.terms]
+            objective = terms[self.terms.index("objective")]
+        gradients = tape.gradient(objective, weights, unconnected_gradients="zero")
+        return tf.stack([tf.cast(term, tf.float32) for term in terms]), gradients
 
     def _steps(self, weights, moments, sums, chunk, step, n):
         """Up to n optimizer steps; stops before the update of a step whose objective or gradient is not finite."""
@@ -183,6 +185,8 @@ class _Trainer:
         chunk = self.source.chunk(self.step, n)
         if self.terms is None:
             self._trace_terms(chunk)
+        if not self.compile_seconds:
+            bar.set_description_str("compiling")
         start = time.perf_counter()
         done, good, weights, moments, sums = self._compiled(
             self.weights, self.moments, tf.constant(self.sums), chunk, tf.constant(self.step), tf.constant(n)
@@ -193,6 +197,7 @@ class _Trainer:
             self._diverged(self.step + done - 1)
         if self.compile_seconds == 0.0:
             self.compile_seconds = elapsed
+            bar.set_description_str("")
         else:
             self.loop_seconds, self.loop_steps = self.loop_seconds + elapsed, self.loop_steps + n
         self.weights, self.moments, self.step = weights, moments, self.step + n
@@ -252,7 +257,8 @@ class _Trainer:
         """What must be equal for a run to be resumed exactly."""
         fields = dataclasses.asdict(self.settings)
         fields = {k: v for k, v in fields.items() if k not in ("checkpoint_seconds", "jit")}
-        return {**fields, "layer": to_config(self.model.layer), "rows": self.source.rows}
+        return {**fields, "layer": to_config(self.model.layer), "training data": fingerprint(self.source.arrays),
+                "validation data": fingerprint(self.validation)}  # fmt: skip
 
     def save(self):
         """Writes the whole state to the folder, if there is one."""
@@ -293,3 +299,12 @@ class _Trainer:
         self.sums = None if header["sums"] is None else np.array(header["sums"], np.float32)
         self.best_objective, self.waited = header["best_objective"], header["waited"]
         self.seconds_before = header["seconds"]
+
+
+def _shards(batch, count: int) -> list:
+    """The batch in `count` equal parts, or whole where it cannot be cut so."""
+    rows = tf.nest.flatten(batch)[0].shape[0]
+    if count < 2 or rows % count:
+        return [batch]
+    height = rows // count
+    return [tf.nest.map_structure(lambda a, i=i: a[i * height : (i + 1) * height], batch) for i in range(count)]
