@@ -167,6 +167,25 @@ def test_stacked_layers_equal_a_chain_of_their_slices():
             np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+@pytest.mark.parametrize("name", ["repeat_loop", "repeat_conditional_loop"])
+def test_gradients_of_the_loop_are_those_of_the_unrolled_layers(name, direction):
+    looped = LAYERS[name]
+    weights, x, condition = moved_weights(looped), rows(looped), condition_for(name)
+    results = []
+    for layer in (looped, Repeat(looped.layer, looped.depth, unroll=0)):
+        watched = [x, *([] if condition is None else [condition])]
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            y, log_det = getattr(layer, direction)(weights, x, condition)
+            target = tf.reduce_sum(tf.sin(y)) + tf.reduce_sum(log_det * tf.range(1.0, 8.0, dtype=x.dtype))
+        trained = [v for v in leaves(weights).values() if v.trainable]
+        results.append(tape.gradient(target, [*watched, *trained]))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+        assert np.abs(one).max() > 0
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
 @pytest.mark.parametrize("condition_size", [0, 2])
 def test_masked_network_is_autoregressive_and_sees_all_it_may(size, condition_size):

@@ -51,7 +51,7 @@ class Ours(protocol.Library):
             steps=recipe["steps"] or ENDLESS, batch_size=self.spec["batch"], epoch_steps=self.spec["chunk"],
             learning_rate=recipe["learning_rate"], schedule="cosine" if recipe["steps"] else "constant",
             warmup_steps=recipe["warmup"], beta1=recipe["beta1"], beta2=recipe["beta2"], clip_norm=recipe["clip"],
-            ema=self.spec.get("ema", 0.0), seed=self.spec["seed"])  # fmt: skip
+            ema=self.spec.get("ema", 0.0), shards=self.spec.get("shards", 1), seed=self.spec["seed"])  # fmt: skip
         try:
             if self.orders.get():
                 self.released = self.began = time.perf_counter()  # where the seconds of a row count from

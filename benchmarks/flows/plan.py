@@ -12,7 +12,7 @@ from flows.worker import Worker, WorkerFailed
 DEPTHS = {"realnvp": 8, "maf": 3, "spline": 5}
 CHUNKS = {256: 100, 1024: 50}  # steps a compiled call and a row of our history
 RATE = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "warmup": 0, "steps": 0, "clip": 0.0}
-OPTIONS = {("ours", "unrolled"): {"unroll": 0}, ("ours", "looped"): {"unroll": 1}}
+OPTIONS = {("ours", "unrolled"): {"unroll": 0, "shards": 2}, ("ours", "looped"): {"unroll": 1}}
 GAPS = (0.05, 0.02)  # nats
 
 

@@ -48,7 +48,7 @@ class Repeat(Layer):
     """f = g_K o ... o g_1: `depth` equal layers with weights of their own, stacked [K, ...].
 
     The layers run in a compiled loop whose body holds `unroll` of them (0: all, no loop). A loop compiles one body
-    instead of K and runs a tenth slower (measured for eight couplings), so few layers unroll and many loop.
+    instead of K and takes less memory, but computes forward passes twice in training (`loop_that_recomputes`).
     """
 
     layer: Layer
@@ -87,16 +87,70 @@ class Repeat(Layer):
                 total += log_det
             return x, total
 
-        def body(i, x, total):
-            for j in range(group):
-                position = i * group + j
-                k = position if order[0] == 0 else self.depth - 1 - position
-                x, log_det = step(_slice(weights, k), x, condition)
-                total += log_det
-            return i + 1, x, total
+        rounds, backwards = self.depth // group, order[0] != 0
 
-        rounds = self.depth // group
-        return tf.while_loop(lambda i, *_: i < rounds, body, (0, x, total), maximum_iterations=rounds)[1:]
+        def several(weights, x, condition):
+            """One round: `group` layers, in order, with weights [group, ...]."""
+            total = tf.zeros_like(x[:, 0])
+            for j in reversed(range(group)) if backwards else range(group):
+                x, log_det = step(_slice(weights, j), x, condition)
+                total += log_det
+            return x, total
+
+        stacked = [tf.reshape(w, [rounds, group, *w.shape[1:]]) for w in leaves(weights).values()]
+        return loop_that_recomputes(several, rounds, rebuild(weights, stacked), x, condition, backwards)
+
+
+def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backwards: bool = False):
+    """x and the sum of log-dets after step(weights of a round, x, condition), round after round, as compiled loops.
+
+    The forward loop keeps only the input of each round, and the backward one computes the round again to differentiate
+    it. Keeping what TensorFlow would keep, every intermediate value of every round, compiles slower and takes memory in
+    proportion to the width of the networks.
+
+    Args:
+      weights: nest of tensors [rounds, ...].
+      backwards: last round first.
+    """
+    place = (lambda i: rounds - 1 - i) if backwards else (lambda i: i)
+    stacked = list(leaves(weights).values())
+    trained = [w for w in stacked if w.dtype.is_floating]
+
+    def of_round(k, trained):
+        """The nest of weights of round k, given those that a gradient is wanted for."""
+        given = iter(trained)
+        return rebuild(weights, [next(given) if w.dtype.is_floating else tf.gather(w, k) for w in stacked])
+
+    @tf.custom_gradient
+    def run(x, condition, *trained):
+        def body(i, x, total, inputs):
+            y, log_det = step(of_round(place(i), [tf.gather(w, place(i)) for w in trained]), x, condition)
+            return i + 1, y, total + log_det, inputs.write(i, x)
+
+        state = (0, x, tf.zeros_like(x[:, 0]), tf.TensorArray(x.dtype, rounds, element_shape=x.shape))
+        _, y, total, inputs = tf.while_loop(lambda i, *_: i < rounds, body, state, maximum_iterations=rounds)
+        inputs = inputs.stack()
+
+        def gradient(dy, d_total):
+            def body(i, dy, d_condition, d_trained):
+                here = [tf.gather(inputs, i), condition, *[tf.gather(w, place(i)) for w in trained]]
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(here)
+                    y, log_det = step(of_round(place(i), here[2:]), *here[:2])
+                dx, dc, *dw = tape.gradient([y, log_det], here, [dy, d_total], unconnected_gradients="zero")
+                return i - 1, dx, d_condition + dc, [all.write(place(i), d) for all, d in zip(d_trained, dw)]
+
+            arrays = [tf.TensorArray(w.dtype, rounds, element_shape=w.shape[1:]) for w in trained]
+            state = (rounds - 1, dy, tf.zeros_like(condition), arrays)
+            _, dx, dc, dw = tf.while_loop(lambda i, *_: i >= 0, body, state, maximum_iterations=rounds)
+            return dx, dc, *[d.stack() for d in dw]
+
+        return (y, total), gradient
+
+    if condition is None:
+        unconditional, nothing = step, tf.zeros([0], x.dtype)
+        step = lambda weights, x, _: unconditional(weights, x, None)  # noqa: E731
+    return run(x, nothing if condition is None else condition, *trained)
 
 
 def _slice(weights, k):
