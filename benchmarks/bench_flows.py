@@ -55,7 +55,7 @@ def parser() -> Parser:
     p.add_argument("--seeds", type=int, help="seeds of time to quality (2)")
     p.add_argument("--quality-models", nargs="+", choices=("spline", "realnvp"), default=["spline"],
                    help="models of time to quality (spline)")  # fmt: skip
-    p.add_argument("--quality-steps", type=int, default=2000, help="steps of the recipe of time to quality (2000)")
+    p.add_argument("--quality-steps", type=int, default=1000, help="steps of the recipe of time to quality (1000)")
     p.add_argument("--cap", type=float, help="longest training waited for a gap, seconds (60)")
     p.add_argument("--page", type=Path, help="file of the tables; after a full run doc/benchmarks_flows.md")
     p.add_argument("--render", type=Path, metavar="RESULT", help="only write the tables of a recorded result")

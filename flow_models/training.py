@@ -157,12 +157,12 @@ class _Trainer:
         with tqdm(total=total, initial=self.step, disable=not show, unit="step", dynamic_ncols=True) as bar:
             try:
                 while self.step < total:
+                    if self.settings.patience and self.waited >= self.settings.patience:
+                        stopped = "early"
+                        break
                     self._advance(bar)
                     if self.step % self.settings.row_steps == 0 or self.step == total:
                         on_epoch(self._finish_epoch())
-                        if self.settings.patience and self.waited >= self.settings.patience:
-                            stopped = "early"
-                            break
                     if time.perf_counter() - self.last_saved > self.settings.checkpoint_seconds:
                         self.save()
             except KeyboardInterrupt:

@@ -130,12 +130,14 @@ def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
     assert 0 < header["step"] <= 13 and all(np.isfinite(a).all() for a in arrays.values())
 
 
-def test_early_stopping_keeps_the_best_weights():
+def test_early_stopping_keeps_the_best_weights(tmp_path):
     train = data(60)
     settings = fm.FitSettings(steps=3000, batch_size=50, epoch_steps=25, learning_rate=0.02, patience=4, ema=0.0,
                               schedule="constant", jit=False)  # fmt: skip
     m = model()
-    result = fm.fit(m, train, data(2000, seed=1), settings)
+    result = fm.fit(m, train, data(2000, seed=1), settings, folder=str(tmp_path))
+    resumed = fm.fit(model(), train, data(2000, seed=1), settings, folder=str(tmp_path), resume=True)
+    assert resumed.stopped == "early" and resumed.history == result.history
     validation = result.history["val_objective"]
     assert result.stopped == "early" and len(validation) < 120
     assert int(np.argmin(validation)) == len(validation) - 1 - settings.patience
