@@ -7,8 +7,9 @@ RUN ?= runs/flowmodels$(APP)/latest
 
 # The active environment, else the newest .venv, .venv2, ..., else one that is made.
 find_env = if [ -n "$$VIRTUAL_ENV" ]; then echo "$$VIRTUAL_ENV"; else \
-	for e in $$(ls -dt .venv .venv[0-9]* 2>/dev/null); do [ -f $$e/.complete ] && { echo "$$PWD/$$e"; break; }; done; fi
+	for e in $$(ls -dt .venv .venv[0-9]* 2>/dev/null); do if [ -f $$e/.complete ]; then echo "$$PWD/$$e"; break; fi; done; fi
 use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-print-directory create-env; ENV=$$($(find_env)); fi; \
+	[ -x "$$ENV/bin/python" ] || { echo "error: no python in $$ENV (VIRTUAL_ENV?); unset it or make create-env" >&2; exit 2; }; \
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
@@ -32,7 +33,8 @@ test:  ## pass the tests
 	@$(use_env); exec python -m pytest $(ARGS)
 
 mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
-	@$(use_env); exec mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 $(ARGS)
+	@$(use_env); case "$$MLFLOW_TRACKING_URI" in http*) echo "the server shows it: $$MLFLOW_TRACKING_URI"; exit 0;; esac; \
+	exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 $(ARGS)
 
 mlflow-upload:  ## send a finished run to MLflow: RUN=runs/flowmodels1/latest
 	@$(use_env); exec python -m flow_models.tracking "$(RUN)" $(ARGS)

@@ -29,6 +29,7 @@ _HOME = {
     "FitSettings": "settings",
     "TrainingDiverged": "training",
     "fit": "training",
+    "Trainer": "training",
     "UserError": "errors",
     "FlowBijector": "bijectors",
     "realnvp": "architectures",

@@ -122,8 +122,8 @@ def in_units_of_the_data(layers: list[Layer], size: int, seed: int = 0, *, stand
     """
     front: list[Layer] = []
     if lower is not None or upper is not None:
-        free = (None,) * len(lower or upper)
-        domain = Domain(lower or free, upper or free)
+        free = (None,) * len(upper if lower is None else lower)
+        domain = Domain(free if lower is None else lower, free if upper is None else upper)
         if len(domain.lower) != size:
             raise UserError(f"bounds for {len(domain.lower)} columns, but the data have {size}")
         front.append(domain)

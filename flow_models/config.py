@@ -14,6 +14,7 @@ from flow_models.errors import UserError
 from flow_models.settings import FitSettings
 
 Config = TypeVar("Config")
+LONGEST = 300  # characters of a message of the parser, which may quote a whole file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +99,31 @@ def _normal_form(argv, config_class):
 
 
 def _preset(presets, argv):
-    """The preset named in the arguments, looked up before the rest is parsed, as other flags override it."""
-    name = "default"
-    for i, argument in enumerate(argv):
-        if argument == "--preset" and i + 1 < len(argv):
-            name = argv[i + 1]
-        elif argument.startswith("--preset="):
-            name = argument.split("=", 1)[1]
+    """The preset of --preset, else of the --config file: looked up before the rest is parsed, which overrides it."""
+    name, file = _value(argv, "--preset"), _value(argv, "--config")
+    if name is None and file is not None:
+        import yaml
+
+        try:
+            settings = yaml.safe_load(Path(file).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            settings = None  # what is wrong with the file is said where it is parsed
+        name = settings.get("preset") if isinstance(settings, dict) else None
+    name = name or "default"
     if name not in presets:
         raise UserError(f"no preset {name!r}; there are {', '.join(presets)}")
     return {**presets[name], "preset": name}
+
+
+def _value(argv, flag):
+    """The last value given to a flag, None where it is not there."""
+    value = None
+    for i, argument in enumerate(argv):
+        if argument == flag and i + 1 < len(argv):
+            value = argv[i + 1]
+        elif argument.startswith(f"{flag}="):
+            value = argument.split("=", 1)[1]
+    return value
 
 
 def _check_flags(argv, known):
@@ -115,13 +131,15 @@ def _check_flags(argv, known):
         flag = argument.split("=", 1)[0]
         if re.match(r"--[a-zA-Z]", flag) and flag.removesuffix("+") not in known:
             near = difflib.get_close_matches(flag, known, 1)
-            raise UserError(f"no flag {flag}" + (f"; did you mean {near[0]}?" if near else "; --help lists all"))
+            hint = f"; did you mean {near[0]}?" if near else "; --help lists all"
+            raise UserError(f"no flag {flag}{hint}".replace("_", "-"))
 
 
 def _one_line(message: str) -> str:
     message = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", message)
     message = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
-    return " ".join(message.split())
+    message = " ".join(message.split())
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
 
 
 def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from flow_models.errors import UserError
 
 _CLASSES: dict[str, type] = {}
@@ -22,14 +24,19 @@ class Described:
 
 
 def _freeze(value):
-    return tuple(_freeze(v) for v in value) if isinstance(value, (list, tuple)) else value
+    """Lists and arrays as tuples, NumPy's numbers as Python's: what JSON takes and gives back."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(_freeze(v) for v in value)
+    if isinstance(value, dict):
+        return {key: _freeze(v) for key, v in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def to_config(value):
-    """Dictionary of a `Described` object: `{"class": name, field: value, ...}`, nested."""
+    """Dictionary of a `Described` object: `{"__class__": name, field: value, ...}`, nested."""
     if isinstance(value, Described):
         fields = {f.name: to_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": type(value).__name__, **fields}
+        return {"__class__": type(value).__name__, **fields}
     if isinstance(value, (list, tuple)):
         return [to_config(v) for v in value]
     if isinstance(value, dict):
@@ -47,12 +54,12 @@ def from_config(config):
         return tuple(from_config(v) for v in config)
     if not isinstance(config, dict):
         return config
-    if "class" not in config:
+    if "__class__" not in config:
         return {k: from_config(v) for k, v in config.items()}
-    name = config["class"]
+    name = config["__class__"]
     if name not in _CLASSES:
         raise UserError(f"the model uses a layer {name!r}, which this version does not have (it has {sorted(_CLASSES)})")
     try:
-        return _CLASSES[name](**{k: from_config(v) for k, v in config.items() if k != "class"})
+        return _CLASSES[name](**{k: from_config(v) for k, v in config.items() if k != "__class__"})
     except TypeError as error:
         raise UserError(f"the description of layer {name!r} does not fit this version: {error}") from None

@@ -44,6 +44,7 @@ class FlowModel(tf.Module):
         if len(self.columns) != size:
             raise UserError(f"{len(self.columns)} column names for {size} dimensions")
         self.jit = jit
+        self.started = False  # data-dependent starting values are there, and stay
         self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), jit)
         self._inverse = Tiled(lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], jit)
 
@@ -69,24 +70,26 @@ class FlowModel(tf.Module):
         """p(x) as a `tfd.TransformedDistribution`, for TFP code around it; p(x | y) where y is among the outputs."""
         import tensorflow_probability as tfp
 
-        mean, scale = np.zeros(self.event_size, self.dtype.as_numpy_dtype), np.ones(self.event_size)
+        mean = {name: np.zeros(width) for name, width in self.partition.outputs.items()}
+        scale = {name: np.ones(width) for name, width in self.partition.outputs.items()}
+        self._matching(y, (), self.partition.outputs.get("y", 0), "y")
         if y is not None:
-            start = list(self.partition.outputs).index("y")
-            first = sum(list(self.partition.outputs.values())[:start])
-            block = slice(first, first + self.partition.outputs["y"])
-            mean[block], scale[block] = y, self.partition.sigma_y
-        base = tfp.distributions.MultivariateNormalDiag(mean, scale.astype(mean.dtype))
+            mean["y"], scale["y"] = np.asarray(y, float), np.full(len(y), self.partition.sigma_y)
+        mean, scale = (tf.cast(self.partition.join("outputs", **blocks), self.dtype) for blocks in (mean, scale))
+        base = tfp.distributions.MultivariateNormalDiag(mean, scale)
         return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
 
     def log_prob(self, x, y=None, condition=None) -> np.ndarray:
-        """log p(x), [..., D] -> [...], nats per event in the units of x; -inf outside the domain.
+        """log p(x), [..., D] -> [...], nats per event in the units of x; -inf outside the domain and where it is too small to compute.
 
         y [..., M] where y is among the outputs; condition [..., C] where the network has one.
         """
         rows, lead = self._rows(x)
         y = self._matching(y, lead, self.partition.outputs.get("y", 0), "y")
         z, log_det = self._run(self._forward, rows, lead, condition)
-        return (self.partition.base_log_prob(z, y).numpy() + log_det).reshape(lead)
+        log_prob = self.partition.base_log_prob(z, y).numpy() + log_det
+        overflown = np.isnan(log_prob) & ~np.isnan(rows).any(-1)
+        return np.where(overflown, -np.inf, log_prob).reshape(lead)
 
     def encode(self, x, condition=None) -> np.ndarray:
         """Latents z = f(x), [..., D] -> [..., D]."""
@@ -107,13 +110,12 @@ class FlowModel(tf.Module):
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
-        y = None if y is None else tf.convert_to_tensor(y, self.dtype)
-        v = self.partition.base_sample(int(n), tf.constant([seed, 0]), y, self.dtype)
-        return self.decode(v if temperature == 1.0 else temperature * v, condition)
+        y = self._matching(y, (int(n),), self.partition.outputs.get("y", 0), "y")
+        return self.decode(self.partition.base_sample(int(n), (seed, 0), y, self.dtype, temperature), condition)
 
-    def anomaly_score(self, x) -> np.ndarray:
+    def anomaly_score(self, x, y=None, condition=None) -> np.ndarray:
         """-log p(x), [..., D] -> [...]: higher is stranger."""
-        return -self.log_prob(x)
+        return -self.log_prob(x, y, condition)
 
     def _run(self, function, rows, lead, condition):
         """A compiled function of rows and, where the network has one, of the condition."""
@@ -149,6 +151,7 @@ class FlowModel(tf.Module):
             "partition": to_config(self.partition),
             "columns": self.columns,
             "dtype": self.dtype.name,
+            "started": self.started,
         }
         arrays = {name: variable.numpy() for name, variable in self.bijector.named_weights().items()}
         serialisation.write(folder, "model", arrays, header)
@@ -172,6 +175,7 @@ def load(folder: str, jit: bool = True) -> FlowModel:
         layer, partition = from_config(header["layer"]), from_config(header["partition"])
         bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]))
         model = FlowModel(bijector, partition, header["columns"], jit)
+        model.started = header["started"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/model.json is damaged: {error!r}") from None
     arrays = serialisation.read_arrays(folder, header, "model")

@@ -13,12 +13,12 @@ def learning_rate(settings, step: tf.Tensor) -> tf.Tensor:
     `settings` has learning_rate, schedule, warmup_steps, steps and final_fraction (see `FitSettings`).
     """
     step = tf.cast(step, tf.float32)
-    warm = tf.minimum(1.0, (step + 1.0) / max(settings.warmup_steps, 1))
-    span = max(settings.steps - settings.warmup_steps, 1)
-    done = tf.clip_by_value((step - settings.warmup_steps) / span, 0.0, 1.0)
+    warmup = min(settings.warmup_steps, settings.steps // 4)
+    warm = tf.minimum(1.0, (step + 1.0) / max(warmup, 1))
+    done = tf.clip_by_value((step - warmup) / (settings.steps - warmup), 0.0, 1.0)
     floor = settings.final_fraction
     if settings.schedule == "exponential":
-        decay = tf.exp(done * math.log(max(floor, 1e-8)))
+        decay = tf.exp(done * math.log(floor))
     elif settings.schedule == "cosine":
         decay = floor + (1 - floor) * 0.5 * (1 + tf.cos(math.pi * done))
     else:
@@ -43,7 +43,7 @@ def adam(settings, step: tf.Tensor, weights: list, gradients: list, moments: dic
     Returns:
       New weights, new moments, and the norm of the gradient before clipping.
     """
-    norm = global_norm(gradients)
+    norm = tf.cast(global_norm(gradients), tf.float32)
     factor = tf.minimum(1.0, settings.clip_norm / (norm + 1e-12)) if settings.clip_norm > 0 else 1.0
     t = tf.cast(step, tf.float32) + 1.0
     beta1, beta2 = settings.beta1, settings.beta2

@@ -87,9 +87,12 @@ class Partition(Described):
         widths = self.outputs["y"] * math.log(self.sigma_y)
         return _log_normal(deviation) - widths + sum(_log_normal(block) for block in blocks.values())
 
-    def base_sample(self, n: int, seed, y: tf.Tensor | None = None, dtype=tf.float32) -> tf.Tensor:
-        """[n, N] draws of the outputs; y [n, M] or [M] where y is among them. The same seed pair gives the same draws."""
-        v = tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
+    def base_sample(self, n: int, seed, y: tf.Tensor | None = None, dtype=tf.float32, temperature=1.0) -> tf.Tensor:
+        """[n, N] draws of the outputs; y [n, M] or [M] where y is among them. The same seed pair gives the same draws.
+
+        The temperature multiplies the standard deviations, not y.
+        """
+        v = temperature * tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
         if "y" not in self.outputs:
             return v
         blocks = self.split("outputs", v)

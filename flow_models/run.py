@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,8 +16,14 @@ import yaml
 
 from flow_models import report
 from flow_models.data import storage
+from flow_models.data.failures import local_failures
 from flow_models.errors import UserError
 from flow_models.tracking import Tracker
+from flow_models.tracking.folder import public
+
+
+OURS = {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint", "mlflow.json"}
+OF_ONE_COMMAND = ("resume", "overwrite", "output_dir")  # not settings to take over into the next run
 
 
 class RunFolder:
@@ -31,34 +38,64 @@ class RunFolder:
     """
 
     def __init__(self, config, application: str):
-        time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        self.path = Path(config.output_dir or f"runs/{application}/{time}")
         self.application, self.config = application, config
+        if config.resume and config.overwrite:
+            raise UserError("--resume goes on with a run, --overwrite deletes it: give one of them")
         if config.resume and not config.output_dir:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file; --output-dir must be a folder")
-        occupied = self.path.is_dir() and any(self.path.iterdir())
-        if occupied and config.overwrite and not (self.path / "config.yaml").exists():
-            raise UserError(f"{self.path} is not the folder of a run (no config.yaml): nothing was deleted")
-        if occupied and not (config.resume or config.overwrite):
+        if storage.is_s3(config.output_dir):
+            raise UserError(f"--output-dir {config.output_dir}: runs are written to a local folder")
+        time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        with local_failures(config.output_dir or "runs"):
+            self.path = Path(storage.local_path(config.output_dir or f"runs/{application}/{time}"))
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(f"{self.path} is a file; --output-dir must be a folder")
+            self._check({file.name for file in self.path.iterdir()} if self.path.exists() else set())
+
+    def _check(self, found: set[str]) -> None:
+        """Refuses a folder that is occupied by something else than what the command may touch."""
+        if not found:
+            return
+        foreign = sorted(found - OURS)
+        if self.config.overwrite and (foreign or "config.yaml" not in found):
+            what = f"it holds {foreign[0]}" if foreign else "it has no config.yaml"
+            raise UserError(f"{self.path} is not the folder of a run alone ({what}): nothing was deleted")
+        if self.config.resume and "config.yaml" not in found:
+            raise UserError(f"{self.path} is not the folder of a run (no config.yaml): there is nothing to resume")
+        if not (self.config.resume or self.config.overwrite):
             raise UserError(f"{self.path} holds another run: use --resume to go on with it, --overwrite to delete it, "
                             "or another --output-dir")  # fmt: skip
 
     def __enter__(self):
-        if self.config.overwrite and not self.config.resume:
-            shutil.rmtree(self.path, ignore_errors=True)
-        try:
-            (self.path / "figures").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the run folder {self.path}: {error.strerror}") from None
-        settings = _plain(dataclasses.asdict(self.config))
+        with local_failures(str(self.path)):
+            if self.config.overwrite:
+                self._delete()
+            self._make()
+        self.settings = _plain({k: v for k, v in dataclasses.asdict(self.config).items() if k not in OF_ONE_COMMAND})
+        self.settings["tracking_uri"] = public(self.config.tracking_uri)
         self.rows = _read_rows(self.path / "history.csv")
-        self._write("config.yaml", yaml.safe_dump(settings, sort_keys=False))
+        self._write("config.yaml", yaml.safe_dump(self.settings, sort_keys=False).encode())
         self.tracker = Tracker(str(self.path), self.application, self.path.name, self.config.tracking_uri or None,
                                self.config.mlflow)  # fmt: skip
         self.tracker.__enter__()
         return self
+
+    def _delete(self) -> None:
+        """Removes what a run writes, and nothing else."""
+        for name in OURS & {file.name for file in self.path.iterdir()} if self.path.exists() else ():
+            item = self.path / name
+            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+
+    def _make(self) -> None:
+        """Makes the folder; a default name that another run took in the same second gets a number."""
+        first, number = self.path, 2
+        while not self.config.output_dir:
+            try:
+                self.path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                self.path, number = first.with_name(f"{first.name}-{number}"), number + 1
+        (self.path / "figures").mkdir(parents=True, exist_ok=True)
 
     def __str__(self):
         return str(self.path)
@@ -79,13 +116,15 @@ class RunFolder:
     def log_epoch(self, row: dict[str, float]) -> None:
         """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint give way."""
         self.rows = [earlier for earlier in self.rows if earlier["step"] < row["step"]] + [row]
-        self._write("history.csv", _csv(self.rows))
+        self._write("history.csv", _csv(self.rows).encode())
         self._listen()
         self.tracker.log_row(row)
 
     def write_figure(self, name: str, figure) -> str:
         """figures/<name>.png; gives back the file's name."""
-        figure.savefig(self.path / "figures" / f"{name}.png", dpi=110)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        self._write(f"figures/{name}.png", buffer.getvalue())
         return f"{name}.png"
 
     def finish(self, history: dict[str, list], metrics: dict[str, float], title: str, summary: str,
@@ -95,10 +134,11 @@ class RunFolder:
         Args:
           figures: (file name, caption) in the order of the report.
         """
-        self._write("history.csv", _csv([dict(zip(history, row)) for row in zip(*history.values())]))
-        self._write("metrics.json", json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n")
-        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        report.write_report(str(self.path), title, summary, figures, command=f"python {command}")
+        self._write("history.csv", _csv([dict(zip(history, row)) for row in zip(*history.values())]).encode())
+        self._write("metrics.json", (json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n").encode())
+        command = public(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
+        with local_failures(str(self.path)):
+            report.write_report(str(self.path), title, summary, figures, command=command)
         self._link_latest()
         for name, value in metrics.items():
             print(f"{name:24s} {value:.6g}")
@@ -108,7 +148,7 @@ class RunFolder:
 
     def _listen(self):
         """Starts MLflow at the first row: its import would compete with the compilation of the first step."""
-        self.tracker.start(_plain(dataclasses.asdict(self.config)))
+        self.tracker.start(self.settings)
 
     def _link_latest(self) -> None:
         """Points runs/<application>/latest here, where the run has its usual place."""
@@ -122,8 +162,8 @@ class RunFolder:
         except OSError as error:
             print(f"warning: no link {link}: {error.strerror}", file=sys.stderr)
 
-    def _write(self, name, text):
-        storage.write_bytes(str(self.path / name), text.encode())
+    def _write(self, name: str, data: bytes) -> None:
+        storage.write_bytes(str(self.path / name), data)
 
 
 def machine_metrics() -> dict[str, float]:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -21,8 +22,8 @@ def write(folder: str, name: str, arrays: dict[str, np.ndarray], header: dict) -
     buffer = io.BytesIO()
     np.savez(buffer, **{key: np.asarray(value) for key, value in arrays.items()})
     data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    header = {**header, "arrays": f"{name}-{digest[:12]}.npz", "sha256": digest}
+    header = {**header, "arrays": f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.npz"}
+    header["sha256"] = _digest(header, data)
     storage.write_bytes(_join(folder, header["arrays"]), data)
     storage.write_bytes(_join(folder, f"{name}.json"), json.dumps(header, indent=1).encode())
     _remove_older(folder, name, header["arrays"])
@@ -55,13 +56,19 @@ def read_arrays(folder: str, header: dict, what: str) -> dict[str, np.ndarray]:
     if not storage.exists(path):
         raise UserError(f"{folder} is not a whole {what}: {os.path.basename(path)} is missing")
     data = storage.read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != header["sha256"]:
-        raise UserError(f"{path} is damaged: its checksum is not the one written with the {what}")
+    if _digest(header, data) != header["sha256"]:
+        raise UserError(f"{path} is damaged, or the header beside it: the checksum is not the one written with the {what}")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
     except (ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _digest(header, data) -> str:
+    """Of the arrays and of the header but for the digest itself."""
+    rest = {key: value for key, value in header.items() if key != "sha256"}
+    return hashlib.sha256(data + json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _join(folder, name):
@@ -72,6 +79,7 @@ def _remove_older(folder, name, keep):
     """Removes the arrays of earlier writes; on S3 they are left, as a reader may still be on them."""
     if storage.is_s3(str(folder)):
         return
-    for file in os.listdir(folder):
-        if file.startswith(f"{name}-") and file.endswith(".npz") and file != keep:
-            os.unlink(os.path.join(folder, file))
+    folder = Path(storage.local_path(folder))
+    for file in folder.glob(f"{name}-*.npz"):
+        if file.name != keep:
+            file.unlink(missing_ok=True)

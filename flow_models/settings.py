@@ -23,9 +23,9 @@ class FitSettings:
     schedule: str = "cosine"
     """constant, exponential or cosine decay after the warm-up"""
     warmup_steps: int = 200
-    """linear rise to the highest rate"""
+    """linear rise to the highest rate; at most a quarter of all steps"""
     final_fraction: float = 0.0
-    """rate at the end over the highest rate; above 0 for exponential"""
+    """rate at the end over the highest rate; exponential needs it above 0"""
     beta1: float = 0.9
     """Adam's decay of the first moment"""
     beta2: float = 0.99
@@ -35,7 +35,7 @@ class FitSettings:
     ema: float = 0.998
     """decay of the average of the weights that is evaluated and kept; 0: the weights themselves"""
     patience: int = 0
-    """epochs without a better validation objective before stopping; 0: never stop early"""
+    """epochs without a better validation objective (training, if there is none) before stopping; 0: never"""
     checkpoint_seconds: float = 30.0
     """least time between checkpoints"""
     seed: int = 0
@@ -56,9 +56,12 @@ class FitSettings:
             (not 0 <= self.final_fraction <= 1, f"final_fraction is {self.final_fraction}, must be between 0 and 1"),
             (not 0 <= self.beta1 < 1, f"beta1 is {self.beta1}, must be in [0, 1)"),
             (not 0 <= self.beta2 < 1, f"beta2 is {self.beta2}, must be in [0, 1)"),
-            (self.clip_norm < 0, f"clip_norm is {self.clip_norm}, must be at least 0"),
+            (self.schedule == "exponential" and self.final_fraction == 0, "an exponential schedule needs a final_fraction above 0"),
+            (not 0 <= self.clip_norm < math.inf, f"clip_norm is {self.clip_norm}, must be at least 0"),
+            (not self.checkpoint_seconds >= 0, f"checkpoint_seconds is {self.checkpoint_seconds}, must be at least 0"),
             (not 0 <= self.ema < 1, f"ema is {self.ema}, must be in [0, 1)"),
             (self.shards < 1, f"shards is {self.shards}, must be at least 1"),
+            (self.shards > 1 and self.batch_size % self.shards, f"shards is {self.shards}, must divide batch_size {self.batch_size}"),
             (self.patience < 0, f"patience is {self.patience}, must be at least 0"),
             (self.seed < 0, f"seed is {self.seed}, must be at least 0"),
         ]

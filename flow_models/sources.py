@@ -63,10 +63,17 @@ class SimulatorSource:
         return (tf.constant(self._seed, tf.int32),)
 
     def batch(self, chunk, i, step):
-        return self._draw(self._batch_size, tf.stack([chunk[0], step]))
+        return self._drawn(self._batch_size, tf.stack([chunk[0], step]))
 
     def first_rows(self, n: int):
-        return self._draw(n, tf.constant([self._seed, -1], tf.int32))
+        return self._drawn(n, tf.constant([self._seed, -1], tf.int32))
+
+    def _drawn(self, n, seed):
+        rows = self._draw(n, seed)
+        if not all(tf.is_tensor(leaf) for leaf in tf.nest.flatten(rows)):
+            raise UserError("a simulator draw(n, seed) must be written with TensorFlow and return tensors: "
+                            "anything else would be drawn once and repeated in every step")  # fmt: skip
+        return rows
 
 
 class DatasetSource:
@@ -121,24 +128,45 @@ def make_source(data, batch_size: int, seed: int, dtype=np.float32):
     return ArraySource(as_arrays(data, dtype), batch_size, seed)
 
 
-def as_arrays(data, dtype=np.float32):
+def as_arrays(data, dtype=np.float32, what: str = "data"):
     """Array, or dictionary of arrays, as arrays of `dtype` with equal first dimensions and finite rows."""
-    named = data if isinstance(data, dict) else {"data": data}
-    arrays = {}
-    for name, value in named.items():
-        try:
-            arrays[name] = np.asarray(value, dtype)
-        except (TypeError, ValueError):
-            raise UserError(f"{name} must be an array of numbers, a tf.data.Dataset or draw(n, seed), "
-                            f"got {type(value).__name__}") from None  # fmt: skip
-        if arrays[name].ndim < 2:
-            raise UserError(f"{name} must have shape [rows, dimensions], got {list(arrays[name].shape)}")
-        bad = ~np.isfinite(arrays[name]).reshape(len(arrays[name]), -1).all(1)
-        if bad.any():
-            raise UserError(f"{name} has {bad.sum()} rows with NaN or Inf, the first is row {int(np.argmax(bad))}")
+    named = data if isinstance(data, dict) else {what: data}
+    arrays = {name: _rows(name, value, dtype) for name, value in named.items()}
     if len({len(a) for a in arrays.values()}) != 1:
         raise UserError(f"arrays of unequal length: { {name: len(a) for name, a in arrays.items()} }")
-    return arrays if isinstance(data, dict) else arrays["data"]
+    return arrays if isinstance(data, dict) else arrays[what]
+
+
+def _rows(name, value, dtype):
+    """One array [rows, ...] of finite numbers."""
+    try:
+        array = np.asarray(value, dtype)
+    except (TypeError, ValueError):
+        kinds = "an array of numbers" if name == "validation data" else "an array of numbers, a tf.data.Dataset or draw(n, seed)"
+        raise UserError(f"{name} must be {kinds}, got {type(value).__name__}") from None
+    if array.ndim < 2:
+        raise UserError(f"{name} must have shape [rows, dimensions], got {list(array.shape)}")
+    if not len(array):
+        raise UserError(f"{name} has no rows")
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+    if bad.any():
+        raise UserError(f"{name} has {bad.sum()} rows with NaN or Inf, the first is row {int(np.argmax(bad))}")
+    return array
+
+
+def as_batch(batch, model):
+    """A batch, x or {"x", "y", "condition"}, as the model takes it: floating numbers of its type, widths checked."""
+    if not isinstance(batch, dict) and not (tf.is_tensor(batch) or isinstance(batch, np.ndarray)):
+        raise UserError(f'a batch is x, or a dictionary with "x", "y" and "condition"; got a {type(batch).__name__}')
+    named = batch if isinstance(batch, dict) else {"x": batch}
+    partition = model.partition
+    widths = {"x": partition.size, "y": partition.outputs.get("y", 0), "condition": partition.condition_size}
+    for name, width in widths.items():
+        if (name in named) != (width > 0):
+            raise UserError(f"the data have no {name}, which the model needs" if width else f"the model has no {name}")
+        if width and (len(named[name].shape) != 2 or named[name].shape[-1] != width):
+            raise UserError(f"the model has {width} dimensions of {name}, the data shape {tuple(named[name].shape)}")
+    return tf.nest.map_structure(lambda a: tf.cast(a, model.dtype), batch)
 
 
 def fingerprint(arrays) -> str:

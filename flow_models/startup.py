@@ -23,6 +23,8 @@ def load_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+            # 10-bit mantissas in matrix products, the default on newer GPUs, would blur the knots of splines
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())

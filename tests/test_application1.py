@@ -85,6 +85,13 @@ def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatc
     error = capfd.readouterr().err
     assert "holds another run: use --resume" in error and error.count("\n") == 1
     assert (folder / "metrics.json").read_text() == before
+    assert call(monkeypatch, *arguments, "--overwrite", "--batch-size", "3", "--shards", "2") == 2
+    assert call(monkeypatch, *arguments, "--resume", "--steps", "50") == 2
+    assert (folder / "metrics.json").read_text() == before, "a refused command touches nothing"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == 40
+    (folder / "thesis.tex").touch()
+    assert call(monkeypatch, *arguments, "--overwrite") == 2 and "it holds thesis.tex" in capfd.readouterr().err
+    (folder / "thesis.tex").unlink()
     assert call(monkeypatch, *arguments, "--overwrite", "--seed", "1") == 0
     assert (folder / "metrics.json").read_text() != before
 
@@ -145,11 +152,12 @@ def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatc
 def files(tmp_path):
     """Wrong input files by name."""
     table = write_table(tmp_path / "good.csv")
-    (tmp_path / "text.csv").write_text("a,b\n" + "1,2\n3,four\n5,6\n" * 10)
-    (tmp_path / "nan.csv").write_text("a,b\n" + "1,2\n2,1\n,3\n" * 10)
+    (tmp_path / "text.csv").write_text("a,b\n" + "1,2\n3,four\n5,6\n" * 40)
+    (tmp_path / "nan.csv").write_text("a,b\n" + "1,2\n2,1\n,3\n" * 40)
     (tmp_path / "constant.csv").write_text("a,b\n" + "".join(f"{i % 7},5\n" for i in range(100)))
     (tmp_path / "junk.csv").write_bytes(bytes(range(256)) * 4)
     np.save(tmp_path / "short.npy", table[:30])
+    np.save(tmp_path / "small.npy", table[:100])
     np.save(tmp_path / "cube.npy", np.zeros((3, 4, 5)))
     (tmp_path / "a_file").write_text("x")
     return tmp_path
@@ -161,10 +169,10 @@ WRONG = {
     "not a table": (["--data", "{}/junk.csv"], "not"),
     "unknown kind of file": (["--data", "{}/a_file"], ".csv"),
     "text for numbers": (["--data", "{}/text.csv"], "four"),
-    "nan": (["--data", "{}/nan.csv"], "10"),
+    "nan": (["--data", "{}/nan.csv"], "40"),
     "constant column": (["--data", "{}/constant.csv"], "constant"),
     "no such column": (["--data", "{}/good.csv", "--columns", "[a, z]"], "z"),
-    "fewer rows than a batch": (["--data", "{}/short.npy", "--batch-size", "64"], "fewer than one batch of 64"),
+    "fewer rows than a batch": (["--data", "{}/small.npy", "--batch-size", "128"], "fewer than one batch of 128"),
     "three-dimensional array": (["--data", "{}/cube.npy"], "3"),
     "unknown data": (["--data", "moon"], "no data 'moon'"),
     "unknown flag": (["--dta", "moons"], "did you mean --data?"),
@@ -180,6 +188,13 @@ WRONG = {
     "one dimension for couplings": (["--data", "{}/good.csv", "--columns", "[a]"], "at least 2 dimensions, got 1"),
     "a file for a folder": (["--data", "{}/good.csv", "--output-dir", "{}/a_file"], "is a file"),
     "somebody's folder": (["--data", "{}/good.csv", "--output-dir", "{}", "--overwrite"], "nothing was deleted"),
+    "nothing to resume": (["--data", "{}/good.csv", "--output-dir", "{}", "--resume"], "nothing to resume"),
+    "resume and overwrite": (["--resume", "--overwrite"], "give one of them"),
+    "a run in s3": (["--output-dir", "s3://bucket/run"], "local folder"),
+    "too few test points": (["--data", "moons", "--test-points", "7"], "must be at least 8"),
+    "too few rows": (["--data", "{}/short.npy", "--batch-size", "8"], "at least 80"),
+    "no bounds": (["--data", "{}/good.csv", "--lower", "[]"], "bounds for 0 columns"),
+    "a very long name": (["--data", "moons", "--output-dir", "x" * 300], "name"),
     "nothing to resume by name": (["--resume"], "--resume needs --output-dir"),
     "unknown scheme": (["--data", "gs://bucket/t.csv"], "gs"),
 }
@@ -191,7 +206,7 @@ def test_wrong_input_is_one_clear_line_and_nothing_is_lost(case, tmp_path, monke
     folder = files(tmp_path)
     kept = sorted(os.listdir(folder))
     arguments = [a.replace("{}", str(folder)) for a in arguments]
-    if "--output-dir" not in arguments and case != "nothing to resume by name":
+    if not {"--output-dir", "--resume"} & set(arguments):
         arguments += ["--output-dir", str(tmp_path / "run")]
     status, error = call(monkeypatch, *TINY, "--mlflow", "false", *arguments), capfd.readouterr().err
     assert status == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error, error

@@ -74,6 +74,11 @@ def test_a_resolved_config_can_be_given_back(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(dataclasses.asdict(parsed("--width", "4", "--bounds", "[null, 1]"))))
     assert parsed("--config", str(file)) == parsed("--width", "4", "--bounds", "[null, 1]")
+    file.write_text("preset: smoke\n")
+    assert (parsed("--config", str(file)).steps, parsed("--config", str(file)).preset) == (7, "smoke")
+    file.write_text("preset: bogus\n")
+    with pytest.raises(UserError, match="no preset 'bogus'"):
+        parsed("--config", str(file))
     file.write_text("wdth: 4\n")
     with pytest.raises(UserError, match="wdth"):
         parsed("--config", str(file))

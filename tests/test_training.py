@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import flow_models as fm
 from flow_models.bijectors.layer import leaves
+from flow_models import serialisation
 from flow_models.diagnostics import normality
 from flow_models.optimizer import adam, initial_moments, learning_rate
 
@@ -122,11 +123,11 @@ def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
     order = np.random.default_rng((0, 0)).permutation(1000)  # of the first pass
     rows[order[13 * 50 + 3], 0] = 100.0
     m = model()
-    with pytest.raises(fm.TrainingDiverged, match="at step 13, batch 13 of pass 0; ") as caught:
+    with pytest.raises(fm.TrainingDiverged, match="at step 13, batch 13 of pass 0: .* NaN or Inf; the last good checkpoint, of step ") as caught:
         fm.fit(m, rows, None, PLAIN, loss=loss, folder=str(tmp_path))
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
-    header = fm.training.serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
-    arrays = fm.training.serialisation.read_arrays(str(tmp_path), header, "checkpoint")
+    header = serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
+    arrays = serialisation.read_arrays(str(tmp_path), header, "checkpoint")
     assert 0 < header["step"] <= 13 and all(np.isfinite(a).all() for a in arrays.values())
 
 
@@ -173,8 +174,11 @@ def test_dictionaries_with_y_and_condition():
         (data(30), "30 training rows are fewer than one batch of 50: set batch_size to at most 30"),
         (np.full((100, 2), np.nan), "data has 100 rows with NaN or Inf, the first is row 0"),
         (np.zeros(100), r"shape \[rows, dimensions\], got \[100\]"),
-        (np.zeros((100, 3)) + np.arange(100)[:, None], "the model has 2 dimensions, the data 3"),
-        (np.stack([np.arange(100.0), np.ones(100)], 1), "column 1 is constant"),
+        (np.zeros((100, 3)) + np.arange(100)[:, None], "the model has 2 dimensions of x, the data shape"),
+        (tf.data.Dataset.from_tensor_slices((data(100), data(100))).batch(50, drop_remainder=True), "got a tuple"),
+        (lambda n, seed: np.zeros((n, 2)), "must be written with TensorFlow"),
+        ({"y": data(100)}, "the data have no x"),
+        ({"x": data(100), "condition": data(100)}, "the model has no condition"),
         ("nonsense", "must be an array of numbers"),
         ({"x": data(100), "y": data(99)}, "unequal length"),
         (tf.data.Dataset.from_tensor_slices(data(30)), "empty, or has fewer rows than one batch"),
@@ -190,7 +194,7 @@ def test_wrong_data(train, message):
     "field, value",
     [("steps", 0), ("batch_size", -1), ("learning_rate", 0.0), ("schedule", "cosin"), ("warmup_steps", -1), ("ema", 1.0),
      ("beta1", 1.0), ("beta2", -0.1), ("clip_norm", -1.0), ("patience", -1), ("seed", -1), ("epoch_steps", -1),
-     ("final_fraction", 2.0)],
+     ("final_fraction", 2.0), ("clip_norm", float("nan")), ("checkpoint_seconds", -1.0), ("shards", 3)],
 )  # fmt: skip
 def test_wrong_settings(field, value):
     with pytest.raises(fm.UserError, match=field):
@@ -236,9 +240,9 @@ def test_ctrl_c_writes_a_checkpoint(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    header = fm.training.serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
+    header = serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
     assert header["step"] >= 100
-    fm.training.serialisation.read_arrays(str(tmp_path), header, "checkpoint")
+    serialisation.read_arrays(str(tmp_path), header, "checkpoint")
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
@@ -251,13 +255,55 @@ fm.fit(model(), data(), None, PLAIN, folder=sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    fm.fit(model(seed=9), data(), None, PLAIN, folder=sys.argv[1])
+    fm.fit(model(seed=9), data(), None, PLAIN, folder=sys.argv[1], resume=True)
 except fm.UserError as error:
     print("refused:", error)
 """
     result = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert result.stdout.startswith("refused:") and result.stdout.count("\n") == 1, result.stderr
-    header = fm.training.serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
+    header = serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
     assert header["step"] == 60
-    fm.training.serialisation.read_arrays(str(tmp_path), header, "checkpoint")
+    serialisation.read_arrays(str(tmp_path), header, "checkpoint")
     assert not [f for f in os.listdir(tmp_path) if "tmp" in f.lower()], "no half-written file stays"
+
+
+@pytest.mark.parametrize("name", ["glow", "realnvp"])
+def test_fitting_again_goes_on_from_the_weights_there_are(name):
+    m = model(name=name)
+    fm.fit(m, data(), None, PLAIN)
+    before = m.log_prob(data(50, seed=2))
+    fm.fit(m, data(), None, dataclasses.replace(PLAIN, steps=1, learning_rate=1e-9))
+    np.testing.assert_allclose(m.log_prob(data(50, seed=2)), before, atol=1e-4)
+
+
+def test_an_interruption_while_validating_is_resumed_exactly(tmp_path):
+    settings = dataclasses.replace(PLAIN, checkpoint_seconds=1e9)
+    expected = fm.fit(model(), data(), data(seed=1), settings).history
+    trainer = fm.Trainer(model(), data(), data(seed=1), settings, folder=str(tmp_path))
+    evaluate, calls = trainer._evaluate, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    trainer._evaluate = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    resumed = fm.fit(model(), data(), data(seed=1), settings, folder=str(tmp_path), resume=True)
+    assert without_times(resumed.history) == without_times(expected)
+
+
+def test_a_checkpoint_is_not_overwritten_by_another_run(tmp_path):
+    fm.fit(model(), data(), None, PLAIN, folder=str(tmp_path))
+    with pytest.raises(fm.UserError, match="holds the checkpoint of another run"):
+        fm.fit(model(), data(), None, PLAIN, folder=str(tmp_path))
+    with pytest.raises(fm.UserError, match="resume needs the folder"):
+        fm.fit(model(), data(), None, PLAIN, resume=True)
+
+
+def test_float64_models_train_on_integers_too():
+    m = fm.FlowModel(fm.realnvp(2, dtype=tf.float64, **SMALL))
+    result = fm.fit(m, (10 * data()).astype(int), None, PLAIN)
+    assert result.history["train_objective"][-1] < result.history["train_objective"][0]

@@ -61,6 +61,8 @@ class Repeat(Layer):
             raise UserError(f"depth is {self.depth}, must be at least 1")
         if self.unroll < 0:
             raise UserError(f"unroll is {self.unroll}, must be at least 0")
+        if self.unroll and self.depth % self.unroll:
+            raise UserError(f"unroll is {self.unroll}, must divide the depth {self.depth}, or be 0 for no loop")
 
     def init(self, rng):
         return stack([self.layer.init(rng) for _ in range(self.depth)])
@@ -81,7 +83,7 @@ class Repeat(Layer):
     def _run(self, step, weights, x, condition, order):
         total = tf.zeros_like(x[:, 0])
         group = self.unroll or self.depth
-        if group >= self.depth or self.depth % group:
+        if group >= self.depth:
             for k in order:
                 x, log_det = step(_slice(weights, k), x, condition)
                 total += log_det

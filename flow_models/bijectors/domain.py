@@ -28,9 +28,7 @@ class Standardise(Layer):
 
     def start(self, weights, x, condition=None):
         mean, variance = tf.nn.moments(tf.cast(x, tf.float64), 0)
-        constant = np.flatnonzero(np.asarray(variance) == 0)
-        if len(constant):
-            raise UserError(f"column {constant[0]} is constant: its density is unbounded; leave it out")
+        variance = tf.where(variance > 0, variance, 1.0)  # a column that is constant in the rows looked at
         weights = {"mean": tf.cast(mean, x.dtype), "sd": tf.cast(tf.sqrt(variance), x.dtype)}
         return weights, self.forward_and_log_det(weights, x)[0]
 
@@ -103,8 +101,20 @@ def _bound(y, low, high):
     if low is None and high is None:
         return y, tf.zeros_like(y)
     if high is None:
-        return low + tf.exp(y), y
-    if low is None:
-        return high - tf.exp(-y), -y
-    width = high - low
-    return low + width * tf.sigmoid(y), np.log(width) + tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y)
+        x, log_slope = low + tf.exp(y), y
+    elif low is None:
+        x, log_slope = high - tf.exp(-y), -y
+    else:
+        width = high - low
+        x, log_slope = low + width * tf.sigmoid(y), np.log(width) + tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y)
+    return _inside(x, low, high), log_slope
+
+
+def _inside(x, low, high):
+    """x, moved off a bound that it was rounded to."""
+    number = x.dtype.as_numpy_dtype
+    if low is not None:
+        x = tf.maximum(x, np.nextafter(number(low), number(np.inf)))
+    if high is not None:
+        x = tf.minimum(x, np.nextafter(number(high), number(-np.inf)))
+    return x

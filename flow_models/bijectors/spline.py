@@ -61,6 +61,7 @@ class RationalQuadratic(Described):
         b = h * d0 - rise
         c = -s * (clipped - y0)
         t = 2 * c / (-b - tf.sqrt(tf.maximum(b * b - 4 * a * c, 0.0)))  # the root that is stable when a is near 0
+        t = tf.clip_by_value(t, 0.0, 1.0)  # rounding in float32 can throw the root of a steep bin out of it
         denominator = s + (d0 + d1 - 2 * s) * t * (1 - t)
         x = x0 + w * t
         return tf.where(inside, x, y), tf.where(inside, -_log_slope(s, d0, d1, t, denominator), 0.0)
