@@ -58,7 +58,7 @@ class Config(RunConfig):
 
 PRESETS = {
     "smoke": {"steps": 400, "depth": 3, "hidden": (32, 32), "test_points": 20_000},
-    "default": {"steps": 10_000},
+    "default": {"steps": 12_000},
     "full": {"steps": 40_000, "batch_size": 1024, "hidden": (128, 128)},
 }
 
