@@ -1,6 +1,6 @@
 """Application 1, distribution mapping: learn the density of points, exactly, and draw new ones.
 
-    python train_flowmodels1.py                              # colours of a photograph, about a minute of training
+    python train_flowmodels1.py                              # colours of a photograph, a minute and a half
     python train_flowmodels1.py --data moons                 # a set of known density: metrics.json has kl_to_truth
     python train_flowmodels1.py --data my.csv --columns '[easting, depth]' --lower '[null, 0]'
     python train_flowmodels1.py --preset smoke               # to see it run
