@@ -1,0 +1,48 @@
+"""What couplings and autoregressive layers share: an elementwise map whose parameters a network gives."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from flow_models.bijectors.elementwise import Affine
+from flow_models.bijectors.layer import Layer
+from flow_models.described import Described
+from flow_models.networks import MLP
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditioned(Layer):
+    """A layer that transforms `transformed` dimensions with parameters from `network`, which subclasses define.
+
+    Attributes:
+      size: dimensions.
+      transform: an elementwise map (`Affine`, `RationalQuadratic`, ...).
+      hidden, activation: of the network.
+      condition_size: width of a condition that the network also reads; 0 for none.
+    """
+
+    size: int
+    transform: Described = Affine()
+    hidden: tuple[int, ...] = (128, 128)
+    activation: str = "relu"
+    condition_size: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _ = self.network  # refuses wrong widths now, not in the middle of a run
+
+    @property
+    def transformed(self) -> int:
+        return self.size
+
+    @property
+    def network(self) -> MLP:
+        raise AssertionError(f"{type(self).__name__} does not define its network")
+
+    def init(self, rng):
+        return self.network.init(rng)
+
+    def parameters(self, weights, seen, condition):
+        """What the network makes of the dimensions it sees: [B, transformed, parameters of the map]."""
+        o = self.network(weights, seen if condition is None else tf.concat([seen, condition], 1))
+        return tf.reshape(o, [-1, self.transformed, self.transform.parameters])
