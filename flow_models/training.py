@@ -105,11 +105,16 @@ class Trainer:
             self._restore()
 
     def _check_rows(self, first):
-        """Refuses training and validation rows of another shape than the model's, or outside its domain."""
+        """Refuses rows of another shape than the model's or outside its domain, and constant columns."""
         for rows in (first, self.source.arrays, self.validation):
             if rows is not None:
                 batch = as_batch(rows, self.model)
                 self.model.layer.check(np.asarray(batch["x"] if isinstance(batch, dict) else batch))
+        if self.source.arrays is not None:
+            x = np.asarray(self.source.arrays["x"] if isinstance(self.source.arrays, dict) else self.source.arrays)
+            constant = np.flatnonzero(x.min(0) == x.max(0))
+            if len(constant):
+                raise UserError(f"column {constant[0]} is constant: its density is unbounded; leave it out")
 
     def _identity(self, first) -> dict:
         """What must be equal for a run to be resumed exactly."""

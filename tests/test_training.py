@@ -176,6 +176,7 @@ def test_dictionaries_with_y_and_condition():
         (np.zeros(100), r"shape \[rows, dimensions\], got \[100\]"),
         (np.zeros((100, 3)) + np.arange(100)[:, None], "the model has 2 dimensions of x, the data shape"),
         (tf.data.Dataset.from_tensor_slices((data(100), data(100))).batch(50, drop_remainder=True), "got a tuple"),
+        (np.stack([np.arange(100.0), np.ones(100)], 1), "column 1 is constant"),
         (lambda n, seed: np.zeros((n, 2)), "must be written with TensorFlow"),
         ({"y": data(100)}, "the data have no x"),
         ({"x": data(100), "condition": data(100)}, "the model has no condition"),
