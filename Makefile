@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 APP ?= 1
 ARGS ?=
+SET ?= silhouettes
+OUT ?= data/$(SET)
 RUN ?= runs/flowmodels$(APP)/latest
 
 # The active environment, else the newest .venv, .venv2, ..., else one that is made.
@@ -13,7 +15,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train test mlflow mlflow-upload bench-mapping bench-flows
+.PHONY: help create-env train test mlflow mlflow-upload bench-mapping bench-flows data-images bench-data
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -38,6 +40,12 @@ mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
 
 mlflow-upload:  ## send a finished run to MLflow: RUN=runs/flowmodels1/latest
 	@$(use_env); exec python -m flow_models.tracking "$(RUN)" $(ARGS)
+
+data-images:  ## write an embedded image set as PNG files: SET=silhouettes OUT=data/silhouettes
+	@$(use_env); exec python -m flow_models.data.image_export "$(SET)" "$(OUT)"
+
+bench-data:  ## images a second from disk and S3; writes doc/benchmarks_data.md
+	@$(use_env); exec python benchmarks/bench_data.py $(ARGS)
 
 bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowmodels1.md
 	@$(use_env); exec python benchmarks/mapping.py $(ARGS)
