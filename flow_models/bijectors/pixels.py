@@ -3,16 +3,13 @@
 import dataclasses
 import math
 
-import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.coupling import CheckerboardCoupling
 from flow_models.bijectors.layer import Layer, no_log_det, sum_event
+from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.errors import UserError
-
-EDGE = 1e-5  # noise is kept this far inside (0, 1), where its logit is finite and 255 + noise is not rounded up
-
 
 @dataclasses.dataclass(frozen=True)
 class Pixels(Layer):
@@ -56,37 +53,36 @@ class Dequantisation(Layer):
 
     Variational dequantisation (Flow++, Ho et al. 2019) written as a layer: with e uniform, u = g(e; k) has the density
     q(u | k) = 1 / |det dg/de|, and log p(k + u) - log q(u | k) is the log-density of k + e under the network with this
-    layer in front. g is two checkerboard couplings between a logit and a sigmoid.
+    layer in front. g is two checkerboard couplings of splines from [0, 1] to itself, so no level is ever left.
 
     Attributes:
       channels, levels: of the picture.
+      bins: of the splines.
       hidden, activation: of the couplings' networks.
     """
 
     channels: int
     levels: int = 256
+    bins: int = 4
     hidden: tuple[int, ...] = (32, 32)
     activation: str = "relu"
 
     @property
     def flow(self) -> Chain:
         options = {"hidden": self.hidden, "activation": self.activation, "condition_size": self.channels}
-        return Chain([CheckerboardCoupling(self.channels, colour=colour, **options) for colour in (0, 1)])
+        spline = RationalQuadratic(self.bins, bound=0.5)
+        return Chain([CheckerboardCoupling(self.channels, spline, colour=colour, **options) for colour in (0, 1)])
 
     def init(self, rng):
         return self.flow.init(rng)
 
     def _run(self, direction, weights, x):
         k = tf.floor(x)
-        e = tf.clip_by_value(x - k, EDGE, 1 - EDGE)
-        free, picture = tf.math.log(e) - tf.math.log1p(-e), k / self.levels - 0.5
-        bent, log_det = direction(weights, free, picture)
-        log_slopes = tf.math.log_sigmoid(bent) + tf.math.log_sigmoid(-bent) - tf.math.log(e) - tf.math.log1p(-e)
-        return k + tf.clip_by_value(tf.sigmoid(bent), EDGE, 1 - EDGE), sum_event(log_slopes) + log_det
+        bent, log_det = direction(weights, x - k - 0.5, k / self.levels - 0.5)
+        return k + bent + 0.5, log_det
 
     def forward_and_log_det(self, weights, x, condition=None):
         return self._run(self.flow.forward_and_log_det, weights, x)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        inside = tf.clip_by_value(y, 0.0, np.nextafter(np.float32(self.levels), np.float32(0)))
-        return self._run(self.flow.inverse_and_log_det, weights, inside)
+        return self._run(self.flow.inverse_and_log_det, weights, y)
