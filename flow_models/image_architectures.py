@@ -1,6 +1,7 @@
 """Recipes for images [H, W, C]: dequantised levels in, latent vectors out, coarsest scale first."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.pixels import Dequantisation, Pixels
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.errors import UserError
+from flow_models.event import Images
 
 MIXINGS = {"lu": LULinear, "householder": Householder, "shuffle": lambda size: Permutation(size, "random")}
 COUPLINGS = {"affine": Affine(), "additive": Additive()}
@@ -132,3 +134,22 @@ def _pick(table, name, what):
     if name not in table:
         raise UserError(f"no {what} {name!r}; there are {', '.join(table)}")
     return table[name]
+
+
+ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
+    "glow": glow_image,
+    "realnvp_image": realnvp_image,
+    "flat_realnvp": flat_realnvp,
+}
+
+
+def build(name: str, event: Images, **options) -> FlowBijector:
+    """The architecture `name` for such images, with those of `options` that it has.
+
+    Raises:
+      UserError: no architecture of that name.
+    """
+    recipe = _pick(ARCHITECTURES, name, "architecture of images")
+    parameters = [*inspect.signature(recipe).parameters.values(), *inspect.signature(in_levels_of_pixels).parameters.values()]
+    known = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD} - {"shape", "layers"}
+    return recipe(event.canvas, **{key: value for key, value in {**options, "bits": event.bits}.items() if key in known})

@@ -28,6 +28,8 @@ METRICS = {
     "accuracy": ("Accuracy", "%"),
     "ece": ("Expected calibration error", "%"),
     "auroc": ("AUROC", ""),
+    "aupr": ("Average precision", ""),
+    "fpr95": ("FPR at 95% TPR", ""),
     "resimulation_error": ("Resimulation error", ""),
     "posterior_mmd": ("Posterior MMD", ""),
     "c2st": ("Classifier two-sample test", ""),
@@ -47,6 +49,7 @@ METRICS = {
 }
 HEADLINE = 8  # cards at most
 ERRORS = ("_standard_error", "_se")  # what the name of a metric's standard error ends with
+INTERVALS = ("_low", "_high")  # and the ends of its interval
 
 
 def write_report(
@@ -107,7 +110,7 @@ def metric_name(name: str) -> tuple[str, str]:
 def _headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     """The first HEADLINE metrics of METRICS, in its order, each with its standard error where there is one."""
     families = [[name for name in metrics if re.match(rf"{stem}(_|$)", name)] for stem in METRICS]
-    names = dict.fromkeys(name for family in families for name in family if not name.endswith(ERRORS))
+    names = dict.fromkeys(name for family in families for name in family if not name.endswith(ERRORS + INTERVALS))
     cards = [_nice(name, metrics[name]) for name in names][:HEADLINE]
     for name, card in zip(names, cards, strict=False):
         error = next((name + end for end in ERRORS if name + end in metrics), None)

@@ -10,6 +10,7 @@ import resource
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -22,7 +23,9 @@ from flow_models.tracking import Tracker
 from flow_models.tracking.folder import public
 
 
-OURS = {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint", "mlflow.json"}
+OURS = {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint", "mlflow.json",
+        "scores.csv", "reference", "background", "checkpoint-background"}  # fmt: skip
+Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 OF_ONE_COMMAND = ("resume", "overwrite", "output_dir")  # not settings to take over into the next run
 
 
@@ -127,18 +130,23 @@ class RunFolder:
         self._write(f"figures/{name}.png", buffer.getvalue())
         return f"{name}.png"
 
+    def write_text(self, name: str, text: str) -> None:
+        """A file of the run's own, one of OURS."""
+        self._write(name, text.encode())
+
     def finish(self, history: dict[str, list], metrics: dict[str, float], title: str, summary: str,
-               figures: list[tuple[str, str]]) -> None:  # fmt: skip
+               figures: list[tuple[str, str]], tables: Sequence[Table] = ()) -> None:  # fmt: skip
         """Writes history.csv, metrics.json and report.html, sends all to MLflow, and prints the metrics.
 
         Args:
           figures: (file name, caption) in the order of the report.
+          tables: (heading, column names, rows), before the figures.
         """
         self._write("history.csv", _csv([dict(zip(history, row)) for row in zip(*history.values())]).encode())
         self._write("metrics.json", (json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n").encode())
         command = public(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
         with local_failures(str(self.path)):
-            report.write_report(str(self.path), title, summary, figures, command=command)
+            report.write_report(str(self.path), title, summary, figures, tables, command)
         self._link_latest()
         for name, value in metrics.items():
             print(f"{name:24s} {value:.6g}")

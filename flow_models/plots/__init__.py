@@ -2,7 +2,12 @@
 
 from flow_models.plots.anomalies import anomalies
 from flow_models.plots.density import density
+from flow_models.plots.detection import latent_map, roc_curves, score_histograms
+from flow_models.plots.images import image_grid, image_rows, neighbours
 from flow_models.plots.latents import latents, mapping
 from flow_models.plots.training import training_curves
 
-__all__ = ["anomalies", "density", "latents", "mapping", "training_curves"]
+__all__ = [
+    "anomalies", "density", "image_grid", "image_rows", "latent_map", "latents", "mapping", "neighbours", "roc_curves",
+    "score_histograms", "training_curves",
+]  # fmt: skip

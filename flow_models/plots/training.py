@@ -15,13 +15,15 @@ PARTS = {"latent": "Latent part", "log_det": "Log-determinant", "objective": "Ob
 
 
 @styled
-def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str, float] | None = None) -> Figure:
+def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str, float] | None = None,
+                    unit: str = "nats per event", nats: float = 1.0) -> Figure:  # fmt: skip
     """The three parts of the objective, training and validation, and the learning rate, over the steps.
 
     history: columns of history.csv as a dict of lists or a DataFrame: step, learning_rate, and train_ and val_ of
     objective, latent and log_det, nats per event. perfect: what the true density reaches: objective its entropy,
     latent D/2 (1 + log 2 pi), log_det = latent - objective. A panel shows the range of the second half of the training
-    and thrice that range around it.
+    and thrice that range around it. unit, nats: what the axes are in, and how many nats one of it is: "bits per
+    dimension" has H W C ln 2.
 
     Raises:
         UserError: history has no column step or no row.
@@ -30,11 +32,14 @@ def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str
         raise UserError(
             "training_curves needs a history with a column step and at least one row (history.csv of the run)."
         )
-    table = {name: np.asarray(history[name], np.float64) for name in history}
+    scaled = tuple(f"_{part}" for part in PARTS)
+    table = {name: np.asarray(history[name], np.float64) / (nats if name.endswith(scaled) else 1.0) for name in history}
     figure = new_figure(10.4, 6.8)
     panels = figure.subplots(2, 2, sharex=True).ravel()
     for axes, (part, title) in zip(panels, PARTS.items(), strict=False):
-        _curve(axes, table, part, title, None if perfect is None else perfect.get(part))
+        goal = None if perfect is None else perfect.get(part)
+        _curve(axes, table, part, title, None if goal is None else goal / nats)
+        axes.set_ylabel(unit)
     rate = table.get("learning_rate", np.full(len(table["step"]), np.nan))
     panels[3].plot(table["step"], rate, color=FAINT, marker="o" if len(rate) < 3 else None)
     panels[3].set(title="Learning rate", ylabel="learning rate")
@@ -76,5 +81,5 @@ def _curve(axes: Axes, table: Mapping[str, np.ndarray], part: str, title: str, g
         at = int(np.nanargmin(np.where(np.isfinite(best), best, np.nan)))
         axes.plot(table["step"][at], best[at], "o", color=MODEL, ms=5)
         title = f"{title}, best {best[at]:.4g} at step {table['step'][at]:,.0f}"
-    axes.set(title=title, ylabel="nats per event")
+    axes.set_title(title)
     axes.legend()

@@ -1,0 +1,99 @@
+"""The figures of a model of images, in the order in which a report tells them: (name, figure, caption)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flow_models import plots
+from flow_models.data.image_data import ImageData
+from flow_models.diagnostics import generation, scored
+from flow_models.diagnostics.baselines import PictureBaselines
+
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+SHARES = (1.0, 0.5, 0.25, 0.1)  # of the latents that are kept, coarsest first
+ROW = 12  # pictures in a row
+MANY = 200  # samples whose nearest training pictures are measured
+MAPPED = 300  # pictures of a set in the map of latents
+
+Figures = list[tuple[str, Figure, str]]
+
+
+def of_model(model, known: ImageData, held_out: np.ndarray, history: Mapping[str, list], temperature: float) -> Figures:
+    """Data, training, samples, their neighbours, latents, regenerated and interpolated pictures."""
+    rows = known.examples
+    return [
+        ("data", plots.image_grid(rows[: 4 * ROW], f"{known.rows:,} training pictures: {', '.join(known.classes)}", ROW),
+         f"What is learned: the first of {known.rows:,} pictures."),
+        ("training", plots.training_curves(history, unit="bits per dimension", nats=math.prod(model.event_shape) * math.log(2)),
+         "Training, in bits per dimension: the latent part and the log-determinant, which make the objective."),
+        ("samples", samples(model, rows),
+         "Samples by temperature, the standard deviation of the latents they come from: low ones are plain and alike, 1 is the model's own."),
+        ("neighbours", neighbours(model, rows, held_out, temperature),
+         f"Is it learned by heart? Samples at temperature {temperature:g} and the training pictures nearest to them, mirrored or not; "
+         "held-out pictures are the measure of how near is near."),
+        ("latents", plots.latents(model.encode(held_out)), "Held-out pictures in latent space, where they should be standard normal."),
+        ("regenerated", regenerated(model, held_out),
+         "Held-out pictures, to latents and back, from ever fewer of the latents: the coarsest are kept, the others set to 0."),
+        ("interpolated", interpolated(model, held_out),
+         "From one held-out picture to another through latent space, on the straight line and on the circle that keeps the latents' length."),
+    ]  # fmt: skip
+
+
+def of_detector(model, known: ImageData, sets: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]],
+                scores: scored.Scores, name: str, by: str) -> Figures:  # fmt: skip
+    """Where the latents of all sets lie, the strangest pictures, scores by set, ROC curves. name: of the known set."""
+    z = {each: model.encode(images[:MAPPED]) for each, images in sets.items()}
+    shown = {each: images[:MAPPED] for each, images in sets.items()}
+    lines = {score: {key: values for key, values in each.items()} for score, each in scores.items()}
+    return [
+        ("latent_map", plots.latent_map(z, shown, name, model.encode(known.examples[:1000])),
+         "Latents on the first two principal components of the training pictures' latents. Numbered: inliers, outliers, others."),
+        ("anomalies", anomalies(sets, labels, scores, by), f"The strangest held-out pictures of all sets, by {by.replace('_', ' ')}."),
+        ("strangest_known", anomalies({name: sets[name]}, labels, {by: {name: scores[by][name]}}, by),
+         f"The strangest of the known set alone, by {by.replace('_', ' ')}: what would be flagged first, rightly or not."),
+        ("scores", plots.score_histograms(lines, name), "Scores and baselines by set; higher is stranger."),
+        ("roc", plots.roc_curves(lines, name, PictureBaselines.NAMES),
+         "What is found at what price: ROC curves of the scores, baselines grey."),
+    ]  # fmt: skip
+
+
+def samples(model, data: np.ndarray, seed: int = 1) -> Figure:
+    """A row of data, then a row of samples a temperature, from the same latents but for their scale."""
+    drawn = {f"temperature {t:g}": model.sample(ROW, seed=seed, temperature=t) for t in TEMPERATURES}
+    return plots.image_rows({"data": data[:ROW], **drawn}, "Data and samples")
+
+
+def neighbours(model, training: np.ndarray, held_out: np.ndarray, temperature: float, seed: int = 2) -> Figure:
+    """`ROW` samples over their nearest training pictures; distances of many more."""
+    drawn = model.sample(MANY, seed=seed, temperature=temperature)
+    numbers, distances = generation.nearest(drawn, training, 3)
+    _, known = generation.nearest(held_out, training)
+    return plots.neighbours(drawn[:ROW], training[numbers[:ROW]], distances[:, 0], known[:, 0])
+
+
+def regenerated(model, images: np.ndarray) -> Figure:
+    """Pictures and what comes back from a share of their latents."""
+    back = generation.regenerated(model, images[:ROW], SHARES)
+    names = ["all latents" if share == 1 else f"coarsest {share:.0%}" for share in SHARES]
+    return plots.image_rows({"held out": images[:ROW], **dict(zip(names, back))}, "Regenerated from latents")
+
+
+def interpolated(model, images: np.ndarray, pairs: int = 3, steps: int = 10) -> Figure:
+    """A row for each pair and kind of interpolation."""
+    pairs = min(pairs, len(images) // 2)
+    ways = {kind: generation.interpolated(model, images[:pairs], images[pairs : 2 * pairs], steps, kind) for kind in generation.KINDS}
+    rows = {f"{kind} {pair + 1}": ways[kind][pair] for pair in range(pairs) for kind in ways}
+    return plots.image_rows(rows, "Interpolated between held-out pictures", [f"{t:.0%}" for t in np.linspace(0, 1, steps)])
+
+
+def anomalies(sets: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]], scores: scored.Scores, by: str, top: int = 30) -> Figure:
+    """The strangest pictures with rank, label and score."""
+    order = scored.ranked(scores, by, top)
+    pictures = np.stack([sets[name][row] for name, row in order])
+    captions = [f"{rank}: {labels[name][row]}\n{scores[by][name][row]:.4g}" for rank, (name, row) in enumerate(order, 1)]
+    total = sum(len(images) for images in sets.values())
+    return plots.image_grid(pictures, f"The {len(order)} strangest of {total:,} held-out pictures by {by.replace('_', ' ')}", 10, captions)

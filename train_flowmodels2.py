@@ -1,0 +1,209 @@
+"""Application 2, image generation and anomaly detection: learn pictures, draw new ones, tell which do not belong.
+
+    python train_flowmodels2.py                              # silhouettes of cats, against other animals and digits
+    python train_flowmodels2.py --classes '[cat, dog]'
+    python train_flowmodels2.py --train-uri s3://bucket/train --val-uri s3://bucket/val --classes '[good]' --image-size 32
+    python train_flowmodels2.py --preset smoke               # to see it run
+
+The classes named are what is known; the other classes are near anomalies, the sets of --anomalies or --anomaly-uri far
+ones. README.md has the measured values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import flow_models as fm
+from flow_models.config import RunConfig, run
+from flow_models.data.image_data import ImageData
+
+if TYPE_CHECKING:
+    from flow_models.detector import Detector
+    from flow_models.diagnostics.scored import Scores
+
+KNOWN, NEAR, FAR = "known", "near", "far"  # the sets; a far one that is embedded has its own name
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(RunConfig):
+    """Settings of application 2."""
+
+    data: str = "silhouettes"
+    """a set that comes with the packages; not used where train_uri is given"""
+    train_uri: str = ""
+    """the user's pictures: a folder or s3:// prefix with a folder a class, PNG or JPEG"""
+    val_uri: str = ""
+    """held-out pictures, as train_uri; empty: a tenth of them, by the seed"""
+    classes: list[str] | None = dataclasses.field(default_factory=lambda: ["cat"])
+    """what is known; the other classes are near anomalies. null: all classes are known"""
+    anomalies: list[str] = dataclasses.field(default_factory=lambda: ["mnist"])
+    """sets that come with the packages, as far anomalies"""
+    anomaly_uri: str = ""
+    """a folder or s3:// prefix of far anomalies"""
+    image_size: int = 0
+    """height and width that pictures are brought to; 0: as they are"""
+    channels: int = 0
+    """1 grey, 3 colour; 0: as they are"""
+    cache_dir: str = ""
+    """where decoded pictures are kept between runs; empty: nowhere"""
+    max_bad: int = 10
+    """unreadable pictures that are skipped before the run ends"""
+    flip: bool = True
+    """augmentation: mirror half of the pictures"""
+    rotation: float = 0.0
+    """augmentation: degrees, at most, to either side"""
+    zoom: float = 0.0
+    """augmentation: largest change of size, 0.1 for a tenth"""
+    shear: float = 0.0
+    """augmentation: degrees, at most"""
+    shift: float = 0.0
+    """augmentation: share of the sides, at most"""
+    bits: int = 3
+    """of a pixel, 1 to 8; silhouettes are almost black and white"""
+    architecture: str = "glow"
+    """glow, realnvp_image, or flat_realnvp (dense, for comparison)"""
+    levels: int = 3
+    """resolutions, each half the one before"""
+    depth: int = 8
+    """steps at each resolution"""
+    hidden: tuple[int, ...] = (64, 64)
+    """widths of the convolutions of each coupling"""
+    activation: str = "relu"
+    """relu, silu, tanh or gelu"""
+    squeeze: str = "space"
+    """space, or haar (wavelets)"""
+    mixing: str = "lu"
+    """of the channels: lu, householder or shuffle"""
+    coupling: str = "affine"
+    """affine or additive"""
+    multiscale: bool = True
+    """half of the channels leave after each resolution"""
+    dequantisation: str = "uniform"
+    """uniform or variational"""
+    logit: float = 0.0
+    """a of the logit that pixels go through; 0: none"""
+    reversible: str = "auto"
+    """yes: train by inversion, in memory that does not grow with depth; no; auto: by depth"""
+    temperature: float = 0.7
+    """of the samples that are compared with the training pictures"""
+    mutation: float = 0.2
+    """share of pixels drawn anew in what the background model learns; 0: no background model, no likelihood ratio"""
+    background_steps: int = 0
+    """steps of the background model's training; 0: a third of steps"""
+    score: str = "likelihood_ratio"
+    """what the anomalies of the report are ranked by: nll, typicality, complexity, likelihood_ratio or latent_norm"""
+    resamples: int = 1000
+    """bootstrap draws of the intervals"""
+
+
+PRESETS = {
+    "smoke": {"steps": 60, "batch_size": 32, "depth": 2, "levels": 2, "hidden": (24, 24), "learning_rate": 1e-3, "resamples": 200},
+    "default": {"steps": 3000, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.995},
+    "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 1e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Known pictures in parts, and the held-out sets that are scored: the known one, near and far ones."""
+
+    known: ImageData
+    sets: dict[str, np.ndarray]
+    labels: dict[str, list[str]]
+
+    def names(self) -> dict[str, list[str]]:
+        """A name for each picture of each set, for the CSV."""
+        return {name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)] for name, images in self.sets.items()}
+
+
+def load_data(config: Config) -> Data:
+    """An embedded set or the user's own pictures, and what is foreign to them."""
+    from flow_models.data import image_sets
+
+    known, sets, labels = image_sets.open_sets(config, (KNOWN, NEAR))
+    for name in config.anomalies:
+        sets[name], labels[name] = image_sets.foreign(name, known.shape)
+    if config.anomaly_uri:
+        sets[FAR], labels[FAR] = image_sets.from_uri(config.anomaly_uri, known.shape)
+    return Data(known, sets, labels)
+
+
+def build_model(config: Config, data: Data) -> fm.FlowModel:
+    from flow_models import image_architectures
+    from flow_models.event import Images
+
+    multiple = 1 if config.architecture == "flat_realnvp" else 2**config.levels
+    event = Images(*data.known.shape, bits=config.bits, multiple=multiple)
+    bijector = image_architectures.build(config.architecture, event, **dataclasses.asdict(config))
+    return fm.FlowModel(bijector, event=event, jit=config.jit)
+
+
+def background(config: Config, data: Data, folder) -> fm.FlowModel | None:
+    """A like model of pictures that have lost what makes them these pictures: what the likelihood ratio is to."""
+    from flow_models.diagnostics.anomaly import mutated
+
+    if not config.mutation:
+        return None
+    known = data.known
+    copies = [mutated(known.examples, config.mutation, seed, config.bits) for seed in range(4)]
+    model = build_model(config, data)
+    settings = dataclasses.replace(config.fit_settings(), steps=config.background_steps or max(config.steps // 3, 1))
+    fm.fit(model, np.concatenate(copies), mutated(known.validation, config.mutation, 4, config.bits), settings,
+           folder=folder.checkpoints + "-background", resume=config.resume)  # fmt: skip
+    return model
+
+
+def evaluate(detector: Detector, data: Data, config: Config) -> tuple[dict[str, float], Scores]:
+    """Held-out bits per dimension, how normal the latents are, and how well each score finds each foreign set."""
+    from flow_models.diagnostics import anomaly, baselines, detection, normality, scored
+
+    model, known = detector.model, data.sets[KNOWN]
+    bits = model.bits_per_dim(known).astype(np.float64)
+    metrics = {"bits_per_dim": bits.mean(), "bits_per_dim_se": bits.std() / len(bits) ** 0.5,
+               "code_bits_per_dim": anomaly.code_length(known, config.bits).mean() / model.event_size}  # fmt: skip
+    scores = scored.score_sets(detector, baselines.PictureBaselines(data.known.examples), data.sets)
+    if len(data.sets) > 1:
+        metrics |= detection.table(scores, KNOWN, resamples=config.resamples)
+    return metrics | normality.latent_normality(model.encode(known)), scores
+
+
+def show(folder, detector: Detector, data: Data, config: Config, history: dict, scores: Scores) -> list[tuple[str, str]]:
+    """The figures of the report with their captions."""
+    from flow_models import image_figures
+
+    figures = image_figures.of_model(detector.model, data.known, data.sets[KNOWN], history, config.temperature)
+    if len(data.sets) > 1:
+        figures += image_figures.of_detector(detector.model, data.known, data.sets, data.labels, scores, KNOWN, config.score)
+    return [(folder.write_figure(name, figure), caption) for name, figure, caption in figures]
+
+
+def main(config: Config) -> None:
+    from flow_models.detector import SCORES, Detector
+    from flow_models.diagnostics import scored
+    from flow_models.run import RunFolder, machine_metrics
+
+    if config.score not in SCORES or config.score == "likelihood_ratio" and not config.mutation:
+        raise fm.UserError(f"score is {config.score!r}, must be one of {', '.join(SCORES)} (likelihood_ratio needs a mutation above 0)")
+    data = load_data(config)
+    folder = RunFolder(config, "flowmodels2")
+    model = build_model(config, data)
+    trainer = fm.Trainer(model, data.known.train, data.known.validation, config.fit_settings(), folder=folder.checkpoints,
+                         resume=config.resume)  # fmt: skip
+    with folder:
+        result = trainer.run(on_epoch=folder.log_epoch)
+        model.save(folder.model)
+        detector = Detector(model, background(config, data, folder)).knowing(data.known.validation)
+        detector.save(str(folder))
+        metrics, scores = evaluate(detector, data, config)
+        folder.write_text("scores.csv", scored.scores_csv(scores, data.names(), data.labels))
+        tables = [scored.detection_table(scores, metrics, KNOWN)] if len(data.sets) > 1 else []
+        metrics = {"nll_val": min(result.history["val_objective"]), **metrics, **result.metrics(), **machine_metrics()}
+        folder.finish(result.history, metrics, f"Pictures: {', '.join(data.known.classes)}", data.known.source,
+                      show(folder, detector, data, config, result.history, scores), tables)  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main, Config, PRESETS, __doc__)
