@@ -36,7 +36,7 @@ class Config(RunConfig):
     train_uri: str = ""
     """the user's pictures: a folder or s3:// prefix with a folder a class, PNG or JPEG"""
     val_uri: str = ""
-    """held-out pictures, as train_uri; empty: a tenth of them, by the seed"""
+    """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class, by the seed"""
     classes: list[str] | None = dataclasses.field(default_factory=lambda: ["cat"])
     """what is known; the other classes are near anomalies. null: all classes are known"""
     anomalies: list[str] = dataclasses.field(default_factory=lambda: ["mnist"])
@@ -48,7 +48,7 @@ class Config(RunConfig):
     channels: int = 0
     """1 grey, 3 colour; 0: as they are"""
     cache_dir: str = ""
-    """where decoded pictures are kept between runs; empty: nowhere"""
+    """where decoded pictures are kept between runs; empty: the user's cache folder"""
     max_bad: int = 10
     """unreadable pictures that are skipped before the run ends"""
     flip: bool = True
@@ -123,12 +123,13 @@ def load_data(config: Config) -> Data:
     """An embedded set or the user's own pictures, and what is foreign to them."""
     from flow_models.data import image_sets
 
-    known, sets, labels = image_sets.open_sets(config, (KNOWN, NEAR))
-    for name in config.anomalies:
-        sets[name], labels[name] = image_sets.foreign(name, known.shape)
+    known = image_sets.open_known(config)
+    found = {KNOWN: image_sets.known_held_out(known), NEAR: image_sets.other_classes(config, known)}
+    found |= {name: image_sets.embedded(name, known.shape) for name in config.anomalies}
     if config.anomaly_uri:
-        sets[FAR], labels[FAR] = image_sets.from_uri(config.anomaly_uri, known.shape)
-    return Data(known, sets, labels)
+        found[FAR] = image_sets.from_uri(config.anomaly_uri, known.shape, config.max_bad)
+    found = {name: pair for name, pair in found.items() if pair is not None}
+    return Data(known, {name: images for name, (images, _) in found.items()}, {name: labels for name, (_, labels) in found.items()})
 
 
 def build_model(config: Config, data: Data) -> fm.FlowModel:

@@ -144,9 +144,14 @@ def _one_line(message: str) -> str:
 
 def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:
     """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, an interruption 130."""
+    guarded(lambda: main(parse(config_class, presets, description, sys.argv[1:])))
+
+
+def guarded(action: Callable[[], None]) -> None:
+    """Runs an action as a program, see `run`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        main(parse(config_class, presets, description, sys.argv[1:]))
+        action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -2,72 +2,69 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 
-from flow_models.data import embedded_images
-from flow_models.data.failures import pick
+from flow_models.data import embedded_images, storage
+from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_data import ImageData
-from flow_models.data.reshaping import as_shape
-from flow_models.errors import UserError
+from flow_models.data.image_parts import find_parts
+from flow_models.data.image_reading import Rule, refit
+from flow_models.data.images import open_images, read_images
 
-Labelled = tuple[np.ndarray, list[str]]
-
-
-def open_sets(config, names: tuple[str, str]) -> tuple[ImageData, dict, dict]:
-    """What is known, and held-out pictures and labels by set, see `held_out`.
-
-    config: settings `data` or `train_uri` and `val_uri`, `classes`, `image_size`, `channels`, `cache_dir`, `max_bad`, `seed`.
-    """
-    data = _opened(config, None) if config.train_uri else embedded_set(config.data, config.image_size, config.channels)
-    sets, labels = held_out(data, config.classes, names)
-    known = data if config.classes is None else data.only(config.classes)
-    return known, sets, labels
+MOST = 1000  # foreign pictures of a class or place that are scored
+Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each is
 
 
-def embedded_set(name: str, image_size: int = 0, channels: int = 0) -> ImageData:
-    """An embedded set, all its pictures brought to a size and a number of channels; 0: as they are."""
-    from dataclasses import replace
+def open_known(config) -> ImageData:
+    """The pictures to learn, as the settings of application 2 say: data or train_uri, classes, size, augmentation, cache."""
+    changes = Augmentation(config.flip, config.rotation, config.zoom, config.shear, config.shift)
+    return open_images(
+        config.train_uri or config.data, config.val_uri or None, size=config.image_size or None,
+        channels=config.channels or None, classes=config.classes, batch_size=config.batch_size, augment=changes,
+        seed=config.seed, cache_dir=config.cache_dir, max_bad=config.max_bad,
+    )  # fmt: skip
 
+
+def known_held_out(known: ImageData) -> Labelled:
+    """The pictures of the known classes that are scored: those of the test, or of the validation where there is none."""
+    images, labels = known.held_out
+    return images, [known.classes[label] for label in labels]
+
+
+def other_classes(config, known: ImageData) -> Labelled | None:
+    """Held-out pictures of the classes beside those to learn, in their shape; None where there are no others."""
+    if config.classes is None:
+        return None
+    if not config.train_uri:
+        images, labels = embedded(config.data, known.shape)
+        foreign = ~np.isin(labels, known.classes)
+        return (images[foreign], list(np.array(labels)[foreign])) if foreign.any() else None
+    train, validation, test = find_parts(config.train_uri, config.val_uri or None)
+    root = test or validation or train
+    if root in embedded_images.names():
+        return None
+    parts = [(name, from_uri(storage.join(root, name), known.shape, config.max_bad)[0])
+             for name in storage.subfolders(root) if name not in known.classes]  # fmt: skip
+    return join(parts) if parts else None
+
+
+def join(parts: list[tuple[str, np.ndarray]]) -> Labelled:
+    """Pictures of some classes, one after the other."""
+    return np.concatenate([images for _, images in parts]), [name for name, images in parts for _ in images]
+
+
+def embedded(name: str, shape: tuple[int, int, int]) -> Labelled:
+    """Held-out pictures of an embedded set, in another set's shape."""
     data = embedded_images.load(name)
-    height, width, depth = data.shape
-    shape = (image_size or height, image_size or width, channels or depth)
-    parts = {part: as_shape(getattr(data, part), shape) for part in ("examples", "validation", "test") if getattr(data, part) is not None}
-    return replace(data, **parts, train=parts["examples"])
-
-
-def held_out(everything: ImageData, classes: list[str] | None, names: tuple[str, str]) -> tuple[dict, dict]:
-    """Held-out pictures {set: [n, H, W, C]} and their labels {set: [n]}: of the classes, and of all others if there are any.
-
-    names: of the two sets.
-    """
-    images, labels = everything.held_out
-    chosen = everything.classes if classes is None else classes
-    named = np.array(everything.classes)[labels]
-    inside = np.isin(named, chosen)
-    sets, words = {}, {}
-    for name, rows in zip(names, (inside, ~inside)):
-        if rows.any():
-            sets[name], words[name] = images[rows], list(named[rows])
-    return sets, words
-
-
-def foreign(name: str, shape: tuple[int, int, int]) -> Labelled:
-    """Held-out pictures and labels of an embedded set, in another set's shape."""
-    data = embedded_images.load(pick({each: each for each in embedded_images.names()}, name, "embedded image set"))
     images, labels = data.held_out
-    return as_shape(images, shape), [data.classes[label] for label in labels]
+    return refit(images, Rule(*shape)), [data.classes[label] for label in labels]
 
 
-def from_uri(uri: str, shape: tuple[int, int, int], most: int = 5000) -> Labelled:
-    """Pictures below a folder or prefix, at most so many, in a shape, and their names."""
-    from flow_models.data.images import read_images
-
-    names, parts = [], []
-    for some, batch in read_images(uri, shape[:2], shape[2]):
-        names += list(some)
-        parts.append(batch)
-        if len(names) >= most:
-            break
-    if not names:
-        raise UserError(f"{uri}: no readable picture (.png, .jpg, .jpeg) is there")
-    return np.concatenate(parts)[:most], names[:most]
+def from_uri(uri: str, shape: tuple[int, int, int], max_bad: int = 10, most: int = MOST) -> Labelled:
+    """The first pictures below a folder or prefix, in a shape, each labelled with the folder it lies in."""
+    batches = islice(read_images(uri, shape[:2], shape[2], max_bad=max_bad), -(-most // 64))
+    names, images = zip(*batches)
+    labels = [name.rstrip("/").split("/")[-2] if "/" in name else "" for some in names for name in some]
+    return np.concatenate(images)[:most], labels[:most]

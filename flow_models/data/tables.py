@@ -80,6 +80,18 @@ def check_table(
     return numbers.astype(np.float32)
 
 
+def as_numbers(values, source: str = "the table") -> np.ndarray:
+    """The values as finite float64 [N, D], whatever their spread: what can be scored, though not trained on.
+
+    Raises: UserError that names the column and the first row at fault.
+    """
+    names, parts = _columns(values, None, source)
+    numbers = np.stack([_numbers(part, name, source) for name, part in zip(names, parts)], axis=1)
+    for name, column in zip(names, numbers.T):
+        _check_finite(column, f"{source}: column '{name}'")
+    return numbers
+
+
 def split(
     values: np.ndarray, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,10 +182,7 @@ def _missing(value) -> bool:
 def _check_column(column: np.ndarray, name: str, source: str) -> None:
     """Finite, within float32, not constant, and not so far from zero that float32 rounds its variation away."""
     where = f"{source}: column '{name}'"
-    bad = np.flatnonzero(~np.isfinite(column))
-    if bad.size:
-        raise UserError(f"{where}: {bad.size} value{_s(bad)} missing, NaN or infinite (first in row {bad[0] + 1}); "
-                        "remove or fill these rows")
+    _check_finite(column, where)
     largest = np.abs(column).max()
     if largest > np.finfo(np.float32).max:
         raise UserError(f"{where}: {largest:.3g} is too large for 32-bit numbers (3.4e38); rescale the column")
@@ -183,6 +192,13 @@ def _check_column(column: np.ndarray, name: str, source: str) -> None:
     if deviation < max(_STEPS * float(np.spacing(np.float32(largest))), np.finfo(np.float32).tiny):
         raise UserError(f"{where} varies by {deviation:.3g} around {column.mean():.9g}: too little for 32-bit numbers; "
                         f"subtract an offset (or rescale) first")
+
+
+def _check_finite(column: np.ndarray, where: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(column))
+    if bad.size:
+        raise UserError(f"{where}: {bad.size} value{_s(bad)} missing, NaN or infinite (first in row {bad[0] + 1}); "
+                        "remove or fill these rows")
 
 
 def _check_repeats(numbers: np.ndarray, names: Sequence[str], source: str) -> None:

@@ -1,0 +1,47 @@
+"""The command line for trained models: `python -m flow_models score|sample|interpolate MODEL ...`.
+
+Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from flow_models.config import guarded
+from flow_models.errors import UserError
+
+COMMANDS = ("score", "sample", "interpolate")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        raise UserError(f"{message}; {self.prog} --help says more")
+
+
+def parser() -> Parser:
+    """A sub-command for each module of `flow_models.commands`."""
+    outer = Parser(prog="python -m flow_models", description="Work with a trained model.", allow_abbrev=False)
+    inner = outer.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for name in COMMANDS:
+        module = importlib.import_module(f"flow_models.commands.{name}")
+        summary = module.__doc__.splitlines()[0]
+        command = inner.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        command.add_argument("model", metavar="MODEL", help="folder of a run or of a model, or its s3:// place")
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return outer
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = parser().parse_args(arguments)
+    given.run(given)
+
+
+if __name__ == "__main__":
+    guarded(main)
+    sys.exit(0)

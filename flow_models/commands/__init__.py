@@ -1,0 +1,1 @@
+"""What `python -m flow_models` can do with a trained model, one module a command."""
