@@ -149,7 +149,8 @@ def background(config: Config, data: Data, folder) -> fm.FlowModel | None:
     if not config.mutation:
         return None
     known = data.known
-    copies = [mutated(known.examples, config.mutation, seed, config.bits) for seed in range(4)]
+    pictures = np.concatenate([known.examples, known.examples[:, :, ::-1]]) if config.flip else known.examples
+    copies = [mutated(pictures, config.mutation, seed, config.bits) for seed in range(4)]
     model = build_model(config, data)
     settings = dataclasses.replace(config.fit_settings(), steps=config.background_steps or max(config.steps // 3, 1))
     fm.fit(model, np.concatenate(copies), mutated(known.validation, config.mutation, 4, config.bits), settings,

@@ -25,6 +25,7 @@ from flow_models.tracking.folder import public
 
 OURS = {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint", "mlflow.json",
         "scores.csv", "reference", "background", "checkpoint-background"}  # fmt: skip
+IN_TABLES = ("aupr_", "fpr95_")  # beside the area under the curve: many, and not printed
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 OF_ONE_COMMAND = ("resume", "overwrite", "output_dir")  # not settings to take over into the next run
 
@@ -149,7 +150,8 @@ class RunFolder:
             report.write_report(str(self.path), title, summary, figures, tables, command)
         self._link_latest()
         for name, value in metrics.items():
-            print(f"{name:24s} {value:.6g}")
+            if not (name.endswith(report.INTERVALS) or name.startswith(IN_TABLES)):
+                print(f"{name:30s} {value:.6g}")
         print(f"everything is in {self.path}, to look at: {self.path / 'report.html'}")
         self._listen()
         self.tracker.finish(metrics, str(self.path))

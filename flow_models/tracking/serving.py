@@ -12,7 +12,7 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-METHODS = ("log_prob", "anomaly_score", "encode", "decode", "sample")
+METHODS = ("log_prob", "anomaly_score", "bits_per_dim", "encode", "decode", "sample")
 PARAMS = (("method", "string", "log_prob"), ("n", "long", 1000), ("seed", "long", 0), ("temperature", "double", 1.0))
 
 
@@ -20,6 +20,7 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
     """A flow behind MLflow's `predict`; `params["method"]` says which of METHODS answers.
 
     log_prob, anomaly_score: rows [B, D] -> [B]; encode, decode: [B, D] -> [B, D]; sample: [n, D], whatever the rows.
+    Of images, events are pixels 0 .. 255, [B, H, W, C], latents [B, N] in that shape, and there is bits_per_dim.
     """
 
     def load_context(self, context) -> None:
@@ -38,31 +39,42 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
             if method == "sample":
                 n, seed, temperature = int(chosen["n"]), int(chosen["seed"]), float(chosen["temperature"])
                 return self.model.sample(n, seed=seed, temperature=temperature)
-            return getattr(self.model, method)(np.asarray(model_input, np.float32))
+            return getattr(self.model, method)(self._given(method, np.asarray(model_input, np.float32)))
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
-def signature(dimensions: int):
-    """Rows float32 [-1, D], the result of the default method, and the parameters of `predict`."""
+    def _given(self, method: str, events: np.ndarray) -> np.ndarray:
+        """Rows as they are; images as the whole numbers that pixels are, and their latents as rows."""
+        if len(self.model.event_shape) == 1:
+            return events
+        if method == "decode":
+            return events.reshape(len(events), -1)
+        if events.size and not (events.min() >= 0 and events.max() <= 255):
+            raise ValueError(f"pixels are numbers from 0 to 255; got {events.min():g} to {events.max():g}")
+        return np.rint(events).astype(np.uint8)
+
+
+def signature(shape: tuple[int, ...]):
+    """Events float32 [-1, *shape], the result of the default method, and the parameters of `predict`."""
     from mlflow.models import ModelSignature
 
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
         params=ParamSchema([ParamSpec(name, kind, default) for name, kind, default in PARAMS]),
     )
 
 
 def example(folder) -> np.ndarray:
-    """Two rows [2, D] for the model saved in `folder`: draws from it, or zeros where a draw needs to be told its y."""
+    """Two events [2, ...] for the model saved in `folder`: draws from it, or zeros where a draw needs to be told its y."""
     import flow_models
 
     model = flow_models.load(folder)
     try:
         return np.asarray(model.sample(2, seed=0), np.float32)
     except ValueError:
-        return np.zeros((2, model.event_size), np.float32)
+        return np.zeros((2, *model.event_shape), np.float32)
 
 
 mlflow.models.set_model(FlowPyfunc())

@@ -185,7 +185,7 @@ class Store:
                 python_model=serving.__file__,
                 artifacts={"model": str(folder.resolve())},
                 code_paths=[str(PACKAGE)],
-                signature=serving.signature(example.shape[-1]),
+                signature=serving.signature(example.shape[1:]),
                 input_example=example,
                 pip_requirements=requirements(),
                 mlflow_model=card,

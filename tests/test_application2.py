@@ -1,0 +1,288 @@
+"""Application 2 and the command line for trained models as their users run them, rightly and wrongly."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import flow_models as fm
+from flow_models.data.image_export import png
+
+TINY = ["--steps", "8", "--depth", "1", "--levels", "1", "--hidden", "[8]", "--batch-size", "16", "--epoch-steps", "4",
+        "--resamples", "50", "--jit", "false", "--mlflow", "false"]  # fmt: skip
+DIGITS = ["--data", "digits", "--classes", "[3, 8]", "--anomalies", "[]"]
+
+
+def call(monkeypatch, *arguments) -> int:
+    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
+    import train_flowmodels2 as script
+    from flow_models.config import run
+
+    monkeypatch.setattr(sys, "argv", ["train_flowmodels2.py", *arguments])
+    return status(lambda: run(script.main, script.Config, script.PRESETS, script.__doc__))
+
+
+def command(*arguments) -> int:
+    """Runs `python -m flow_models` in this process."""
+    from flow_models.__main__ import main
+    from flow_models.config import guarded
+
+    return status(lambda: guarded(lambda: main([str(each) for each in arguments])))
+
+
+def status(action) -> int:
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        action()
+    except SystemExit as end:
+        return end.code
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+def picture(path, kind: str, seed: int, size=(8, 8)):
+    """A bar upright or lying, or noise."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 60, (*size, 1)).astype(np.uint8)
+    at = rng.integers(1, 6)
+    if kind == "upright":
+        image[:, at : at + 2] = 250
+    elif kind == "lying":
+        image[at : at + 2] = 250
+    else:
+        image = rng.integers(0, 256, (*size, 1)).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(image))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Class folders of bars and, apart, of noise."""
+    root = tmp_path_factory.mktemp("pictures")
+    for kind in ("upright", "lying"):
+        for seed in range(60):
+            picture(root / "bars" / kind / f"{seed:03d}.png", kind, seed)
+    for seed in range(20):
+        picture(root / "noise" / f"{seed:03d}.png", "noise", seed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run on embedded digits, as a process of its own."""
+    run = tmp_path_factory.mktemp("run") / "digits"
+    result = subprocess.run([sys.executable, "train_flowmodels2.py", *DIGITS[:-1], "[mnist]", "--output-dir", str(run), *TINY],
+                            capture_output=True, text=True, timeout=250)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return run, result
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    """A model of two columns."""
+    place = tmp_path_factory.mktemp("model")
+    fm.FlowModel(fm.realnvp(2, depth=1, hidden=(4,)), columns=["a", "b"], jit=False).save(str(place))
+    return place
+
+
+def rows_of(path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open()))
+
+
+def test_a_run_leaves_all_that_was_promised(finished):
+    run, result = finished
+    assert set(os.listdir(run / "figures")) == {f"{name}.png" for name in (
+        "data", "training", "samples", "neighbours", "latents", "regenerated", "interpolated", "latent_map", "anomalies",
+        "strangest_known", "scores", "roc")}  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    for score in ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm", "pca", "pixel_mean", "compressed_size"):
+        for name in ("near", "mnist"):
+            low, middle, high = (metrics[f"auroc_{score}_{name}{end}"] for end in ("_low", "", "_high"))
+            assert 0 <= low <= middle <= high <= 1
+            assert {f"aupr_{score}_{name}", f"fpr95_{score}_{name}_high"} <= set(metrics)
+    assert {"bits_per_dim", "bits_per_dim_se", "nll_val", "code_bits_per_dim", "train_seconds", "peak_memory_mb"} <= set(metrics)
+    report = (run / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == 12 and "known against near and mnist" in report and "pca (baseline)" in report
+    assert result.stderr == "" and str(run) in result.stdout
+
+
+def test_the_csv_has_a_row_for_every_held_out_picture_and_makes_the_metrics(finished):
+    from flow_models.diagnostics.detection import detection
+
+    run, _ = finished
+    rows = rows_of(run / "scores.csv")
+    labels = {name: {row["label"] for row in rows if row["set"] == name} for name in ("known", "near", "mnist")}
+    assert labels["known"] == {"3", "8"} and labels["near"] == set("01245679") and labels["mnist"] == set("0123456789")
+    score = {name: [float(row["nll"]) for row in rows if row["set"] == name] for name in labels}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert detection(score["known"], score["near"], 0)["auroc"] == pytest.approx(metrics["auroc_nll_near"], abs=1e-3)
+
+
+def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):
+    from flow_models.data import embedded_images
+    from flow_models.detector import load_detector
+
+    run, _ = finished
+    detector = load_detector(str(run), jit=False)
+    images = embedded_images.load("digits").only(["3", "8"]).validation
+    scores = detector.scores(images)
+    assert all(np.allclose(scores[name], detector.reference[name], rtol=1e-4, atol=1e-2) for name in scores)
+    tails = detector.tails(scores)["nll"]
+    assert tails.min() == pytest.approx(2 / (1 + len(images))) and tails.max() == 1, "the strangest has itself beyond"
+
+
+def test_own_pictures_with_another_class_and_a_folder_of_anomalies(folder, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert 0 == call(monkeypatch, *TINY, "--train-uri", str(folder / "bars"), "--classes", "[upright]", "--anomalies", "[]",
+                     "--anomaly-uri", str(folder / "noise"), "--cache-dir", str(tmp_path / "cache"), "--mutation", "0",
+                     "--score", "nll", "--shift", "0.1", "--output-dir", str(run))  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["auroc_compressed_size_far"] == 1.0 and "auroc_nll_near" in metrics
+    assert not any("likelihood_ratio" in name for name in metrics) and not (run / "background").exists()
+    assert {row["label"] for row in rows_of(run / "scores.csv")} == {"upright", "lying", "noise"}
+
+
+def test_all_classes_known_and_nothing_foreign_is_a_model_to_draw_from(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert 0 == call(monkeypatch, *TINY, "--data", "digits", "--classes", "null", "--anomalies", "[]", "--output-dir", str(run))
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "bits_per_dim" in metrics and not any(name.startswith("auroc") for name in metrics)
+    assert not (run / "figures" / "roc.png").exists() and fm.load(str(run)).sample(2).shape == (2, 8, 8, 1)
+
+
+WRONG = {
+    "unknown set": (["--data", "dogs"], "no embedded set has this name"),
+    "unknown class": (["--data", "digits", "--classes", "[x]"], "x"),
+    "unknown anomalies": (["--anomalies", "[dogs]"], "dogs"),
+    "unknown score": (["--score", "oddness"], "'oddness', must be one of nll"),
+    "ratio without a background": (["--mutation", "0"], "needs a mutation above 0"),
+    "mutation above one": (["--mutation", "2"], "mutation"),
+    "no such folder": (["--train-uri", "nowhere/at/all"], "no such folder"),
+    "unknown architecture": (["--architecture", "nvp"], "no architecture"),
+    "too many bits": (["--bits", "9"], "must be 1 to 8"),
+    "augmented beyond": (["--zoom", "3"], "zoom"),
+    "two channels": (["--channels", "2"], "channels are 1 (grey) or 3"),
+    "no levels": (["--levels", "0"], "levels is 0"),
+    "unknown flag": (["--clases", "[cat]"], "did you mean --classes?"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_clear_line_before_anything_is_written(case, tmp_path, monkeypatch, capfd):
+    arguments, message = WRONG[case]
+    found = call(monkeypatch, *TINY, *DIGITS, *arguments, "--output-dir", str(tmp_path / "run")), capfd.readouterr().err
+    assert found[0] == 2 and found[1].startswith("error: ") and found[1].count("\n") == 1 and message in found[1], found[1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_score_pictures(finished, folder, tmp_path, capfd):
+    run, _ = finished
+    assert command("score", run, folder / "noise", "--csv", tmp_path / "out.csv") == 0
+    rows = rows_of(tmp_path / "out.csv")
+    assert len(rows) == 20 and rows[0]["name"].endswith("000.png")
+    assert {"nll", "bits_per_dim", "typicality", "complexity", "likelihood_ratio", "latent_norm", "nll_tail"} <= set(rows[0])
+    assert all(float(row["nll_tail"]) < 0.05 for row in rows), "noise is stranger than any digit"
+    assert "20 rows" in capfd.readouterr().out
+    assert command("score", run, "digits", "--csv", tmp_path / "digits.csv") == 0
+    assert rows_of(tmp_path / "digits.csv")[0]["name"].startswith("digits/test/")
+
+
+def test_sample_pictures_as_a_sheet_or_a_folder(finished, tmp_path):
+    run, _ = finished
+    assert command("sample", run, "-n", 5, "--png", tmp_path / "s.png", "--temperature", 0.5) == 0
+    sheet = np.asarray(Image.open(tmp_path / "s.png"))
+    assert sheet.shape == (2 * 8 + 1, 3 * 8 + 2)
+    first = fm.load(str(run), jit=False).sample(5, temperature=0.5)[0, ..., 0]
+    assert np.abs(sheet[:8, :8].astype(int) - first).mean() < 1
+    assert command("sample", run, "-n", 3, "--folder", tmp_path / "many") == 0
+    assert sorted(os.listdir(tmp_path / "many")) == ["00001.png", "00002.png", "00003.png"]
+
+
+def test_interpolate_ends_with_the_pictures_given(finished, folder, tmp_path):
+    run, _ = finished
+    a, b = (folder / "bars" / kind / "000.png" for kind in ("upright", "lying"))
+    assert command("interpolate", run, a, b, "--png", tmp_path / "i.png", "--steps", 4, "--kind", "both") == 0
+    strip = np.asarray(Image.open(tmp_path / "i.png")).astype(int)
+    assert strip.shape == (17, 35)
+    step = 255 / 7  # of 3 bits
+    assert np.abs(strip[:8, :8] - np.asarray(Image.open(a))).max() <= step
+    assert np.abs(strip[9:, 27:] - np.asarray(Image.open(b))).max() <= step
+
+
+def test_vectors_are_scored_and_drawn_as_tables(vectors, tmp_path):
+    (tmp_path / "t.csv").write_text("b,id,a\n2,7,1\n0,8,0\n")
+    assert command("score", vectors, tmp_path / "t.csv", "--csv", tmp_path / "out.csv") == 0
+    found = [float(row["nll"]) for row in rows_of(tmp_path / "out.csv")]
+    model = fm.load(str(vectors), jit=False)
+    assert np.allclose(found, -model.log_prob(np.array([[1.0, 2.0], [0.0, 0.0]])), rtol=1e-4), "columns by their names"
+    assert command("sample", vectors, "-n", 3, "--csv", tmp_path / "s.csv") == 0
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines[0] == "a,b" and np.allclose(np.loadtxt(lines[1:], delimiter=","), model.sample(3), rtol=1e-4)
+
+
+def wrong_commands(run, vectors, folder, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\n1,2,3\n")
+    (tmp_path / "bad.csv").write_text("a,b\n1,x\n")
+    a = folder / "bars" / "upright" / "000.png"
+    return {
+        "no model": (["score", tmp_path / "none", "digits"], "holds no model"),
+        "no pictures": (["score", run, tmp_path / "none"], "none"),
+        "a broken picture": (["score", run, tmp_path / "t.csv"], "t.csv"),
+        "too many columns": (["score", vectors, tmp_path / "bad.csv"], "a number is expected, not 'x'"),
+        "text": (["score", vectors, tmp_path / "nan.csv"], "no such file"),
+        "rows of images": (["sample", run, "--csv", "x.csv"], "give --png or --folder"),
+        "pictures of vectors": (["sample", vectors, "--png", "x.png"], "give --csv"),
+        "none at all": (["sample", run, "-n", "0"], "-n must be at least 1"),
+        "cold": (["sample", run, "--temperature", "0"], "--temperature above 0"),
+        "both": (["sample", run, "--png", "x", "--folder", "y"], "give one of them"),
+        "one step": (["interpolate", run, a, a, "--steps", "1"], "must be at least 2"),
+        "a folder for a picture": (["interpolate", run, a.parent, a], "one picture is expected"),
+        "vectors between": (["interpolate", vectors, a, a], "needs one of images"),
+        "no command": ([], "COMMAND"),
+        "another command": (["scor", run], "invalid choice"),
+        "not a number": (["sample", run, "-n", "many"], "invalid int value: 'many'"),
+    }
+
+
+def test_wrong_commands_are_one_clear_line(finished, vectors, folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for case, (arguments, message) in wrong_commands(finished[0], vectors, folder, tmp_path).items():
+        found, error = command(*arguments), capfd.readouterr().err
+        assert found == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error, (case, error)
+
+
+def test_help_answers_at_once_without_tensorflow():
+    for arguments in (["-m", "flow_models", "--help"], ["-m", "flow_models", "score", "--help"], ["train_flowmodels2.py", "--help"]):
+        code = "import sys, runpy; sys.argv = {!r}; \ntry: runpy.{}\nfinally: assert 'tensorflow' not in sys.modules"
+        how = "run_module('flow_models', run_name='__main__')" if arguments[0] == "-m" else f"run_path({arguments[0]!r}, run_name='__main__')"
+        result = subprocess.run([sys.executable, "-c", code.format(arguments[-2:], how)], capture_output=True, text=True, timeout=30)
+        assert result.returncode == 0 and "usage" in result.stdout, result.stderr
+
+
+def test_mlflow_serves_pictures(tmp_path, monkeypatch):
+    import mlflow
+
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    run = tmp_path / "run"
+    arguments = [each for each in TINY if each not in ("--mlflow", "false", "--jit")]
+    assert 0 == call(monkeypatch, *arguments, "--jit", "false", "--mlflow", "true", "--tracking-uri", store, *DIGITS, "--output-dir", str(run))
+    client = mlflow.MlflowClient(store)
+    (found,) = client.search_runs([client.get_experiment_by_name("flowmodels2").experiment_id])
+    assert "auroc_nll_near" in found.data.metrics and found.data.params["classes"] == "['3', '8']"
+    (version,) = client.search_model_versions("name='flowmodels2'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    mlflow.set_tracking_uri(store)
+    served, model = mlflow.pyfunc.load_model(f"models:/flowmodels2/{version.version}"), fm.load(str(run), jit=False)
+    pixels = model.sample(3)
+    ask = {"params": {"method": "bits_per_dim"}}
+    assert np.allclose(served.predict(pixels.astype(np.float32), **ask), model.bits_per_dim(pixels), rtol=1e-3)
+    assert served.predict(pixels.astype(np.float32), params={"method": "sample", "n": 2}).shape == (2, 8, 8, 1)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="from 0 to 255"):
+        served.predict(pixels.astype(np.float32) - 300)
