@@ -20,6 +20,8 @@ _LOCAL = {
     errno.EFBIG: "the file is larger than this disk or user may write; what was here before is unchanged",
 }
 
+_OF_ONE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP)
+
 _S3_CODES = {
     "NoSuchBucket": "no such bucket: check its name, and the endpoint (AWS_ENDPOINT_URL) if it is not on AWS",
     "NoSuchKey": "no such object in this bucket: check the name, also its upper and lower case",
@@ -67,6 +69,15 @@ def s3_failures(uri: str) -> Iterator[None]:
         raise UserError(f"{uri}: {_LOCAL.get(error.errno, error.strerror or error)}") from error
     except ValueError as error:  # botocore's word for a malformed endpoint URL
         raise UserError(f"{uri}: {_line(str(error))}; check AWS_ENDPOINT_URL") from error
+
+
+def is_of_one_file(error: UserError) -> bool:
+    """Whether a failed reading concerns this one file or object, so that others may well be read."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and type(cause).__module__ == "builtins":
+        return cause.errno in _OF_ONE_FILE
+    answer = getattr(cause, "response", None) or {}
+    return answer.get("Error", {}).get("Code", "") in ("NoSuchKey", "404", "AccessDenied", "403", "InvalidObjectState")
 
 
 def pick(table: Mapping, name: str, kind: str):

@@ -14,9 +14,10 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from flow_models.data.failures import local_failures, near, s3_failures
 from flow_models.errors import UserError
@@ -24,6 +25,16 @@ from flow_models.errors import UserError
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 _IN_MEMORY = 64 * 2**20  # bytes of an S3 object held in memory before it goes to a temporary file
 _READS = 3  # times a broken download is started, besides the client's own retries of a request
+_PAUSE = 0.2  # seconds before a broken download is started again, doubled each time
+
+
+class Found(NamedTuple):
+    """A file or object: where, its bytes, what changes with its content (time or etag), and whether it is hidden."""
+
+    uri: str
+    size: int
+    stamp: str
+    hidden: bool
 
 
 def is_s3(uri: str | os.PathLike) -> bool:
@@ -86,13 +97,35 @@ def list_prefix(uri: str | os.PathLike, suffixes: Sequence[str] | None = None) -
 
     Raises: UserError, at the first item, where there is no such folder or nothing at all below the prefix.
     """
+    endings = None if suffixes is None else tuple(each.lower() for each in suffixes)
+    found = (each.uri for each in list_files(uri) if not each.hidden)
+    return (each for each in found if endings is None or each.lower().endswith(endings))
+
+
+def list_files(uri: str | os.PathLike) -> Iterator[Found]:
+    """All that lies below a folder or prefix, lazily, hidden names too; a hidden folder here counts as one.
+
+    Order, prefix and errors are those of `list_prefix`.
+    """
     if is_s3(uri):
         bucket, key = _bucket_and_key(uri)
-        found = (f"s3://{bucket}/{name}" for name in _keys(bucket, _folder(key), os.fspath(uri)))
+        return _keys(bucket, _folder(key), os.fspath(uri))
+    return _walk(local_path(uri), frozenset())
+
+
+def subfolders(uri: str | os.PathLike, most: int = 1000) -> list[str]:
+    """Names of the folders directly below, at most `most`, hidden ones left out; none where there is no such folder."""
+    if is_s3(uri):
+        bucket, key = _bucket_and_key(uri)
+        with s3_failures(os.fspath(uri)):
+            listing = {"Bucket": bucket, "Prefix": _folder(key), "Delimiter": "/", "MaxKeys": most}
+            found = [each["Prefix"] for each in client().list_objects_v2(**listing).get("CommonPrefixes", [])]
+        names = [each.rstrip("/").rpartition("/")[2] for each in found]
     else:
-        found = _walk(local_path(uri), frozenset())
-    endings = None if suffixes is None else tuple(each.lower() for each in suffixes)
-    return (each for each in found if endings is None or each.lower().endswith(endings))
+        path = local_path(uri)
+        with local_failures(path):
+            names = sorted(e.name for e in os.scandir(path) if e.is_dir()) if os.path.isdir(path) else []
+    return [name for name in names if name and not name.startswith(".")][:most]
 
 
 def write_bytes(uri: str | os.PathLike, data: bytes) -> None:
@@ -149,30 +182,41 @@ def _existing_folder(folder: str | os.PathLike) -> str:
     return path
 
 
-def _keys(bucket: str, prefix: str, uri: str) -> Iterator[str]:
-    """Keys below a prefix, page after page of 1,000."""
+def _keys(bucket: str, prefix: str, uri: str) -> Iterator[Found]:
+    """Objects below a prefix, page after page of 1,000."""
     empty = True
     with s3_failures(uri):
         for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):
                 empty = False
                 name = item["Key"]
-                if not name.endswith("/") and not any(part.startswith(".") for part in name[len(prefix):].split("/")):
-                    yield name
+                if not name.endswith("/"):
+                    hidden = any(part.startswith(".") for part in name[len(prefix):].split("/"))
+                    yield Found(f"s3://{bucket}/{name}", item["Size"], item["ETag"], hidden)
     if empty:
         raise UserError(f"{uri}: nothing lies below this prefix")
 
 
-def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
+def _walk(folder: str, above: frozenset[str]) -> Iterator[Found]:
     """Files below a folder, in the order in which AWS would list them; links are followed, never in a circle."""
     with local_failures(_existing_folder(folder)):
-        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        entries = list(os.scandir(folder))
     real = os.path.realpath(folder)
     for entry in sorted(entries, key=lambda e: os.fsencode(e.name + ("/" if e.is_dir() else ""))):
-        if not entry.is_dir():
-            yield entry.path
+        if entry.name.startswith(".") or not entry.is_dir():
+            yield _found(entry)
         elif os.path.realpath(entry.path) not in above | {real}:
             yield from _walk(entry.path, above | {real})
+
+
+def _found(entry: os.DirEntry) -> Found:
+    """A link to nothing has size -1: it is listed, and fails when it is read."""
+    hidden = entry.name.startswith(".")
+    try:
+        status = entry.stat()
+        return Found(entry.path, status.st_size, str(status.st_mtime_ns), hidden)
+    except OSError:
+        return Found(entry.path, -1, "", hidden)
 
 
 def _download(bucket: str, key: str, uri: str) -> BinaryIO:
@@ -190,6 +234,7 @@ def _download(bucket: str, key: str, uri: str) -> BinaryIO:
                 file.close()
                 if attempt == _READS - 1:
                     raise
+                time.sleep(_PAUSE * 2**attempt)
     raise AssertionError("not reached: the last attempt returns or raises")
 
 
