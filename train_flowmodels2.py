@@ -12,17 +12,12 @@ ones. README.md has the measured values.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import flow_models as fm
 from flow_models.config import RunConfig, run
 from flow_models.data.image_data import ImageData
-
-if TYPE_CHECKING:
-    from flow_models.detector import Detector
-    from flow_models.diagnostics.scored import Scores
 
 KNOWN, NEAR, FAR = "known", "near", "far"  # the sets; a far one that is embedded has its own name
 
@@ -37,7 +32,7 @@ class Config(RunConfig):
     """the user's pictures: a folder or s3:// prefix with a folder a class, PNG or JPEG"""
     val_uri: str = ""
     """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class, by the seed"""
-    classes: list[str] | None = dataclasses.field(default_factory=lambda: ["cat"])
+    classes: list[str | int] | None = dataclasses.field(default_factory=lambda: ["cat"])
     """what is known; the other classes are near anomalies. null: all classes are known"""
     anomalies: list[str] = dataclasses.field(default_factory=lambda: ["mnist"])
     """sets that come with the packages, as far anomalies"""
@@ -106,6 +101,9 @@ PRESETS = {
 }
 
 
+MIN_HELD_OUT = 4  # of the known classes, so that there is something to score
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Known pictures in parts, and the held-out sets that are scored: the known one, near and far ones."""
@@ -124,6 +122,9 @@ def load_data(config: Config) -> Data:
     from flow_models.data import image_sets
 
     known = image_sets.open_known(config)
+    if len(known.held_out[0]) < MIN_HELD_OUT:
+        raise fm.UserError(f"{len(known.held_out[0])} held-out pictures of the known classes, at least {MIN_HELD_OUT} are needed: "
+                           "give more pictures, or --val-uri")  # fmt: skip
     found = {KNOWN: image_sets.known_held_out(known), NEAR: image_sets.other_classes(config, known)}
     found |= {name: image_sets.embedded(name, known.shape) for name in config.anomalies}
     if config.anomaly_uri:
@@ -158,21 +159,23 @@ def background(config: Config, data: Data, folder) -> fm.FlowModel | None:
     return model
 
 
-def evaluate(detector: Detector, data: Data, config: Config) -> tuple[dict[str, float], Scores]:
+def evaluate(detector: fm.Detector, data: Data, config: Config) -> tuple[dict[str, float], dict]:
     """Held-out bits per dimension, how normal the latents are, and how well each score finds each foreign set."""
-    from flow_models.diagnostics import anomaly, baselines, detection, normality, scored
+    from flow_models.diagnostics import baselines, codes, detection, normality, scored
 
     model, known = detector.model, data.sets[KNOWN]
     bits = model.bits_per_dim(known).astype(np.float64)
     metrics = {"bits_per_dim": bits.mean(), "bits_per_dim_se": bits.std() / len(bits) ** 0.5,
-               "code_bits_per_dim": anomaly.code_length(known, config.bits).mean() / model.event_size}  # fmt: skip
+               "code_bits_per_dim": codes.code_length(known, config.bits).mean() / model.event_size}  # fmt: skip
     scores = scored.score_sets(detector, baselines.PictureBaselines(data.known.examples), data.sets)
     if len(data.sets) > 1:
         metrics |= detection.table(scores, KNOWN, resamples=config.resamples)
-    return metrics | normality.latent_normality(model.encode(known)), scores
+    if len(known) >= normality.LEAST:
+        metrics |= normality.latent_normality(model.encode(known))
+    return metrics, scores
 
 
-def show(folder, detector: Detector, data: Data, config: Config, history: dict, scores: Scores) -> list[tuple[str, str]]:
+def show(folder, detector: fm.Detector, data: Data, config: Config, history: dict, scores: dict) -> list[tuple[str, str]]:
     """The figures of the report with their captions."""
     from flow_models import image_figures
 
@@ -183,10 +186,12 @@ def show(folder, detector: Detector, data: Data, config: Config, history: dict, 
 
 
 def main(config: Config) -> None:
-    from flow_models.detector import SCORES, Detector
+    from flow_models.diagnostics.anomaly import SCORES
     from flow_models.diagnostics import scored
     from flow_models.run import RunFolder, machine_metrics
 
+    if not 0 <= config.mutation <= 1:
+        raise fm.UserError(f"mutation is {config.mutation}, must be between 0 and 1")
     if config.score not in SCORES or config.score == "likelihood_ratio" and not config.mutation:
         raise fm.UserError(f"score is {config.score!r}, must be one of {', '.join(SCORES)} (likelihood_ratio needs a mutation above 0)")
     data = load_data(config)
@@ -197,7 +202,7 @@ def main(config: Config) -> None:
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
         model.save(folder.model)
-        detector = Detector(model, background(config, data, folder)).knowing(data.known.validation)
+        detector = fm.Detector(model, background(config, data, folder)).knowing(data.known.validation)
         detector.save(str(folder))
         metrics, scores = evaluate(detector, data, config)
         folder.write_text("scores.csv", scored.scores_csv(scores, data.names(), data.labels))

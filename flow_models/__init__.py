@@ -28,6 +28,8 @@ __version__ = "0.1.0"
 _HOME = {
     "FlowModel": "model",
     "load": "model",
+    "Detector": "detector",
+    "load_detector": "detector",
     "Partition": "partition",
     "Images": "event",
     "FitSettings": "settings",

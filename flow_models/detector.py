@@ -7,11 +7,10 @@ import dataclasses
 import numpy as np
 
 from flow_models import serialisation
-from flow_models.diagnostics import anomaly
+from flow_models.diagnostics import anomaly, codes
 from flow_models.errors import UserError
 from flow_models.model import FlowModel, load
 
-SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm")
 PARTS = ("reference", "background")  # folders beside model/
 
 
@@ -35,10 +34,10 @@ class Detector:
     reference: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def scores(self, images: np.ndarray, seed: int = 0, code_bits: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """{score: [B]}, as many of `SCORES` as there is what they need. code_bits: from `anomaly.code_length`, if known."""
+        """{score: [B]}, as many of `anomaly.SCORES` as there is what they need. code_bits: from `codes.code_length`, if known."""
         images = anomaly.pixels(images)
         bits = self.model.event.bits
-        code_bits = anomaly.code_length(images, bits) if code_bits is None else code_bits
+        code_bits = codes.code_length(images, bits) if code_bits is None else code_bits
         nll = -self.model.log_prob(images, seed=seed).astype(np.float64)
         found = {"nll": nll, "complexity": anomaly.complexity(nll, code_bits),
                  "latent_norm": anomaly.latent_norm(self.model.encode(images, seed=seed))}  # fmt: skip
@@ -46,7 +45,7 @@ class Detector:
             found["typicality"] = anomaly.typicality(nll, self.reference["nll"])
         if self.background is not None:
             found["likelihood_ratio"] = anomaly.likelihood_ratio(nll, -self.background.log_prob(images, seed=seed))
-        return {name: np.where(np.isnan(found[name]), np.inf, found[name]) for name in SCORES if name in found}
+        return {name: np.where(np.isnan(found[name]), np.inf, found[name]) for name in anomaly.SCORES if name in found}
 
     def knowing(self, images: np.ndarray, seed: int = 0) -> Detector:
         """The same detector with these known pictures, held out of the training, as its reference."""

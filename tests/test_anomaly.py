@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from flow_models.diagnostics import anomaly, detection, generation, scored
+from flow_models.diagnostics import anomaly, codes, detection, generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 from flow_models.errors import UserError
 
@@ -59,30 +59,30 @@ def test_mutation_changes_the_share_of_pixels_that_was_asked_for_and_repeats():
 
 def test_codes_are_real_and_the_shortest_wins():
     images = np.concatenate([flat(1), noise(1)])
-    lengths = {name: anomaly.code_length(images, codecs=[name]) for name in anomaly.CODECS}
-    assert np.array_equal(anomaly.code_length(images), np.min(list(lengths.values()), 0))
+    lengths = {name: codes.code_length(images, codecs=[name]) for name in [*codes.CODECS, "context"]}
+    assert np.array_equal(codes.code_length(images), np.min(list(lengths.values()), 0))
     header = len(zlib.compress(b"\0", 9))
     assert lengths["zlib"][1] == 8 * (len(zlib.compress(images[1].tobytes(), 9)) - header)
-    assert (anomaly.code_length(images)[0] < 200) and 144 * 8 * 0.9 < anomaly.code_length(images)[1] < 144 * 8 * 1.2
+    assert (codes.code_length(images)[0] < 200) and 144 * 8 * 0.9 < codes.code_length(images)[1] < 144 * 8 * 1.2
 
 
 def test_fewer_bits_make_shorter_codes_and_the_low_bits_do_not_count():
     images = noise(3)
-    assert (anomaly.code_length(images, 2) < 0.5 * anomaly.code_length(images, 8)).all()
-    assert np.array_equal(anomaly.code_length(images, 2), anomaly.code_length(images & 0b11000000, 2))
+    assert (codes.code_length(images, 2) < 0.5 * codes.code_length(images, 8)).all()
+    assert np.array_equal(codes.code_length(images, 2), codes.code_length(images & 0b11000000, 2))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_codes_of_any_number_of_channels(channels):
-    assert (anomaly.code_length(noise(2, (8, 9, channels))) > 8 * 9 * channels * 7).all()
-    assert anomaly.code_length(noise(0, (8, 9, channels))).shape == (0,)
+    assert (codes.code_length(noise(2, (8, 9, channels))) > 8 * 9 * channels * 7).all()
+    assert codes.code_length(noise(0, (8, 9, channels))).shape == (0,)
 
 
 def test_wrong_pictures_and_codecs_are_refused():
     with pytest.raises(UserError, match="no codec webp; there are png"):
-        anomaly.code_length(flat(1), codecs=["webp"])
+        codes.code_length(flat(1), codecs=["webp"])
     with pytest.raises(UserError, match="uint8"):
-        anomaly.code_length(np.zeros((1, 4, 4, 1)))
+        codes.code_length(np.zeros((1, 4, 4, 1)))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -143,7 +143,7 @@ def test_baselines_see_what_they_are_to_see():
     train = flat(60, 100) + noise(60) // 64
     baseline = PictureBaselines(train)
     sets = {"same": flat(5, 101), "dark": flat(5, 20), "noise": noise(5)}
-    scores = {name: baseline.scores(x, anomaly.code_length(x)) for name, x in sets.items()}
+    scores = {name: baseline.scores(x, codes.code_length(x)) for name, x in sets.items()}
     assert set(scores["same"]) == set(PictureBaselines.NAMES)
     assert (scores["dark"]["darkness"] > scores["same"]["darkness"]).all() and scores["dark"]["pixel_mean"].min() > 70
     assert scores["noise"]["pca"].min() > 100 * scores["same"]["pca"].max()
@@ -178,3 +178,28 @@ def test_nearest_finds_a_known_picture_even_mirrored():
     other = noise(1, seed=5)
     by_hand = [min(np.sqrt(np.mean(np.square(x - t.astype(float)))) for x in (other[0], other[0, :, ::-1])) for t in training]
     assert generation.nearest(other, training)[1][0, 0] == pytest.approx(min(by_hand), rel=1e-5)
+
+
+def test_the_context_code_is_the_code_of_a_coin_that_is_learned():
+    """With one context alone, -log2 of the sequence is that of a Dirichlet mixture, known in closed form."""
+    from scipy.special import gammaln
+
+    k = (RNG.random((3, 9, 11, 1)) < 0.2).astype(np.uint8)
+    ones = k.sum((1, 2, 3)).astype(float)
+    exact = -(gammaln(1.0) - gammaln(100.0) + sum(gammaln(n + 0.5) - gammaln(0.5) for n in (ones, 99 - ones))) / math.log(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codes, "CONTEXTS", ((),))
+        assert np.allclose(codes.context_code(k, 1), exact)
+
+
+def test_the_context_code_sums_to_one_over_all_pictures():
+    """So it is the length of a code: sum of 2^-bits over all pictures of 2x2 pixels and 2 colours of one bit is 1."""
+    every = np.array(list(np.ndindex(*[2] * 8)), np.uint8).reshape(-1, 2, 2, 2)
+    assert (2.0 ** -codes.context_code(every, 1)).sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_context_code_does_not_depend_on_the_company(monkeypatch):
+    k = RNG.integers(0, 8, (5, 6, 7, 2)).astype(np.uint8)
+    whole = codes.context_code(k, 3)
+    monkeypatch.setattr(codes, "CONTEXT_NUMBERS", 1)
+    assert np.allclose(codes.context_code(k, 3), whole) and codes.context_code(k[:0], 3).shape == (0,)

@@ -7,11 +7,11 @@ from itertools import islice
 import numpy as np
 
 from flow_models.data import embedded_images, storage
-from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_data import ImageData
 from flow_models.data.image_parts import find_parts
 from flow_models.data.image_reading import Rule, refit
 from flow_models.data.images import open_images, read_images
+from flow_models.startup import load_tensorflow
 
 MOST = 1000  # foreign pictures of a class or place that are scored
 Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each is
@@ -19,12 +19,20 @@ Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what
 
 def open_known(config) -> ImageData:
     """The pictures to learn, as the settings of application 2 say: data or train_uri, classes, size, augmentation, cache."""
+    load_tensorflow()
+    from flow_models.data.augmentation import Augmentation
+
     changes = Augmentation(config.flip, config.rotation, config.zoom, config.shear, config.shift)
     return open_images(
         config.train_uri or config.data, config.val_uri or None, size=config.image_size or None,
-        channels=config.channels or None, classes=config.classes, batch_size=config.batch_size, augment=changes,
+        channels=config.channels or None, classes=class_names(config), batch_size=config.batch_size, augment=changes,
         seed=config.seed, cache_dir=config.cache_dir, max_bad=config.max_bad,
     )  # fmt: skip
+
+
+def class_names(config) -> list[str] | None:
+    """The classes to learn; a name that YAML takes for a number is a name all the same."""
+    return None if config.classes is None else [str(name) for name in config.classes]
 
 
 def known_held_out(known: ImageData) -> Labelled:

@@ -8,17 +8,13 @@ off what every picture of this simplicity would get; `typicality` and `latent_no
 
 from __future__ import annotations
 
-import bz2
-import io
-import lzma
 import math
-import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from flow_models.errors import UserError
+
+SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm")  # in the order of reports
 
 
 def typicality(nll: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -39,7 +35,7 @@ def complexity(nll: np.ndarray, code_bits: np.ndarray) -> np.ndarray:
     """nll / ln 2 - code_bits, [B] bits: how much more the model needs for a picture than a general code does.
 
     The ratio of the model's likelihood to that of a universal one (Input complexity and out-of-distribution detection
-    with likelihood-based generative models, Serra et al. 2020, eq. 3). `code_bits` [B] is from `code_length`.
+    with likelihood-based generative models, Serra et al. 2020, eq. 3). `code_bits` [B] is from `codes.code_length`.
     """
     return np.asarray(nll, np.float64) / math.log(2.0) - np.asarray(code_bits, np.float64)
 
@@ -75,51 +71,6 @@ def mutated(images: np.ndarray, rate: float, seed: int = 0, bits: int = 8) -> np
     rng = np.random.default_rng((seed, 0))
     drawn = rng.integers(0, 2**bits, images.shape) * (255 / (2**bits - 1))
     return np.where(rng.random(images.shape) < rate, np.round(drawn).astype(np.uint8), images)
-
-
-def code_length(images: np.ndarray, bits: int = 8, codecs: Sequence[str] | None = None) -> np.ndarray:
-    """Length [B], in bits, of the shortest lossless code of each image uint8 [B, H, W, C] among the `codecs`.
-
-    Args:
-      bits: of a pixel, as the model sees it: only k = pixel >> (8 - bits) is coded.
-      codecs: names in `CODECS`, all by default. What a codec writes even for one pixel of one colour is taken off.
-    """
-    images = pixels(images) >> (8 - bits)
-    chosen = list(CODECS if codecs is None else codecs)
-    wrong = [name for name in chosen if name not in CODECS]
-    if wrong or not chosen:
-        raise UserError(f"no codec {', '.join(wrong) or 'given'}; there are {', '.join(CODECS)}")
-    header = {name: CODECS[name](np.zeros_like(images[:1])[0, :1, :1]) for name in chosen} if len(images) else {}
-
-    def shortest(image):
-        return min(max(CODECS[name](image) - header[name], 1) for name in chosen)
-
-    with ThreadPoolExecutor(2) as pool:  # the codecs let go of the interpreter's lock
-        return 8.0 * np.array(list(pool.map(shortest, images)), np.float64)
-
-
-def _png(image: np.ndarray) -> int:
-    """Bytes of a PNG; one plane a channel where there are neither 1 nor 3, which PNG does not know."""
-    from PIL import Image
-
-    if image.shape[-1] not in (1, 3):
-        return sum(_png(image[..., [c]]) for c in range(image.shape[-1]))
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG", optimize=True)
-    return len(buffer.getvalue())
-
-
-def _lzma(image: np.ndarray) -> int:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**16}]
-    return len(lzma.compress(image.tobytes(), format=lzma.FORMAT_RAW, filters=filters))
-
-
-CODECS: dict[str, Callable[[np.ndarray], int]] = {  # image [H, W, C] -> bytes
-    "png": _png,
-    "zlib": lambda image: len(zlib.compress(image.tobytes(), 9)),
-    "bz2": lambda image: len(bz2.compress(image.tobytes(), 9)),
-    "lzma": _lzma,
-}
 
 
 def pixels(images: np.ndarray) -> np.ndarray:

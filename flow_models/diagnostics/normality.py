@@ -7,6 +7,9 @@ import numpy as np
 from ..errors import UserError
 
 
+LEAST = 8  # latents that a test can be made of
+
+
 def latent_normality(z: np.ndarray) -> dict[str, float]:
     """Departures of latents z [N, D] from N(0, I): moments, Kolmogorov-Smirnov tests of the margins and of the radius.
 
@@ -64,8 +67,8 @@ def kl_to_truth(log_q: np.ndarray, log_p: np.ndarray) -> tuple[float, float]:
 def _latents(z: np.ndarray) -> np.ndarray:
     """z as float64 [N, D], refused where no test can be made of it."""
     z = np.asarray(z, np.float64)
-    if z.ndim != 2 or z.shape[0] < 8 or z.shape[1] < 1:
-        raise UserError(f"Latents must be an array [N, D] with N >= 8 and D >= 1; got {z.shape}.")
+    if z.ndim != 2 or z.shape[0] < LEAST or z.shape[1] < 1:
+        raise UserError(f"Latents must be an array [N, D] with N >= {LEAST} and D >= 1; got {z.shape}.")
     if not np.isfinite(z).all():
         bad = int((~np.isfinite(z)).any(axis=1).sum())
         raise UserError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from flow_models.diagnostics import anomaly, detection
+from flow_models.diagnostics import codes, detection
 from flow_models.diagnostics.baselines import PictureBaselines
 
 Scores = dict[str, dict[str, np.ndarray]]  # {score: {set: [n]}}
@@ -18,7 +18,7 @@ def score_sets(detector, baselines: PictureBaselines, sets: Mapping[str, np.ndar
     """Every score and every baseline of each set of images uint8 [n, H, W, C]."""
     found: Scores = {}
     for number, (name, images) in enumerate(sets.items()):
-        code_bits = anomaly.code_length(images, detector.model.event.bits)
+        code_bits = codes.code_length(images, detector.model.event.bits)
         scores = detector.scores(images, seed + number, code_bits) | baselines.scores(images, code_bits)
         for score, values in scores.items():
             found.setdefault(score, {})[name] = values
