@@ -60,7 +60,7 @@ class Config(RunConfig):
     """of a pixel, 1 to 8; silhouettes are almost black and white"""
     architecture: str = "glow"
     """glow, realnvp_image, or flat_realnvp (dense, for comparison)"""
-    levels: int = 3
+    levels: int = 2
     """resolutions, each half the one before"""
     depth: int = 8
     """steps at each resolution"""
@@ -84,10 +84,12 @@ class Config(RunConfig):
     """yes: train by inversion, in memory that does not grow with depth; no; auto: by depth"""
     temperature: float = 0.7
     """of the samples that are compared with the training pictures"""
+    background: str = "distorted"
+    """what the background model of the likelihood ratio learns: the known pictures distorted, mutated, or none"""
     mutation: float = 0.2
-    """share of pixels drawn anew in what the background model learns; 0: no background model, no likelihood ratio"""
+    """share of pixels drawn anew in mutated pictures"""
     background_steps: int = 0
-    """steps of the background model's training; 0: a third of steps"""
+    """steps of the background model's training; 0: half of steps"""
     score: str = "likelihood_ratio"
     """what the anomalies of the report are ranked by: nll, typicality, complexity, likelihood_ratio or latent_norm"""
     resamples: int = 1000
@@ -95,8 +97,8 @@ class Config(RunConfig):
 
 
 PRESETS = {
-    "smoke": {"steps": 60, "batch_size": 32, "depth": 2, "levels": 2, "hidden": (24, 24), "learning_rate": 1e-3, "resamples": 200},
-    "default": {"steps": 3000, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.995},
+    "smoke": {"steps": 150, "batch_size": 32, "depth": 2, "hidden": (24, 24), "learning_rate": 2e-3, "resamples": 200},
+    "default": {"steps": 2500, "batch_size": 32, "learning_rate": 2e-3, "ema": 0.995},
     "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 1e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
 }
 
@@ -115,6 +117,21 @@ class Data:
     def names(self) -> dict[str, list[str]]:
         """A name for each picture of each set, for the CSV."""
         return {name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)] for name, images in self.sets.items()}
+
+
+def check(config: Config) -> None:
+    """Refuses settings of the scores that cannot be, before anything else is done."""
+    from flow_models.diagnostics.anomaly import SCORES
+
+    for wrong, message in (
+        (config.background not in (kinds := ("distorted", "mutated", "none")), f"background is {config.background!r}, must be one of {', '.join(kinds)}"),
+        (not 0 <= config.mutation <= 1, f"mutation is {config.mutation}, must be between 0 and 1"),
+        (config.score not in SCORES, f"score is {config.score!r}, must be one of {', '.join(SCORES)}"),
+        (config.score == "likelihood_ratio" and config.background == "none", "score likelihood_ratio needs a background: choose another score"),
+        (config.resamples < 1, f"resamples is {config.resamples}, must be at least 1"),
+    ):  # fmt: skip
+        if wrong:
+            raise fm.UserError(message)
 
 
 def load_data(config: Config) -> Data:
@@ -143,19 +160,18 @@ def build_model(config: Config, data: Data) -> fm.FlowModel:
     return fm.FlowModel(bijector, event=event, jit=config.jit)
 
 
-def background(config: Config, data: Data, folder) -> fm.FlowModel | None:
+def train_background(config: Config, data: Data, folder) -> fm.FlowModel | None:
     """A like model of pictures that have lost what makes them these pictures: what the likelihood ratio is to."""
-    from flow_models.diagnostics.anomaly import mutated
+    from flow_models.background import background_pictures
 
-    if not config.mutation:
+    if config.background == "none":
         return None
-    known = data.known
-    pictures = np.concatenate([known.examples, known.examples[:, :, ::-1]]) if config.flip else known.examples
-    copies = [mutated(pictures, config.mutation, seed, config.bits) for seed in range(4)]
+    options = (config.background, config.mutation)
+    pictures = background_pictures(data.known.examples, *options, seed=config.seed, bits=config.bits)
+    held_out = background_pictures(data.known.validation, *options, seed=config.seed + 10**6, bits=config.bits, copies=1)
+    settings = dataclasses.replace(config.fit_settings(), steps=config.background_steps or max(config.steps // 2, 1))
     model = build_model(config, data)
-    settings = dataclasses.replace(config.fit_settings(), steps=config.background_steps or max(config.steps // 3, 1))
-    fm.fit(model, np.concatenate(copies), mutated(known.validation, config.mutation, 4, config.bits), settings,
-           folder=folder.checkpoints + "-background", resume=config.resume)  # fmt: skip
+    fm.fit(model, pictures, held_out, settings, folder=folder.checkpoints + "-background", resume=config.resume)
     return model
 
 
@@ -186,14 +202,10 @@ def show(folder, detector: fm.Detector, data: Data, config: Config, history: dic
 
 
 def main(config: Config) -> None:
-    from flow_models.diagnostics.anomaly import SCORES
     from flow_models.diagnostics import scored
     from flow_models.run import RunFolder, machine_metrics
 
-    if not 0 <= config.mutation <= 1:
-        raise fm.UserError(f"mutation is {config.mutation}, must be between 0 and 1")
-    if config.score not in SCORES or config.score == "likelihood_ratio" and not config.mutation:
-        raise fm.UserError(f"score is {config.score!r}, must be one of {', '.join(SCORES)} (likelihood_ratio needs a mutation above 0)")
+    check(config)
     data = load_data(config)
     folder = RunFolder(config, "flowmodels2")
     model = build_model(config, data)
@@ -202,7 +214,7 @@ def main(config: Config) -> None:
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
         model.save(folder.model)
-        detector = fm.Detector(model, background(config, data, folder)).knowing(data.known.validation)
+        detector = fm.Detector(model, train_background(config, data, folder)).knowing(data.known.validation)
         detector.save(str(folder))
         metrics, scores = evaluate(detector, data, config)
         folder.write_text("scores.csv", scored.scores_csv(scores, data.names(), data.labels))

@@ -141,7 +141,7 @@ def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):
 def test_own_pictures_with_another_class_and_a_folder_of_anomalies(folder, tmp_path, monkeypatch):
     run = tmp_path / "run"
     assert 0 == call(monkeypatch, *TINY, "--train-uri", str(folder / "bars"), "--classes", "[upright]", "--anomalies", "[]",
-                     "--anomaly-uri", str(folder / "noise"), "--cache-dir", str(tmp_path / "cache"), "--mutation", "0",
+                     "--anomaly-uri", str(folder / "noise"), "--cache-dir", str(tmp_path / "cache"), "--background", "none",
                      "--score", "nll", "--shift", "0.1", "--output-dir", str(run))  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["auroc_compressed_size_far"] == 1.0 and "auroc_nll_near" in metrics
@@ -162,7 +162,8 @@ WRONG = {
     "unknown class": (["--data", "digits", "--classes", "[x]"], "x"),
     "unknown anomalies": (["--anomalies", "[dogs]"], "dogs"),
     "unknown score": (["--score", "oddness"], "'oddness', must be one of nll"),
-    "ratio without a background": (["--mutation", "0"], "needs a mutation above 0"),
+    "ratio without a background": (["--background", "none"], "needs a background"),
+    "unknown background": (["--background", "noisy"], "must be one of distorted, mutated, none"),
     "mutation above one": (["--mutation", "2"], "mutation"),
     "no such folder": (["--train-uri", "nowhere/at/all"], "no such folder"),
     "unknown architecture": (["--architecture", "nvp"], "no architecture"),
