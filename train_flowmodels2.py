@@ -121,10 +121,10 @@ class Data:
 
 def check(config: Config) -> None:
     """Refuses settings of the scores that cannot be, before anything else is done."""
-    from flow_models.diagnostics.anomaly import SCORES
+    from flow_models.diagnostics.anomaly import BACKGROUNDS, SCORES
 
     for wrong, message in (
-        (config.background not in (kinds := ("distorted", "mutated", "none")), f"background is {config.background!r}, must be one of {', '.join(kinds)}"),
+        (config.background not in BACKGROUNDS, f"background is {config.background!r}, must be one of {', '.join(BACKGROUNDS)}"),
         (not 0 <= config.mutation <= 1, f"mutation is {config.mutation}, must be between 0 and 1"),
         (config.score not in SCORES, f"score is {config.score!r}, must be one of {', '.join(SCORES)}"),
         (config.score == "likelihood_ratio" and config.background == "none", "score likelihood_ratio needs a background: choose another score"),

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from flow_models.data.augmentation import Augmentation
-from flow_models.diagnostics.anomaly import mutated, pixels
+from flow_models.diagnostics.anomaly import BACKGROUNDS, mutated, pixels
 from flow_models.errors import UserError
 
-KINDS = ("distorted", "mutated", "none")
 DISTORTION = Augmentation(flip=True, rotation=180.0, zoom=0.5, shear=40.0, shift=0.1)
 COPIES, PICTURES = 8, 50_000  # of each picture at most, and in all
 BLOCK = 1024
@@ -30,7 +29,7 @@ def background_pictures(images: np.ndarray, kind: str, rate: float = 0.2, seed: 
     copies = copies or max(1, min(COPIES, PICTURES // max(len(images), 1)))
     change = {"distorted": lambda x, i: distorted(x, (seed, i)), "mutated": lambda x, i: mutated(x, rate, seed + i, bits)}
     if kind not in change:
-        raise UserError(f"background is {kind!r}, must be one of {', '.join(KINDS)}")
+        raise UserError(f"background is {kind!r}, must be one of {', '.join(BACKGROUNDS)}")
     return np.concatenate([change[kind](images, number) for number in range(copies)])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from flow_models.errors import UserError
 
 SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm")  # in the order of reports
+BACKGROUNDS = ("distorted", "mutated", "none")  # what the background model of a ratio may learn
 
 
 def typicality(nll: np.ndarray, reference: np.ndarray) -> np.ndarray:
