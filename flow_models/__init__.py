@@ -15,10 +15,13 @@ Names are loaded when they are first used, so `import flow_models` costs nothing
 import importlib
 import os
 
+from flow_models.startup import compile_fast_on_cpu
+
 # TFP works with Keras 2 only; Keras 3, the alternative, also brings scikit-learn and pyplot into every import of
 # TensorFlow (1.5 s here).
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+compile_fast_on_cpu()
 
 __version__ = "0.1.0"
 
@@ -26,6 +29,7 @@ _HOME = {
     "FlowModel": "model",
     "load": "model",
     "Partition": "partition",
+    "Images": "event",
     "FitSettings": "settings",
     "TrainingDiverged": "training",
     "fit": "training",
@@ -37,6 +41,9 @@ _HOME = {
     "maf": "architectures",
     "iaf": "architectures",
     "glow": "architectures",
+    "glow_image": "image_architectures",
+    "realnvp_image": "image_architectures",
+    "flat_realnvp": "image_architectures",
 }
 _MODULES = ("architectures", "bijectors", "data", "diagnostics", "losses", "networks", "plots")
 __all__ = [*_HOME, *_MODULES]

@@ -1,5 +1,6 @@
 """The model: an invertible network, the partition of its two sides, and what one asks of them."""
 
+import math
 import os
 
 import numpy as np
@@ -11,10 +12,11 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
 from flow_models.described import from_config, to_config
 from flow_models.errors import UserError
+from flow_models.event import Images, Vectors
 from flow_models.partition import Partition
 from flow_models.tiling import Tiled
 
-FORMAT = 1  # of the saved folder; raised when an older version could not read it
+FORMAT = 2  # of the saved folder; raised when an older version could not read it
 
 
 class FlowModel(tf.Module):
@@ -22,12 +24,14 @@ class FlowModel(tf.Module):
 
     Args:
       bijector: data to latent, from `flow_models.architectures` or of one's own layers.
-      partition: blocks of both sides; by default {"x": D} to {"z": D}.
-      columns: names of the columns of x, kept with the model.
+      partition: blocks of both sides; by default {"x": N} to {"z": N}.
+      columns: names of the columns of x where events are vectors, kept with the model.
+      event: what an event is where it is no vector: an `Images`.
       jit: compile with XLA.
 
-    Rows come as NumPy arrays or tensors [..., D] and results are NumPy arrays. For gradients, or inside other TFP
-    code, use `distribution`.
+    Events come as NumPy arrays or tensors, vectors [..., D] or images [..., H, W, C] (pixels 0 .. 255, or the levels with
+    decimals that `decode` gives), and results are NumPy arrays. For gradients, or inside other TFP code, use
+    `distribution`. Where pixels get noise, it follows from `seed`.
 
     Example:
       >>> model = FlowModel(realnvp(2))
@@ -35,18 +39,22 @@ class FlowModel(tf.Module):
       >>> model.log_prob(x), model.sample(100, seed=0)
     """
 
-    def __init__(self, bijector: FlowBijector, partition: Partition | None = None, columns=None, jit: bool = True):
+    def __init__(self, bijector: FlowBijector, partition: Partition | None = None, columns=None,
+                 event: Vectors | Images | None = None, jit: bool = True):  # fmt: skip
         super().__init__(name="flow_model")
-        size = partition.size if partition else _size(bijector.layer)
-        self.bijector = bijector
+        vectors = event is None or isinstance(event, Vectors)
+        size = partition.size if partition else _size(bijector.layer) if vectors else math.prod(event.canvas)
+        if event is None:
+            event = Vectors(columns if columns is not None else [f"x{i + 1}" for i in range(size)])
+        if math.prod(event.canvas) != size:
+            raise UserError(f"{len(event.columns)} column names for {size} dimensions" if vectors else
+                            f"a partition of {size} dimensions for images of {event.canvas}")  # fmt: skip
+        self.bijector, self.event = bijector, event
         self.partition = partition or Partition(inputs={"x": size}, outputs={"z": size})
-        self.columns = list(columns) if columns is not None else [f"x{i + 1}" for i in range(size)]
-        if len(self.columns) != size:
-            raise UserError(f"{len(self.columns)} column names for {size} dimensions")
         self.jit = jit
         self.started = False  # data-dependent starting values are there, and stay
-        self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), jit)
-        self._inverse = Tiled(lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], jit)
+        self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), event.tiles, jit)
+        self._inverse = Tiled(lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], event.tiles, jit)
 
     @property
     def layer(self) -> Layer:
@@ -58,8 +66,23 @@ class FlowModel(tf.Module):
         return self.bijector.weights
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the columns of x, where events are vectors."""
+        return list(getattr(self.event, "columns", ()))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(D,) of vectors, (H, W, C) of images."""
+        return self.event.shape
+
+    @property
     def event_size(self) -> int:
-        """Dimensions D of x."""
+        """Dimensions of x."""
+        return math.prod(self.event.shape)
+
+    @property
+    def latent_size(self) -> int:
+        """Dimensions N of z: more than those of x where images are padded."""
         return self.partition.size
 
     @property
@@ -79,30 +102,41 @@ class FlowModel(tf.Module):
         base = tfp.distributions.MultivariateNormalDiag(mean, scale)
         return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
 
-    def log_prob(self, x, y=None, condition=None) -> np.ndarray:
-        """log p(x), [..., D] -> [...], nats per event in the units of x; -inf outside the domain and where it is too small to compute.
+    def log_prob(self, x, y=None, condition=None, seed: int = 0) -> np.ndarray:
+        """log p(x), [..., *event] -> [...], nats per event in the units of x (images: of levels); -inf outside the domain
+        and where it is too small to compute.
 
         y [..., M] where y is among the outputs; condition [..., C] where the network has one.
         """
-        rows, lead = self._rows(x)
+        rows, lead = self.event.rows(x, self.dtype.as_numpy_dtype, seed)
         y = self._matching(y, lead, self.partition.outputs.get("y", 0), "y")
         z, log_det = self._run(self._forward, rows, lead, condition)
         log_prob = self.partition.base_log_prob(z, y).numpy() + log_det
-        overflown = np.isnan(log_prob) & ~np.isnan(rows).any(-1)
+        overflown = np.isnan(log_prob) & ~np.isnan(rows).any(tuple(range(1, rows.ndim)))
         return np.where(overflown, -np.inf, log_prob).reshape(lead)
 
-    def encode(self, x, condition=None) -> np.ndarray:
-        """Latents z = f(x), [..., D] -> [..., D]."""
-        rows, lead = self._rows(x)
-        return self._run(self._forward, rows, lead, condition)[0].reshape(*lead, self.event_size)
+    def bits_per_dim(self, x, y=None, condition=None, seed: int = 0) -> np.ndarray:
+        """-log_2 p(x) a dimension, [..., H, W, C] -> [...]: what an ideal code based on the model needs for a pixel.
+
+        Raises:
+          UserError: the model is not one of images.
+        """
+        if not isinstance(self.event, Images):
+            raise UserError("bits per dimension are of images; this model is of vectors: use log_prob")
+        return self.event.bits_per_dim(self.log_prob(x, y, condition, seed))
+
+    def encode(self, x, condition=None, seed: int = 0) -> np.ndarray:
+        """Latents z = f(x), [..., *event] -> [..., N]."""
+        rows, lead = self.event.rows(x, self.dtype.as_numpy_dtype, seed)
+        return self._run(self._forward, rows, lead, condition)[0].reshape(*lead, self.latent_size)
 
     def decode(self, z, condition=None) -> np.ndarray:
-        """x = f^-1(z), [..., D] -> [..., D]."""
-        rows, lead = self._rows(z)
-        return self._run(self._inverse, rows, lead, condition).reshape(*lead, self.event_size)
+        """x = f^-1(z), [..., N] -> [..., *event]."""
+        z, lead = self._latents(z)
+        return self.event.uncovered(self._run(self._inverse, z, lead, condition)).reshape(*lead, *self.event_shape)
 
     def sample(self, n: int, seed: int = 0, y=None, condition=None, temperature: float = 1.0) -> np.ndarray:
-        """n draws [n, D] of x; equal seeds give equal draws.
+        """n draws [n, *event] of x, pixels 0 .. 255 where x are images; equal seeds give equal draws.
 
         Args:
           y: [M] or [n, M] where y is among the outputs; condition [C] or [n, C] where the network has one.
@@ -111,26 +145,24 @@ class FlowModel(tf.Module):
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
         y = self._matching(y, (int(n),), self.partition.outputs.get("y", 0), "y")
-        return self.decode(self.partition.base_sample(int(n), (seed, 0), y, self.dtype, temperature), condition)
+        z, lead = self._latents(self.partition.base_sample(int(n), (seed, 0), y, self.dtype, temperature))
+        return self.event.samples(self._run(self._inverse, z, lead, condition))
 
-    def anomaly_score(self, x, y=None, condition=None) -> np.ndarray:
-        """-log p(x), [..., D] -> [...]: higher is stranger."""
-        return -self.log_prob(x, y, condition)
+    def anomaly_score(self, x, y=None, condition=None, seed: int = 0) -> np.ndarray:
+        """-log p(x), [..., *event] -> [...]: higher is stranger."""
+        return -self.log_prob(x, y, condition, seed)
 
     def _run(self, function, rows, lead, condition):
         """A compiled function of rows and, where the network has one, of the condition."""
         condition = self._matching(condition, lead, self.partition.condition_size, "condition")
         return function(self.weights, rows, *([] if condition is None else [condition]))
 
-    def _rows(self, x):
-        """x as rows [B, D] of the model's dtype, and its leading shape."""
-        try:
-            x = np.asarray(x, self.dtype.as_numpy_dtype)
-        except (TypeError, ValueError):
-            raise UserError(f"x must be numbers [..., {self.event_size}]") from None
-        if x.ndim == 0 or x.shape[-1] != self.event_size:
-            raise UserError(f"x must have shape [..., {self.event_size}] ({', '.join(self.columns)}), got {list(x.shape)}")
-        return x.reshape(-1, self.event_size), x.shape[:-1]
+    def _latents(self, z):
+        """z as rows [B, N] of the model's dtype, and its leading shape."""
+        z = np.asarray(z, self.dtype.as_numpy_dtype)
+        if z.ndim == 0 or z.shape[-1] != self.latent_size:
+            raise UserError(f"z must have shape [..., {self.latent_size}], got {list(z.shape)}")
+        return z.reshape(-1, self.latent_size), z.shape[:-1]
 
     def _matching(self, value, lead, width, name):
         """A condition or y as rows [B, width], broadcast over the rows of x; None where the model has none."""
@@ -149,7 +181,8 @@ class FlowModel(tf.Module):
             "format": FORMAT,
             "layer": to_config(self.layer),
             "partition": to_config(self.partition),
-            "columns": self.columns,
+            "event": to_config(self.event),
+            "event_ndims": list(self.bijector.event_ndims),
             "dtype": self.dtype.name,
             "started": self.started,
         }
@@ -168,13 +201,15 @@ def load(folder: str, jit: bool = True) -> FlowModel:
     if not os.path.exists(f"{folder}/model.json") and serialisation.storage.exists(f"{inner}/model.json"):
         folder = inner
     header = serialisation.read_header(folder, "model", "model")
+    if header.get("format") == 1:  # vectors only
+        header |= {"event": to_config(Vectors(header.pop("columns", ()))), "event_ndims": 1}
     if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
         raise UserError(f"{folder} is of format {header.get('format')}, this version reads up to {FORMAT}: "
                         "install a newer flow_models")  # fmt: skip
     try:
         layer, partition = from_config(header["layer"]), from_config(header["partition"])
-        bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]))
-        model = FlowModel(bijector, partition, header["columns"], jit)
+        bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]), event_ndims=header["event_ndims"])
+        model = FlowModel(bijector, partition, event=from_config(header["event"]), jit=jit)
         model.started = header["started"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/model.json is damaged: {error!r}") from None

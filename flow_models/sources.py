@@ -83,7 +83,7 @@ class DatasetSource:
 
     def __init__(self, dataset: tf.data.Dataset, batch_size: int, seed: int):
         shapes = [spec.shape for spec in tf.nest.flatten(dataset.element_spec)]
-        if all(shape.rank == 1 for shape in shapes):
+        if all(shape.rank in (1, 3) for shape in shapes):
             dataset = dataset.batch(batch_size, drop_remainder=True)
         specs = tf.nest.flatten(dataset.element_spec)
         if any(not spec.shape.is_fully_defined() for spec in specs):
@@ -129,7 +129,7 @@ def make_source(data, batch_size: int, seed: int, dtype=np.float32):
 
 
 def as_arrays(data, dtype=np.float32, what: str = "data"):
-    """Array, or dictionary of arrays, as arrays of `dtype` with equal first dimensions and finite rows."""
+    """Array, or dictionary of arrays, as arrays of `dtype` (pixels stay uint8) with equal first dimensions and finite rows."""
     named = data if isinstance(data, dict) else {what: data}
     arrays = {name: _rows(name, value, dtype) for name, value in named.items()}
     if len({len(a) for a in arrays.values()}) != 1:
@@ -140,7 +140,8 @@ def as_arrays(data, dtype=np.float32, what: str = "data"):
 def _rows(name, value, dtype):
     """One array [rows, ...] of finite numbers."""
     try:
-        array = np.asarray(value, dtype)
+        array = np.asarray(value)
+        array = array if array.dtype == np.uint8 and array.ndim == 4 else np.asarray(array, dtype)
     except (TypeError, ValueError):
         kinds = "an array of numbers" if name == "validation data" else "an array of numbers, a tf.data.Dataset or draw(n, seed)"
         raise UserError(f"{name} must be {kinds}, got {type(value).__name__}") from None
@@ -154,19 +155,28 @@ def _rows(name, value, dtype):
     return array
 
 
-def as_batch(batch, model):
-    """A batch, x or {"x", "y", "condition"}, as the model takes it: floating numbers of its type, widths checked."""
+def as_batch(batch, model, seed=(0, 0)):
+    """A batch, x or {"x", "y", "condition"}, as the network takes it: numbers of its type, widths checked.
+
+    The seed, a pair of whole numbers, is that of the noise which pixels get.
+    """
     if not isinstance(batch, dict) and not (tf.is_tensor(batch) or isinstance(batch, np.ndarray)):
         raise UserError(f'a batch is x, or a dictionary with "x", "y" and "condition"; got a {type(batch).__name__}')
     named = batch if isinstance(batch, dict) else {"x": batch}
     partition = model.partition
-    widths = {"x": partition.size, "y": partition.outputs.get("y", 0), "condition": partition.condition_size}
-    for name, width in widths.items():
-        if (name in named) != (width > 0):
-            raise UserError(f"the data have no {name}, which the model needs" if width else f"the model has no {name}")
-        if width and (len(named[name].shape) != 2 or named[name].shape[-1] != width):
-            raise UserError(f"the model has {width} dimensions of {name}, the data shape {tuple(named[name].shape)}")
-    return tf.nest.map_structure(lambda a: tf.cast(a, model.dtype), batch)
+    shapes = {"x": tuple(model.event_shape), "y": (partition.outputs.get("y", 0),), "condition": (partition.condition_size,)}
+    for name, shape in shapes.items():
+        if (name in named) != (0 not in shape):
+            raise UserError(f"the data have no {name}, which the model needs" if 0 not in shape else f"the model has no {name}")
+        if 0 not in shape and tuple(named[name].shape[1:]) != shape:
+            raise UserError(f"the model has {_words(shape)} of {name}, the data shape {tuple(named[name].shape)}")
+    ready = {name: tf.cast(value, model.dtype) for name, value in named.items() if name != "x"}
+    ready["x"] = model.event.draw(tf.convert_to_tensor(named["x"]), model.dtype, seed)
+    return ready if isinstance(batch, dict) else ready["x"]
+
+
+def _words(shape):
+    return f"{shape[0]} dimensions" if len(shape) == 1 else f"images {list(shape)}"
 
 
 def fingerprint(arrays) -> str:

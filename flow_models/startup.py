@@ -13,8 +13,6 @@ def load_tensorflow():
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
-    if not os.path.exists("/dev/nvidiactl"):
-        _compile_fast_on_cpu()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -35,11 +33,15 @@ def load_tensorflow():
     return tf
 
 
-def _compile_fast_on_cpu():
+def compile_fast_on_cpu():
     """LLVM at level 1 in place of 3: XLA compiles flows in two thirds of the time, and they run as fast.
 
     Measured here on five spline couplings (5.4 against 9.6 s, 238 against 247 steps a second). XLA_FLAGS has the last word.
+    Set before TensorFlow is loaded by anybody: a model saved by one process gives the same bits in another only if both
+    compile alike.
     """
+    if os.path.exists("/dev/nvidiactl"):
+        return
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()

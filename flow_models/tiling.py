@@ -5,21 +5,19 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# (tiles, rows a tile) of the compiled shapes. Tiles of about 1,000 rows keep a network's activations in the cache: a
-# fifth faster than one pass over all rows. Small calls get small shapes.
-SHAPES = ((1, 64), (1, 1024), (16, 1024))
-
 
 class Tiled:
-    """Compiles function(weights, *rows) -> nest of [B, ...] once a shape in `SHAPES`, and runs it over any B.
+    """Compiles function(weights, *rows) -> nest of [B, ...] once a shape in `shapes`, and runs it over any B.
 
     Args:
       function: pure; every row of its results depends on the same row of its arguments only.
+      shapes: (tiles, rows a tile) of the compiled shapes, the smallest first. Tiles that keep a network's activations in
+        the cache are a fifth faster than one pass over all rows; small calls get small shapes.
       jit: compile with XLA.
     """
 
-    def __init__(self, function: Callable, jit: bool = True):
-        self._function, self._jit = function, jit
+    def __init__(self, function: Callable, shapes, jit: bool = True):
+        self._function, self._shapes, self._jit = function, shapes, jit
         self._compiled: dict[tuple, Callable] = {}
 
     def _loop(self, weights, arrays, used):
@@ -53,12 +51,12 @@ class Tiled:
     def __call__(self, weights, *arrays):
         """Results of all rows as NumPy arrays [B, ...]; arrays [B, ...] of equal B."""
         arrays = [np.asarray(a) for a in arrays]
-        n, largest = len(arrays[0]), SHAPES[-1][0] * SHAPES[-1][1]
+        n, largest = len(arrays[0]), self._shapes[-1][0] * self._shapes[-1][1]
         pieces = []
         for begin in range(0, max(n, 1), largest):
             piece = [a[begin : begin + largest] for a in arrays]
             rows = len(piece[0])
-            tiles, height = next(shape for shape in SHAPES if rows <= shape[0] * shape[1])
+            tiles, height = next(shape for shape in self._shapes if rows <= shape[0] * shape[1])
             padded = [tf.constant(_pad(a, tiles * height).reshape(tiles, height, *a.shape[1:])) for a in piece]
             used = tf.constant(-(-rows // height))
             result = self._for(weights, padded, used)(weights, padded, used)

@@ -19,7 +19,7 @@ from flow_models.settings import FitSettings
 from flow_models.sources import as_arrays, as_batch, fingerprint, make_source
 from flow_models.tiling import Tiled
 
-START_ROWS = 10_000  # rows that data-dependent starting values are computed from
+START_NUMBERS, START_ROWS = 2**18, (64, 10_000)  # data-dependent starting values: about so many numbers, least and most rows
 CALL_SECONDS = 0.5  # a compiled call is meant to last this long: the progress bar's and Ctrl-C's granularity
 
 
@@ -85,12 +85,13 @@ class Trainer:
         self.folder, self.resume = folder, resume
         dtype = model.dtype.as_numpy_dtype
         self.source = make_source(data, self.settings.batch_size, self.settings.seed, dtype)
-        self.validation = None if validation is None else as_arrays(validation, dtype, "validation data")
+        self.validation = None if validation is None else self._ready(as_arrays(validation, dtype, "validation data"))
         self.variables = list(leaves(model.weights).values())
         self.trainable = [v for v in self.variables if v.trainable]
         if not self.trainable:
             raise UserError("the model has nothing to train")
-        first = as_batch(self.source.first_rows(START_ROWS), model)
+        rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
+        first = as_batch(self.source.first_rows(rows), model)
         self._check_rows(first)
         self.identity = self._identity(first)
         self._start(first)
@@ -100,21 +101,26 @@ class Trainer:
         self.saved_step, self.last_saved = None, time.perf_counter()
         self.compile_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
         self._compiled = tf.function(self._steps, jit_compile=self.settings.jit, autograph=False)
-        self._evaluate = Tiled(self._evaluate_rows, self.settings.jit)
+        self._evaluate = Tiled(self._evaluate_rows, model.event.tiles, self.settings.jit)
         if resume and checkpoint.exists(folder):
             self._restore()
 
+    def _ready(self, validation):
+        """Validation data as the network takes them, with noise that stays the same."""
+        as_batch(tf.nest.map_structure(lambda a: a[:1], validation), self.model)
+        x = self.model.event.rows(_x(validation), self.model.dtype.as_numpy_dtype)[0]
+        return {**validation, "x": x} if isinstance(validation, dict) else x
+
     def _check_rows(self, first):
-        """Refuses rows of another shape than the model's or outside its domain, and constant columns."""
-        for rows in (first, self.source.arrays, self.validation):
+        """Refuses rows of another shape than the model's or outside its domain, and what the event does not admit."""
+        for rows in (first, self.validation):
             if rows is not None:
-                batch = as_batch(rows, self.model)
-                self.model.layer.check(np.asarray(batch["x"] if isinstance(batch, dict) else batch))
+                self.model.layer.check(np.asarray(_x(rows)))
         if self.source.arrays is not None:
-            x = np.asarray(self.source.arrays["x"] if isinstance(self.source.arrays, dict) else self.source.arrays)
-            constant = np.flatnonzero(x.min(0) == x.max(0))
-            if len(constant):
-                raise UserError(f"column {constant[0]} is constant: its density is unbounded; leave it out")
+            x = np.asarray(_x(self.source.arrays))
+            as_batch(tf.nest.map_structure(lambda a: a[:1], self.source.arrays), self.model)
+            self.model.layer.check(x)
+            self.model.event.check(x)
 
     def _identity(self, first) -> dict:
         """What must be equal for a run to be resumed exactly."""
@@ -160,7 +166,8 @@ class Trainer:
         """Up to n optimizer steps; stops before the update of a step whose objective or gradient is not finite."""
 
         def body(i, good, weights, moments, sums):
-            batch = as_batch(self.source.batch(chunk, i, step + i), self.model)
+            seed = tf.stack([tf.constant(self.settings.seed), step + i])
+            batch = as_batch(self.source.batch(chunk, i, step + i), self.model, seed)
             values, gradients = self._loss_and_gradients(weights, batch)
             weights, moments, norm = adam(self.settings, step + i, weights, gradients, moments)
             good = tf.math.is_finite(tf.reduce_sum(values)) & tf.math.is_finite(norm)
@@ -298,6 +305,10 @@ class Trainer:
         for variable, value in zip(frozen, values):
             variable.assign(value)
         self.saved_step = self.at.step
+
+
+def _x(batch):
+    return batch["x"] if isinstance(batch, dict) else batch
 
 
 def _shards(batch, count: int) -> list:

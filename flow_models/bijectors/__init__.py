@@ -2,17 +2,21 @@
 
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
-from flow_models.bijectors.chain import Chain, Inverse, Repeat
-from flow_models.bijectors.conv1x1 import LULinear
-from flow_models.bijectors.coupling import Coupling
+from flow_models.bijectors.chain import Chain, Inverse, Repeat, Reversible
+from flow_models.bijectors.conv1x1 import Householder, LULinear
+from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
 from flow_models.bijectors.domain import Domain, Standardise
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.multiscale import MultiScale
 from flow_models.bijectors.permutation import Permutation
+from flow_models.bijectors.pixels import Dequantisation, Pixels
 from flow_models.bijectors.spline import RationalQuadratic
+from flow_models.bijectors.squeeze import Flatten, Squeeze
 
 __all__ = [
-    "ActNorm", "Additive", "Affine", "Autoregressive", "Chain", "Composed", "Coupling", "Domain", "FlowBijector",
-    "Inverse", "LULinear", "Layer", "Permutation", "RationalQuadratic", "Repeat", "Standardise",
+    "ActNorm", "Additive", "Affine", "Autoregressive", "Chain", "CheckerboardCoupling", "Composed", "ConvCoupling",
+    "Coupling", "Dequantisation", "Domain", "Flatten", "FlowBijector", "Householder", "Inverse", "LULinear", "Layer",
+    "MultiScale", "Permutation", "Pixels", "RationalQuadratic", "Repeat", "Reversible", "Squeeze", "Standardise",
 ]  # fmt: skip

@@ -4,7 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from flow_models.bijectors.layer import Layer, leaves, rebuild, stack
+from flow_models.bijectors.layer import Layer, floating, leaves, no_log_det, rebuild, refill, stack
+from flow_models.bijectors.loops import loop, loop_of_inverses, loop_that_recomputes, of_round
 from flow_models.errors import UserError
 
 
@@ -18,18 +19,26 @@ class Chain(Layer):
         return [layer.init(rng) for layer in self.layers]
 
     def forward_and_log_det(self, weights, x, condition=None):
-        total = tf.zeros_like(x[:, 0])
+        total = no_log_det(x)
         for layer, w in zip(self.layers, weights):
             x, log_det = layer.forward_and_log_det(w, x, condition)
             total += log_det
         return x, total
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        total = tf.zeros_like(y[:, 0])
+        total = no_log_det(y)
         for layer, w in reversed(list(zip(self.layers, weights))):
             y, log_det = layer.inverse_and_log_det(w, y, condition)
             total += log_det
         return y, total
+
+    def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
+        gradients, d_condition = [], None if condition is None else tf.zeros_like(condition)
+        for layer, w in reversed(list(zip(self.layers, weights))):
+            y, dy, dw, dc = layer.inverse_and_gradient(w, y, dy, d_log_det, condition)
+            gradients = dw + gradients
+            d_condition = d_condition if dc is None else d_condition + dc
+        return y, dy, gradients, d_condition
 
     def start(self, weights, x, condition=None):
         started = []
@@ -48,17 +57,21 @@ class Repeat(Layer):
     """f = g_K o ... o g_1: `depth` equal layers with weights of their own, stacked [K, ...].
 
     The layers run in a compiled loop whose body holds `unroll` of them (0: all, no loop). A loop compiles one body
-    instead of K and takes less memory, but computes forward passes twice in training (`loop_that_recomputes`).
+    instead of K. For the backward pass it keeps the `inputs` of each round and computes the round again, which takes
+    less memory, or `everything`, which takes less time where layers are wide.
     """
 
     layer: Layer
     depth: int
     unroll: int = 0
+    keep: str = "inputs"
 
     def __post_init__(self):
         super().__post_init__()
         if self.depth < 1:
             raise UserError(f"depth is {self.depth}, must be at least 1")
+        if self.keep not in ("inputs", "everything"):
+            raise UserError(f"keep is {self.keep!r}, must be inputs or everything")
         if self.unroll < 0:
             raise UserError(f"unroll is {self.unroll}, must be at least 0")
         if self.unroll and self.depth % self.unroll:
@@ -76,16 +89,16 @@ class Repeat(Layer):
     def start(self, weights, x, condition=None):
         started = []
         for k in range(self.depth):
-            w, x = self.layer.start(_slice(weights, k), x, condition)
+            w, x = self.layer.start(of_round(weights, k), x, condition)
             started.append(w)
         return stack(started), x
 
     def _run(self, step, weights, x, condition, order):
-        total = tf.zeros_like(x[:, 0])
+        total = no_log_det(x)
         group = self.unroll or self.depth
         if group >= self.depth:
             for k in order:
-                x, log_det = step(_slice(weights, k), x, condition)
+                x, log_det = step(of_round(weights, k), x, condition)
                 total += log_det
             return x, total
 
@@ -93,71 +106,22 @@ class Repeat(Layer):
 
         def several(weights, x, condition):
             """One round: `group` layers, in order, with weights [group, ...]."""
-            total = tf.zeros_like(x[:, 0])
+            total = no_log_det(x)
             for j in reversed(range(group)) if backwards else range(group):
-                x, log_det = step(_slice(weights, j), x, condition)
+                x, log_det = step(of_round(weights, j), x, condition)
                 total += log_det
             return x, total
 
-        stacked = [tf.reshape(w, [rounds, group, *w.shape[1:]]) for w in leaves(weights).values()]
-        return loop_that_recomputes(several, rounds, rebuild(weights, stacked), x, condition, backwards)
+        run = loop if self.keep == "everything" else loop_that_recomputes
+        return run(several, rounds, self._in_rounds(weights, group), x, condition, backwards)
 
+    def _in_rounds(self, weights, group):
+        """Weights [K, ...] as [K / group, group, ...]."""
+        shape = (self.depth // group, group)
+        return rebuild(weights, [tf.reshape(w, [*shape, *w.shape[1:]]) for w in leaves(weights).values()])
 
-def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backwards: bool = False):
-    """x and the sum of log-dets after step(weights of a round, x, condition), round after round, as compiled loops.
-
-    The forward loop keeps only the input of each round, and the backward one computes the round again to differentiate
-    it. Keeping what TensorFlow would keep, every intermediate value of every round, compiles slower and takes memory in
-    proportion to the width of the networks.
-
-    Args:
-      weights: nest of tensors [rounds, ...].
-      backwards: last round first.
-    """
-    place = (lambda i: rounds - 1 - i) if backwards else (lambda i: i)
-    stacked = list(leaves(weights).values())
-    trained = [w for w in stacked if w.dtype.is_floating]
-
-    def of_round(k, trained):
-        """The nest of weights of round k, given those that a gradient is wanted for."""
-        given = iter(trained)
-        return rebuild(weights, [next(given) if w.dtype.is_floating else tf.gather(w, k) for w in stacked])
-
-    @tf.custom_gradient
-    def run(x, condition, *trained):
-        def body(i, x, total, inputs):
-            y, log_det = step(of_round(place(i), [tf.gather(w, place(i)) for w in trained]), x, condition)
-            return i + 1, y, total + log_det, inputs.write(i, x)
-
-        state = (0, x, tf.zeros_like(x[:, 0]), tf.TensorArray(x.dtype, rounds, element_shape=x.shape))
-        _, y, total, inputs = tf.while_loop(lambda i, *_: i < rounds, body, state, maximum_iterations=rounds)
-        inputs = inputs.stack()
-
-        def gradient(dy, d_total):
-            def body(i, dy, d_condition, d_trained):
-                here = [tf.gather(inputs, i), condition, *[tf.gather(w, place(i)) for w in trained]]
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(here)
-                    y, log_det = step(of_round(place(i), here[2:]), *here[:2])
-                dx, dc, *dw = tape.gradient([y, log_det], here, [dy, d_total], unconnected_gradients="zero")
-                return i - 1, dx, d_condition + dc, [all.write(place(i), d) for all, d in zip(d_trained, dw)]
-
-            arrays = [tf.TensorArray(w.dtype, rounds, element_shape=w.shape[1:]) for w in trained]
-            state = (rounds - 1, dy, tf.zeros_like(condition), arrays)
-            _, dx, dc, dw = tf.while_loop(lambda i, *_: i >= 0, body, state, maximum_iterations=rounds)
-            return dx, dc, *[d.stack() for d in dw]
-
-        return (y, total), gradient
-
-    if condition is None:
-        unconditional, nothing = step, tf.zeros([0], x.dtype)
-        step = lambda weights, x, _: unconditional(weights, x, None)  # noqa: E731
-    return run(x, nothing if condition is None else condition, *trained)
-
-
-def _slice(weights, k):
-    """The weights of layer k out of stacked ones; k is a number or a scalar tensor."""
-    return rebuild(weights, [tf.gather(w, k) if tf.is_tensor(k) else w[k] for w in leaves(weights).values()])
+    def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
+        return loop_of_inverses(self.layer, self.depth, weights, y, dy, d_log_det, condition)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,3 +138,46 @@ class Inverse(Layer):
 
     def inverse_and_log_det(self, weights, y, condition=None):
         return self.layer.forward_and_log_det(weights, y, condition)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reversible(Layer):
+    """The layer itself, trained by inversion: the backward pass keeps its output alone and goes back from there.
+
+    The Reversible Residual Network (Gomez, Ren, Urtasun and Grosse 2017), for any chain of invertible layers: memory does
+    not grow with depth, at the price of computing the layer a second time. Exact to rounding: what is differentiated is
+    the layer at the inverse of its output.
+    """
+
+    layer: Layer
+
+    def init(self, rng):
+        return self.layer.init(rng)
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        has_condition = condition is not None
+
+        @tf.custom_gradient
+        def run(x, *others):
+            nest, c = refill(weights, others), others[-1] if has_condition else None
+            y, log_det = self.layer.forward_and_log_det(nest, x, c)
+
+            def gradient(dy, d_log_det):
+                _, dx, dw, dc = self.layer.inverse_and_gradient(nest, y, dy, d_log_det, c)
+                return dx, *dw, *([dc] if has_condition else [])
+
+            return (y, log_det), gradient
+
+        return run(x, *floating(weights), *([condition] if has_condition else []))
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        return self.layer.inverse_and_log_det(weights, y, condition)
+
+    def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
+        return self.layer.inverse_and_gradient(weights, y, dy, d_log_det, condition)
+
+    def start(self, weights, x, condition=None):
+        return self.layer.start(weights, x, condition)
+
+    def check(self, x):
+        self.layer.check(x)

@@ -43,6 +43,16 @@ class Conditioned(Layer):
         return self.network.init(rng)
 
     def parameters(self, weights, seen, condition):
-        """What the network makes of the dimensions it sees: [B, transformed, parameters of the map]."""
-        o = self.network(weights, seen if condition is None else tf.concat([seen, condition], 1))
-        return tf.reshape(o, [-1, self.transformed, self.transform.parameters])
+        """What the network makes of the dimensions it sees: [B, ..., transformed, parameters of the map]."""
+        if condition is not None:
+            seen = tf.concat([seen, everywhere(condition, seen)], -1)
+        o = self.network(weights, seen)
+        return tf.reshape(o, [-1, *seen.shape[1:-1], self.transformed, self.transform.parameters])
+
+
+def everywhere(condition, x):
+    """A condition [B, C] at every position of x: [B, C] for vectors, [B, H, W, C] for images, which may also be given."""
+    if condition.shape.rank == x.shape.rank:
+        return condition
+    condition = tf.reshape(condition, [-1, *[1] * (x.shape.rank - 2), condition.shape[-1]])
+    return tf.broadcast_to(condition, tf.concat([tf.shape(x)[:-1], tf.shape(condition)[-1:]], 0))

@@ -1,4 +1,4 @@
-"""Invertible linear maps of the channels (of a vector: of its dimensions)."""
+"""Invertible linear maps of the channels of images (1x1 convolutions); of a vector: of its dimensions."""
 
 import dataclasses
 
@@ -6,7 +6,8 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
-from flow_models.bijectors.layer import Frozen, Layer
+from flow_models.bijectors.layer import Frozen, Layer, no_log_det, positions
+from flow_models.networks import of_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,41 @@ class LULinear(Layer):
     def forward_and_log_det(self, weights, x, condition=None):
         lower, upper = self._factors(weights)
         matrix = tf.gather(lower @ upper, weights["permutation"])
-        y = tf.matmul(x, matrix, transpose_b=True)
-        return y, tf.zeros_like(x[:, 0]) + tf.reduce_sum(weights["log_scale"])
+        return of_channels(x, tf.transpose(matrix)), no_log_det(x) + positions(x) * tf.reduce_sum(weights["log_scale"])
 
     def inverse_and_log_det(self, weights, y, condition=None):
+        """(P L U)^-1 from two triangular solves of the size of the channels, then one product."""
         lower, upper = self._factors(weights)
-        order = tf.argsort(weights["permutation"])
-        rhs = tf.transpose(tf.gather(y, order, axis=1))
-        x = tf.linalg.triangular_solve(upper, tf.linalg.triangular_solve(lower, rhs), lower=False)
-        return tf.transpose(x), tf.zeros_like(y[:, 0]) - tf.reduce_sum(weights["log_scale"])
+        inverse = tf.linalg.triangular_solve(lower, tf.eye(self.size, dtype=y.dtype))
+        inverse = tf.linalg.triangular_solve(upper, inverse, lower=False)
+        inverse = tf.gather(inverse, weights["permutation"], axis=1)
+        return of_channels(y, tf.transpose(inverse)), no_log_det(y) - positions(y) * tf.reduce_sum(weights["log_scale"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Householder(Layer):
+    """y = x Q, Q a product of reflections I - 2 v v^T / |v|^2, one a channel; its inverse is its transpose, log |det| = 0.
+
+    Improving variational auto-encoders using Householder flow (Tomczak and Welling 2016). The product in one solve
+    (Joffrain et al. 2006): Q = I - V T^-1 V^T, T the upper triangle of V^T V with half its diagonal.
+    """
+
+    size: int
+
+    def init(self, rng):
+        return {"vectors": rng.normal(size=(self.size, self.size)).astype(np.float32)}
+
+    def _matrix(self, weights):
+        vectors = weights["vectors"] / tf.norm(weights["vectors"], axis=0, keepdims=True)
+        gram = tf.matmul(vectors, vectors, transpose_a=True)
+        strict = tf.constant(np.triu(np.ones((self.size, self.size)), 1), gram.dtype)
+        triangle = gram * strict + 0.5 * tf.eye(self.size, dtype=gram.dtype)
+        solved = tf.linalg.triangular_solve(triangle, tf.transpose(vectors), lower=False)
+        return tf.eye(self.size, dtype=gram.dtype) - vectors @ solved
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        return of_channels(x, self._matrix(weights)), no_log_det(x)
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        return of_channels(y, tf.transpose(self._matrix(weights))), no_log_det(y)
+

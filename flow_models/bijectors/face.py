@@ -20,7 +20,7 @@ class _NoCache:
 
 
 class FlowBijector(tfb.Bijector):
-    """A layer with its variables as a TFP bijector of vectors; forward is data to latent.
+    """A layer with its variables as a TFP bijector of vectors or images; forward is data to latent.
 
     >>> f = FlowBijector(Coupling(2), seed=0)
     >>> density = tfd.TransformedDistribution(tfd.MultivariateNormalDiag(tf.zeros(2)), tfb.Invert(f))
@@ -30,14 +30,19 @@ class FlowBijector(tfb.Bijector):
       layer: what it computes.
       seed: of the initial weights and permutations.
       dtype: of the weights and of the data.
+      event_ndims: axes of an event going forward, and coming back: (1, 1) for vectors, (3, 3) for images, (3, 1) for
+        images to latent vectors; a number stands for both.
 
     Conditional layers take the condition as a keyword: `f.forward(x, condition=c)`.
     """
 
-    def __init__(self, layer: Layer, seed: int = 0, dtype: tf.DType = tf.float32, name: str = "flow"):
+    def __init__(self, layer: Layer, seed: int = 0, dtype: tf.DType = tf.float32, event_ndims=1, name: str = "flow"):
         parameters = dict(locals())
+        self.event_ndims = (event_ndims, event_ndims) if isinstance(event_ndims, int) else tuple(event_ndims)
+        forward, inverse = self.event_ndims
         with tf.name_scope(name):
-            super().__init__(forward_min_event_ndims=1, dtype=dtype, parameters=parameters, name=name)
+            super().__init__(forward_min_event_ndims=forward, inverse_min_event_ndims=inverse, dtype=dtype,
+                             parameters=parameters, name=name)  # fmt: skip
         self.layer = layer
         self.weights: Weights = make_variables(layer.init(np.random.default_rng(seed)), tf.as_dtype(dtype))
 
@@ -52,27 +57,40 @@ class FlowBijector(tfb.Bijector):
         """Variables by path, frozen ones too: what is saved."""
         return leaves(self.weights)
 
-    def _run(self, method, x, condition):
-        """Runs a pure function over any leading batch shape: [..., D] -> [..., D] and [...]."""
+    def _run(self, method, x, condition, ndims):
+        """Runs a pure function over any leading batch shape: [..., *event] -> [..., *event of the other side] and [...]."""
         x = tf.convert_to_tensor(x)
-        lead = tf.shape(x)[:-1]
+        lead, event = tf.shape(x)[: x.shape.rank - ndims], x.shape[x.shape.rank - ndims :]
         if condition is not None:
             condition = tf.convert_to_tensor(condition, x.dtype)
             shape = tf.concat([lead, tf.shape(condition)[-1:]], 0)
             condition = tf.reshape(tf.broadcast_to(condition, shape), [-1, condition.shape[-1]])
-        y, log_det = method(self.weights, tf.reshape(x, [-1, x.shape[-1]]), condition)
-        y, log_det = tf.reshape(y, tf.shape(x)), tf.reshape(log_det, lead)
-        y.set_shape(x.shape)
-        return y, log_det
+        y, log_det = method(self.weights, tf.reshape(x, [-1, *event]), condition)
+        result = tf.reshape(y, tf.concat([lead, tf.shape(y)[1:]], 0))
+        result.set_shape([*x.shape[: x.shape.rank - ndims], *y.shape[1:]])
+        return result, tf.reshape(log_det, lead)
 
     def _forward(self, x, condition=None):
-        return self._run(self.layer.forward_and_log_det, x, condition)[0]
+        return self._run(self.layer.forward_and_log_det, x, condition, self.event_ndims[0])[0]
 
     def _inverse(self, y, condition=None):
-        return self._run(self.layer.inverse_and_log_det, y, condition)[0]
+        return self._run(self.layer.inverse_and_log_det, y, condition, self.event_ndims[1])[0]
 
     def _forward_log_det_jacobian(self, x, condition=None):
-        return self._run(self.layer.forward_and_log_det, x, condition)[1]
+        return self._run(self.layer.forward_and_log_det, x, condition, self.event_ndims[0])[1]
 
     def _inverse_log_det_jacobian(self, y, condition=None):
-        return self._run(self.layer.inverse_and_log_det, y, condition)[1]
+        return self._run(self.layer.inverse_and_log_det, y, condition, self.event_ndims[1])[1]
+
+    def _forward_event_shape(self, shape):
+        return self._other_shape(self.layer.forward_and_log_det, shape)
+
+    def _inverse_event_shape(self, shape):
+        return self._other_shape(self.layer.inverse_and_log_det, shape)
+
+    def _other_shape(self, method, shape):
+        """Shape of an event on the other side, from a trace that is never run; of vectors it is the same."""
+        if self.event_ndims == (1, 1) or not shape.is_fully_defined():
+            return shape if self.event_ndims == (1, 1) else tf.TensorShape(None)
+        run = tf.function(lambda x: method(self.weights, x, None)[0], autograph=False)
+        return run.get_concrete_function(tf.TensorSpec([1, *shape], self.dtype)).structured_outputs.shape[1:]

@@ -20,9 +20,10 @@ class Frozen:
 
 @dataclasses.dataclass(frozen=True)
 class Layer(Described):
-    """An invertible map of vectors, without state of its own.
+    """An invertible map of vectors or images, without state of its own.
 
-    Shapes: x, y [B, D]; condition [B, C] or None; log-determinants [B], always of the direction that is run.
+    Shapes: x, y [B, D] or [B, H, W, C]; condition [B, C] or None; log-determinants [B], always of the direction that
+    is run. What acts on the last axis alone serves vectors and the channels of images alike.
     """
 
     def init(self, rng: np.random.Generator) -> Weights:
@@ -37,12 +38,45 @@ class Layer(Described):
         """x = f^-1(y) and log |det df^-1/dy|."""
         raise AssertionError(f"{type(self).__name__} does not define its inverse direction")
 
+    def inverse_and_gradient(self, weights: Weights, y: tf.Tensor, dy: tf.Tensor, d_log_det: tf.Tensor, condition=None):
+        """x = f^-1(y), and the gradient of whatever has the gradients dy and d_log_det [B] at the outputs of forward.
+
+        What training by inversion needs of a layer (see `Reversible`). Layers whose two directions share work, as the
+        network of a coupling, have a cheaper form than this one, which inverts and then runs forward again.
+
+        Returns:
+          x; its gradient dx; those of the weights with decimals, a list in the order of `leaves`; that of the condition.
+        """
+        x = self.inverse_and_log_det(weights, y, condition)[0]
+        inputs = [x, *floating(weights), *([] if condition is None else [condition])]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            outputs = self.forward_and_log_det(refill(weights, inputs[1:]), x, condition)
+        dx, *rest = tape.gradient(outputs, inputs, [dy, d_log_det], unconnected_gradients="zero")
+        d_condition = None if condition is None else rest.pop()
+        return x, dx, rest, d_condition
+
     def start(self, weights: Weights, x: tf.Tensor, condition=None):
         """Weights that suit the data x [B, D], and f(x) with them; layers that need no data return theirs unchanged."""
         return weights, self.forward_and_log_det(weights, x, condition)[0]
 
     def check(self, x: np.ndarray) -> None:
         """Raises UserError where rows of x [N, D] lie outside the domain; layers of the whole space accept all."""
+
+
+def no_log_det(x: tf.Tensor) -> tf.Tensor:
+    """Zeros [B] for x [B, ...]."""
+    return tf.zeros(tf.shape(x)[:1], x.dtype)
+
+
+def sum_event(values: tf.Tensor) -> tf.Tensor:
+    """[B, ...] -> [B]: the sum over all that is not the batch."""
+    return tf.reduce_sum(values, list(range(1, values.shape.rank)))
+
+
+def positions(x: tf.Tensor) -> int:
+    """How many vectors of channels an event has: H W for images [B, H, W, C], 1 for vectors [B, D]."""
+    return int(np.prod(x.shape[1:-1], dtype=int))
 
 
 def make_variables(initial: Weights, dtype: tf.DType, name: str = "") -> Weights:
@@ -92,3 +126,14 @@ def rebuild(weights: Weights, values: list) -> Weights:
         return next(remaining)
 
     return fill(weights)
+
+
+def floating(weights: Weights) -> list:
+    """The leaves with decimals, those that gradients are taken for; whole numbers are permutations."""
+    return [leaf for leaf in leaves(weights).values() if leaf.dtype.is_floating]
+
+
+def refill(weights: Weights, values: list) -> Weights:
+    """The nest `weights` with its floating leaves replaced, in the order of `floating`; more values than those are left."""
+    given = iter(values)
+    return rebuild(weights, [next(given) if leaf.dtype.is_floating else leaf for leaf in leaves(weights).values()])

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from flow_models.bijectors.layer import Frozen, Layer
+from flow_models.bijectors.layer import Frozen, Layer, no_log_det
 
 
 @dataclasses.dataclass(frozen=True)
 class Permutation(Layer):
-    """y_i = x_(permutation_i): `reverse` or drawn at `random` with the seed of the model."""
+    """y_i = x_(permutation_i) over the last axis: `reverse` or drawn at `random` with the seed of the model."""
 
     size: int
     kind: str = "reverse"
@@ -22,10 +22,10 @@ class Permutation(Layer):
 
     def forward_and_log_det(self, weights, x, condition=None):
         if self.kind == "reverse":
-            return x[:, ::-1], tf.zeros_like(x[:, 0])
-        return tf.gather(x, weights["permutation"], axis=1), tf.zeros_like(x[:, 0])
+            return x[..., ::-1], no_log_det(x)
+        return tf.gather(x, weights["permutation"], axis=-1), no_log_det(x)
 
     def inverse_and_log_det(self, weights, y, condition=None):
         if self.kind == "reverse":
-            return y[:, ::-1], tf.zeros_like(y[:, 0])
-        return tf.gather(y, tf.argsort(weights["permutation"]), axis=1), tf.zeros_like(y[:, 0])
+            return y[..., ::-1], no_log_det(y)
+        return tf.gather(y, tf.argsort(weights["permutation"]), axis=-1), no_log_det(y)

@@ -1,0 +1,88 @@
+"""From levels of pixels to numbers a network likes, and noise that suits the picture."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from flow_models.bijectors.chain import Chain
+from flow_models.bijectors.coupling import CheckerboardCoupling
+from flow_models.bijectors.layer import Layer, no_log_det, sum_event
+from flow_models.bijectors.spline import RationalQuadratic
+from flow_models.errors import UserError
+
+@dataclasses.dataclass(frozen=True)
+class Pixels(Layer):
+    """Dequantised levels x in [0, levels) to y = x / levels - 1/2, or to logit(a/2 + (1 - a) x / levels).
+
+    Attributes:
+      levels: 256 for 8 bits.
+      logit: a above, 0.05 in Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 4.1); 0 for the linear map.
+    """
+
+    levels: int = 256
+    logit: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.logit < 1:
+            raise UserError(f"logit is {self.logit}, must be in [0, 1); 0 for none")
+
+    def _linear_log_det(self, x):
+        return no_log_det(x) - math.prod(x.shape[1:]) * math.log(self.levels)
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        u = x / self.levels
+        if not self.logit:
+            return u - 0.5, self._linear_log_det(x)
+        u = 0.5 * self.logit + (1 - self.logit) * u
+        y, slopes = tf.math.log(u) - tf.math.log1p(-u), -tf.math.log(u) - tf.math.log1p(-u)
+        return y, sum_event(slopes + math.log(1 - self.logit)) + self._linear_log_det(x)
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        if not self.logit:
+            return (y + 0.5) * self.levels, -self._linear_log_det(y)
+        log_slopes = tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y) - math.log(1 - self.logit)
+        u = (tf.sigmoid(y) - 0.5 * self.logit) / (1 - self.logit)
+        return u * self.levels, sum_event(log_slopes) - self._linear_log_det(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dequantisation(Layer):
+    """x = k + e -> k + g(e; k): uniform noise e bent within its level by a flow that looks at the picture k.
+
+    Variational dequantisation (Flow++, Ho et al. 2019) written as a layer: with e uniform, u = g(e; k) has the density
+    q(u | k) = 1 / |det dg/de|, and log p(k + u) - log q(u | k) is the log-density of k + e under the network with this
+    layer in front. g is two checkerboard couplings of splines from [0, 1] to itself, so no level is ever left.
+
+    Attributes:
+      channels, levels: of the picture.
+      bins: of the splines.
+      hidden, activation: of the couplings' networks.
+    """
+
+    channels: int
+    levels: int = 256
+    bins: int = 4
+    hidden: tuple[int, ...] = (32, 32)
+    activation: str = "relu"
+
+    @property
+    def flow(self) -> Chain:
+        options = {"hidden": self.hidden, "activation": self.activation, "condition_size": self.channels}
+        spline = RationalQuadratic(self.bins, bound=0.5)
+        return Chain([CheckerboardCoupling(self.channels, spline, colour=colour, **options) for colour in (0, 1)])
+
+    def init(self, rng):
+        return self.flow.init(rng)
+
+    def _run(self, direction, weights, x):
+        k = tf.floor(x)
+        bent, log_det = direction(weights, x - k - 0.5, k / self.levels - 0.5)
+        return k + bent + 0.5, log_det
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        return self._run(self.flow.forward_and_log_det, weights, x)
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        return self._run(self.flow.inverse_and_log_det, weights, y)
