@@ -66,8 +66,9 @@ def _rounds(plan, results, problem, forms, name, **changes):
 def _prepare(plan, results, wanted, worker, name):
     """Builds, compiles, measures memory; returns the steps of a round.
 
-    Memory is resident memory, MB: `memory_all`, the highest in a few steps less that with the library imported and the
-    images loaded; `memory_step`, the highest in these steps less that right before them.
+    Memory is resident memory, MB, less that with the library imported and the images loaded: `memory_train`, the highest
+    in a few steps after the first; `memory_highest`, the highest up to then, compilation included. There is no figure
+    of a step alone: XLA keeps the block that a step works in, PyTorch gives it back.
     """
     worker.ask("load", images=wanted["images"])
     idle = worker.ask("resident")["resident_mb"]
@@ -75,10 +76,11 @@ def _prepare(plan, results, wanted, worker, name):
     facts.setdefault("parameters", {})[name] = worker.ask("build", spec=wanted)["parameters"]
     chunk = wanted["chunk"]
     results.add("start", name, worker, worker.ask("train", steps=chunk)["seconds"])
-    before = worker.ask("resident")["resident_mb"]
-    seconds = worker.ask("train", steps=SETTLE * chunk)["seconds"] / SETTLE
     highest = worker.ask("memory")["peak_mb"]
-    results.add("memory_all", name, worker, highest - idle)
-    results.add("memory_step", name, worker, highest - before)
-    results.progress(f"    {worker.name}: {seconds / chunk:.3f} s a step, {highest - before:.0f} MB in it")
+    worker.ask("resident")
+    seconds = worker.ask("train", steps=SETTLE * chunk)["seconds"] / SETTLE
+    training = worker.ask("memory")["peak_mb"]
+    results.add("memory_train", name, worker, training - idle)
+    results.add("memory_highest", name, worker, max(highest, training) - idle)
+    results.progress(f"    {worker.name}: {seconds / chunk:.3f} s a step, {training - idle:.0f} MB")
     return max(round(plan.round_seconds / seconds), 1) * chunk

@@ -75,7 +75,7 @@ def _speed(result):
             lines.append([TITLES[problem] if form == next(iter(by_form)) else "", *form, _number(seconds),
                           f"{_number(low)} to {_number(high)}", _ratio(gain(by_form, form)),
                           _count(result, form, problem), *_memories(result, problem, form)])  # fmt: skip
-    header = ["", "library", "form", "s a step", "range", "normflows / ours", "parameters", "MB in all", "MB in a step"]
+    header = ["", "library", "form", "s a step", "range", "normflows / ours", "parameters", "MB, training", "MB, highest"]
     return _section("Step time", "speed", f"""{_turns(result)} `normflows / ours` is the fastest form of normflows over the form
 of the row. Memory: see below.""", header, lines, left=3)  # fmt: skip
 
@@ -101,11 +101,11 @@ def _memory(result):
                    *_memories(result, problem, form), _number(starts.get(form)), _count(result, form, problem)]
                   for form, seconds in steps.items()]  # fmt: skip
     return _section("Memory and step time against depth", "memory", f"""Glow 32x32x3, batch 32, K steps a level.
-{_turns(result)} Memory is resident memory of a process, after what is free has been given back, as the kernel counts it:
-`MB in all` is the highest during training steps less that with the library imported and the images loaded, so model,
-optimizer, compiled program and step; `MB in a step` is the highest during the steps less that right before them.
-`start` is the first training call, compilation included.""",
-                    ["K", "library", "form", "s a step", "normflows / ours", "MB in all", "MB in a step", "start, s",
+{_turns(result)} Memory is resident memory of a process, as the kernel counts it, less that with
+the library imported and the images loaded, right before the model is built. `training` is the highest during steps after
+the first: model, optimizer, compiled program, what compilation left, and what a step works with. `highest` is the highest
+of all, compilation included. What free memory the process held was given back before the steps. `start` is the first training call, compilation included.""",
+                    ["K", "library", "form", "s a step", "normflows / ours", "MB, training", "MB, highest", "start, s",
                      "parameters"], lines, left=3)  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def _turns(result):
 
 
 def _memories(result, problem, form):
-    return [_whole(values(result, name, problem).get(form)) for name in ("memory_all", "memory_step")]
+    return [_whole(values(result, name, problem).get(form)) for name in ("memory_train", "memory_highest")]
 
 
 def _ends(result, quantity, problem, form):
