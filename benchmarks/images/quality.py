@@ -1,0 +1,121 @@
+"""Bits per dimension of both libraries on the same held-out images, after the same seconds of training in turns."""
+
+import contextlib
+import math
+import tempfile
+
+import numpy as np
+
+from flows.plan import Results
+from flows.worker import Worker
+from images.data import SET
+from images.plan import PROBLEMS, Plan, spec
+
+FAIR = 0.02  # numbers of parameters may differ by this much
+
+
+def quality(plan: Plan, results: Results) -> dict:
+    """Chooses each library's learning rate on validation images, then trains for the whole budget and tests.
+
+    Returns:
+      what the page says of it: bits per dimension of every trial, every image's of the test, parameters, steps, seconds.
+    """
+    wanted, trials, paces = plan.quality, {}, {}
+    for rate in wanted.rates:
+        results.progress(f"  quality: {wanted.trial:g} s each at a rate of {rate:g}")
+        for run in _train(plan, results, rate, wanted.trial, paces, seed=0, part="validation"):
+            trials.setdefault(run.name, {})[f"{rate:g}"] = run.bits
+            paces[run.form] = run.pace()
+    chosen = {name: float(min(bits, key=lambda rate: _finite(np.mean(bits[rate])))) for name, bits in trials.items()}
+    finals = []
+    for seed in range(wanted.seeds):
+        results.progress(f"  quality: {wanted.budget:g} s each, seed {seed}, rates {chosen}")
+        for run in _train(plan, results, chosen, wanted.budget, paces, seed, "test"):
+            finals.append(run.report(seed, chosen[run.name]))
+    trials = {name: {rate: _mean(bits) for rate, bits in each.items()} for name, each in trials.items()}
+    return {"trials": trials, "chosen": chosen, "finals": finals, "fair": _fair(finals)}
+
+
+def _train(plan, results, rates, seconds, paces, seed, part):
+    """One run a form, in turns of some seconds; the runs that came to their end, tested on a part of the images."""
+    with contextlib.ExitStack() as stack:
+        cache, runs = stack.enter_context(tempfile.TemporaryDirectory()), {}
+        for form in plan.quality.forms:
+            worker = stack.enter_context(Worker(*form, plan.folder, cache, "images", plan.cores))
+            runs[worker] = _Run(plan.quality, worker, form)
+            with results.survive(runs, worker):
+                rate = rates[worker.name] if isinstance(rates, dict) else rates
+                runs[worker].build(rate, seconds, paces.get(form), seed)
+                results.about(worker)
+        while not all(run.over for run in runs.values()):
+            for worker, run in list(runs.items()):
+                with results.survive(runs, worker):
+                    run.advance()
+        for worker, run in list(runs.items()):
+            with results.survive(runs, worker):
+                run.test(part)
+                results.progress(f"    {run.name}: {np.mean(run.bits):.4f} bits/dim, {run.done} steps, {run.seconds:.0f} s")
+        return list(runs.values())
+
+
+class _Run:
+    """One training run of a given length in seconds: the number of steps follows from the pace of an earlier one."""
+
+    def __init__(self, plan, worker: Worker, form):
+        self.plan, self.worker, self.form, self.name = plan, worker, form, worker.name
+        self.done, self.seconds, self.over, self.bits, self.first = 0, 0.0, False, [], 0.0
+
+    def build(self, rate, seconds, pace, seed):
+        self.worker.ask("load", images=PROBLEMS[self.plan.problem]["images"])
+        chunk = self.plan.chunk
+        if pace is None:
+            pace = self._try_pace(rate)
+        start, step = pace
+        self.steps = max(round((seconds - start) / step / chunk), 2) * chunk
+        self.parameters = self.worker.ask("build", spec=self._spec(rate, self.steps, seed))["parameters"]
+        self.turn = max(round(self.plan.slice_seconds / step / chunk), 1) * chunk
+
+    def _try_pace(self, rate):
+        """Seconds of the start and of a step, from a short run before the first trial."""
+        chunk = self.plan.chunk
+        self.worker.ask("build", spec=self._spec(rate, 100 * chunk, 0))
+        start, rest = (self.worker.ask("train", steps=chunk)["seconds"] for _ in range(2))
+        return max(start - rest, 0.0), rest / chunk
+
+    def _spec(self, rate, steps, seed):
+        plan = self.plan
+        return spec(plan.problem, self.worker, recipe=plan.recipe(rate, steps), seed=seed, ema=plan.ema, chunk=plan.chunk)
+
+    def advance(self):
+        """A turn; the first is a single compiled call, so that the start can be told from the rest."""
+        steps = min(self.turn if self.done else self.plan.chunk, self.steps - self.done)
+        if steps:
+            seconds = self.worker.ask("train", steps=steps)["seconds"]
+            self.done, self.seconds = self.done + steps, self.seconds + seconds
+            self.first = self.first or seconds
+        self.over = self.done == self.steps
+
+    def pace(self):
+        step = (self.seconds - self.first) / (self.done - self.plan.chunk)
+        return max(self.first - step * self.plan.chunk, 0.0), step
+
+    def test(self, part):
+        self.bits = self.worker.ask("bits_per_dim", levels=f"{SET}_{part}")["bits_per_dim"]
+
+    def report(self, seed, rate):
+        return {"library": self.worker.library, "form": self.worker.form, "seed": seed, "rate": rate, "bits": self.bits,
+                "steps": self.done, "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
+
+
+def _finite(value):
+    return value if math.isfinite(value) else math.inf
+
+
+def _mean(bits):
+    return float(np.mean(bits))
+
+
+def _fair(finals):
+    """Whether the numbers of parameters agree."""
+    counts = [run["parameters"] for run in finals]
+    return bool(counts) and max(counts) <= (1 + FAIR) * min(counts)
