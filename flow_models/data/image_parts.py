@@ -66,8 +66,9 @@ def find_rule(
     sizes = sorted({head[:2] for head in heads})
     if len(sizes) > 1 and not size:
         shown = ", ".join(f"{height}x{width}" for height, width in sizes[:4])
-        raise UserError(f"{files.root}: pictures of different sizes (height x width: {shown}{', ...' * (len(sizes) > 4)}):"
-                        " give the size that all are brought to, --image-size")  # fmt: skip
+        more = ", ..." if len(sizes) > 4 else ""
+        raise UserError(f"{files.root}: pictures of different sizes (height x width: {shown}{more}): "
+                        "give the size that all are brought to, --image-size")  # fmt: skip
     most = max(head[2] for head in heads)
     exact = channels is None and most == 1  # a later picture in colour is not made grey unasked
     return Rule(*(size or sizes[0]), channels or most, crop, not size, exact)
