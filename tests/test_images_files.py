@@ -112,6 +112,12 @@ def test_a_flat_folder_is_one_class(tmp_path, opened):
     assert numbers_of(data.validation) == [20]
 
 
+def test_trains_may_be_a_class(tmp_path, opened):
+    for number in range(20):
+        write(tmp_path / "vehicles", f"{('train', 'car')[number % 2]}/{number}.png", picture(number))
+    assert opened(tmp_path / "vehicles").classes == ("car", "train")
+
+
 def test_classes_can_be_chosen(folder, opened):
     data = opened(folder, classes=["dog"])
     assert sorted(numbers_of(data.train)) == list(range(40, 60)) and sorted(numbers_of(data.validation)) == [64, 65]

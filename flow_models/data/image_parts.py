@@ -40,9 +40,13 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
 
 
 def find_parts(train_uri: str, val_uri: str | None) -> tuple[str, str | None, str | None]:
-    """Where the three parts are: below one folder, or where they are said to be."""
+    """Where the three parts are: below one folder, or where they are said to be.
+
+    A folder `train` beside others, none of them `val`, is a class: pictures of trains beside those of cars.
+    """
     below = {part: storage.join(train_uri, part, "") for part in ("train", "val", "test")}
-    if not storage.exists(below["train"]):
+    beside = set(storage.subfolders(train_uri)) - set(below)
+    if not storage.exists(below["train"]) or (beside and not storage.exists(below["val"])):
         return train_uri, find_val(val_uri), None
     there = {part: uri for part, uri in below.items() if storage.exists(uri)}
     return there["train"], find_val(val_uri) or there.get("val"), there.get("test")
