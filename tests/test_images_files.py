@@ -503,6 +503,13 @@ def test_a_stream_goes_on_where_it_stopped(folder, streamed, monkeypatch):
     assert len(reads) < 20  # nothing is made to be thrown away
 
 
+def test_classes_of_a_stream_are_chosen_when_it_is_opened(folder, streamed):
+    with pytest.raises(UserError, match="chosen when they are opened"):
+        streamed(folder).only(["cat"])
+    batches = _batches(streamed(folder, classes=["dog"]).train, 2)
+    assert sorted(numbers_of(np.concatenate(batches))) == list(range(40, 60))
+
+
 def test_labelled_batches(folder, streamed):
     batch = next(iter(streamed(folder, labelled=True).train))
     assert batch["y"].shape == (10, 2) and batch["x"].shape == (10, 8, 8, 1)
