@@ -156,8 +156,12 @@ def _rates(found):
     rates = list(dict.fromkeys(rate for each in found["trials"].values() for rate in each))
     lines = [row(["", *rates, "chosen"]), row(["---"] + ["---:"] * (len(rates) + 1))]
     for name, each in found["trials"].items():
-        lines.append(row([name, *[f"{each[rate]:.4f}" if rate in each else "" for rate in rates], f"{found['chosen'][name]:g}"]))
+        lines.append(row([name, *[_bits(each.get(rate)) for rate in rates], f"{found['chosen'].get(name, 'none')}"]))
     return "\n".join(lines)
+
+
+def _bits(value):
+    return f"{value:.4f}" if value is not None and math.isfinite(value) else "diverged"
 
 
 def _section(title, name, text, header, lines, left):
