@@ -60,7 +60,8 @@ def _train(plan, results, rates, seconds, paces, seed, part):
         for worker, run in list(runs.items()):
             with results.survive(runs, worker):
                 run.test(part)
-                results.progress(f"    {run.name}: {np.mean(run.bits):.4f} bits/dim, {run.done} steps, {run.seconds:.0f} s")
+                bits = f"{_mean(run.bits):.4f} bits/dim"
+                results.progress(f"    {run.name}: {bits}, {run.done} steps, {run.seconds:.0f} s")
         return list(runs.values())
 
 
@@ -90,7 +91,8 @@ class _Run:
 
     def _spec(self, rate, steps, seed):
         plan = self.plan
-        return spec(plan.problem, self.worker, recipe=plan.recipe(rate, steps), seed=seed, ema=plan.ema, chunk=plan.chunk)
+        changes = {"recipe": plan.recipe(rate, steps), "seed": seed, "ema": plan.ema, "chunk": plan.chunk}
+        return spec(plan.problem, self.worker, **changes)
 
     def advance(self):
         """A turn; the first is a single compiled call, so that the start can be told from the rest."""
@@ -109,8 +111,9 @@ class _Run:
         self.bits = self.worker.ask("bits_per_dim", levels=f"{SET}_{part}")["bits_per_dim"]
 
     def report(self, seed, rate):
-        return {"library": self.worker.library, "form": self.worker.form, "seed": seed, "rate": rate, "bits": self.bits,
-                "steps": self.done, "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
+        library, form = self.form
+        return {"library": library, "form": form, "seed": seed, "rate": rate, "bits": self.bits, "steps": self.done,
+                "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
 
 
 def _mean(bits):
