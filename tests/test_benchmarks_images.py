@@ -1,6 +1,7 @@
 """The comparison of image flows with normflows, as far as it goes without PyTorch."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -55,8 +56,8 @@ RESULT = {
     "drift": [{"depth": 64, "steps": 20, "round_trip": 2e-3, "inversion": 5e-6, "plain": 1e-6, "inversion_worst": 9e-5,
                "plain_worst": 2e-5}],
     "quality": {
-        "trials": {"ours (default)": {"0.001": 2.5, "0.002": 2.4}, "normflows (eager)": {"0.001": 2.7, "0.002": 2.9}},
-        "chosen": {"ours (default)": 0.002, "normflows (eager)": 0.001},
+        "trials": {"ours default": {"0.001": 2.5, "0.002": 2.4}, "normflows eager": {"0.001": 2.7}},
+        "chosen": {"ours default": 0.002, "normflows eager": 0.001},
         "finals": [run("ours", [2.0, 2.2, 2.4]), run("normflows", [2.5, 2.6, 2.7])],
         "fair": True,
     },
@@ -122,6 +123,12 @@ def test_bits_of_the_same_images_are_compared_in_pairs():
 @pytest.mark.parametrize("counts, fair", [([100, 102], True), ([100, 103], False)])
 def test_parameters_may_differ_by_two_percent(counts, fair):
     assert quality._fair([{"parameters": count} for count in counts]) == fair
+
+
+def test_a_rate_that_diverged_is_not_chosen():
+    trials = {"ours": {"0.001": 2.5, "0.002": 2.4}, "theirs": {"0.001": math.nan, "0.002": 2.9}, "other": {"0.001": math.nan}}
+    assert quality.choose(trials) == {"ours": 0.002, "theirs": 0.002}
+    assert "| normflows eager | 2.7000 | diverged | 0.001 |" in table.markdown(RESULT)
 
 
 def test_held_out_levels_keep_their_pixels():

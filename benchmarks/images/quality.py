@@ -20,32 +20,38 @@ def quality(plan: Plan, results: Results) -> dict:
     Returns:
       what the page says of it: bits per dimension of every trial, every image's of the test, parameters, steps, seconds.
     """
-    wanted, trials, paces = plan.quality, {}, {}
+    wanted, paces = plan.quality, {}
+    trials = {" ".join(form): {} for form in wanted.forms}
     for rate in wanted.rates:
         results.progress(f"  quality: {wanted.trial:g} s each at a rate of {rate:g}")
-        for run in _train(plan, results, rate, wanted.trial, paces, seed=0, part="validation"):
-            trials.setdefault(run.name, {})[f"{rate:g}"] = run.bits
+        rates = dict.fromkeys(trials, rate)
+        for run in _train(plan, results, rates, wanted.trial, paces, 0, "validation"):
+            trials[run.name][f"{rate:g}"] = _mean(run.bits)
             paces[run.form] = run.pace()
-    chosen = {name: float(min(bits, key=lambda rate: _finite(np.mean(bits[rate])))) for name, bits in trials.items()}
+    chosen = choose(trials)
     finals = []
     for seed in range(wanted.seeds):
         results.progress(f"  quality: {wanted.budget:g} s each, seed {seed}, rates {chosen}")
         for run in _train(plan, results, chosen, wanted.budget, paces, seed, "test"):
             finals.append(run.report(seed, chosen[run.name]))
-    trials = {name: {rate: _mean(bits) for rate, bits in each.items()} for name, each in trials.items()}
     return {"trials": trials, "chosen": chosen, "finals": finals, "fair": _fair(finals)}
+
+
+def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The rate with the lowest bits per dimension of each; one that diverged is no choice."""
+    finite = {name: {rate: bits for rate, bits in each.items() if math.isfinite(bits)} for name, each in trials.items()}
+    return {name: float(min(each, key=each.get)) for name, each in finite.items() if each}
 
 
 def _train(plan, results, rates, seconds, paces, seed, part):
     """One run a form, in turns of some seconds; the runs that came to their end, tested on a part of the images."""
     with contextlib.ExitStack() as stack:
         cache, runs = stack.enter_context(tempfile.TemporaryDirectory()), {}
-        for form in plan.quality.forms:
+        for form in [form for form in plan.quality.forms if " ".join(form) in rates]:
             worker = stack.enter_context(Worker(*form, plan.folder, cache, "images", plan.cores))
             runs[worker] = _Run(plan.quality, worker, form)
             with results.survive(runs, worker):
-                rate = rates[worker.name] if isinstance(rates, dict) else rates
-                runs[worker].build(rate, seconds, paces.get(form), seed)
+                runs[worker].build(rates[" ".join(form)], seconds, paces.get(form), seed)
                 results.about(worker)
         while not all(run.over for run in runs.values()):
             for worker, run in list(runs.items()):
@@ -54,7 +60,8 @@ def _train(plan, results, rates, seconds, paces, seed, part):
         for worker, run in list(runs.items()):
             with results.survive(runs, worker):
                 run.test(part)
-                results.progress(f"    {run.name}: {np.mean(run.bits):.4f} bits/dim, {run.done} steps, {run.seconds:.0f} s")
+                bits = f"{_mean(run.bits):.4f} bits/dim"
+                results.progress(f"    {run.name}: {bits}, {run.done} steps, {run.seconds:.0f} s")
         return list(runs.values())
 
 
@@ -62,7 +69,7 @@ class _Run:
     """One training run of a given length in seconds: the number of steps follows from the pace of an earlier one."""
 
     def __init__(self, plan, worker: Worker, form):
-        self.plan, self.worker, self.form, self.name = plan, worker, form, worker.name
+        self.plan, self.worker, self.form, self.name = plan, worker, form, " ".join(form)
         self.done, self.seconds, self.over, self.bits, self.first = 0, 0.0, False, [], 0.0
 
     def build(self, rate, seconds, pace, seed):
@@ -84,7 +91,8 @@ class _Run:
 
     def _spec(self, rate, steps, seed):
         plan = self.plan
-        return spec(plan.problem, self.worker, recipe=plan.recipe(rate, steps), seed=seed, ema=plan.ema, chunk=plan.chunk)
+        changes = {"recipe": plan.recipe(rate, steps), "seed": seed, "ema": plan.ema, "chunk": plan.chunk}
+        return spec(plan.problem, self.worker, **changes)
 
     def advance(self):
         """A turn; the first is a single compiled call, so that the start can be told from the rest."""
@@ -103,12 +111,9 @@ class _Run:
         self.bits = self.worker.ask("bits_per_dim", levels=f"{SET}_{part}")["bits_per_dim"]
 
     def report(self, seed, rate):
-        return {"library": self.worker.library, "form": self.worker.form, "seed": seed, "rate": rate, "bits": self.bits,
-                "steps": self.done, "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
-
-
-def _finite(value):
-    return value if math.isfinite(value) else math.inf
+        library, form = self.form
+        return {"library": library, "form": form, "seed": seed, "rate": rate, "bits": self.bits, "steps": self.done,
+                "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
 
 
 def _mean(bits):

@@ -14,6 +14,7 @@ TITLES = {
     "flat_28": "flat Real NVP, 784 dimensions, batch 128, 8 couplings, hidden 2 x 512",
 }
 DEEP = "glow_32_depth_"
+ERRORS = ("round_trip", "inversion", "plain", "inversion_worst", "plain_worst")
 
 
 def markdown(result: dict) -> str:
@@ -75,9 +76,10 @@ def _speed(result):
             lines.append([TITLES[problem] if form == next(iter(by_form)) else "", *form, _number(seconds),
                           f"{_number(low)} to {_number(high)}", _ratio(gain(by_form, form)),
                           _count(result, form, problem), *_memories(result, problem, form)])  # fmt: skip
-    header = ["", "library", "form", "s a step", "range", "normflows / ours", "parameters", "MB, training", "MB, highest"]
-    return _section("Step time", "speed", f"""{_turns(result)} `normflows / ours` is the fastest form of normflows over the form
-of the row. Memory: see below.""", header, lines, left=3)  # fmt: skip
+    header = ["", "library", "form", "s a step", "range", "normflows / ours", "parameters", "MB, training",
+              "MB, highest"]  # fmt: skip
+    text = f"{_turns(result)} `normflows / ours`: the fastest form of normflows over the form of the row. Memory: see below."
+    return _section("Step time", "speed", text, header, lines, left=3)
 
 
 def _first(result):
@@ -111,12 +113,13 @@ of all, compilation included. What free memory the process held was given back b
 
 def _drift(result):
     lines = [[str(each["depth"]), str(each["steps"]), *[f"{each[name]:.1e}" for name in
-             ("round_trip", "inversion", "plain", "inversion_worst", "plain_worst")]] for each in result.get("drift", ())]  # fmt: skip
+             ERRORS]] for each in result.get("drift", ())]  # fmt: skip
     return _section("Accuracy of training by inversion", "drift", """Ours, Glow 32x32x3, batch 32, after steps of Adam at a rate of
 0.0002 by inversion. `round trip` is the largest |f^-1(f(x)) - x| of a batch, in levels of 256. Gradients are of the same
 weights in float32, by inversion and as usual, against the usual one in float64: relative error in the Euclidean norm, of
 all weights together and of the worst single tensor.""",
-                    ["K", "steps", "round trip", "inversion", "usual", "inversion, worst", "usual, worst"], lines, left=2)  # fmt: skip
+                    ["K", "steps", "round trip", "inversion", "usual", "inversion, worst", "usual, worst"], lines,
+                    left=2)  # fmt: skip
 
 
 def _quality(result):
@@ -127,20 +130,20 @@ def _quality(result):
     for run in found["finals"]:
         by_seed.setdefault(run["seed"], {})[run["library"]] = run
     lines = [line for seed, runs in by_seed.items() if len(runs) == 2 for line in _seed(seed, runs)]
-    problem, rates = PROBLEMS["silhouettes"], _rates(found)
-    fair = "within 2%" if found["fair"] else "NOT within 2%"
-    return _section("Bits per dimension at equal wall-clock time", "quality", f"""{result["images"]["source"]}; {counts["train"]:,} images
-for training, {counts["validation"]:,} for the choice of the rate, {counts["test"]:,} for the test. Glow, L = {problem["levels"]}, K = {problem["depth"]}, hidden
-{problem["hidden"][0]}, batch {problem["batch"]}, for both; numbers of parameters {fair}. {plan["budget"]:.0f} seconds of training each, in turns, compilation
-counted; Adam with warm-up, cosine to 0 over the steps that fit into the time, clipping by global norm and averaged
-weights in both. -log2 p of dequantised levels over 784, the same noise for both; +- is the standard error over the test
-images, of the difference that of the paired differences.
+    sizes, fair = PROBLEMS["silhouettes"], "within 2%" if found["fair"] else "NOT within 2%"
+    text = f"""{result["images"]["source"]}; {counts["train"]:,} images for training, {counts["validation"]:,} for the choice
+of the rate, {counts["test"]:,} for the test. Glow, L = {sizes["levels"]}, K = {sizes["depth"]}, hidden {sizes["hidden"][0]}, batch {sizes["batch"]}, for both;
+numbers of parameters {fair}. {plan["budget"]:.0f} seconds of training each, in turns, compilation counted; Adam with warm-up,
+cosine to 0 over the steps that fit into the time, clipping by global norm and averaged weights in both. -log2 p of
+dequantised levels over 784, the same noise for both; +- is the standard error over the test images, of the difference
+that of the paired differences.
 
 Rates were chosen from the same list by bits per dimension of the validation images after {plan["trial"]:.0f} s each:
 
-{rates}
-""", ["seed", "library", "rate", "bits/dim", "steps", "s", "of them start", "parameters"], lines, left=2)  # fmt: skip
-
+{_rates(found)}"""
+    return _section("Bits per dimension at equal wall-clock time", "quality", text,
+                    ["seed", "library", "rate", "bits/dim", "steps", "s", "of them start", "parameters"], lines,
+                    left=2)  # fmt: skip
 
 def _seed(seed, runs):
     ours, theirs = runs["ours"], next(run for library, run in runs.items() if library != "ours")
@@ -148,16 +151,21 @@ def _seed(seed, runs):
     for name, run in (("ours", ours), ("theirs", theirs)):
         yield [str(seed), run["library"], f"{run['rate']:g}", f"{found[name]:.4f} +- {found[name + '_error']:.4f}",
                f"{run['steps']:,}", f"{run['seconds']:.0f}", f"{run['start']:.0f}", f"{run['parameters']:,}"]  # fmt: skip
-    yield ["", f"ours lower by {found['lower_by']:.1%}", "", f"{found['difference']:.4f} +- {found['difference_error']:.4f}",
-           "", "", "", ""]  # fmt: skip
+    difference = f"{found['difference']:.4f} +- {found['difference_error']:.4f}"
+    yield ["", f"ours lower by {found['lower_by']:.1%}", "", difference, "", "", "", ""]
 
 
 def _rates(found):
     rates = list(dict.fromkeys(rate for each in found["trials"].values() for rate in each))
     lines = [row(["", *rates, "chosen"]), row(["---"] + ["---:"] * (len(rates) + 1))]
     for name, each in found["trials"].items():
-        lines.append(row([name, *[f"{each[rate]:.4f}" if rate in each else "" for rate in rates], f"{found['chosen'][name]:g}"]))
+        chosen = found["chosen"].get(name, "none")
+        lines.append(row([name, *[_bits(each.get(rate)) for rate in rates], str(chosen)]))
     return "\n".join(lines)
+
+
+def _bits(value):
+    return f"{value:.4f}" if value is not None and math.isfinite(value) else "diverged"
 
 
 def _section(title, name, text, header, lines, left):
