@@ -41,8 +41,8 @@ class FlowModel(tf.Module):
         self.bijector = bijector
         self.partition = partition or Partition(inputs={"x": size}, outputs={"z": size})
         self.columns = list(columns) if columns is not None else [f"x{i + 1}" for i in range(size)]
-        if len(self.columns) != size:
-            raise UserError(f"{len(self.columns)} column names for {size} dimensions")
+        if len(self.columns) != self.event_size:
+            raise UserError(f"{len(self.columns)} column names for {self.event_size} dimensions")
         self.jit = jit
         self.started = False  # data-dependent starting values are there, and stay
         self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), jit)
@@ -174,7 +174,7 @@ def load(folder: str, jit: bool = True) -> FlowModel:
     try:
         layer, partition = from_config(header["layer"]), from_config(header["partition"])
         bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]))
-        model = FlowModel(bijector, partition, header["columns"], jit)
+        model = _kind(partition)(bijector, partition, header["columns"], jit)
         model.started = header["started"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/model.json is damaged: {error!r}") from None
@@ -185,6 +185,15 @@ def load(folder: str, jit: bool = True) -> FlowModel:
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return model
+
+
+def _kind(partition: Partition) -> type[FlowModel]:
+    """The class of model that has this partition."""
+    if not partition.classes:
+        return FlowModel
+    from flow_models.class_model import ClassModel
+
+    return ClassModel
 
 
 def _size(layer: Layer) -> int:

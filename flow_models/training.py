@@ -126,15 +126,7 @@ class Trainer:
                 "validation data": fingerprint(self.validation)}  # fmt: skip
 
     def _start(self, first):
-        """Data-dependent starting values, once in the life of a model."""
-        if self.model.started:
-            return
-        named = first if isinstance(first, dict) else {"x": first}
-        started, _ = self.model.layer.start(self.model.weights, named["x"], named.get("condition"))
-        for variable, value in zip(self.variables, leaves(started).values()):
-            if value is not variable:
-                variable.assign(value)
-        self.model.started = True
+        start(self.model, first)
 
     def _names_of_terms(self) -> list[str]:
         """The keys of what the loss gives, from a trace that is never run."""
@@ -298,6 +290,18 @@ class Trainer:
         for variable, value in zip(frozen, values):
             variable.assign(value)
         self.saved_step = self.at.step
+
+
+def start(model, batch) -> None:
+    """Data-dependent starting values from a batch, once in the life of a model; `Trainer` does it with its first rows."""
+    if model.started:
+        return
+    named = batch if isinstance(batch, dict) else {"x": batch}
+    started, _ = model.layer.start(model.weights, named["x"], named.get("condition"))
+    for variable, value in zip(leaves(model.weights).values(), leaves(started).values()):
+        if value is not variable:
+            variable.assign(value)
+    model.started = True
 
 
 def _shards(batch, count: int) -> list:
