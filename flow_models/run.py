@@ -128,17 +128,18 @@ class RunFolder:
         return f"{name}.png"
 
     def finish(self, history: dict[str, list], metrics: dict[str, float], title: str, summary: str,
-               figures: list[tuple[str, str]]) -> None:  # fmt: skip
+               figures: list[tuple[str, str]], tables=()) -> None:  # fmt: skip
         """Writes history.csv, metrics.json and report.html, sends all to MLflow, and prints the metrics.
 
         Args:
           figures: (file name, caption) in the order of the report.
+          tables: (heading, column names, rows), see `report.write_report`.
         """
         self._write("history.csv", _csv([dict(zip(history, row)) for row in zip(*history.values())]).encode())
         self._write("metrics.json", (json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n").encode())
         command = public(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
         with local_failures(str(self.path)):
-            report.write_report(str(self.path), title, summary, figures, command=command)
+            report.write_report(str(self.path), title, summary, figures, tables, command)
         self._link_latest()
         for name, value in metrics.items():
             print(f"{name:24s} {value:.6g}")

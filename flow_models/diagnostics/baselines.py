@@ -53,3 +53,17 @@ def _best(results) -> int:
     """Highest mean accuracy, then lowest log-loss, of the candidates of a cross-validation."""
     loss = np.nan_to_num(results["mean_test_neg_log_loss"], nan=-np.inf)
     return int(np.lexsort((loss, np.nan_to_num(results["mean_test_accuracy"], nan=-1.0)))[-1])
+
+
+def class_distance(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance [N] of rows x_test to the nearest class mean, covariance pooled over the classes of x, y.
+
+    Rows of y below 0 have no label and are left out. A simple unified framework for detecting out-of-distribution samples
+    (Lee, Lee, Lee and Shin 2018), on the data themselves.
+    """
+    x, y, x_test = x[y >= 0].reshape((y >= 0).sum(), -1), y[y >= 0], x_test.reshape(len(x_test), -1)
+    means = np.stack([x[y == label].mean(0) for label in np.unique(y)])
+    centred = x - means[np.unique(y, return_inverse=True)[1]]
+    precision = np.linalg.pinv(centred.T @ centred / len(x))
+    away = x_test[:, None] - means
+    return np.sqrt(np.maximum(np.einsum("nkd,de,nke->nk", away, precision, away), 0)).min(1)

@@ -1,8 +1,19 @@
 """One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it: `figure.savefig(path)`."""
 
 from flow_models.plots.anomalies import anomalies
+from flow_models.plots.classes import (
+    class_probabilities,
+    class_samples,
+    curve,
+    decision_regions,
+    scores_of_unknown,
+    transfer,
+)
 from flow_models.plots.density import density
 from flow_models.plots.latents import latents, mapping
 from flow_models.plots.training import training_curves
 
-__all__ = ["anomalies", "density", "latents", "mapping", "training_curves"]
+__all__ = [
+    "anomalies", "class_probabilities", "class_samples", "curve", "decision_regions", "density", "latents", "mapping",
+    "scores_of_unknown", "training_curves", "transfer",
+]  # fmt: skip
