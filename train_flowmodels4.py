@@ -41,12 +41,12 @@ class Config(RunConfig):
     """train the other two forms too, for the table"""
     beta: float | None = None
     """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: 1 for eight_modes, the number of columns for tables"""
-    sigma_y: float = 0.5
+    sigma_y: float = 0.1
     """joint: width of the density of the label around its one-hot vector"""
     covariance: str = "full"
     """mixture: full or diagonal, of the Gaussian of each class"""
     smoothing: float = 0.1
-    """sd of the noise added to rows of a table in training, in standard deviations of their columns"""
+    """noise added to the rows of a table in training, in standard deviations within the classes"""
     passes: int = 150
     """over the rows of a table at most: small tables take fewer steps"""
     labelled: int = 0
@@ -93,7 +93,6 @@ SIMULATED = 20_000  # points of the eight modes that stand for a table where lab
 
 def load_data(config: Config):
     """The problem: parts of a table, or draws of the eight modes."""
-    from flow_models.class_study import Problem, split_problem
     from flow_models.data import labelled, modes, tables
 
     if config.test_points < 8:
@@ -103,7 +102,7 @@ def load_data(config: Config):
         sizes = ((-2, SIMULATED), (-3, 4000), (-4, config.test_points))
         parts = [labelled.Labelled(*(a.numpy() for a in truth.draw(n, (config.seed, k)))) for k, n in sizes]
         source = f"eight modes of Ardizzone et al. 2019, labels '{config.labels}', sd {modes.SD}"
-        problem = Problem(*parts, truth.classes, ("x1", "x2"), source, truth.draw, truth=truth)
+        problem = fm.class_study.Problem(*parts, truth.classes, ("x1", "x2"), source, truth.draw, truth=truth)
     else:
         if config.data in labelled.names():
             table = labelled.load(config.data)
@@ -114,7 +113,7 @@ def load_data(config: Config):
         else:
             known = ", ".join(["eight_modes", *labelled.names()])
             raise fm.UserError(f"no data {config.data!r}: give a table ({', '.join(tables.SUFFIXES)}) or one of {known}")
-        problem = split_problem(table, config.seed)
+        problem = fm.class_study.split_problem(table, config.seed)
     problem = problem.leaving_out(config.unknown) if config.unknown else problem
     return problem.with_labels(config.labelled, config.seed) if config.labelled else problem
 
@@ -129,6 +128,10 @@ def build_model(config: Config, problem, form: str):
 def fit_settings(config: Config, problem) -> fm.FitSettings:
     """Those of the command line; a table of few rows takes smaller batches and fewer steps."""
     settings = config.fit_settings()
+    if config.passes < 1:
+        raise fm.UserError(f"passes is {config.passes}, must be at least 1")
+    if not config.smoothing >= 0:
+        raise fm.UserError(f"smoothing is {config.smoothing}, must be at least 0")
     if problem.simulator:
         return settings
     batch = max(min(settings.batch_size, len(problem.train) // 2), 1)

@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "FlowModel": "model",
+    "ClassModel": "class_model",
     "load": "model",
     "Partition": "partition",
     "FitSettings": "settings",
@@ -38,7 +39,7 @@ _HOME = {
     "iaf": "architectures",
     "glow": "architectures",
 }
-_MODULES = ("architectures", "bijectors", "data", "diagnostics", "losses", "networks", "plots")
+_MODULES = ("architectures", "bijectors", "class_study", "data", "diagnostics", "losses", "networks", "plots")
 __all__ = [*_HOME, *_MODULES]
 
 

@@ -182,7 +182,7 @@ class ClassModel(FlowModel):
         return np.broadcast_to(y, (*lead, size)).reshape(-1, size).astype(self.dtype.as_numpy_dtype)
 
 
-def class_model(form: str, columns, classes, priors, *, architecture: str = "spline_coupling", sigma_y: float = 0.3,
+def class_model(form: str, columns, classes, priors, *, architecture: str = "spline_coupling", sigma_y: float = 0.1,
                 covariance: str = "full", pad: int = 0, jit: bool = True, **options) -> ClassModel:  # fmt: skip
     """A classifier of vectors in one of the three FORMS, not yet trained.
 

@@ -15,10 +15,10 @@ def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Call
     """draw(n, seed) of rows taken at random; where some have no label, every second one of a batch is labelled.
 
     Args:
-      smoothing: standard deviation of N(0, 1) noise added to each dimension, in standard deviations of that dimension.
+      smoothing: of the rows with normal noise shaped like the scatter within the classes, in its standard deviations.
     """
     x, labels = tf.constant(rows.x, model.dtype), tf.constant(rows.onehot(len(model.classes)), model.dtype)
-    scale = tf.constant(smoothing * rows.x.std(0), model.dtype)
+    shape = tf.constant(smoothing * _scatter(rows).T, model.dtype) if smoothing else None
     groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
     groups = [tf.constant(group, tf.int32) for group in groups if len(group)]
 
@@ -29,7 +29,8 @@ def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Call
             tf.gather(group, tf.random.stateless_uniform([count], each, 0, len(group), tf.int32))
             for group, count, each in zip(groups, counts, tf.unstack(seeds))], 0)  # fmt: skip
         drawn = tf.gather(x, index)
-        drawn += scale * tf.random.stateless_normal(drawn.shape, seeds[-2], dtype=x.dtype)
+        if shape is not None:
+            drawn += tf.random.stateless_normal(drawn.shape, seeds[-2], dtype=x.dtype) @ shape
         return {"x": _padded(model, drawn, seeds[-1]), model.label_name: tf.gather(labels, index)}
 
     return draw
@@ -51,6 +52,13 @@ def fixed(model: ClassModel, rows: Labelled, seed: int = 0) -> dict[str, np.ndar
     """Arrays of all rows, padded with noise that stays the same: validation data, and what a start is computed from."""
     x = _padded(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
     return {"x": x.numpy(), model.label_name: rows.onehot(len(model.classes))}
+
+
+def _scatter(rows):
+    """Cholesky factor [D, D] of the covariance within the classes of vectors; rows without a label are one more class."""
+    centred = np.concatenate([rows.x[rows.y == k] - rows.x[rows.y == k].mean(0) for k in np.unique(rows.y)]).astype(np.float64)
+    covariance = centred.T @ centred / len(centred)
+    return np.linalg.cholesky(covariance + 1e-6 * np.diag(rows.x.var(0).astype(np.float64)))
 
 
 def _padded(model, x, seed):

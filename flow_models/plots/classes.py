@@ -148,17 +148,19 @@ def class_probabilities(p: np.ndarray, y: np.ndarray, score: np.ndarray, classes
     left, middle, right = figure.subplots(1, 3)
     filled = bins[:, 2] > 0
     left.plot([0, 1], [0, 1], "--", color=FAINT, label="calibrated")
-    left.scatter(bins[filled, 0], bins[filled, 1], 20 + 400 * bins[filled, 2], color=DATA, alpha=0.6, label="bins, area by rows")
+    left.scatter(bins[filled, 0], bins[filled, 1], 20 + 400 * bins[filled, 2], color=DATA, alpha=0.6)
+    left.plot([], [], "o", color=DATA, alpha=0.6, label="rows of like confidence, area by their number")
     low = min(0.95, float(bins[filled, :2].min()) - 0.05)
     left.set(xlabel="confidence, max p(y | x)", ylabel="accuracy", xlim=(low, 1.02), ylim=(low, 1.02))
     left.set_title(f"Calibration: expected error {error:.4f}")
-    left.legend(loc="upper left")
+    left.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93))
     curves = {"by -log p(x)": (score, MODEL), "by lack of confidence": (-p.max(1), TRUTH)}
     for name, (values, colour) in curves.items():
         rejected, accuracy = rejection_curve(p, y, values)
         some = rejected <= 0.9
         middle.plot(100 * rejected[some], 100 * accuracy[some], color=colour, label=f"rejected {name}")
-    middle.set(xlabel="rows rejected, %", ylabel="accuracy of the rest, %")
+    low = min(100 * rejection_curve(p, y, values)[1].min() for values, _ in curves.values())
+    middle.set(xlabel="rows rejected, %", ylabel="accuracy of the rest, %", ylim=(min(low, 98.0) - 0.5, 100.3))
     middle.set_title(f"Accuracy {np.mean(p.argmax(1) == y):.2%}, and with a reject option")
     middle.legend(loc="lower right")
     _confusion(right, p.argmax(1), y, classes)
@@ -203,6 +205,9 @@ def transfer(x: np.ndarray, y: np.ndarray, moved: np.ndarray, paths: np.ndarray,
         left.plot(*np.stack([np.broadcast_to(data[index], places.shape), places]).transpose(2, 0, 1), color=FAINT, lw=0.5)
         left.scatter(*places.T, s=22, c=colours, zorder=3, linewidths=0)
         left.plot(*data[index], "o", mfc="none", mec=INK, ms=8, zorder=4)
+    for name, colour in list(zip(classes, colours))[:LEGEND]:
+        left.plot([], [], "o", color=colour, ms=5, label=str(name).replace("$", r"\$"))
+    left.legend(loc="upper left", fontsize=8)
     left.set_title("Ringed rows: the same latents in every class")
     for path, kind in zip(paths, path_kinds, strict=True):
         colour = MODEL if kind == path_kinds[0] else DATA
