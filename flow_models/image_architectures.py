@@ -20,7 +20,7 @@ from flow_models.errors import UserError
 from flow_models.event import Images
 
 MIXINGS = {"lu": LULinear, "householder": Householder, "shuffle": lambda size: Permutation(size, "random")}
-COUPLINGS = {"affine": Affine(), "additive": Additive()}
+COUPLINGS = {"affine": Affine(bound=1.0), "additive": Additive()}  # more than e a step makes training unsteady
 
 
 def glow_image(shape: Sequence[int], levels: int = 3, depth: int = 8, hidden: Sequence[int] = (128, 128), *,
@@ -64,7 +64,7 @@ def realnvp_image(shape: Sequence[int], levels: int = 2, depth: int = 4, hidden:
     """
 
     def level(channels):
-        masks = {"transform": Affine(), "hidden": hidden, "activation": activation, "condition_size": condition_size}
+        masks = {"transform": COUPLINGS["affine"], "hidden": hidden, "activation": activation, "condition_size": condition_size}
         board = [layer for colour in (0, 1) for layer in (ActNorm(channels), CheckerboardCoupling(channels, colour=colour, **masks))]
         split = [ActNorm(4 * channels), ConvCoupling(4 * channels, **masks)]
         boards, splits = (Repeat(Chain(each), n, 1) for each, n in ((board, -(-depth // 2)), (split, depth)))

@@ -139,7 +139,7 @@ class ConvNet(MLP):
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:])):
             last = i == len(self.hidden)
             fan_in *= 9 if last or i == 0 else 1
-            weights[f"w{i}"] = np.zeros((fan_in, fan_out), np.float32) if last else _he(rng, fan_in, fan_out)
+            weights[f"w{i}"] = np.zeros((fan_in, fan_out), np.float32) if last else _small(rng, fan_in, fan_out)
             weights[f"b{i}"] = np.zeros(fan_out, np.float32)
         return weights
 
@@ -152,8 +152,12 @@ class ConvNet(MLP):
         return conv3x3(x, weights[f"w{last}"], weights[f"b{last}"])
 
 
-def _he(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
-    return (rng.normal(size=(inputs, outputs)) * np.sqrt(2.0 / inputs)).astype(np.float32)
+def _small(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
+    """A third of the variance that keeps activations level: with more, the first steps of Adam, all of one sign, move the
+    outputs of the last layer so far that deep flows diverge (measured at 8 steps, 128 channels, a rate of 1e-3).
+    """
+    limit = np.sqrt(1.0 / inputs)
+    return rng.uniform(-limit, limit, (inputs, outputs)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
