@@ -100,7 +100,9 @@ def _png(image: np.ndarray) -> int:
 
 
 def _lzma(image: np.ndarray) -> int:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**16}]
+    filters = [
+        {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**16}
+    ]
     return len(lzma.compress(image.tobytes(), format=lzma.FORMAT_RAW, filters=filters))
 
 

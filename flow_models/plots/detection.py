@@ -68,18 +68,35 @@ def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Fig
     for axes, other in zip(panels, others):
         areas = {name: detection.detection(sets[known], sets[other], 0)["auroc"] for name, sets in scores.items()}
         for name in sorted(areas, key=areas.get, reverse=True):
-            line = {"color": FAINT, "ls": LINES[1 + list(baselines).index(name) % 3], "lw": 1.1} if name in baselines else {"color": colours[name]}
-            axes.plot(*detection.curve(scores[name][known], scores[name][other]), label=f"{areas[name]:.3f}  {name}", **line)
+            line = (
+                {"color": FAINT, "ls": LINES[1 + list(baselines).index(name) % 3], "lw": 1.1}
+                if name in baselines
+                else {"color": colours[name]}
+            )
+            axes.plot(
+                *detection.curve(scores[name][known], scores[name][other]), label=f"{areas[name]:.3f}  {name}", **line
+            )
         axes.plot([0, 1], [0, 1], color="#DDDDDD", lw=0.8, zorder=0)
-        axes.set(xlabel=f"share of {known} flagged", ylabel=f"share of {other} found", xlim=(0, 1), ylim=(0, 1.01), box_aspect=1)
+        axes.set(
+            xlabel=f"share of {known} flagged",
+            ylabel=f"share of {other} found",
+            xlim=(0, 1),
+            ylim=(0, 1.01),
+            box_aspect=1,
+        )
         axes.set_title(f"{known} or {other}: {len(next(iter(scores.values()))[other]):,} {other}")
         axes.legend(title="AUROC", loc="upper left", bbox_to_anchor=(1.0, 1.0), alignment="left", fontsize=8)
     return figure
 
 
 @styled
-def latent_map(z: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray], known: str, basis: np.ndarray | None = None,
-               numbered: int = 8) -> Figure:  # fmt: skip
+def latent_map(
+    z: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
+    known: str,
+    basis: np.ndarray | None = None,
+    numbered: int = 8,
+) -> Figure:
     """Latents on their first two principal components, inliers, outliers and others numbered, with their pictures beside.
 
     z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to the mean of the known
@@ -104,7 +121,9 @@ def latent_map(z: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray], kn
         colour = SET_COLOURS[list(z).index(name) % 6]
         _number(left, flat[name][picked], first, colour)
         draw_row(right, shown(np.asarray(images[name])[picked]), 1.35 * row + 0.35, colour=colour)
-        right.text(0, 1.35 * row + 0.3, f"{title}, {first} to {first + len(picked) - 1}", va="bottom", color=colour, fontsize=9)
+        right.text(
+            0, 1.35 * row + 0.3, f"{title}, {first} to {first + len(picked) - 1}", va="bottom", color=colour, fontsize=9
+        )
         first += len(picked)
     aspect = shown(images[known][:1]).shape
     empty(right, numbered, 1.35 * len(groups), aspect[1] / aspect[2])
@@ -127,8 +146,13 @@ def _numbered(z: Mapping[str, np.ndarray], known: str, count: int) -> list[tuple
     """(title, set, numbers of rows) of what gets a number."""
     order = np.argsort(np.square(z[known] - z[known].mean(0)).sum(1))
     half = min(count, max(len(order) // 2, 1))
-    groups = [(f"inliers: {known} nearest to their mean", known, order[:half]), (f"outliers: {known} farthest from it", known, order[::-1][:half])]
-    return groups + [(f"others: {name}", name, np.arange(min(count, len(rows)))) for name, rows in z.items() if name != known]
+    groups = [
+        (f"inliers: {known} nearest to their mean", known, order[:half]),
+        (f"outliers: {known} farthest from it", known, order[::-1][:half]),
+    ]
+    return groups + [
+        (f"others: {name}", name, np.arange(min(count, len(rows)))) for name, rows in z.items() if name != known
+    ]
 
 
 def _number(axes: Axes, plane: np.ndarray, first: int, colour: str) -> None:
