@@ -15,7 +15,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train test mlflow mlflow-upload bench-mapping bench-flows data-images bench-data
+.PHONY: help create-env train test mlflow mlflow-upload bench-mapping bench-flows data-images bench-data bench-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -52,3 +52,6 @@ bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowm
 
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)
+
+bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
+	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)

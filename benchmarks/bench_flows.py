@@ -63,17 +63,13 @@ def parser() -> Parser:
 
 
 def draw_points(folder: Path) -> dict:
-    """The points of all libraries, drawn once by a process of its own so that this one stays small; their truth."""
+    """The points of all libraries, drawn once; their truth."""
     truth = folder / "truth.json"
     if truth.exists():
         found = json.loads(truth.read_text())
         if (found["rows"], found["validation"]) == (TRAIN_ROWS, VALIDATION_ROWS):
             return found
-    command = [sys.executable, "-m", "flows.data", str(folder.resolve()), str(TRAIN_ROWS), str(VALIDATION_ROWS)]
-    path = os.environ | {"PYTHONPATH": str(HERE.parent)}
-    done = subprocess.run(command, cwd=HERE, env=path, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise UserError(f"cannot draw the points: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    run_in_project("flows.data", str(folder.resolve()), str(TRAIN_ROWS), str(VALIDATION_ROWS))
     return json.loads(truth.read_text())
 
 
@@ -133,19 +129,27 @@ def machine() -> dict:
             "memory_gb": memory, "load": os.getloadavg()[0]}  # fmt: skip
 
 
-def write(result: dict, page: Path | None) -> None:
+def write(result: dict, page: Path | None, kind: str = "flows", latest: str = "latest", markdown=table.markdown) -> None:
     """The result as JSON, and its tables on the page or beside it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1)
-    for name in (f"flows_{result['date'].replace(' ', '_').replace(':', '')}.json", "latest.json"):
+    for name in (f"{kind}_{result['date'].replace(' ', '_').replace(':', '')}.json", f"{latest}.json"):
         (RESULTS / name).write_text(text)
-    write_page(result, page or RESULTS / "latest.md")
+    write_page(result, page or RESULTS / f"{latest}.md", markdown)
 
 
-def write_page(result: dict, page: Path) -> None:
+def write_page(result: dict, page: Path, markdown=table.markdown) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(table.markdown(result))
+    page.write_text(markdown(result))
     print(f"tables: {page}", file=sys.stderr)
+
+
+def run_in_project(module: str, *arguments: str) -> None:
+    """Runs a module in a process of its own, with the project's environment, so that this one stays small."""
+    path = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=HERE, env=path, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"python -m {module} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
 
 
 def main(argv: list[str]) -> None:

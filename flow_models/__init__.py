@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "FlowModel": "model",
+    "ClassModel": "class_model",
     "load": "model",
     "Detector": "detector",
     "load_detector": "detector",
@@ -47,7 +48,7 @@ _HOME = {
     "realnvp_image": "image_architectures",
     "flat_realnvp": "image_architectures",
 }
-_MODULES = ("architectures", "bijectors", "data", "diagnostics", "losses", "networks", "plots")
+_MODULES = ("architectures", "bijectors", "class_study", "data", "diagnostics", "losses", "networks", "plots")
 __all__ = [*_HOME, *_MODULES]
 
 

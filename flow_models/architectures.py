@@ -16,6 +16,7 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.spline import RationalQuadratic
+from flow_models.bijectors.yeo_johnson import YeoJohnson
 from flow_models.errors import UserError
 
 
@@ -111,13 +112,14 @@ def build(name: str, size: int, **options) -> FlowBijector:
     return recipe(size, **{key: value for key, value in options.items() if key in known})
 
 
-def in_units_of_the_data(layers: list[Layer], size: int, seed: int = 0, *, standardise: bool = True,
+def in_units_of_the_data(layers: list[Layer], size: int, seed: int = 0, *, standardise: bool = True, unskew: bool = False,
                          lower: Sequence[float | None] | None = None, upper: Sequence[float | None] | None = None,
                          dtype: tf.DType = tf.float32) -> FlowBijector:  # fmt: skip
     """The layers behind the ones that take the user's units off, so that densities are in these units.
 
     Args:
       standardise: subtract the mean and divide by the standard deviation of the training data.
+      unskew: a power transformation of each column first, chosen from the data (`YeoJohnson`).
       lower, upper: bounds a column (None where there is none): the column goes through a log or a logit first.
     """
     front: list[Layer] = []
@@ -127,6 +129,8 @@ def in_units_of_the_data(layers: list[Layer], size: int, seed: int = 0, *, stand
         if len(domain.lower) != size:
             raise UserError(f"bounds for {len(domain.lower)} columns, but the data have {size}")
         front.append(domain)
+    if unskew:
+        front += [Standardise(size), YeoJohnson(size)]
     if standardise:
         front.append(Standardise(size))
     return FlowBijector(Chain([*front, *layers]), seed, dtype)

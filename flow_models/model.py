@@ -43,7 +43,7 @@ class FlowModel(tf.Module):
                  event: Vectors | Images | None = None, jit: bool = True):  # fmt: skip
         super().__init__(name="flow_model")
         vectors = event is None or isinstance(event, Vectors)
-        size = partition.size if partition else _size(bijector.layer) if vectors else math.prod(event.canvas)
+        size = self._event_width(partition) if partition else _size(bijector.layer) if vectors else math.prod(event.canvas)
         if event is None:
             event = Vectors(columns if columns is not None else [f"x{i + 1}" for i in range(size)])
         if math.prod(event.canvas) != size:
@@ -55,6 +55,11 @@ class FlowModel(tf.Module):
         self.started = False  # data-dependent starting values are there, and stay
         self._forward = Tiled(lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), event.tiles, jit)
         self._inverse = Tiled(lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], event.tiles, jit)
+
+    @staticmethod
+    def _event_width(partition: Partition) -> int:
+        """How many inputs of the network are an event's own."""
+        return partition.size
 
     @property
     def layer(self) -> Layer:
@@ -79,6 +84,11 @@ class FlowModel(tf.Module):
     def event_size(self) -> int:
         """Dimensions of x."""
         return math.prod(self.event.shape)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Of x in a row of training data."""
+        return self.event.shape
 
     @property
     def latent_size(self) -> int:
@@ -209,7 +219,7 @@ def load(folder: str, jit: bool = True) -> FlowModel:
     try:
         layer, partition = from_config(header["layer"]), from_config(header["partition"])
         bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]), event_ndims=header["event_ndims"])
-        model = FlowModel(bijector, partition, event=from_config(header["event"]), jit=jit)
+        model = _kind(partition)(bijector, partition, event=from_config(header["event"]), jit=jit)
         model.started = header["started"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/model.json is damaged: {error!r}") from None
@@ -220,6 +230,15 @@ def load(folder: str, jit: bool = True) -> FlowModel:
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return model
+
+
+def _kind(partition: Partition) -> type[FlowModel]:
+    """The class of model that has this partition."""
+    if not partition.classes:
+        return FlowModel
+    from flow_models.class_model import ClassModel
+
+    return ClassModel
 
 
 def _size(layer: Layer) -> int:

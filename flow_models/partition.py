@@ -22,6 +22,8 @@ class Partition(Described):
       outputs: block -> width, for example {"y": 2, "z": 2}; the same total.
       condition: block -> width of what the network also reads without transforming it, for example {"y": 2}.
       sigma_y: width of the likelihood of y where y is among the outputs.
+      classes: where y is the one-hot label of a class, the names of the classes.
+      priors: of the classes, in the training data.
 
     Raises:
       UserError: a width is not a positive whole number, or the sides do not add up.
@@ -34,6 +36,8 @@ class Partition(Described):
     outputs: dict[str, int]
     condition: dict[str, int] = dataclasses.field(default_factory=dict)
     sigma_y: float = 0.1
+    classes: tuple[str, ...] = ()
+    priors: tuple[float, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
@@ -48,6 +52,8 @@ class Partition(Described):
                             f"{sum(self.outputs.values())}; an invertible network needs the same number")  # fmt: skip
         if not self.sigma_y > 0:
             raise UserError(f"sigma_y is {self.sigma_y}; it must be above 0")
+        if self.classes and len(self.classes) != (self.outputs | self.condition).get("y") or len(self.priors) != len(self.classes):
+            raise UserError(f"{len(self.classes)} classes and {len(self.priors)} priors: y must be as wide")
 
     @property
     def size(self) -> int:
@@ -92,12 +98,26 @@ class Partition(Described):
 
         The temperature multiplies the standard deviations, not y.
         """
-        v = temperature * tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
+        return self.from_standardised(self.standard_sample(n, seed, dtype, temperature), y)
+
+    def standard_sample(self, n: int, seed, dtype=tf.float32, temperature=1.0) -> tf.Tensor:
+        """[n, N] draws of N(0, temperature^2 I), as `from_standardised` takes them."""
+        return temperature * tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
+
+    def from_standardised(self, v, y=None) -> tf.Tensor:
+        """Outputs [..., N] from N(0, I) numbers: v_y -> y + sigma_y v_y where y is among the outputs."""
+        return self._in_y(v, lambda block: self._given(y) + self.sigma_y * block)
+
+    def standardised(self, v, y=None) -> tf.Tensor:
+        """N(0, I) numbers from outputs [..., N] that belong to y: the inverse of `from_standardised`."""
+        return self._in_y(v, lambda block: (block - self._given(y)) / self.sigma_y)
+
+    def _in_y(self, v, change):
+        """The outputs with the block y changed, where there is one."""
         if "y" not in self.outputs:
-            return v
+            return tf.convert_to_tensor(v)
         blocks = self.split("outputs", v)
-        blocks["y"] = self._given(y) + self.sigma_y * blocks["y"]
-        return self.join("outputs", **blocks)
+        return self.join("outputs", **{**blocks, "y": change(blocks["y"])})
 
     def _given(self, y):
         if y is None:

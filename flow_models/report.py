@@ -36,6 +36,7 @@ METRICS = {
     "sbc_max_deviation": ("Worst rank deviation (SBC)", ""),
     "coverage": ("Coverage", "%"),
     "nll_test": ("Negative log-likelihood, test", "nats"),
+    "nll_class": ("-log p(class | x)", "nats"),
     "nll_val": ("Negative log-likelihood, validation", "nats"),
     "train_seconds": ("Training time", "s"),
     "compile_seconds": ("Compile time", "s"),

@@ -164,7 +164,7 @@ def as_batch(batch, model, seed=(0, 0)):
         raise UserError(f'a batch is x, or a dictionary with "x", "y" and "condition"; got a {type(batch).__name__}')
     named = batch if isinstance(batch, dict) else {"x": batch}
     partition = model.partition
-    shapes = {"x": tuple(model.event_shape), "y": (partition.outputs.get("y", 0),), "condition": (partition.condition_size,)}
+    shapes = {"x": tuple(model.batch_shape), "y": (partition.outputs.get("y", 0),), "condition": (partition.condition_size,)}
     for name, shape in shapes.items():
         if (name in named) != (0 not in shape):
             raise UserError(f"the data have no {name}, which the model needs" if 0 not in shape else f"the model has no {name}")

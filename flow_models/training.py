@@ -108,6 +108,8 @@ class Trainer:
     def _ready(self, validation):
         """Validation data as the network takes them, with noise that stays the same."""
         as_batch(tf.nest.map_structure(lambda a: a[:1], validation), self.model)
+        if len(self.model.event_shape) == 1:
+            return validation
         x = self.model.event.rows(_x(validation), self.model.dtype.as_numpy_dtype)[0]
         return {**validation, "x": x} if isinstance(validation, dict) else x
 
@@ -132,15 +134,7 @@ class Trainer:
                 "validation data": fingerprint(self.validation)}  # fmt: skip
 
     def _start(self, first):
-        """Data-dependent starting values, once in the life of a model."""
-        if self.model.started:
-            return
-        named = first if isinstance(first, dict) else {"x": first}
-        started, _ = self.model.layer.start(self.model.weights, named["x"], named.get("condition"))
-        for variable, value in zip(self.variables, leaves(started).values()):
-            if value is not variable:
-                variable.assign(value)
-        self.model.started = True
+        start(self.model, first)
 
     def _names_of_terms(self) -> list[str]:
         """The keys of what the loss gives, from a trace that is never run."""
@@ -309,6 +303,18 @@ class Trainer:
 
 def _x(batch):
     return batch["x"] if isinstance(batch, dict) else batch
+
+
+def start(model, batch) -> None:
+    """Data-dependent starting values from a batch, once in the life of a model; `Trainer` does it with its first rows."""
+    if model.started:
+        return
+    named = batch if isinstance(batch, dict) else {"x": batch}
+    started, _ = model.layer.start(model.weights, named["x"], named.get("condition"))
+    for variable, value in zip(leaves(model.weights).values(), leaves(started).values()):
+        if value is not variable:
+            variable.assign(value)
+    model.started = True
 
 
 def _shards(batch, count: int) -> list:

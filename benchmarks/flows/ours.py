@@ -24,13 +24,16 @@ class Ours(protocol.Library):
     def build(self, spec):
         self._end()
         self.spec, self.orders, self.rows = spec, queue.Queue(), queue.Queue()
+        self.model = self.model_of(spec)
+        parameters = sum(int(v.shape.num_elements()) for v in self.model.bijector.trainable_variables)
+        return {"parameters": parameters, "chunk": spec["chunk"]}
+
+    def model_of(self, spec):
         options = {key: spec[key] for key in ("depth", "hidden", "activation", "bound", "seed")}
         if spec["model"] == "spline":
             options |= {"bins": spec["bins"], "affine": spec.get("affine", False), "linear": spec.get("linear", False)}
         bijector = fm.architectures.build(NAMES[spec["model"]], 2, unroll=spec["unroll"], **options)
-        self.model = fm.FlowModel(bijector)
-        parameters = sum(int(v.shape.num_elements()) for v in bijector.trainable_variables)
-        return {"parameters": parameters, "chunk": spec["chunk"]}
+        return fm.FlowModel(bijector)
 
     def train(self, steps):
         if self.thread is None:
@@ -70,6 +73,13 @@ class Ours(protocol.Library):
         self.released = time.perf_counter()
         if not order:
             raise Ended
+
+    def finish(self):
+        """Lets `fit` come to its end after its last step: the model has the weights that it leaves there."""
+        if self.thread is not None:
+            self.orders.put(True)
+            self.thread.join()
+            self.thread = None
 
     def _end(self):
         if self.thread is not None:

@@ -27,6 +27,7 @@ class Library:
 
     standardised = True  # trains on standardised points; False where the model does that itself
     packages: tuple[str, ...] = ()  # whose versions are reported
+    commands: tuple[str, ...] = ()  # further ones, answered by its methods of these names
 
     def __init__(self, folder: str):
         self.data = load(folder, self.standardised)
@@ -83,10 +84,10 @@ def rate(recipe: dict, step: int) -> float:
     return highest * min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process, MB (ru_maxrss would count what the parent held before exec)."""
+def memory_mb(field: str = "VmHWM") -> float:
+    """Resident memory of this process, MB: highest (VmHWM; ru_maxrss would count what the parent held) or now (VmRSS)."""
     with open("/proc/self/status") as status:
-        line = next(line for line in status if line.startswith("VmHWM"))
+        line = next(line for line in status if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
@@ -116,7 +117,9 @@ def _answer(library: Library, command: str, request: dict) -> dict:
     if command == "versions":
         return {"versions": {name: importlib.metadata.version(name) for name in library.packages}}
     if command == "memory":
-        return {"peak_mb": peak_memory_mb()}
+        return {"peak_mb": memory_mb()}
+    if command in library.commands:
+        return getattr(library, command)(**{name: value for name, value in request.items() if name != "command"})
     raise ValueError(f"no command {command!r}")
 
 

@@ -79,12 +79,12 @@ Medians. In every row a ratio above 1 says that ours is better. What each librar
 
 def _first_table(result):
     libraries = [name for name in MODULES if any(e["library"] == name for e in result["measurements"])]
-    lines = [_row(["", "", "unit", *libraries, "ours to best peer", "ours to best PyTorch"]),
-             _row(["---"] * 3 + ["---:"] * (len(libraries) + 2))]  # fmt: skip
+    lines = [row(["", "", "unit", *libraries, "ours to best peer", "ours to best PyTorch"]),
+             row(["---"] * 3 + ["---:"] * (len(libraries) + 2))]  # fmt: skip
     previous = None
     for quantity, model, best in cells(result):
         label, unit, higher = QUANTITIES[quantity]
-        lines.append(_row([
+        lines.append(row([
             MODELS[model] if model != previous else "", label, unit,
             *[_cell(quantity, *best[name]) if name in best else "" for name in libraries],
             _ratio(ratio(best, higher)), _ratio(ratio(best, higher, PYTORCH)),
@@ -121,8 +121,8 @@ def _recipe(quality):
 
 def _forms(result):
     """All forms with their spread."""
-    lines = ["## All forms", "", _row(["", "", "unit", "library", "form", "median", "lowest", "highest", "values"]),
-             _row(["---"] * 5 + ["---:"] * 4)]  # fmt: skip
+    lines = ["## All forms", "", row(["", "", "unit", "library", "form", "median", "lowest", "highest", "values"]),
+             row(["---"] * 5 + ["---:"] * 4)]  # fmt: skip
     order = {name: i for i, name in enumerate(QUANTITIES)}
     for model in MODELS:
         entries = [entry for entry in result["measurements"] if entry["model"] == model]
@@ -132,7 +132,7 @@ def _forms(result):
             ends = [min(reached), max(reached) if len(reached) == len(values) else None] if reached else [None, None]
             numbers = [_number(quantity, value) for value in (median(values), *ends)]
             names = [model, *QUANTITIES[quantity][:2], entry["library"], entry["form"]]
-            lines.append(_row([*names, *numbers, str(len(values))]))
+            lines.append(row([*names, *numbers, str(len(values))]))
     return "\n".join(lines)
 
 
@@ -152,5 +152,5 @@ def _ratio(value):
     return "" if value is None else f"{value:.2f}"
 
 
-def _row(texts):
+def row(texts):
     return "| " + " | ".join(texts) + " |"

@@ -27,9 +27,11 @@ class Worker:
       library: a name in `MODULES`.
       folder: where the points and the workers' logs are.
       cache: folder of what torch.compile keeps; an empty one makes it compile.
+      package: where the libraries' modules are.
+      cores: number of cores the process may use; 0 for all.
     """
 
-    def __init__(self, library: str, form: str, folder: Path, cache: str):
+    def __init__(self, library: str, form: str, folder: Path, cache: str, package: str = "flows", cores: int = 0):
         self.library, self.form = library, form
         self.log = folder / f"{library}_{form}.log"
         ours = library == "ours"
@@ -38,9 +40,9 @@ class Worker:
                                   "PYTHONPATH": str(environment.HERE.parent) if ours else ""}  # fmt: skip
         self.started = time.perf_counter()
         with self.log.open("w") as log:
-            self.process = subprocess.Popen([program, "-m", f"flows.{MODULES[library]}", str(folder)], text=True,
-                                            cwd=environment.HERE, env=variables, stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=log)  # fmt: skip
+            command = [*_on(cores), program, "-m", f"{package}.{MODULES[library]}", str(folder)]
+            self.process = subprocess.Popen(command, text=True, cwd=environment.HERE, env=variables,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -80,3 +82,8 @@ class Worker:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+def _on(cores: int) -> list[str]:
+    """The start of a command line that keeps a process on the last `cores` cores."""
+    return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[-cores:]))] if cores else []

@@ -3,6 +3,7 @@
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.chain import Chain, Inverse, Repeat, Reversible
+from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.conv1x1 import Householder, LULinear
 from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
 from flow_models.bijectors.domain import Domain, Standardise
@@ -14,9 +15,11 @@ from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.pixels import Dequantisation, Pixels
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
+from flow_models.bijectors.yeo_johnson import YeoJohnson
 
 __all__ = [
-    "ActNorm", "Additive", "Affine", "Autoregressive", "Chain", "CheckerboardCoupling", "Composed", "ConvCoupling",
-    "Coupling", "Dequantisation", "Domain", "Flatten", "FlowBijector", "Householder", "Inverse", "LULinear", "Layer",
-    "MultiScale", "Permutation", "Pixels", "RationalQuadratic", "Repeat", "Reversible", "Squeeze", "Standardise",
+    "ActNorm", "Additive", "Affine", "Autoregressive", "Chain", "CheckerboardCoupling", "ClassGaussian", "Composed",
+    "ConvCoupling", "Coupling", "Dequantisation", "Domain", "Flatten", "FlowBijector", "Householder", "Inverse", "LULinear",
+    "Layer", "MultiScale", "Permutation", "Pixels", "RationalQuadratic", "Repeat", "Reversible", "Squeeze", "Standardise",
+    "YeoJohnson",
 ]  # fmt: skip

@@ -43,8 +43,9 @@ def load(name: str) -> ImageData:
     each = pick(_SETS, name, "embedded image set")
     images, labels, groups = each.read()
     train, validation, test = split_groups(labels, groups)
+    examples = images[train]
     return ImageData(
-        name=name, train=images[train], examples=images[train], example_labels=labels[train],
+        name=name, train=examples, examples=examples, example_labels=labels[train],
         validation=images[validation], validation_labels=labels[validation], test=images[test],
         test_labels=labels[test], classes=each.classes, rows=len(train), source=f"{each.text}; {each.source}",
         licence=each.licence,

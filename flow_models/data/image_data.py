@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flow_models.data.failures import pick
+from flow_models.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,7 +61,9 @@ class ImageData:
         return (self.validation, self.validation_labels) if self.test is None else (self.test, self.test_labels)
 
     def only(self, classes: tuple[str, ...] | list[str]) -> ImageData:
-        """The data of these classes alone, in the order given. Raises UserError for an unknown one. Not for streams."""
+        """The data of these classes alone, in the order given. Raises UserError for an unknown one, or a stream."""
+        if self.train is not self.examples:
+            raise UserError(f"{self.name}: classes of streamed or augmented images are chosen when they are opened")
         places = {name: place for place, name in enumerate(self.classes)}
         wanted = [pick(places, name, f"class of {self.name}") for name in dict.fromkeys(classes)]
         examples, example_labels = _of(wanted, self.examples, self.example_labels)

@@ -1,4 +1,4 @@
-"""The pictures below a folder or prefix, kept compactly: a million of them take about 100 MB, not a million objects.
+"""The pictures below a folder or prefix, kept compactly: a million of them take about 50 MB, not a million objects.
 
 The first folder of a name is its class; a folder without sub-folders is one class, "all".
 """

@@ -40,9 +40,13 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
 
 
 def find_parts(train_uri: str, val_uri: str | None) -> tuple[str, str | None, str | None]:
-    """Where the three parts are: below one folder, or where they are said to be."""
+    """Where the three parts are: below one folder, or where they are said to be.
+
+    A folder `train` beside others, none of them `val`, is a class: pictures of trains beside those of cars.
+    """
     below = {part: storage.join(train_uri, part, "") for part in ("train", "val", "test")}
-    if not storage.exists(below["train"]):
+    beside = set(storage.subfolders(train_uri)) - set(below)
+    if not storage.exists(below["train"]) or (beside and not storage.exists(below["val"])):
         return train_uri, find_val(val_uri), None
     there = {part: uri for part, uri in below.items() if storage.exists(uri)}
     return there["train"], find_val(val_uri) or there.get("val"), there.get("test")
@@ -66,8 +70,9 @@ def find_rule(
     sizes = sorted({head[:2] for head in heads})
     if len(sizes) > 1 and not size:
         shown = ", ".join(f"{height}x{width}" for height, width in sizes[:4])
-        raise UserError(f"{files.root}: pictures of different sizes (height x width: {shown}{', ...' * (len(sizes) > 4)}):"
-                        " give the size that all are brought to, --image-size")  # fmt: skip
+        more = ", ..." if len(sizes) > 4 else ""
+        raise UserError(f"{files.root}: pictures of different sizes (height x width: {shown}{more}): "
+                        "give the size that all are brought to, --image-size")  # fmt: skip
     most = max(head[2] for head in heads)
     exact = channels is None and most == 1  # a later picture in colour is not made grey unasked
     return Rule(*(size or sizes[0]), channels or most, crop, not size, exact)

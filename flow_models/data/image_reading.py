@@ -42,7 +42,7 @@ class Rule:
         return self.height, self.width, self.channels
 
 
-def decode(data: bytes, rule: Rule) -> np.ndarray:
+def decode(data: bytes, rule: Rule, name: str = "a picture") -> np.ndarray:
     """Pixels uint8 [H, W, C].
 
     Raises:
@@ -52,7 +52,7 @@ def decode(data: bytes, rule: Rule) -> np.ndarray:
     from PIL import ImageOps
 
     with _opened(data) as image:
-        _check(image, rule)
+        _check(image, rule, name)
         _decode_smaller(image, rule)
         image.load()  # a file that ends too early shows it here
         return _fitted(ImageOps.exif_transpose(image), rule)
@@ -78,11 +78,9 @@ def header(data: bytes) -> tuple[int, int, int]:
 def read(uri: str, rule: Rule) -> np.ndarray | BadImage:
     """Pixels of a file, or why it is left out. Raises UserError for what concerns more than this file."""
     try:
-        return decode(read_bytes(uri), rule)
+        return decode(read_bytes(uri), rule, uri)
     except BadImage as bad:
         return bad
-    except UserError as error:
-        raise UserError(f"{uri}: {error}") from error
 
 
 def read_bytes(uri: str) -> bytes:
@@ -126,15 +124,15 @@ def _opened(data: bytes):
         raise BadImage(f"broken: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _check(image, rule: Rule) -> None:
+def _check(image, rule: Rule, name: str) -> None:
     size = _upright_size(image)
     if rule.exact_size and size != (rule.height, rule.width):
-        raise UserError(f"{size[0]}x{size[1]} pixels (height x width), where others have {rule.height}x{rule.width}: "
+        raise UserError(f"{name}: {size[0]}x{size[1]} pixels (height x width), where others have {rule.height}x{rule.width}: "
                         "give the size that all are brought to, --image-size")  # fmt: skip
     channels = 1 if image.mode in _GREY else 3
     if rule.exact_channels and channels != rule.channels:
         names = {1: "grey", 3: "in colour"}
-        raise UserError(f"this picture is {names[channels]}, others are {names[rule.channels]}: "
+        raise UserError(f"{name}: this picture is {names[channels]}, others are {names[rule.channels]}: "
                         "give --channels 1 or --channels 3")  # fmt: skip
 
 

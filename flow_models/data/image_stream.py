@@ -47,7 +47,7 @@ class EndlessBatches(tf.data.Dataset):
 
 
 class ShuffledPasses:
-    """Numbers of the pictures in each batch: passes over all, shuffled anew; a pass's incomplete last batch is not used.
+    """Numbers of the pictures in each batch: passes over all, shuffled anew; an incomplete last batch is not used.
 
     Pictures of shards (counts [k]) are shuffled among those of some shards at a time, `window` of them at least, the
     shards in random order: so a pass reads each shard once.

@@ -96,15 +96,18 @@ def _from_embedded(name: str, val_uri: str | None, how: _How) -> ImageData:
         data, train=examples, examples=examples, validation=refit(data.validation, rule), test=refit(data.test, rule)
     )
     if val_uri:
-        validation, labels = _held_out(find_val(val_uri), data.classes, rule, how, log)
+        held = _held_out(find_val(val_uri), data.classes, how, log)
+        validation, labels = _loaded(held, rule, how, log)
         data = replace(data, validation=validation, validation_labels=labels, skipped=log.result())
     return replace(data, train=_training(examples, data.example_labels, data.classes, how))
 
 
 def _from_files(train_uri: str, val_uri: str | None, test_uri: str | None, how: _How) -> ImageData:
+    """All parts are listed before the first picture is read: what is missing is told at once."""
     log = SkipLog()
     files = list_images(train_uri, log, how.classes, how.progress)
-    files, held = (files, None) if val_uri else hold_out(files, how.seed)
+    files, held = (files, _held_out(val_uri, files.classes, how, log)) if val_uri else hold_out(files, how.seed)
+    tests = _held_out(test_uri, files.classes, how, log) if test_uri else None
     rule = find_rule(files, how.size, how.channels, how.crop)
     store = ImageStore(files, rule, how.cache, log, how.max_bad)
     if len(files) * int(np.prod(rule.shape)) <= how.memory:
@@ -113,8 +116,7 @@ def _from_files(train_uri: str, val_uri: str | None, test_uri: str | None, how: 
         train = _training(examples, labels, files.classes, how)
     else:
         train, examples, labels = _streamed(store, train_uri, files.classes, how)
-    validation = _loaded(held, rule, how, log) if held else _held_out(val_uri, files.classes, rule, how, log)
-    test = _held_out(test_uri, files.classes, rule, how, log) if test_uri else (None, None)
+    validation, test = _loaded(held, rule, how, log), (None, None) if tests is None else _loaded(tests, rule, how, log)
     return ImageData(
         name=os.path.basename(train_uri.rstrip("/")), train=train, examples=examples, example_labels=labels,
         validation=validation[0], validation_labels=validation[1], test=test[0], test_labels=test[1],
@@ -122,30 +124,29 @@ def _from_files(train_uri: str, val_uri: str | None, test_uri: str | None, how: 
     )  # fmt: skip
 
 
-def _held_out(uri: str, classes: tuple[str, ...], rule: Rule, how: _How, log: SkipLog):
-    """Images and labels for validation or test, of the classes of the training images."""
+def _held_out(uri: str, classes: tuple[str, ...], how: _How, log: SkipLog) -> ImageFiles | ImageData:
+    """Pictures for validation or test, of the classes of the training images: files, or an embedded set."""
     if uri in embedded_images.names():
-        data = embedded_images.load(uri).only(classes)
-        return refit(data.validation, rule), data.validation_labels
+        return embedded_images.load(uri).only(classes)
     if classes == (ALL,):
         files = list_images(uri, log, None, how.progress)
-        files = replace(files, labels=np.zeros_like(files.labels), classes=classes)
-    else:
-        present = [name for name in classes if storage.exists(storage.join(uri, name, ""))]
-        if not present:
-            check_classes(uri, classes)
-        files = list_images(uri, log, present, how.progress).relabel(classes)
-    return _loaded(files, rule, how, log)
+        return replace(files, labels=np.zeros_like(files.labels), classes=classes)
+    present = [name for name in classes if storage.exists(storage.join(uri, name, ""))]
+    if not present:
+        check_classes(uri, classes)
+    return list_images(uri, log, present, how.progress).relabel(classes)
 
 
-def _loaded(files: ImageFiles, rule: Rule, how: _How, log: SkipLog):
+def _loaded(held: ImageFiles | ImageData, rule: Rule, how: _How, log: SkipLog) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of all files, or of a random part with a quarter of the memory."""
+    if isinstance(held, ImageData):
+        return refit(held.validation, rule), held.validation_labels
     most = max(1, how.memory // 4 // int(np.prod(rule.shape)))
-    if len(files) > most:
-        files = files.take(np.argsort(files.order)[:most])
-    store = ImageStore(files, rule, how.cache, log, how.max_bad)
-    images = store.load(f"reading {files.root}", how.progress)
-    return images, _some(store.labels, images, files.root, log)
+    if len(held) > most:
+        held = held.take(np.argsort(held.order)[:most])
+    store = ImageStore(held, rule, how.cache, log, how.max_bad)
+    images = store.load(f"reading {held.root}", how.progress)
+    return images, _some(store.labels, images, held.root, log)
 
 
 def _some(labels: np.ndarray, images: np.ndarray, uri: str, log: SkipLog) -> np.ndarray:

@@ -1,6 +1,14 @@
 """One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it: `figure.savefig(path)`."""
 
 from flow_models.plots.anomalies import anomalies
+from flow_models.plots.classes import (
+    class_probabilities,
+    class_samples,
+    curve,
+    decision_regions,
+    scores_of_unknown,
+    transfer,
+)
 from flow_models.plots.density import density
 from flow_models.plots.detection import latent_map, roc_curves, score_histograms
 from flow_models.plots.images import image_grid, image_rows, neighbours
@@ -8,6 +16,7 @@ from flow_models.plots.latents import latents, mapping
 from flow_models.plots.training import training_curves
 
 __all__ = [
-    "anomalies", "density", "image_grid", "image_rows", "latent_map", "latents", "mapping", "neighbours", "roc_curves",
-    "score_histograms", "training_curves",
+    "anomalies", "class_probabilities", "class_samples", "curve", "decision_regions", "density", "image_grid", "image_rows",
+    "latent_map", "latents", "mapping", "neighbours", "roc_curves", "score_histograms", "scores_of_unknown",
+    "training_curves", "transfer",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from flow_models.errors import UserError
 from flow_models.plots.style import DATA, FAINT, MODEL, TRUTH, new_figure, styled
 
 PARTS = {"latent": "Latent part", "log_det": "Log-determinant", "objective": "Objective = latent - log-determinant"}
+CLASS_PARTS = {"nll": "-log p(x)", "cross_entropy": "-log p(y | x)", "objective": "Objective = -log p(x) + beta (-log p(y | x))"}
 
 
 @styled
@@ -20,7 +21,7 @@ def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str
     """The three parts of the objective, training and validation, and the learning rate, over the steps.
 
     history: columns of history.csv as a dict of lists or a DataFrame: step, learning_rate, and train_ and val_ of
-    objective, latent and log_det, nats per event. perfect: what the true density reaches: objective its entropy,
+    objective, latent and log_det (of a classifier: nll and cross_entropy), nats per event. perfect: what the true density reaches: objective its entropy,
     latent D/2 (1 + log 2 pi), log_det = latent - objective. A panel shows the range of the second half of the training
     and thrice that range around it. unit, nats: what the axes are in, and how many nats one of it is: "bits per
     dimension" has H W C ln 2.
@@ -36,7 +37,7 @@ def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str
     table = {name: np.asarray(history[name], np.float64) / (nats if name.endswith(scaled) else 1.0) for name in history}
     figure = new_figure(10.4, 6.8)
     panels = figure.subplots(2, 2, sharex=True).ravel()
-    for axes, (part, title) in zip(panels, PARTS.items(), strict=False):
+    for axes, (part, title) in zip(panels, (CLASS_PARTS if "train_nll" in table else PARTS).items(), strict=False):
         goal = None if perfect is None else perfect.get(part)
         _curve(axes, table, part, title, None if goal is None else goal / nats)
         axes.set_ylabel(unit)

@@ -1,0 +1,39 @@
+"""This project's image models through its public functions; training as in `flows.ours`, with `fit` in a thread."""
+
+import os
+
+import flow_models as fm
+from flow_models import fit  # noqa: F401  loaded here, not in the time of the first step
+from flows import protocol
+from flows.ours import Ours
+from images import inversion
+from images.library import ImageLibrary
+
+
+class OurImages(ImageLibrary, Ours):
+    packages = ("tensorflow", "tensorflow-probability")
+    commands = (*ImageLibrary.commands, "drift")
+
+    def model_of(self, spec):
+        """Recipes of the paper's names; the training steps' noise is drawn inside the compiled step."""
+        if spec.get("shards") == 0:
+            spec["shards"] = len(os.sched_getaffinity(0))
+        shape, event = tuple(spec["shape"]), fm.Images(*spec["shape"])
+        common = {"depth": spec["depth"], "hidden": spec["hidden"], "unroll": spec["unroll"], "seed": spec["seed"]}
+        if spec["model"] == "flat":
+            return fm.FlowModel(fm.flat_realnvp(shape, **common), event=event)
+        glow = fm.glow_image(shape, spec["levels"], reversible=spec["reversible"], **common)
+        return fm.FlowModel(glow, event=event)
+
+    def log_prob(self, x):
+        """With the weights that `fit` leaves in the model: it must have come to its end."""
+        self.finish()
+        return self.model.log_prob(x)
+
+    def drift(self, spec, steps):
+        """See `inversion.measure`."""
+        return inversion.measure(spec, self.data.train, steps)
+
+
+if __name__ == "__main__":
+    protocol.serve(OurImages)

@@ -1,0 +1,126 @@
+"""Bits per dimension of both libraries on the same held-out images, after the same seconds of training in turns."""
+
+import contextlib
+import math
+import tempfile
+
+import numpy as np
+
+from flows.plan import Results
+from flows.worker import Worker
+from images.data import SET
+from images.plan import PROBLEMS, Plan, spec
+
+FAIR = 0.02  # numbers of parameters may differ by this much
+
+
+def quality(plan: Plan, results: Results) -> dict:
+    """Chooses each library's learning rate on validation images, then trains for the whole budget and tests.
+
+    Returns:
+      what the page says of it: bits per dimension of every trial, every image's of the test, parameters, steps, seconds.
+    """
+    wanted, paces = plan.quality, {}
+    trials = {" ".join(form): {} for form in wanted.forms}
+    for rate in wanted.rates:
+        results.progress(f"  quality: {wanted.trial:g} s each at a rate of {rate:g}")
+        rates = dict.fromkeys(trials, rate)
+        for run in _train(plan, results, rates, wanted.trial, paces, 0, "validation"):
+            trials[run.name][f"{rate:g}"] = _mean(run.bits)
+            paces[run.form] = run.pace()
+    chosen = choose(trials)
+    finals = []
+    for seed in range(wanted.seeds):
+        results.progress(f"  quality: {wanted.budget:g} s each, seed {seed}, rates {chosen}")
+        for run in _train(plan, results, chosen, wanted.budget, paces, seed, "test"):
+            finals.append(run.report(seed, chosen[run.name]))
+    return {"trials": trials, "chosen": chosen, "finals": finals, "fair": _fair(finals)}
+
+
+def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The rate with the lowest bits per dimension of each; one that diverged is no choice."""
+    finite = {name: {rate: bits for rate, bits in each.items() if math.isfinite(bits)} for name, each in trials.items()}
+    return {name: float(min(each, key=each.get)) for name, each in finite.items() if each}
+
+
+def _train(plan, results, rates, seconds, paces, seed, part):
+    """One run a form, in turns of some seconds; the runs that came to their end, tested on a part of the images."""
+    with contextlib.ExitStack() as stack:
+        cache, runs = stack.enter_context(tempfile.TemporaryDirectory()), {}
+        for form in [form for form in plan.quality.forms if " ".join(form) in rates]:
+            worker = stack.enter_context(Worker(*form, plan.folder, cache, "images", plan.cores))
+            runs[worker] = _Run(plan.quality, worker, form)
+            with results.survive(runs, worker):
+                runs[worker].build(rates[" ".join(form)], seconds, paces.get(form), seed)
+                results.about(worker)
+        while not all(run.over for run in runs.values()):
+            for worker, run in list(runs.items()):
+                with results.survive(runs, worker):
+                    run.advance()
+        for worker, run in list(runs.items()):
+            with results.survive(runs, worker):
+                run.test(part)
+                bits = f"{_mean(run.bits):.4f} bits/dim"
+                results.progress(f"    {run.name}: {bits}, {run.done} steps, {run.seconds:.0f} s")
+        return list(runs.values())
+
+
+class _Run:
+    """One training run of a given length in seconds: the number of steps follows from the pace of an earlier one."""
+
+    def __init__(self, plan, worker: Worker, form):
+        self.plan, self.worker, self.form, self.name = plan, worker, form, " ".join(form)
+        self.done, self.seconds, self.over, self.bits, self.first = 0, 0.0, False, [], 0.0
+
+    def build(self, rate, seconds, pace, seed):
+        self.worker.ask("load", images=PROBLEMS[self.plan.problem]["images"])
+        chunk = self.plan.chunk
+        if pace is None:
+            pace = self._try_pace(rate)
+        start, step = pace
+        self.steps = max(round((seconds - start) / step / chunk), 2) * chunk
+        self.parameters = self.worker.ask("build", spec=self._spec(rate, self.steps, seed))["parameters"]
+        self.turn = max(round(self.plan.slice_seconds / step / chunk), 1) * chunk
+
+    def _try_pace(self, rate):
+        """Seconds of the start and of a step, from a short run before the first trial."""
+        chunk = self.plan.chunk
+        self.worker.ask("build", spec=self._spec(rate, 100 * chunk, 0))
+        start, rest = (self.worker.ask("train", steps=chunk)["seconds"] for _ in range(2))
+        return max(start - rest, 0.0), rest / chunk
+
+    def _spec(self, rate, steps, seed):
+        plan = self.plan
+        changes = {"recipe": plan.recipe(rate, steps), "seed": seed, "ema": plan.ema, "chunk": plan.chunk}
+        return spec(plan.problem, self.worker, **changes)
+
+    def advance(self):
+        """A turn; the first is a single compiled call, so that the start can be told from the rest."""
+        steps = min(self.turn if self.done else self.plan.chunk, self.steps - self.done)
+        if steps:
+            seconds = self.worker.ask("train", steps=steps)["seconds"]
+            self.done, self.seconds = self.done + steps, self.seconds + seconds
+            self.first = self.first or seconds
+        self.over = self.done == self.steps
+
+    def pace(self):
+        step = (self.seconds - self.first) / (self.done - self.plan.chunk)
+        return max(self.first - step * self.plan.chunk, 0.0), step
+
+    def test(self, part):
+        self.bits = self.worker.ask("bits_per_dim", levels=f"{SET}_{part}")["bits_per_dim"]
+
+    def report(self, seed, rate):
+        library, form = self.form
+        return {"library": library, "form": form, "seed": seed, "rate": rate, "bits": self.bits, "steps": self.done,
+                "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
+
+
+def _mean(bits):
+    return float(np.mean(bits))
+
+
+def _fair(finals):
+    """Whether the numbers of parameters agree."""
+    counts = [run["parameters"] for run in finals]
+    return bool(counts) and max(counts) <= (1 + FAIR) * min(counts)

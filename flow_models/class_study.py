@@ -1,0 +1,211 @@
+"""Training and judging generative classifiers, of any kind of event: what applications 3 and 4 share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flow_models import class_sources, losses
+from flow_models.class_model import ClassModel
+from flow_models.data.labelled import UNLABELLED, Labelled, LabelledTable, split_by_class, without_labels
+from flow_models.diagnostics import baselines, normality
+from flow_models.diagnostics.classification import auroc, class_metrics
+from flow_models.errors import UserError
+from flow_models.training import Trainer, start
+
+SHARES = (0.64, 0.16, 0.2)  # of training, validation and test rows
+COLUMNS = ("", "accuracy", "ECE", "-log p(y | x), nats", "-log p(x), nats", "training, s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Labelled parts, names, and the truth where it is known.
+
+    Attributes:
+      simulator: draws (x, class numbers) for training where there is one; `train` then only gives a start.
+      unknown: events [N, ...] of a class that training does not see.
+      truth: has log_prob, posterior and entropy.
+
+    Raises:
+      UserError: a class of the validation or test rows is in no training row, or there are no such rows.
+    """
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    source: str
+    simulator: Callable | None = None
+    unknown: np.ndarray | None = None
+    truth: Any = None
+
+    def __post_init__(self):
+        seen = set(self.train.y.tolist())
+        for name, part in (("validation", self.validation), ("test", self.test)):
+            if not len(part):
+                raise UserError(f"no rows are left for {name}: give more data")
+            missing = sorted(set(part.y.tolist()) - seen - {UNLABELLED})
+            if missing:
+                raise UserError(f"class '{self.classes[missing[0]]}' has {name} rows and no training row with its label")
+
+    @property
+    def priors(self) -> np.ndarray:
+        """Shares of the classes: the truth's, or those of the labelled training rows."""
+        if self.truth is not None:
+            return np.asarray(self.truth.priors)
+        return np.bincount(self.train.y[self.train.y != UNLABELLED], minlength=len(self.classes)) / self.labelled
+
+    @property
+    def labelled(self) -> int:
+        """Training rows with a label."""
+        return int((self.train.y != UNLABELLED).sum())
+
+    def leaving_out(self, name: str) -> Problem:
+        """The same without the rows of class `name`, which become the unknown ones."""
+        if name not in self.classes or len(self.classes) < 3:
+            raise UserError(f"cannot leave out {name!r}: give one of at least three classes, of {', '.join(self.classes)}")
+        number = self.classes.index(name)
+        parts = {part: getattr(self, part) for part in ("train", "validation", "test")}
+        unknown = np.concatenate([part.x[part.y == number] for part in parts.values()])
+        parts = {key: part[part.y != number] for key, part in parts.items()}
+        parts = {key: Labelled(part.x, part.y - (part.y > number)) for key, part in parts.items()}
+        classes = tuple(other for other in self.classes if other != name)
+        return dataclasses.replace(self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None)
+
+    def with_labels(self, keep: int, seed: int = 0) -> Problem:
+        """The same with the labels of all but `keep` training rows taken off."""
+        if keep < len(self.classes):
+            raise UserError(f"{keep} labels are fewer than the {len(self.classes)} classes: each needs one")
+        return dataclasses.replace(self, train=without_labels(self.train, keep, seed), simulator=None)
+
+
+def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Problem:
+    """A table in training, validation and test rows, 64 : 16 : 20 of each class; rows without a label serve training.
+
+    Raises:
+      UserError: one class only, or fewer than `min_rows` rows with a label.
+    """
+    known, rest = table.rows[table.rows.y != UNLABELLED], table.rows[table.rows.y == UNLABELLED]
+    if len(table.classes) < 2:
+        raise UserError(f"{table.source}: all labels are '{table.classes[0]}'; a classifier needs two classes, the density of "
+                        "one is the business of train_flowmodels1.py")  # fmt: skip
+    if len(known) < min_rows:
+        raise UserError(f"{table.source}: {len(known)} rows with a label; at least {min_rows} are expected")
+    train, validation, test = split_by_class(known, SHARES, seed)
+    train = Labelled(np.concatenate([train.x, rest.x]), np.concatenate([train.y, rest.y]))
+    return Problem(train, validation, test, table.classes, table.columns, table.source)
+
+
+def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, **options) -> Trainer:
+    """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes; options as of `Trainer`."""
+    start(model, class_sources.fixed(model, problem.train))
+    if problem.simulator:
+        data = class_sources.from_simulator(model, problem.simulator)
+    else:
+        data = class_sources.from_rows(model, problem.train, smoothing)
+    share = 1.0 if problem.simulator else problem.labelled / len(problem.train)
+    if model.form == "conditional" and beta == 1 and share == 1:
+        loss = losses.negative_log_likelihood(model)  # the same up to a constant, by one pass in place of M
+    else:
+        loss = losses.class_likelihood(model, beta, share)
+    return Trainer(model, data, class_sources.fixed(model, problem.validation), settings, loss=loss, **options)
+
+
+def evaluate(model: ClassModel, problem: Problem) -> dict[str, float]:
+    """Likelihood, classification, calibration and anomaly metrics on the test rows, which are looked at once."""
+    test = problem.test
+    log_prob = model.log_prob(test.x).astype(np.float64)
+    metrics = {
+        "nll_val": -float(model.log_prob(problem.validation.x).mean(dtype=np.float64)),
+        "nll_test": -float(log_prob.mean()),
+        "nll_test_se": float(log_prob.std() / len(log_prob) ** 0.5),
+    }
+    if model.pad:
+        loose = np.logaddexp.reduce(model.class_log_prob(test.x, draws=1) + model.log_priors(), -1)
+        metrics["nll_test_bound"] = -float(loose.mean())
+    if problem.truth is not None:
+        gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(test.x))
+        metrics |= {"kl_to_truth": gap, "kl_to_truth_se": error, "entropy": problem.truth.entropy}
+    if len(model.classes) > 1:
+        metrics |= class_metrics(model.classify(test.x), test.y)
+        if problem.truth is not None:
+            metrics["accuracy_bayes"] = class_metrics(problem.truth.posterior(test.x), test.y)["accuracy"]
+    return metrics
+
+
+def judge_unknown(model: ClassModel, problem: Problem, name: str) -> dict[str, float]:
+    """AUROC of -log p(x), of a lack of confidence, and of a trivial distance, for telling the unknown class from test rows."""
+    both = problem.test.x, problem.unknown
+    scores = {
+        "nll": [model.anomaly_score(x) for x in both],
+        "confidence": [-model.classify(x).max(-1) for x in both],
+        "mahalanobis": [baselines.class_distance(problem.train.x, problem.train.y, x) for x in both],
+    }
+    return {f"auroc_{score}_{name}": auroc(*values) for score, values in scores.items()}
+
+
+def row(name: str, metrics: dict, seconds: float | None = None) -> tuple:
+    """A row of the table with COLUMNS."""
+    return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", "nll_test")), seconds)
+
+
+def compare_forms(build: Callable[[str], ClassModel], forms, problem: Problem, settings, beta: float,
+                  smoothing: float) -> tuple[list[tuple], dict[str, float]]:  # fmt: skip
+    """Rows of the table and metrics, named <metric>_<form>, of models trained in other forms."""
+    rows, metrics = [], {}
+    for form in forms:
+        model = build(form)
+        found = {"train_seconds": trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds}
+        found |= evaluate(model, problem)
+        rows.append(row(form, found, found["train_seconds"]))
+        metrics |= {f"{key}_{form}": value for key, value in found.items() if key != "entropy"}
+    return rows, metrics
+
+
+def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15):
+    """What a figure of transfer needs: rows in every class, and interpolations.
+
+    Returns:
+      [k, M, ...] the first rows, decoded in each class; [P, steps, ...] paths within and between classes; their P kinds.
+    """
+    count, labels = len(model.classes), rows.onehot(len(model.classes))
+    z = model.encode(rows.x[:shown], rows.y[:shown])
+    moved = np.stack([model.decode(z, np.full(len(z), k)) for k in range(count)], 1)
+    firsts = [np.flatnonzero(rows.y == k)[:2] for k in np.unique(rows.y)]
+    pairs = [pair for pair in firsts if len(pair) == 2][:3] + [(a[0], b[0]) for a, b in zip(firsts, firsts[1:])][:3]
+    kinds = ["within a class" if rows.y[i] == rows.y[j] else "between classes" for i, j in pairs]
+    t, paths = np.linspace(0, 1, steps)[:, None], []
+    for i, j in pairs:
+        ends = model.encode(rows.x[[i, j]], rows.y[[i, j]])
+        paths.append(model.decode((1 - t) * ends[0] + t * ends[1], (1 - t) * labels[i] + t * labels[j]))
+    return moved, np.stack(paths), kinds
+
+
+def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Metrics of the baselines, trained on the labelled rows of training and of validation: they need no early stopping."""
+    parts = [part[part.y != UNLABELLED] for part in (problem.train, problem.validation)]
+    x, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y"))
+    x, test = x.reshape(len(x), -1), problem.test.x.reshape(len(problem.test), -1)
+    found = baselines.classifiers(x, y, test, seed)
+    return {name: class_metrics(_full(p, len(problem.classes)), problem.test.y) for name, p in found.items()}
+
+
+def _full(p, classes):
+    """Probabilities of the classes that were seen, with zeros for the others."""
+    return np.pad(p, [(0, 0), (0, classes - p.shape[1])])
+
+
+def sweep(values, build: Callable[[Any], ClassModel], problem_of: Callable[[Any], Problem], settings,
+          beta_of: Callable[[Any], float], smoothing: float) -> list[dict]:  # fmt: skip
+    """Metrics of a new model for each of the values: the curve of a study."""
+    curve = []
+    for value in values:
+        model, problem = build(value), problem_of(value)
+        trainer(model, problem, settings, beta_of(value), smoothing).run(progress=False)
+        curve.append({"value": value, **evaluate(model, problem)})
+    return curve
+
