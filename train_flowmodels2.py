@@ -82,7 +82,7 @@ class Config(RunConfig):
     """a of the logit that pixels go through; 0: none"""
     reversible: str = "auto"
     """yes: train by inversion, in memory that does not grow with depth; no; auto: by depth"""
-    temperature: float = 0.7
+    temperature: float = 1.0
     """of the samples that are compared with the training pictures"""
     background: str = "distorted"
     """what the background model of the likelihood ratio learns: the known pictures distorted, mutated, or none"""

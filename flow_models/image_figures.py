@@ -13,7 +13,7 @@ from flow_models.data.image_data import ImageData
 from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 
-TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of the latents that are kept, coarsest first
 ROW = 12  # pictures in a row
 MANY = 200  # samples whose nearest training pictures are measured

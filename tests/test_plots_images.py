@@ -116,12 +116,20 @@ def test_the_map_numbers_inliers_outliers_and_others_each_once_as_the_pictures_b
     pictures = {"known": np.stack([np.full((8, 8, 1), 10 * i, np.uint8) for i in range(9)]), "far": images(5)}
     figure = plots.latent_map(z, pictures, "known", numbered=3)
     text = words(figure)
-    assert all(title in text for title in ("inliers: known nearest to their mean, 1 to 3", "outliers: known farthest from it, 4 to 6",
+    assert all(title in text for title in ("inliers: known nearest to the centre, 1 to 3", "outliers: known farthest from it, 4 to 6",
                                            "others: far, 7 to 9"))  # fmt: skip
     numbers = [t.get_text() for t in figure.axes[0].texts]
     assert numbers == [str(i) for i in range(1, 10)]
     middle, ends = {int(p[0, 0, 0]) for p in drawn(figure)[:3]}, {int(p[0, 0, 0]) for p in drawn(figure)[3:6]}
     assert middle == {30, 40, 50} and {0, 80} <= ends
+
+
+def test_the_map_is_of_the_many_and_says_how_many_lie_beyond_it():
+    z = {"known": RNG.normal(size=(50, 4)), "far": RNG.normal(size=(50, 4))}
+    z["far"][:1] = 1e6
+    figure = plots.latent_map(z, {name: images(50) for name in z}, "known", numbered=2)
+    assert max(map(abs, (*figure.axes[0].get_xlim(), *figure.axes[0].get_ylim()))) < 20
+    assert "far (50, 1 at the edge)" in words(figure) and pixels(figure).std() > 5
 
 
 def test_principal_components_are_those_of_the_covariance():

@@ -30,7 +30,7 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, notes: Sequence[str] 
         raise UserError(f"image_rows needs pictures of one size; got { {n: p.shape[1:] for n, p in pictures.items()} }")
     wide = max(len(each) for each in pictures.values())
     height, width = next(iter(pictures.values())).shape[1:3]
-    label = 0.085 * max(map(len, pictures)) + 0.3
+    label = 0.09 * max(map(len, pictures)) + 0.35
     figure = new_figure(
         max(label + CELL * wide, 4.0) + 0.15, CELL * len(pictures) * height / width + 0.45 + 0.2 * bool(notes)
     )
@@ -119,6 +119,7 @@ def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray) -> None:
         (samples, "samples", {"color": MODEL, "histtype": "step", "lw": 1.5}),
     ):
         axes.hist(values, bins, density=True, label=f"{name}, median {np.median(values):.3g}", **style)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(xlabel="rms distance to the nearest training picture", ylabel="density")
     axes.set_title(f"{np.mean(samples < held_out.min()):.0%} of samples nearer than any held-out picture")
     axes.legend()
