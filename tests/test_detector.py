@@ -77,7 +77,7 @@ def test_a_detector_of_vectors_is_refused(tmp_path):
 def test_regenerated_pictures_are_the_pictures_at_the_models_bits(detector):
     images = bars(4) // 2
     whole, none = generation.regenerated(detector.model, images, (1.0, 0.0))
-    assert np.abs(whole.astype(int) - np.round((images >> 5) * 255 / 7)).max() <= 1
+    assert np.abs(whole.astype(int) - np.round((images >> 5).astype(int) * 255 / 7)).max() <= 1
     assert np.array_equal(none, np.repeat(none[:1], 4, 0)), "without latents all are alike"
     with pytest.raises(UserError, match="between 0 and 1"):
         generation.regenerated(detector.model, images, (1.5,))

@@ -97,11 +97,11 @@ def latent_map(
     basis: np.ndarray | None = None,
     numbered: int = 8,
 ) -> Figure:
-    """Latents on their first two principal components, inliers, outliers and others numbered, with their pictures beside.
+    """Latents on two principal components: inliers, outliers and others numbered, with their pictures beside.
 
     z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to the centre of the
-    known ones in this plane (inliers) and farthest from it (outliers), and the first of every other set. basis [m, N]: what the
-    components are of; by default the known latents.
+    known ones in this plane (inliers) and farthest from it (outliers), and the first of every other set; what lies far off
+    is drawn at the edge. basis [m, N]: what the components are of; by default the known latents.
 
     Raises:
         UserError: sets without their pictures, or fewer than three latents to take components of.
@@ -138,8 +138,8 @@ def latent_map(
 
 
 def _view(flat: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Limits [2, 2] that hold the central 96% of every set: foreign pictures may lie as far off as numbers go."""
-    ends = np.stack([robust_limits(plane, 0.25, 0.02) for plane in flat.values()])
+    """Limits [2, 2] around the central 90% of every set: foreign pictures may lie as far off as numbers go."""
+    ends = np.stack([robust_limits(plane, 0.4, 0.05) for plane in flat.values()])
     return np.stack([ends[..., 0].min(0), ends[..., 1].max(0)], 1)
 
 
