@@ -207,3 +207,9 @@ def test_the_context_code_does_not_depend_on_the_company(monkeypatch):
     whole = codes.context_code(k, 3)
     monkeypatch.setattr(codes, "CONTEXT_NUMBERS", 1)
     assert np.allclose(codes.context_code(k, 3), whole) and codes.context_code(k[:0], 3).shape == (0,)
+
+
+def test_large_pictures_are_left_to_the_codecs(monkeypatch):
+    images = noise(1, (10, 10, 1))
+    monkeypatch.setattr(codes, "CONTEXT_PIXELS", 99)
+    assert np.array_equal(codes.code_length(images), codes.code_length(images, codecs=list(codes.CODECS)))
