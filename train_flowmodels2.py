@@ -2,7 +2,7 @@
 
     python train_flowmodels2.py                              # silhouettes of cats, against other animals and digits
     python train_flowmodels2.py --classes '[cat, dog]'
-    python train_flowmodels2.py --train-uri s3://bucket/train --val-uri s3://bucket/val --classes '[good]' --image-size 32
+    python train_flowmodels2.py --train-uri s3://bucket/parts --classes '[good]' --image-size 32
     python train_flowmodels2.py --preset smoke               # to see it run
 
 The classes named are what is known; the other classes are near anomalies, the sets of --anomalies or --anomaly-uri far
@@ -82,7 +82,7 @@ class Config(RunConfig):
     """a of the logit that pixels go through; 0: none"""
     reversible: str = "auto"
     """yes: train by inversion, in memory that does not grow with depth; no; auto: by depth"""
-    temperature: float = 0.7
+    temperature: float = 1.0
     """of the samples that are compared with the training pictures"""
     background: str = "distorted"
     """what the background model of the likelihood ratio learns: the known pictures distorted, mutated, or none"""
@@ -116,18 +116,21 @@ class Data:
 
     def names(self) -> dict[str, list[str]]:
         """A name for each picture of each set, for the CSV."""
-        return {name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)] for name, images in self.sets.items()}
+        return {
+            name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)] for name, images in self.sets.items()
+        }
 
 
 def check(config: Config) -> None:
     """Refuses settings of the scores that cannot be, before anything else is done."""
     from flow_models.diagnostics.anomaly import BACKGROUNDS, SCORES
 
+    ratio = config.score == "likelihood_ratio" and config.background == "none"
     for wrong, message in (
         (config.background not in BACKGROUNDS, f"background is {config.background!r}, must be one of {', '.join(BACKGROUNDS)}"),
         (not 0 <= config.mutation <= 1, f"mutation is {config.mutation}, must be between 0 and 1"),
         (config.score not in SCORES, f"score is {config.score!r}, must be one of {', '.join(SCORES)}"),
-        (config.score == "likelihood_ratio" and config.background == "none", "score likelihood_ratio needs a background: choose another score"),
+        (ratio, "the score likelihood_ratio needs a background: choose another score, or a background"),
         (config.resamples < 1, f"resamples is {config.resamples}, must be at least 1"),
     ):  # fmt: skip
         if wrong:
@@ -139,15 +142,19 @@ def load_data(config: Config) -> Data:
     from flow_models.data import image_sets
 
     known = image_sets.open_known(config)
-    if len(known.held_out[0]) < MIN_HELD_OUT:
-        raise fm.UserError(f"{len(known.held_out[0])} held-out pictures of the known classes, at least {MIN_HELD_OUT} are needed: "
-                           "give more pictures, or --val-uri")  # fmt: skip
+    number = len(known.held_out[0])
+    if number < MIN_HELD_OUT:
+        raise fm.UserError(f"{number} held-out pictures of the known classes, {MIN_HELD_OUT} are needed: give more, or --val-uri")
     found = {KNOWN: image_sets.known_held_out(known), NEAR: image_sets.other_classes(config, known)}
     found |= {name: image_sets.embedded(name, known.shape) for name in config.anomalies}
     if config.anomaly_uri:
         found[FAR] = image_sets.from_uri(config.anomaly_uri, known.shape, config.max_bad)
     found = {name: pair for name, pair in found.items() if pair is not None}
-    return Data(known, {name: images for name, (images, _) in found.items()}, {name: labels for name, (_, labels) in found.items()})
+    return Data(
+        known,
+        {name: images for name, (images, _) in found.items()},
+        {name: labels for name, (_, labels) in found.items()},
+    )
 
 
 def build_model(config: Config, data: Data) -> fm.FlowModel:
@@ -168,7 +175,9 @@ def train_background(config: Config, data: Data, folder) -> fm.FlowModel | None:
         return None
     options = (config.background, config.mutation)
     pictures = background_pictures(data.known.examples, *options, seed=config.seed, bits=config.bits)
-    held_out = background_pictures(data.known.validation, *options, seed=config.seed + 10**6, bits=config.bits, copies=1)
+    held_out = background_pictures(
+        data.known.validation, *options, seed=config.seed + 10**6, bits=config.bits, copies=1
+    )
     settings = dataclasses.replace(config.fit_settings(), steps=config.background_steps or max(config.steps // 2, 1))
     model = build_model(config, data)
     fm.fit(model, pictures, held_out, settings, folder=folder.checkpoints + "-background", resume=config.resume)
@@ -191,13 +200,17 @@ def evaluate(detector: fm.Detector, data: Data, config: Config) -> tuple[dict[st
     return metrics, scores
 
 
-def show(folder, detector: fm.Detector, data: Data, config: Config, history: dict, scores: dict) -> list[tuple[str, str]]:
+def show(
+    folder, detector: fm.Detector, data: Data, config: Config, history: dict, scores: dict
+) -> list[tuple[str, str]]:
     """The figures of the report with their captions."""
     from flow_models import image_figures
 
     figures = image_figures.of_model(detector.model, data.known, data.sets[KNOWN], history, config.temperature)
     if len(data.sets) > 1:
-        figures += image_figures.of_detector(detector.model, data.known, data.sets, data.labels, scores, KNOWN, config.score)
+        figures += image_figures.of_detector(
+            detector.model, data.known, data.sets, data.labels, scores, KNOWN, config.score
+        )
     return [(folder.write_figure(name, figure), caption) for name, figure, caption in figures]
 
 

@@ -17,7 +17,9 @@ COPIES, PICTURES = 8, 50_000  # of each picture at most, and in all
 BLOCK = 1024
 
 
-def background_pictures(images: np.ndarray, kind: str, rate: float = 0.2, seed: int = 0, bits: int = 8, copies: int = 0) -> np.ndarray:
+def background_pictures(
+    images: np.ndarray, kind: str, rate: float = 0.2, seed: int = 0, bits: int = 8, copies: int = 0
+) -> np.ndarray:
     """Some copies uint8 [m, H, W, C] of images uint8 [n, H, W, C], each changed in its own way.
 
     Args:
@@ -27,7 +29,10 @@ def background_pictures(images: np.ndarray, kind: str, rate: float = 0.2, seed: 
     """
     images = pixels(images)
     copies = copies or max(1, min(COPIES, PICTURES // max(len(images), 1)))
-    change = {"distorted": lambda x, i: distorted(x, (seed, i)), "mutated": lambda x, i: mutated(x, rate, seed + i, bits)}
+    change = {
+        "distorted": lambda x, i: distorted(x, (seed, i)),
+        "mutated": lambda x, i: mutated(x, rate, seed + i, bits),
+    }
     if kind not in change:
         raise UserError(f"background is {kind!r}, must be one of {', '.join(BACKGROUNDS)}")
     return np.concatenate([change[kind](images, number) for number in range(copies)])
@@ -36,4 +41,6 @@ def background_pictures(images: np.ndarray, kind: str, rate: float = 0.2, seed: 
 def distorted(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
     """Each image in a random pose, far beyond what augmentation would do; equal seeds, equal images."""
     blocks = np.split(images, range(BLOCK, len(images), BLOCK))
-    return np.concatenate([DISTORTION.apply(block, (seed[0], 2**16 * seed[1] + i)).numpy() for i, block in enumerate(blocks)])
+    return np.concatenate(
+        [DISTORTION.apply(block, (seed[0], 2**16 * seed[1] + i)).numpy() for i, block in enumerate(blocks)]
+    )

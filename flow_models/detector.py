@@ -78,7 +78,10 @@ def load_detector(folder: str, jit: bool = True) -> Detector:
     model = load(folder, jit)
     if len(model.event_shape) != 3:
         raise UserError(f"{folder} holds a model of vectors; a detector needs one of images")
-    there = {part: serialisation.storage.exists(f"{folder}/{part}/{name}.json") for part, name in zip(PARTS, ("reference", "model"))}
+    there = {
+        part: serialisation.storage.exists(f"{folder}/{part}/{name}.json")
+        for part, name in zip(PARTS, ("reference", "model"))
+    }
     reference = {}
     if there["reference"]:
         header = serialisation.read_header(f"{folder}/reference", "reference", "reference of a detector")

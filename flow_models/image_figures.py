@@ -13,7 +13,7 @@ from flow_models.data.image_data import ImageData
 from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 
-TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of the latents that are kept, coarsest first
 ROW = 12  # pictures in a row
 MANY = 200  # samples whose nearest training pictures are measured
@@ -24,22 +24,22 @@ Figures = list[tuple[str, Figure, str]]
 
 def of_model(model, known: ImageData, held_out: np.ndarray, history: Mapping[str, list], temperature: float) -> Figures:
     """Data, training, samples, their neighbours, latents, regenerated and interpolated pictures."""
-    rows = known.examples
+    rows, size = known.examples, math.prod(model.event_shape) * math.log(2)
     return [
         ("data", plots.image_grid(rows[: 4 * ROW], f"{known.rows:,} training pictures: {', '.join(known.classes)}", ROW),
          f"What is learned: the first of {known.rows:,} pictures."),
-        ("training", plots.training_curves(history, unit="bits per dimension", nats=math.prod(model.event_shape) * math.log(2)),
+        ("training", plots.training_curves(history, unit="bits per dimension", nats=size),
          "Training, in bits per dimension: the latent part and the log-determinant, which make the objective."),
         ("samples", samples(model, rows),
-         "Samples by temperature, the standard deviation of the latents they come from: low ones are plain and alike, 1 is the model's own."),
+         "Samples by temperature, the standard deviation of their latents: low ones are plain and alike, 1 is the model's own."),
         ("neighbours", neighbours(model, rows, held_out, temperature),
-         f"Is it learned by heart? Samples at temperature {temperature:g} and the training pictures nearest to them, mirrored or not; "
-         "held-out pictures are the measure of how near is near."),
-        ("latents", plots.latents(model.encode(held_out)), "Held-out pictures in latent space, where they should be standard normal."),
+         f"Is it learned by heart? Samples at temperature {temperature:g} and the training pictures nearest to them, "
+         + "mirrored or not; held-out pictures are the measure of how near is near."),
+        ("latents", plots.latents(model.encode(held_out)), "Held-out pictures in latent space: standard normal if all is right."),
         ("regenerated", regenerated(model, held_out),
-         "Held-out pictures, to latents and back, from ever fewer of the latents: the coarsest are kept, the others set to 0."),
+         "Held-out pictures, to latents and back, from ever fewer latents: the coarsest are kept, the others set to 0."),
         ("interpolated", interpolated(model, held_out),
-         "From one held-out picture to another through latent space, on the straight line and on the circle that keeps the latents' length."),
+         "From one held-out picture to another through latent space, on the straight line and on the circle."),
     ]  # fmt: skip
 
 
@@ -48,15 +48,15 @@ def of_detector(model, known: ImageData, sets: Mapping[str, np.ndarray], labels:
     """Where the latents of all sets lie, the strangest pictures, scores by set, ROC curves. name: of the known set."""
     z = {each: model.encode(images[:MAPPED]) for each, images in sets.items()}
     shown = {each: images[:MAPPED] for each, images in sets.items()}
-    lines = {score: {key: values for key, values in each.items()} for score, each in scores.items()}
+    title, alone = by.replace("_", " "), {by: {name: scores[by][name]}}
     return [
         ("latent_map", plots.latent_map(z, shown, name, model.encode(known.examples[:1000])),
-         "Latents on the first two principal components of the training pictures' latents. Numbered: inliers, outliers, others."),
-        ("anomalies", anomalies(sets, labels, scores, by), f"The strangest held-out pictures of all sets, by {by.replace('_', ' ')}."),
-        ("strangest_known", anomalies({name: sets[name]}, labels, {by: {name: scores[by][name]}}, by),
-         f"The strangest of the known set alone, by {by.replace('_', ' ')}: what would be flagged first, rightly or not."),
-        ("scores", plots.score_histograms(lines, name), "Scores and baselines by set; higher is stranger."),
-        ("roc", plots.roc_curves(lines, name, PictureBaselines.NAMES),
+         "Latents on the first two principal components of the training pictures' latents; inliers, outliers, others."),
+        ("anomalies", anomalies(sets, labels, scores, by), f"The strangest held-out pictures of all sets, by {title}."),
+        ("strangest_known", anomalies({name: sets[name]}, labels, alone, by),
+         f"The strangest of the known set alone, by {title}: what would be flagged first, rightly or not."),
+        ("scores", plots.score_histograms(scores, name), "Scores and baselines by set; higher is stranger."),
+        ("roc", plots.roc_curves(scores, name, PictureBaselines.NAMES),
          "What is found at what price: ROC curves of the scores, baselines grey."),
     ]  # fmt: skip
 
@@ -85,15 +85,26 @@ def regenerated(model, images: np.ndarray) -> Figure:
 def interpolated(model, images: np.ndarray, pairs: int = 3, steps: int = 10) -> Figure:
     """A row for each pair and kind of interpolation."""
     pairs = min(pairs, len(images) // 2)
-    ways = {kind: generation.interpolated(model, images[:pairs], images[pairs : 2 * pairs], steps, kind) for kind in generation.KINDS}
+    ways = {
+        kind: generation.interpolated(model, images[:pairs], images[pairs : 2 * pairs], steps, kind)
+        for kind in generation.KINDS
+    }
     rows = {f"{kind} {pair + 1}": ways[kind][pair] for pair in range(pairs) for kind in ways}
-    return plots.image_rows(rows, "Interpolated between held-out pictures", [f"{t:.0%}" for t in np.linspace(0, 1, steps)])
+    return plots.image_rows(
+        rows, "Interpolated between held-out pictures", [f"{t:.0%}" for t in np.linspace(0, 1, steps)]
+    )
 
 
-def anomalies(sets: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]], scores: scored.Scores, by: str, top: int = 30) -> Figure:
+def anomalies(
+    sets: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]], scores: scored.Scores, by: str, top: int = 30
+) -> Figure:
     """The strangest pictures with rank, label and score."""
     order = scored.ranked(scores, by, top)
     pictures = np.stack([sets[name][row] for name, row in order])
-    captions = [f"{rank}: {labels[name][row]}\n{scores[by][name][row]:.4g}" for rank, (name, row) in enumerate(order, 1)]
+    captions = [
+        f"{rank}: {labels[name][row]}\n{scores[by][name][row]:.4g}" for rank, (name, row) in enumerate(order, 1)
+    ]
     total = sum(len(images) for images in sets.values())
-    return plots.image_grid(pictures, f"The {len(order)} strangest of {total:,} held-out pictures by {by.replace('_', ' ')}", 10, captions)
+    return plots.image_grid(
+        pictures, f"The {len(order)} strangest of {total:,} held-out pictures by {by.replace('_', ' ')}", 10, captions
+    )

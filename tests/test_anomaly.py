@@ -176,7 +176,9 @@ def test_nearest_finds_a_known_picture_even_mirrored():
     numbers, distances = generation.nearest(np.concatenate([training[[7]], training[[9]][:, :, ::-1]]), training, 2)
     assert list(numbers[:, 0]) == [7, 9] and (distances[:, 0] == 0).all() and (distances[:, 1] > 50).all()
     other = noise(1, seed=5)
-    by_hand = [min(np.sqrt(np.mean(np.square(x - t.astype(float)))) for x in (other[0], other[0, :, ::-1])) for t in training]
+    by_hand = [
+        min(np.sqrt(np.mean(np.square(x - t.astype(float)))) for x in (other[0], other[0, :, ::-1])) for t in training
+    ]
     assert generation.nearest(other, training)[1][0, 0] == pytest.approx(min(by_hand), rel=1e-5)
 
 
@@ -186,7 +188,9 @@ def test_the_context_code_is_the_code_of_a_coin_that_is_learned():
 
     k = (RNG.random((3, 9, 11, 1)) < 0.2).astype(np.uint8)
     ones = k.sum((1, 2, 3)).astype(float)
-    exact = -(gammaln(1.0) - gammaln(100.0) + sum(gammaln(n + 0.5) - gammaln(0.5) for n in (ones, 99 - ones))) / math.log(2)
+    exact = -(
+        gammaln(1.0) - gammaln(100.0) + sum(gammaln(n + 0.5) - gammaln(0.5) for n in (ones, 99 - ones))
+    ) / math.log(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codes, "CONTEXTS", ((),))
         assert np.allclose(codes.context_code(k, 1), exact)
@@ -203,3 +207,9 @@ def test_the_context_code_does_not_depend_on_the_company(monkeypatch):
     whole = codes.context_code(k, 3)
     monkeypatch.setattr(codes, "CONTEXT_NUMBERS", 1)
     assert np.allclose(codes.context_code(k, 3), whole) and codes.context_code(k[:0], 3).shape == (0,)
+
+
+def test_large_pictures_are_left_to_the_codecs(monkeypatch):
+    images = noise(1, (10, 10, 1))
+    monkeypatch.setattr(codes, "CONTEXT_PIXELS", 99)
+    assert np.array_equal(codes.code_length(images), codes.code_length(images, codecs=list(codes.CODECS)))

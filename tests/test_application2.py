@@ -78,8 +78,10 @@ def folder(tmp_path_factory):
 def finished(tmp_path_factory):
     """A run on embedded digits, as a process of its own."""
     run = tmp_path_factory.mktemp("run") / "digits"
-    result = subprocess.run([sys.executable, "train_flowmodels2.py", *DIGITS[:-1], "[mnist]", "--output-dir", str(run), *TINY, "--steps", "150"],
-                            capture_output=True, text=True, timeout=250)  # fmt: skip
+    arguments = [*DIGITS[:-1], "[mnist]", "--output-dir", str(run), *TINY, "--steps", "150"]
+    result = subprocess.run(
+        [sys.executable, "train_flowmodels2.py", *arguments], capture_output=True, text=True, timeout=250
+    )
     assert result.returncode == 0, result.stderr
     return run, result
 
@@ -102,14 +104,34 @@ def test_a_run_leaves_all_that_was_promised(finished):
         "data", "training", "samples", "neighbours", "latents", "regenerated", "interpolated", "latent_map", "anomalies",
         "strangest_known", "scores", "roc")}  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
-    for score in ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm", "pca", "pixel_mean", "compressed_size"):
+    for score in (
+        "nll",
+        "typicality",
+        "complexity",
+        "likelihood_ratio",
+        "latent_norm",
+        "pca",
+        "pixel_mean",
+        "compressed_size",
+    ):
         for name in ("near", "mnist"):
             low, middle, high = (metrics[f"auroc_{score}_{name}{end}"] for end in ("_low", "", "_high"))
             assert 0 <= low <= middle <= high <= 1
             assert {f"aupr_{score}_{name}", f"fpr95_{score}_{name}_high"} <= set(metrics)
-    assert {"bits_per_dim", "bits_per_dim_se", "nll_val", "code_bits_per_dim", "train_seconds", "peak_memory_mb"} <= set(metrics)
+    assert {
+        "bits_per_dim",
+        "bits_per_dim_se",
+        "nll_val",
+        "code_bits_per_dim",
+        "train_seconds",
+        "peak_memory_mb",
+    } <= set(metrics)
     report = (run / "report.html").read_text()
-    assert report.count("data:image/png;base64,") == 12 and "known against near and mnist" in report and "pca (baseline)" in report
+    assert (
+        report.count("data:image/png;base64,") == 12
+        and "known against near and mnist" in report
+        and "pca (baseline)" in report
+    )
     assert result.stderr == "" and str(run) in result.stdout
 
 
@@ -149,9 +171,23 @@ def test_own_pictures_with_another_class_and_a_folder_of_anomalies(folder, tmp_p
     assert {row["label"] for row in rows_of(run / "scores.csv")} == {"upright", "lying", "noise"}
 
 
+def test_a_finished_run_that_is_resumed_stays_what_it_was(finished, tmp_path, monkeypatch):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    arguments = [*TINY, *DIGITS[:-1], "[mnist]", "--steps", "150", "--resume", "--output-dir", str(run)]
+    assert 0 == call(monkeypatch, *arguments)
+    before, after = (json.loads((each / "metrics.json").read_text()) for each in (finished[0], run))
+    changing = ("seconds", "memory", "steps_per_second")
+    assert all(np.isclose(before[name], after[name], atol=1e-6) for name in before if not any(c in name for c in changing))
+
+
 def test_all_classes_known_and_nothing_foreign_is_a_model_to_draw_from(tmp_path, monkeypatch):
     run = tmp_path / "run"
-    assert 0 == call(monkeypatch, *TINY, "--data", "digits", "--classes", "null", "--anomalies", "[]", "--output-dir", str(run))
+    assert 0 == call(
+        monkeypatch, *TINY, "--data", "digits", "--classes", "null", "--anomalies", "[]", "--output-dir", str(run)
+    )
     metrics = json.loads((run / "metrics.json").read_text())
     assert "bits_per_dim" in metrics and not any(name.startswith("auroc") for name in metrics)
     assert not (run / "figures" / "roc.png").exists() and fm.load(str(run)).sample(2).shape == (2, 8, 8, 1)
@@ -179,7 +215,9 @@ WRONG = {
 def test_wrong_input_is_one_clear_line_before_anything_is_written(case, tmp_path, monkeypatch, capfd):
     arguments, message = WRONG[case]
     found = call(monkeypatch, *TINY, *DIGITS, *arguments, "--output-dir", str(tmp_path / "run")), capfd.readouterr().err
-    assert found[0] == 2 and found[1].startswith("error: ") and found[1].count("\n") == 1 and message in found[1], found[1]
+    assert found[0] == 2 and found[1].startswith("error: ") and found[1].count("\n") == 1 and message in found[1], (
+        found[1]
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -188,7 +226,9 @@ def test_score_pictures(finished, folder, tmp_path, capfd):
     assert command("score", run, folder / "noise", "--csv", tmp_path / "out.csv") == 0
     rows = rows_of(tmp_path / "out.csv")
     assert len(rows) == 20 and rows[0]["name"].endswith("000.png")
-    assert {"nll", "bits_per_dim", "typicality", "complexity", "likelihood_ratio", "latent_norm", "nll_tail"} <= set(rows[0])
+    assert {"nll", "bits_per_dim", "typicality", "complexity", "likelihood_ratio", "latent_norm", "nll_tail"} <= set(
+        rows[0]
+    )
     assert all(float(row["nll_tail"]) < 0.05 for row in rows), "noise is stranger than any digit"
     assert "20 rows" in capfd.readouterr().out
     assert command("score", run, "digits", "--csv", tmp_path / "digits.csv") == 0
@@ -260,10 +300,20 @@ def test_wrong_commands_are_one_clear_line(finished, vectors, folder, tmp_path, 
 
 
 def test_help_answers_at_once_without_tensorflow():
-    for arguments in (["-m", "flow_models", "--help"], ["-m", "flow_models", "score", "--help"], ["train_flowmodels2.py", "--help"]):
+    for arguments in (
+        ["-m", "flow_models", "--help"],
+        ["-m", "flow_models", "score", "--help"],
+        ["train_flowmodels2.py", "--help"],
+    ):
         code = "import sys, runpy; sys.argv = {!r}; \ntry: runpy.{}\nfinally: assert 'tensorflow' not in sys.modules"
-        how = "run_module('flow_models', run_name='__main__')" if arguments[0] == "-m" else f"run_path({arguments[0]!r}, run_name='__main__')"
-        result = subprocess.run([sys.executable, "-c", code.format(arguments[-2:], how)], capture_output=True, text=True, timeout=30)
+        how = (
+            "run_module('flow_models', run_name='__main__')"
+            if arguments[0] == "-m"
+            else f"run_path({arguments[0]!r}, run_name='__main__')"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code.format(arguments[-2:], how)], capture_output=True, text=True, timeout=30
+        )
         assert result.returncode == 0 and "usage" in result.stdout, result.stderr
 
 
@@ -273,7 +323,19 @@ def test_mlflow_serves_pictures(tmp_path, monkeypatch):
     store = f"sqlite:///{tmp_path / 'store.db'}"
     run = tmp_path / "run"
     arguments = [each for each in TINY if each not in ("--mlflow", "false", "--jit")]
-    assert 0 == call(monkeypatch, *arguments, "--jit", "false", "--mlflow", "true", "--tracking-uri", store, *DIGITS, "--output-dir", str(run))
+    assert 0 == call(
+        monkeypatch,
+        *arguments,
+        "--jit",
+        "false",
+        "--mlflow",
+        "true",
+        "--tracking-uri",
+        store,
+        *DIGITS,
+        "--output-dir",
+        str(run),
+    )
     client = mlflow.MlflowClient(store)
     (found,) = client.search_runs([client.get_experiment_by_name("flowmodels2").experiment_id])
     assert "auroc_nll_near" in found.data.metrics and found.data.params["classes"] == "[3, 8]"

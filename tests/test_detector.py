@@ -21,7 +21,11 @@ def bars(n):
 
 
 def small(seed=0):
-    return fm.FlowModel(fm.glow_image((8, 8, 1), levels=1, depth=1, hidden=(8,), bits=3, seed=seed), event=Images(8, 8, 1, bits=3), jit=False)
+    return fm.FlowModel(
+        fm.glow_image((8, 8, 1), levels=1, depth=1, hidden=(8,), bits=3, seed=seed),
+        event=Images(8, 8, 1, bits=3),
+        jit=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,9 @@ def test_scores_are_those_of_the_functions(detector):
     nll = -detector.model.log_prob(images, seed=3)
     assert np.allclose(scores["nll"], nll)
     assert np.allclose(scores["complexity"], nll / np.log(2) - codes.code_length(images, 3), rtol=1e-4, atol=1e-2)
-    assert np.allclose(scores["likelihood_ratio"], nll + detector.background.log_prob(images, seed=3), rtol=1e-4, atol=1e-2)
+    assert np.allclose(
+        scores["likelihood_ratio"], nll + detector.background.log_prob(images, seed=3), rtol=1e-4, atol=1e-2
+    )
     assert np.allclose(scores["typicality"], np.abs(nll - detector.reference["nll"].mean()), rtol=1e-4, atol=1e-2)
     assert scores["nll"][5:].min() > scores["nll"][:5].max(), "noise is stranger than bars"
 
@@ -57,7 +63,9 @@ def test_a_detector_is_saved_and_loaded_whole(detector, tmp_path):
     expected = detector.scores(images)
     assert all(np.allclose(value, expected[name], rtol=1e-5, atol=1e-3) for name, value in again.scores(images).items())
     alone = fm.load_detector(str(tmp_path / "model"), jit=False)
-    assert list(alone.scores(images)) == ["nll", "complexity", "latent_norm"] and alone.tails(alone.scores(images)) == {}
+    assert (
+        list(alone.scores(images)) == ["nll", "complexity", "latent_norm"] and alone.tails(alone.scores(images)) == {}
+    )
 
 
 def test_a_detector_of_vectors_is_refused(tmp_path):
@@ -69,7 +77,7 @@ def test_a_detector_of_vectors_is_refused(tmp_path):
 def test_regenerated_pictures_are_the_pictures_at_the_models_bits(detector):
     images = bars(4) // 2
     whole, none = generation.regenerated(detector.model, images, (1.0, 0.0))
-    assert np.abs(whole.astype(int) - np.round((images >> 5) * 255 / 7)).max() <= 1
+    assert np.abs(whole.astype(int) - np.round((images >> 5).astype(int) * 255 / 7)).max() <= 1
     assert np.array_equal(none, np.repeat(none[:1], 4, 0)), "without latents all are alike"
     with pytest.raises(UserError, match="between 0 and 1"):
         generation.regenerated(detector.model, images, (1.5,))
@@ -78,7 +86,11 @@ def test_regenerated_pictures_are_the_pictures_at_the_models_bits(detector):
 def test_interpolation_begins_and_ends_with_the_pictures(detector):
     a, b = bars(2), bars(2)
     way = generation.interpolated(detector.model, a, b, 5)
-    assert way.shape == (2, 5, 8, 8, 1) and np.abs(way[:, 0].astype(int) - a).max() <= 1 and np.abs(way[:, -1].astype(int) - b).max() <= 1
+    assert (
+        way.shape == (2, 5, 8, 8, 1)
+        and np.abs(way[:, 0].astype(int) - a).max() <= 1
+        and np.abs(way[:, -1].astype(int) - b).max() <= 1
+    )
 
 
 def test_background_pictures_differ_from_the_known_ones_and_from_each_other():

@@ -46,7 +46,9 @@ def all_figures() -> dict[str, Figure]:
     return {
         "rows": plots.image_rows({"data": images(5), "samples": images(5)}, "Rows", ["0%"] * 5),
         "grid": plots.image_grid(images(13), "Grid", 5, [f"{i}\ncat" for i in range(13)]),
-        "neighbours": plots.neighbours(images(4), images(12).reshape(4, 3, 8, 8, 1), RNG.random(50), 1 + RNG.random(20)),
+        "neighbours": plots.neighbours(
+            images(4), images(12).reshape(4, 3, 8, 8, 1), RNG.random(50), 1 + RNG.random(20)
+        ),
         "histograms": plots.score_histograms(scores(), "known"),
         "roc": plots.roc_curves(scores(), "known", ["size"]),
         "map": plots.latent_map(z, {name: images(30) for name in z}, "known", numbered=4),
@@ -84,7 +86,9 @@ def test_the_grid_is_in_reading_order_with_its_captions():
 
 
 def test_neighbours_say_how_many_samples_are_nearer_than_any_held_out_picture():
-    figure = plots.neighbours(images(2), images(2).reshape(2, 1, 8, 8, 1), np.array([1.0, 1.0, 9.0, 9.0]), np.array([5.0, 6.0]))
+    figure = plots.neighbours(
+        images(2), images(2).reshape(2, 1, 8, 8, 1), np.array([1.0, 1.0, 9.0, 9.0]), np.array([5.0, 6.0])
+    )
     assert "50% of samples nearer than any held-out picture" in words(figure)
 
 
@@ -105,16 +109,27 @@ def test_infinite_scores_do_not_stop_a_figure():
 
 
 def test_the_map_numbers_inliers_outliers_and_others_each_once_as_the_pictures_beside():
-    z = {"known": np.linspace(-1, 1, 9)[:, None] * np.ones((1, 4)) + 0.01 * RNG.normal(size=(9, 4)), "far": np.full((5, 4), 3.0)}
+    z = {
+        "known": np.linspace(-1, 1, 9)[:, None] * np.ones((1, 4)) + 0.01 * RNG.normal(size=(9, 4)),
+        "far": np.full((5, 4), 3.0),
+    }
     pictures = {"known": np.stack([np.full((8, 8, 1), 10 * i, np.uint8) for i in range(9)]), "far": images(5)}
     figure = plots.latent_map(z, pictures, "known", numbered=3)
     text = words(figure)
-    assert all(title in text for title in ("inliers: known nearest to their mean, 1 to 3", "outliers: known farthest from it, 4 to 6",
+    assert all(title in text for title in ("inliers: known nearest to the centre, 1 to 3", "outliers: known farthest from it, 4 to 6",
                                            "others: far, 7 to 9"))  # fmt: skip
     numbers = [t.get_text() for t in figure.axes[0].texts]
     assert numbers == [str(i) for i in range(1, 10)]
     middle, ends = {int(p[0, 0, 0]) for p in drawn(figure)[:3]}, {int(p[0, 0, 0]) for p in drawn(figure)[3:6]}
     assert middle == {30, 40, 50} and {0, 80} <= ends
+
+
+def test_the_map_is_of_the_many_and_says_how_many_lie_beyond_it():
+    z = {"known": RNG.normal(size=(50, 4)), "far": RNG.normal(size=(50, 4))}
+    z["far"][:1] = 1e6
+    figure = plots.latent_map(z, {name: images(50) for name in z}, "known", numbered=2)
+    assert max(map(abs, (*figure.axes[0].get_xlim(), *figure.axes[0].get_ylim()))) < 20
+    assert "far (50, 1 at the edge)" in words(figure) and pixels(figure).std() > 5
 
 
 def test_principal_components_are_those_of_the_covariance():
@@ -126,7 +141,9 @@ def test_principal_components_are_those_of_the_covariance():
 
 def test_training_curves_in_bits_per_dimension():
     step = np.arange(1.0, 31)
-    history = {"step": step, "learning_rate": 1e-3 / step} | {f"{k}_{p}": 100 / step for k in ("train", "val") for p in ("objective", "latent", "log_det")}
+    history = {"step": step, "learning_rate": 1e-3 / step} | {
+        f"{k}_{p}": 100 / step for k in ("train", "val") for p in ("objective", "latent", "log_det")
+    }
     scale = 64 * math.log(2)
     figure = plots.training_curves(history, unit="bits per dimension", nats=scale)
     assert [axes.get_ylabel() for axes in figure.axes] == ["bits per dimension"] * 3 + ["learning rate"]

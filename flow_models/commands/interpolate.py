@@ -20,9 +20,15 @@ KINDS = {"spherical": ("spherical",), "linear": ("linear",), "both": ("spherical
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", help="a picture, PNG or JPEG, local or s3://")
     parser.add_argument("last", metavar="B", help="another one")
-    parser.add_argument("--png", default="interpolated.png", metavar="FILE", help="where the strip goes (default interpolated.png)")
-    parser.add_argument("--steps", type=int, default=9, metavar="N", help="pictures from A to B, both included (default 9)")
-    parser.add_argument("--kind", choices=tuple(KINDS), default="spherical", help="the way through latent space (default spherical)")
+    parser.add_argument(
+        "--png", default="interpolated.png", metavar="FILE", help="where the strip goes (default interpolated.png)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=9, metavar="N", help="pictures from A to B, both included (default 9)"
+    )
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), default="spherical", help="the way through latent space (default spherical)"
+    )
 
 
 def run(given: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
 """Draw from a model: pictures as one PNG of many or a folder of PNGs, rows as a CSV.
 
-    python -m flow_models sample runs/flowmodels2/latest -n 64 --png samples.png --temperature 0.7
-    python -m flow_models sample runs/flowmodels2/latest -n 1000 --folder s3://bucket/samples
-    python -m flow_models sample runs/flowmodels1/latest -n 1000 --csv samples.csv
+python -m flow_models sample runs/flowmodels2/latest -n 64 --png samples.png --temperature 0.7
+python -m flow_models sample runs/flowmodels2/latest -n 1000 --folder s3://bucket/samples
+python -m flow_models sample runs/flowmodels1/latest -n 1000 --csv samples.csv
 """
 
 from __future__ import annotations
@@ -19,9 +19,17 @@ GAP = 1  # pixels between the pictures of a sheet
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=64, metavar="N", help="how many (default 64)")
     parser.add_argument("--png", metavar="FILE", help="one sheet of all pictures, local or s3:// (default samples.png)")
-    parser.add_argument("--folder", metavar="FOLDER", help="a PNG each, into a folder or s3:// prefix, instead of the sheet")
+    parser.add_argument(
+        "--folder", metavar="FOLDER", help="a PNG each, into a folder or s3:// prefix, instead of the sheet"
+    )
     parser.add_argument("--csv", metavar="FILE", help="rows of a model of vectors (default samples.csv)")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="spread of the latents; below 1: nearer to the modes (default 1)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="T",
+        help="spread of the latents; below 1: nearer to the modes (default 1)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="equal seeds, equal samples (default 0)")
 
 
@@ -36,7 +44,9 @@ def run(given: argparse.Namespace) -> None:
     pictures = len(model.event_shape) == 3
     wrong = given.csv if pictures else given.png or given.folder
     if wrong:
-        raise UserError(f"{given.model} holds a model of {'images: give --png or --folder' if pictures else 'vectors: give --csv'}")
+        raise UserError(
+            f"{given.model} holds a model of {'images: give --png or --folder' if pictures else 'vectors: give --csv'}"
+        )
     samples = model.sample(given.n, seed=given.seed, temperature=given.temperature)
     place = _write_pictures(given, samples) if pictures else _write_rows(given, model, samples)
     print(f"{given.n:,} samples in {place}")

@@ -22,9 +22,17 @@ Columns = dict[str, list | np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help="folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)")
-    parser.add_argument("--csv", default="scores.csv", metavar="FILE", help="where the scores go, local or s3:// (default scores.csv)")
-    parser.add_argument("--max-bad", type=int, default=10, metavar="N", help="unreadable pictures that are skipped (default 10)")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)",
+    )
+    parser.add_argument(
+        "--csv", default="scores.csv", metavar="FILE", help="where the scores go, local or s3:// (default scores.csv)"
+    )
+    parser.add_argument(
+        "--max-bad", type=int, default=10, metavar="N", help="unreadable pictures that are skipped (default 10)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the noise that pixels get (default 0)")
 
 
@@ -54,7 +62,9 @@ def _rows(model, uri: str) -> Columns:
     frame = tables.read_frame(uri)
     frame = frame[model.columns] if set(model.columns) <= set(frame.columns) else frame
     if frame.shape[1] != model.event_size:
-        raise UserError(f"{uri}: {frame.shape[1]} columns, the model has {model.event_size} ({', '.join(model.columns)})")
+        raise UserError(
+            f"{uri}: {frame.shape[1]} columns, the model has {model.event_size} ({', '.join(model.columns)})"
+        )
     values = tables.as_numbers(frame, uri)
     return {"name": [str(row) for row in range(1, len(values) + 1)], "nll": -model.log_prob(values)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ _N, _W, _NE, _NW, _WW, _NN = (-1, 0), (0, -1), (-1, 1), (-1, -1), (0, -2), (-2, 
 CONTEXTS = ((), (_N,), (_W, _N), (_W, _N, _NE), (_W, _N, _NW, _NE), (_W, _N, _NW, _NE, _WW, _NN))
 SHARE = 0.01  # of the weight that is spread anew over the contexts after each pixel
 CONTEXT_NUMBERS = 2**24  # counts held at a time
+CONTEXT_PIXELS = 2**14  # of a picture that is coded by contexts unasked: on larger ones it is slow, and dictionaries fill
 
 
 def code_length(images: np.ndarray, bits: int = 8, codecs: Sequence[str] | None = None) -> np.ndarray:
@@ -28,11 +30,12 @@ def code_length(images: np.ndarray, bits: int = 8, codecs: Sequence[str] | None 
 
     Args:
       bits: of a pixel, as the model sees it: only k = pixel >> (8 - bits) is coded.
-      codecs: names in `CODECS`, or "context" (see `context_code`); all by default. What a codec of `CODECS` writes even for
-        one pixel is taken off.
+      codecs: names in `CODECS`, or "context" (see `context_code`); by default all, the last for pictures of at most
+        `CONTEXT_PIXELS` numbers. What a codec of `CODECS` writes even for one pixel is taken off.
     """
     images = pixels(images) >> (8 - bits)
-    chosen = [*CODECS, "context"] if codecs is None else list(codecs)
+    small = math.prod(images.shape[1:]) <= CONTEXT_PIXELS
+    chosen = [*CODECS, *["context"] * small] if codecs is None else list(codecs)
     wrong = [name for name in chosen if name not in CODECS and name != "context"]
     if wrong or not chosen:
         raise UserError(f"no codec {', '.join(wrong) or 'given'}; there are {', '.join(CODECS)}, context")
@@ -46,9 +49,9 @@ def context_code(k: np.ndarray, bits: int) -> np.ndarray:
         sum over pixels of -log2 sum_c w_c (n_c(k) + 1 / K) / (n_c + 1),   K = 2^bits
 
     n_c counts the levels that followed a context c, neighbours already coded, each black, white or between; the weights
-    of the contexts follow their success, with a small share spread anew (JBIG, ITU-T T.82, 1993, for the contexts; Tracking
-    the best expert, Herbster and Warmuth 1998, for the weights). On pictures of few levels it is half as long as the codecs',
-    whose dictionaries a small picture does not fill. Its settings were chosen by the length on known pictures.
+    of the contexts follow their success, with a small share spread anew (JBIG, ITU-T T.82, 1993, for the contexts;
+    Tracking the best expert, Herbster and Warmuth 1998, for the weights). On small pictures of few levels it is half as
+    long as the codecs', whose dictionaries do not fill. Its settings were chosen by the length on known pictures.
     """
     step = max(1, CONTEXT_NUMBERS // (3 ** len(CONTEXTS[-1]) * 2**bits))
     planes = [k[start : start + step, :, :, c] for start in range(0, len(k), step) for c in range(k.shape[-1])]
@@ -100,7 +103,9 @@ def _png(image: np.ndarray) -> int:
 
 
 def _lzma(image: np.ndarray) -> int:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**16}]
+    filters = [
+        {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**16}
+    ]
     return len(lzma.compress(image.tobytes(), format=lzma.FORMAT_RAW, filters=filters))
 
 

@@ -12,7 +12,9 @@ MEASURES = ("auroc", "aupr", "fpr95")
 CELLS = 2**22  # numbers of a block of resampled counts
 
 
-def detection(known: np.ndarray, anomalies: np.ndarray, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, float]:
+def detection(
+    known: np.ndarray, anomalies: np.ndarray, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, float]:
     """Measures of scores of known [n] and anomalous [m] events, higher is stranger, as `auroc`, `auroc_low`, `auroc_high`, ...
 
         auroc   P(score of an anomaly > score of a known event), ties counting half
@@ -75,7 +77,9 @@ class Counts:
 
 def curve(known: np.ndarray, anomalies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The ROC curve: shares [T + 1] of known and of anomalous events that reach each threshold, from none to all."""
-    return tuple(np.append(0.0, np.cumsum(c[0]) / c[0].sum()) for c in Counts(np.asarray(known), np.asarray(anomalies)).once())
+    return tuple(
+        np.append(0.0, np.cumsum(c[0]) / c[0].sum()) for c in Counts(np.asarray(known), np.asarray(anomalies)).once()
+    )
 
 
 def table(scores: Mapping[str, Mapping[str, np.ndarray]], known: str, **options) -> dict[str, float]:

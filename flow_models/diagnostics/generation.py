@@ -41,9 +41,9 @@ def interpolated(model, first: np.ndarray, last: np.ndarray, steps: int = 8, kin
 def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical") -> np.ndarray:
     """Points [n, T, N] between rows of a and b [n, N] at shares t [T].
 
-        linear      (1 - t) a + t b, whose middle is nearer to the origin than latents ever are
-        spherical   sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b: of a length between theirs
-                    (Sampling generative networks, White 2016)
+    linear      (1 - t) a + t b, whose middle is nearer to the origin than latents ever are
+    spherical   sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b: of a length between theirs
+                (Sampling generative networks, White 2016)
     """
     if kind not in KINDS:
         raise UserError(f"no interpolation {kind!r}; there are {', '.join(KINDS)}")
@@ -66,7 +66,9 @@ def nearest(images: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.nd
     """
     images, training = pixels(images), pixels(training)
     if images.shape[1:] != training.shape[1:] or not len(training):
-        raise UserError(f"pictures {list(images.shape[1:])} and training pictures {list(training.shape)} do not compare")
+        raise UserError(
+            f"pictures {list(images.shape[1:])} and training pictures {list(training.shape)} do not compare"
+        )
     k = min(k, len(training))
     known = training.reshape(len(training), -1).astype(np.float32)
     numbers, distances = [], []

@@ -31,7 +31,10 @@ def detection_table(scores: Scores, metrics: Mapping[str, float], known: str) ->
     metrics: from `detection.table`; the scores of a set's rows are in their order in `scores`, baselines last.
     """
     others = [name for name in next(iter(scores.values())) if name != known]
-    columns = ["score", *(f"{other}: {measure}" for other in others for measure in ("AUROC", "95% interval", "AUPR", "FPR at 95%"))]
+    columns = [
+        "score",
+        *(f"{other}: {measure}" for other in others for measure in ("AUROC", "95% interval", "AUPR", "FPR at 95%")),
+    ]
     rows = []
     for score in scores:
         title = f"{score} (baseline)" if score in PictureBaselines.NAMES else score

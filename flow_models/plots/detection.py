@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from flow_models.diagnostics import detection
 from flow_models.errors import UserError
 from flow_models.plots.images import draw_row, empty, shown
-from flow_models.plots.style import DATA, FAINT, INK, MARK, MODEL, TRUTH, new_figure, styled
+from flow_models.plots.style import DATA, FAINT, INK, MARK, MODEL, TRUTH, new_figure, robust_limits, styled
 
 SET_COLOURS = (DATA, MODEL, TRUTH, MARK, "#E69F00", "#56B4E9")  # of the known set, then of the others
 LINES = ("-", "--", "-.", ":")
@@ -68,23 +68,40 @@ def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Fig
     for axes, other in zip(panels, others):
         areas = {name: detection.detection(sets[known], sets[other], 0)["auroc"] for name, sets in scores.items()}
         for name in sorted(areas, key=areas.get, reverse=True):
-            line = {"color": FAINT, "ls": LINES[1 + list(baselines).index(name) % 3], "lw": 1.1} if name in baselines else {"color": colours[name]}
-            axes.plot(*detection.curve(scores[name][known], scores[name][other]), label=f"{areas[name]:.3f}  {name}", **line)
+            line = (
+                {"color": FAINT, "ls": LINES[1 + list(baselines).index(name) % 3], "lw": 1.1}
+                if name in baselines
+                else {"color": colours[name]}
+            )
+            axes.plot(
+                *detection.curve(scores[name][known], scores[name][other]), label=f"{areas[name]:.3f}  {name}", **line
+            )
         axes.plot([0, 1], [0, 1], color="#DDDDDD", lw=0.8, zorder=0)
-        axes.set(xlabel=f"share of {known} flagged", ylabel=f"share of {other} found", xlim=(0, 1), ylim=(0, 1.01), box_aspect=1)
+        axes.set(
+            xlabel=f"share of {known} flagged",
+            ylabel=f"share of {other} found",
+            xlim=(0, 1),
+            ylim=(0, 1.01),
+            box_aspect=1,
+        )
         axes.set_title(f"{known} or {other}: {len(next(iter(scores.values()))[other]):,} {other}")
         axes.legend(title="AUROC", loc="upper left", bbox_to_anchor=(1.0, 1.0), alignment="left", fontsize=8)
     return figure
 
 
 @styled
-def latent_map(z: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray], known: str, basis: np.ndarray | None = None,
-               numbered: int = 8) -> Figure:  # fmt: skip
-    """Latents on their first two principal components, inliers, outliers and others numbered, with their pictures beside.
+def latent_map(
+    z: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
+    known: str,
+    basis: np.ndarray | None = None,
+    numbered: int = 8,
+) -> Figure:
+    """Latents on two principal components: inliers, outliers and others numbered, with their pictures beside.
 
-    z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to the mean of the known
-    latents (inliers) and farthest from it (outliers), and the first of every other set. basis [m, N]: what the
-    components are of; by default the known latents.
+    z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to the centre of the
+    known ones in this plane (inliers) and farthest from it (outliers), and the first of every other set; what lies far off
+    is drawn at the edge. basis [m, N]: what the components are of; by default the known latents.
 
     Raises:
         UserError: sets without their pictures, or fewer than three latents to take components of.
@@ -94,24 +111,36 @@ def latent_map(z: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray], kn
         raise UserError(f"latent_map needs latents and pictures of the same sets, one of them {known!r}")
     axes_of = principal(z[known] if basis is None else np.asarray(basis, np.float64))
     flat = {name: axes_of(each) for name, each in z.items()}
-    groups = _numbered(z, known, numbered)
+    groups = _numbered(flat, known, numbered)
+    limits = _view(flat)
     figure = new_figure(11.5, max(5.6, 1.05 * len(groups) + 0.6))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
     for (name, plane), colour in zip(flat.items(), SET_COLOURS):
-        left.scatter(*plane.T, s=9, color=colour, alpha=0.55, linewidths=0, label=f"{name} ({len(plane):,})")
+        beyond = int(((plane < limits[:, 0]) | (plane > limits[:, 1])).any(1).sum())
+        label = f"{name} ({len(plane):,}" + (f", {beyond} at the edge)" if beyond else ")")
+        flat[name] = np.clip(plane, limits[:, 0], limits[:, 1])
+        left.scatter(*flat[name].T, s=9, color=colour, alpha=0.55, linewidths=0, label=label, clip_on=False)
     first = 1
     for row, (title, name, picked) in enumerate(groups):
         colour = SET_COLOURS[list(z).index(name) % 6]
         _number(left, flat[name][picked], first, colour)
         draw_row(right, shown(np.asarray(images[name])[picked]), 1.35 * row + 0.35, colour=colour)
-        right.text(0, 1.35 * row + 0.3, f"{title}, {first} to {first + len(picked) - 1}", va="bottom", color=colour, fontsize=9)
+        right.text(
+            0, 1.35 * row + 0.3, f"{title}, {first} to {first + len(picked) - 1}", va="bottom", color=colour, fontsize=9
+        )
         first += len(picked)
     aspect = shown(images[known][:1]).shape
     empty(right, numbered, 1.35 * len(groups), aspect[1] / aspect[2])
-    left.set(xlabel="first principal component", ylabel="second principal component")
+    left.set(xlim=limits[0], ylim=limits[1], xlabel="first principal component", ylabel="second principal component")
     left.set_title("Latents, numbered as the pictures beside")
     left.legend(loc="best")
     return figure
+
+
+def _view(flat: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Limits [2, 2] around the central 90% of every set: foreign pictures may lie as far off as numbers go."""
+    ends = np.stack([robust_limits(plane, 0.4, 0.05) for plane in flat.values()])
+    return np.stack([ends[..., 0].min(0), ends[..., 1].max(0)], 1)
 
 
 def principal(basis: np.ndarray):
@@ -123,12 +152,16 @@ def principal(basis: np.ndarray):
     return lambda rows: (rows - mean) @ directions
 
 
-def _numbered(z: Mapping[str, np.ndarray], known: str, count: int) -> list[tuple[str, str, np.ndarray]]:
+def _numbered(flat: Mapping[str, np.ndarray], known: str, count: int) -> list[tuple[str, str, np.ndarray]]:
     """(title, set, numbers of rows) of what gets a number."""
-    order = np.argsort(np.square(z[known] - z[known].mean(0)).sum(1))
+    order = np.argsort(np.square(flat[known] - np.median(flat[known], 0)).sum(1))
     half = min(count, max(len(order) // 2, 1))
-    groups = [(f"inliers: {known} nearest to their mean", known, order[:half]), (f"outliers: {known} farthest from it", known, order[::-1][:half])]
-    return groups + [(f"others: {name}", name, np.arange(min(count, len(rows)))) for name, rows in z.items() if name != known]
+    groups = [
+        (f"inliers: {known} nearest to the centre", known, order[:half]),
+        (f"outliers: {known} farthest from it", known, order[::-1][:half]),
+    ]
+    others = [name for name in flat if name != known]
+    return groups + [(f"others: {name}", name, np.arange(min(count, len(flat[name])))) for name in others]
 
 
 def _number(axes: Axes, plane: np.ndarray, first: int, colour: str) -> None:

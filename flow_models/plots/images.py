@@ -30,8 +30,10 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, notes: Sequence[str] 
         raise UserError(f"image_rows needs pictures of one size; got { {n: p.shape[1:] for n, p in pictures.items()} }")
     wide = max(len(each) for each in pictures.values())
     height, width = next(iter(pictures.values())).shape[1:3]
-    label = 0.085 * max(map(len, pictures)) + 0.3
-    figure = new_figure(max(label + CELL * wide, 4.0) + 0.15, CELL * len(pictures) * height / width + 0.45 + 0.2 * bool(notes))
+    label = 0.09 * max(map(len, pictures)) + 0.35
+    figure = new_figure(
+        max(label + CELL * wide, 4.0) + 0.15, CELL * len(pictures) * height / width + 0.45 + 0.2 * bool(notes)
+    )
     axes = figure.subplots()
     for number, (name, images) in enumerate(pictures.items()):
         draw_row(axes, images, number)
@@ -53,7 +55,10 @@ def image_grid(images: np.ndarray, title: str, columns: int = 10, captions: Sequ
     pictures = shown(images)
     if captions is not None and len(captions) != len(pictures):
         raise UserError(f"{len(captions)} captions for {len(pictures)} pictures")
-    columns, lines = min(columns, len(pictures)), max([caption.count("\n") + 1 for caption in captions or ()], default=0)
+    columns, lines = (
+        min(columns, len(pictures)),
+        max([caption.count("\n") + 1 for caption in captions or ()], default=0),
+    )
     rows, below = -(-len(pictures) // columns), 0.24 * lines
     aspect = pictures.shape[1] / pictures.shape[2]
     cell = CELL if lines == 0 else 1.5 * CELL
@@ -63,7 +68,9 @@ def image_grid(images: np.ndarray, title: str, columns: int = 10, captions: Sequ
         row, column = divmod(number, columns)
         draw_row(axes, picture[None], row * (1 + below / aspect), column)
         if lines:
-            axes.text(column + 0.5, row * (1 + below / aspect) + 1.02, captions[number], ha="center", va="top", fontsize=7)
+            axes.text(
+                column + 0.5, row * (1 + below / aspect) + 1.02, captions[number], ha="center", va="top", fontsize=7
+            )
     empty(axes, columns, rows * (1 + below / aspect), aspect)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
@@ -82,7 +89,9 @@ def neighbours(samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, 
     """
     samples, nearest = shown(samples), np.asarray(nearest)
     if nearest.ndim != 5 or nearest.shape[0] != len(samples) or nearest.shape[2:4] != samples.shape[1:3]:
-        raise UserError(f"neighbours needs samples [n, H, W, C] and nearest [n, k, H, W, C]; got {samples.shape} and {nearest.shape}")
+        raise UserError(
+            f"neighbours needs samples [n, H, W, C] and nearest [n, k, H, W, C]; got {samples.shape} and {nearest.shape}"
+        )
     count, near = nearest.shape[:2]
     aspect = samples.shape[1] / samples.shape[2]
     tall = CELL * aspect * (near + 1) + 0.5
@@ -91,7 +100,11 @@ def neighbours(samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, 
     draw_row(left, samples, 0)
     for k in range(near):
         draw_row(left, shown(nearest[:, k]), k + 1.15)
-    for height, text, colour in ((0.5, "sample", MODEL), (1.65, "nearest", DATA), *((k + 1.65, f"{k + 1}.", DATA) for k in range(1, near))):
+    for height, text, colour in (
+        (0.5, "sample", MODEL),
+        (1.65, "nearest", DATA),
+        *((k + 1.65, f"{k + 1}.", DATA) for k in range(1, near)),
+    ):
         left.text(-0.15, height, text, ha="right", va="center", color=colour, fontsize=9)
     empty(left, count, near + 1.15, aspect)
     left.set_title("Samples and the training pictures nearest to them")
@@ -101,8 +114,12 @@ def neighbours(samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, 
 
 def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray) -> None:
     bins = np.linspace(0.0, 1.02 * max(samples.max(), held_out.max()) or 1.0, 41)
-    for values, name, style in ((held_out, "held-out pictures", {"color": DATA, "alpha": 0.35}), (samples, "samples", {"color": MODEL, "histtype": "step", "lw": 1.5})):
+    for values, name, style in (
+        (held_out, "held-out pictures", {"color": DATA, "alpha": 0.35}),
+        (samples, "samples", {"color": MODEL, "histtype": "step", "lw": 1.5}),
+    ):
         axes.hist(values, bins, density=True, label=f"{name}, median {np.median(values):.3g}", **style)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(xlabel="rms distance to the nearest training picture", ylabel="density")
     axes.set_title(f"{np.mean(samples < held_out.min()):.0%} of samples nearer than any held-out picture")
     axes.legend()
@@ -116,7 +133,9 @@ def shown(images: np.ndarray) -> np.ndarray:
     """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
-        raise UserError(f"pictures must be uint8 [n, H, W, C] with n at least 1; got {images.dtype} {list(images.shape)}")
+        raise UserError(
+            f"pictures must be uint8 [n, H, W, C] with n at least 1; got {images.dtype} {list(images.shape)}"
+        )
     if images.shape[-1] != 3:
         images = images.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
     return images
@@ -127,7 +146,9 @@ def draw_row(axes: Axes, pictures: np.ndarray, top: float, left: float = 0.0, co
     for column, picture in enumerate(pictures):
         x, y = left + column, top
         edges = (x + GAP / 2, x + 1 - GAP / 2, y + 1 - GAP / 2, y + GAP / 2)
-        axes.imshow(picture, extent=edges, aspect="auto", interpolation="nearest" if picture.shape[0] < 65 else "antialiased")
+        axes.imshow(
+            picture, extent=edges, aspect="auto", interpolation="nearest" if picture.shape[0] < 65 else "antialiased"
+        )
         axes.plot(np.array(edges)[[0, 1, 1, 0, 0]], np.array(edges)[[2, 2, 3, 3, 2]], color=colour, lw=0.6)
 
 
