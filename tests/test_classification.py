@@ -150,8 +150,9 @@ def test_padding_is_noise_and_more_draws_tighten_the_bound():
     model = model_of("joint", size=2, classes=tuple("abcde"))
     assert model.pad == 3 and model.event_size == 2 and model.partition.inputs == {"x": 2, "pad": 3}
     x = 0.5 * RNG.normal(size=(200, 2)).astype("f")
-    bounds = [logsumexp(model.class_log_prob(x, draws=k) + model.log_priors(), axis=1).mean() for k in (1, 8, 128)]
-    assert bounds[0] < bounds[1] < bounds[2] + 0.01
+    plain = model.class_log_prob(x, draws=128, tighten=False)
+    some, many = (model.class_log_prob(x, draws=k) for k in (16, 128))
+    assert plain.mean() < some.mean() < many.mean() + 0.05 and (plain <= many + 1e-4).all()
     assert model.sample(7, y="c").shape == (7, 2) and model.encode(x, np.zeros(200, int)).shape == (200, 5)
     rows = Labelled(x, RNG.integers(5, size=200))
     batch = class_sources.from_rows(model, rows)(64, tf.constant([1, 2]))
