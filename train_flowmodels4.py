@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 
 import numpy as np
 
@@ -89,7 +88,7 @@ PRESETS = {
 }
 
 TABLE = "Three forms and the baselines, on the same test rows"
-FULL_RATE_ROWS = 5000  # of a table from which on the learning rate is the one that is set
+FULL_RATE_ROWS = 5000  # of a table, from which on `mixture` takes the learning rate that is set
 SIMULATED = 20_000  # points of the eight modes that stand for a table where labels are few or a class is left out
 
 
@@ -127,8 +126,9 @@ def build_model(config: Config, problem, form: str):
     return class_model(classes=problem.classes, priors=problem.priors, **options)
 
 
-def fit_settings(config: Config, problem) -> fm.FitSettings:
-    """Those of the command line; a table of few rows takes smaller batches, fewer and smaller steps: it starts near its goal."""
+def fit_settings(config: Config, problem, form: str) -> fm.FitSettings:
+    """Those of the command line; few rows take smaller batches and fewer steps, and `mixture`, which starts near its goal,
+    smaller ones."""
     settings = config.fit_settings()
     if config.passes < 1:
         raise fm.UserError(f"passes is {config.passes}, must be at least 1")
@@ -138,7 +138,7 @@ def fit_settings(config: Config, problem) -> fm.FitSettings:
         return settings
     batch = max(min(settings.batch_size, len(problem.train) // 2), 1)
     most = max(config.passes * len(problem.train) // batch, 1)
-    rate = settings.learning_rate * min(1.0, len(problem.train) / FULL_RATE_ROWS)
+    rate = settings.learning_rate * (min(1.0, len(problem.train) / FULL_RATE_ROWS) if form == "mixture" else 1.0)
     return dataclasses.replace(settings, batch_size=batch, steps=min(settings.steps, most), learning_rate=rate)
 
 
@@ -213,14 +213,15 @@ def studies(config: Config, problem, settings: fm.FitSettings, beta: float):
         yield f"{name}_study", plots.curve(curve, "value", label), table
 
 
-def judge(model, config: Config, problem, settings: fm.FitSettings, beta_at: Callable[[str], float]):
+def judge(model, config: Config, problem):
     """Metrics of the model, of the other forms and of the baselines, and the rows of their table."""
     from flow_models.class_model import FORMS
     from flow_models.class_study import compare_baselines, compare_forms, evaluate, judge_unknown, row
 
-    metrics = {**evaluate(model, problem), "beta": beta_at(config.form)}
+    metrics = {**evaluate(model, problem), "beta": beta_of(config, problem, config.form)}
     rows, others = [row(f"{config.form}, beta {metrics['beta']:g} (this run)", metrics)], [form for form in FORMS if form != config.form and config.compare]
-    more = compare_forms(lambda form: build_model(config, problem, form), others, problem, settings, beta_at, config.smoothing)
+    more = compare_forms(others, problem, lambda form: (build_model(config, problem, form), fit_settings(config, problem, form),
+                                                        beta_of(config, problem, form)), config.smoothing)  # fmt: skip
     rows, metrics = rows + more[0], metrics | more[1]
     for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
         rows.append(row(name, found))
@@ -238,13 +239,13 @@ def main(config: Config) -> None:
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels4")
-    model, settings = build_model(config, problem, config.form), fit_settings(config, problem)
+    model, settings = build_model(config, problem, config.form), fit_settings(config, problem, config.form)
     beta = beta_of(config, problem, config.form)
     training = trainer(model, problem, settings, beta, config.smoothing, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = training.run(on_epoch=folder.log_epoch)
         model.save(folder.model)
-        metrics, rows = judge(model, config, problem, settings, lambda form: beta_of(config, problem, form))
+        metrics, rows = judge(model, config, problem)
         rows[0] = (*rows[0][:-1], result.train_seconds)
         figures, tables = show(folder, model, problem, result.history, metrics), [(TABLE, COLUMNS, rows)]
         for name, figure, table in studies(config, problem, settings, beta):

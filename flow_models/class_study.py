@@ -153,16 +153,15 @@ def row(name: str, metrics: dict, seconds: float | None = None) -> tuple:
     return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", "nll_test")), seconds)
 
 
-def compare_forms(build: Callable[[str], ClassModel], forms, problem: Problem, settings,
-                  beta_at: Callable[[str], float], smoothing: float) -> tuple[list[tuple], dict[str, float]]:  # fmt: skip
-    """Rows of the table and metrics, named <metric>_<form>, of models trained in other forms."""
+def compare_forms(forms, problem: Problem, prepare: Callable[[str], tuple[ClassModel, Any, float]],
+                  smoothing: float) -> tuple[list[tuple], dict[str, float]]:  # fmt: skip
+    """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms; prepare gives model, settings, beta."""
     rows, metrics = [], {}
     for form in forms:
-        model = build(form)
-        result = trainer(model, problem, settings, beta_at(form), smoothing).run(progress=False)
-        found = {"train_seconds": result.train_seconds, "beta": beta_at(form)}
-        found |= evaluate(model, problem)
-        rows.append(row(f"{form}, beta {found['beta']:g}", found, found["train_seconds"]))
+        model, settings, beta = prepare(form)
+        seconds = trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds
+        found = {**evaluate(model, problem), "train_seconds": seconds, "beta": beta}
+        rows.append(row(f"{form}, beta {beta:g}", found, seconds))
         metrics |= {f"{key}_{form}": value for key, value in found.items() if key != "entropy"}
     return rows, metrics
 

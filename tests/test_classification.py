@@ -131,8 +131,8 @@ def test_every_form_is_a_density_for_each_class_and_bayes_rule_holds(form):
     np.testing.assert_array_equal(model.sample(5, seed=2), model.sample(5, seed=2, y=model.draw_labels(5, seed=2)))
     assert abs((model.draw_labels(9000) == 2).mean() - 0.5) < 0.03
     if model.event_size == 2:
-        axis = np.linspace(-15, 15, 601)
-        total = np.exp(model.class_log_prob(np.stack(np.meshgrid(axis, axis), -1)).astype(float)).sum((0, 1)) * 0.05**2
+        axis = np.linspace(-15, 15, 301)
+        total = np.exp(model.class_log_prob(np.stack(np.meshgrid(axis, axis), -1)).astype(float)).sum((0, 1)) * 0.1**2
         np.testing.assert_allclose(total, 1, atol=0.02)
 
 
