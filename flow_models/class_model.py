@@ -140,8 +140,10 @@ class ClassModel(FlowModel):
         v = self._run(self._forward, _beside(rows, pad), (len(rows),), self._condition(labels))[0]
         return self.partition.standardised(v, labels).numpy().reshape(*lead, -1)
 
-    def decode(self, z, y) -> np.ndarray:
+    def decode(self, z, y=None) -> np.ndarray:
         """The x that has latents z [..., N] in class y: `decode(encode(x, y), other)` carries x into another class."""
+        if y is None:
+            raise UserError("latents are of a class: give y")
         z = np.asarray(z, self.dtype.as_numpy_dtype)
         if z.ndim == 0 or z.shape[-1] != self.partition.size:
             raise UserError(f"z must have shape [..., {self.partition.size}], got {list(z.shape)}")

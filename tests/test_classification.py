@@ -178,6 +178,7 @@ def test_where_no_density_can_be_computed_the_priors_are_left():
         (lambda m: m.classify(np.zeros((2, 2)), priors={"ant": 1}), "but the classes are"),
         (lambda m: m.classify(np.zeros((2, 3))), r"shape \[..., 2\]"),
         (lambda m: m.decode(np.zeros((2, 3)), 0), r"z must have shape \[..., 2\]"),
+        (lambda m: m.decode(np.zeros((2, 2))), "latents are of a class: give y"),
         (lambda m: m.sample(-1), "whole number of at least 0"),
         (lambda m: m.class_log_prob(np.zeros((2, 2)), draws=0) if m.pad else model_of("joint").class_log_prob(np.zeros((2, 2)), 0),
          "draws is 0"),
