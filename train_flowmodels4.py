@@ -200,7 +200,7 @@ def studies(config: Config, problem, settings: fm.FitSettings, beta: float):
     from flow_models.class_study import sweep
 
     count, build = len(problem.classes), lambda _: build_model(config, problem, config.form)
-    counts = [n for n in (count * 4**k for k in range(6)) if n < problem.labelled] + [problem.labelled]
+    counts = [n for n in (count * 8**k for k in range(4)) if n < problem.labelled] + [problem.labelled]
     asked = []
     if config.label_study and count > 1:
         asked.append(("labels", counts, lambda n: problem.with_labels(n, config.seed), lambda _: beta, "number of labels"))

@@ -82,11 +82,13 @@ def test_the_start_is_a_regularised_discriminant_analysis():
     mean, covariance = class_moments(v, np.eye(2)[y])
     np.testing.assert_allclose(mean, [[0, 0], [3, 1]], atol=0.1)
     np.testing.assert_allclose(covariance, spread, atol=0.15)
-    labels = np.zeros((50, 4))
-    labels[:4] = np.eye(4)  # one row a class, the others without a label
-    mean, covariance = class_moments(v[:50], labels)
+    mean, covariance = class_moments(v[:4], np.eye(4))
     np.testing.assert_allclose(mean, v[:4], atol=1e-3)
-    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert (np.linalg.eigvalsh(covariance) > 0).all(), "one row a class"
+    labels = np.eye(2)[y]
+    labels[20:] = 0
+    mean, covariance = class_moments(v, labels)
+    np.testing.assert_allclose(mean, [[0, 0], [3, 1]], atol=0.25, err_msg="rows without a label find their class")
     mean, _ = class_moments(v[:50], np.eye(3)[np.zeros(50, int)])
     assert np.isfinite(mean).all(), "a class without rows"
 
@@ -198,12 +200,10 @@ def test_training_with_few_labels_finds_the_classes():
     assert problem.labelled == 16 and problem.simulator is None and (np.bincount(problem.train.y[problem.train.y >= 0]) == 2).all()
     model = class_model("mixture", problem.columns, problem.classes, problem.priors, depth=1, hidden=(8,), jit=False)
     settings = fm.FitSettings(steps=150, batch_size=128, learning_rate=2e-2, jit=False)
-    before = class_study.trainer(model, problem, settings)
-    first = class_study.evaluate(model, problem)
-    history = before.run(progress=False).history
+    history = class_study.trainer(model, problem, settings).run(progress=False).history
     metrics = class_study.evaluate(model, problem)
     assert {"train_nll", "val_cross_entropy", "val_objective"} <= set(history)
-    assert metrics["accuracy"] > 0.99 and metrics["nll_test"] < first["nll_test"] - 0.1 and metrics["accuracy_bayes"] > 0.999
+    assert metrics["accuracy"] > 0.99 and metrics["kl_to_truth"] < 0.15 and metrics["accuracy_bayes"] > 0.999
     assert all(np.abs(v.numpy()).max() > 0 for v in leaves(model.weights).values() if v.trainable)
 
 
