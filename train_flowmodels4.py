@@ -40,12 +40,12 @@ class Config(RunConfig):
     compare: bool = True
     """train the other two forms too, for the table"""
     beta: float | None = None
-    """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: 1 for eight_modes, the number of columns for tables"""
+    """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: ten times the number of columns; 1 for eight_modes and conditional"""
     sigma_y: float = 0.1
     """joint: width of the density of the label around its one-hot vector"""
     covariance: str = "full"
     """mixture: full or diagonal, of the Gaussian of each class"""
-    smoothing: float = 0.1
+    smoothing: float = 0.3
     """noise added to the rows of a table in training, in standard deviations within the classes"""
     passes: int = 150
     """over the rows of a table at most: small tables take fewer steps"""
@@ -88,6 +88,7 @@ PRESETS = {
 }
 
 TABLE = "Three forms and the baselines, on the same test rows"
+FULL_RATE_ROWS = 5000  # of a table, from which on `mixture` takes the learning rate that is set
 SIMULATED = 20_000  # points of the eight modes that stand for a table where labels are few or a class is left out
 
 
@@ -125,8 +126,9 @@ def build_model(config: Config, problem, form: str):
     return class_model(classes=problem.classes, priors=problem.priors, **options)
 
 
-def fit_settings(config: Config, problem) -> fm.FitSettings:
-    """Those of the command line; a table of few rows takes smaller batches and fewer steps."""
+def fit_settings(config: Config, problem, form: str) -> fm.FitSettings:
+    """Those of the command line; few rows take smaller batches and fewer steps, and `mixture`, which starts near its goal,
+    smaller ones."""
     settings = config.fit_settings()
     if config.passes < 1:
         raise fm.UserError(f"passes is {config.passes}, must be at least 1")
@@ -136,13 +138,17 @@ def fit_settings(config: Config, problem) -> fm.FitSettings:
         return settings
     batch = max(min(settings.batch_size, len(problem.train) // 2), 1)
     most = max(config.passes * len(problem.train) // batch, 1)
-    return dataclasses.replace(settings, batch_size=batch, steps=min(settings.steps, most))
+    rate = settings.learning_rate * (min(1.0, len(problem.train) / FULL_RATE_ROWS) if form == "mixture" else 1.0)
+    return dataclasses.replace(settings, batch_size=batch, steps=min(settings.steps, most), learning_rate=rate)
 
 
-def beta_of(config: Config, problem) -> float:
+def beta_of(config: Config, problem, form: str) -> float:
+    """That of the command line, else maximum likelihood where modes are plain, or where more takes M passes a step."""
     if config.beta is not None and not config.beta >= 0:
         raise fm.UserError(f"beta is {config.beta}, must be at least 0")
-    return config.beta if config.beta is not None else 1.0 if config.data == "eight_modes" else float(len(problem.columns))
+    if config.beta is not None:
+        return config.beta
+    return 1.0 if config.data == "eight_modes" or form == "conditional" else 10.0 * len(problem.columns)
 
 
 def samples_of_modes(model, config: Config) -> dict[str, float]:
@@ -194,7 +200,7 @@ def studies(config: Config, problem, settings: fm.FitSettings, beta: float):
     from flow_models.class_study import sweep
 
     count, build = len(problem.classes), lambda _: build_model(config, problem, config.form)
-    counts = [n for n in (count * 4**k for k in range(6)) if n < problem.labelled] + [problem.labelled]
+    counts = [n for n in (count * 8**k for k in range(4)) if n < problem.labelled] + [problem.labelled]
     asked = []
     if config.label_study and count > 1:
         asked.append(("labels", counts, lambda n: problem.with_labels(n, config.seed), lambda _: beta, "number of labels"))
@@ -207,14 +213,15 @@ def studies(config: Config, problem, settings: fm.FitSettings, beta: float):
         yield f"{name}_study", plots.curve(curve, "value", label), table
 
 
-def judge(model, config: Config, problem, settings: fm.FitSettings, beta: float):
+def judge(model, config: Config, problem):
     """Metrics of the model, of the other forms and of the baselines, and the rows of their table."""
     from flow_models.class_model import FORMS
     from flow_models.class_study import compare_baselines, compare_forms, evaluate, judge_unknown, row
 
-    metrics = {**evaluate(model, problem), "beta": beta}
-    rows, others = [row(f"{config.form}, this run", metrics)], [form for form in FORMS if form != config.form and config.compare]
-    more = compare_forms(lambda form: build_model(config, problem, form), others, problem, settings, beta, config.smoothing)
+    metrics = {**evaluate(model, problem), "beta": beta_of(config, problem, config.form)}
+    rows, others = [row(f"{config.form}, beta {metrics['beta']:g} (this run)", metrics)], [form for form in FORMS if form != config.form and config.compare]
+    more = compare_forms(others, problem, lambda form: (build_model(config, problem, form), fit_settings(config, problem, form),
+                                                        beta_of(config, problem, form)), config.smoothing)  # fmt: skip
     rows, metrics = rows + more[0], metrics | more[1]
     for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
         rows.append(row(name, found))
@@ -232,12 +239,13 @@ def main(config: Config) -> None:
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels4")
-    model, beta, settings = build_model(config, problem, config.form), beta_of(config, problem), fit_settings(config, problem)
+    model, settings = build_model(config, problem, config.form), fit_settings(config, problem, config.form)
+    beta = beta_of(config, problem, config.form)
     training = trainer(model, problem, settings, beta, config.smoothing, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = training.run(on_epoch=folder.log_epoch)
         model.save(folder.model)
-        metrics, rows = judge(model, config, problem, settings, beta)
+        metrics, rows = judge(model, config, problem)
         rows[0] = (*rows[0][:-1], result.train_seconds)
         figures, tables = show(folder, model, problem, result.history, metrics), [(TABLE, COLUMNS, rows)]
         for name, figure, table in studies(config, problem, settings, beta):

@@ -95,11 +95,14 @@ class ClassModel(FlowModel):
         z, log_det = self.layer.forward_and_log_det(weights, tf.repeat(rows, size, 0), tf.tile(every, [count, 1]))
         return tf.reshape(self.partition.base_log_prob(z) + log_det, [count, size])
 
-    def class_log_prob(self, x, draws: int | None = None) -> np.ndarray:
-        """log p(x | class), [..., *event] -> [..., M], nats in the units of x; `draws` of the padding, 1 for the plain bound."""
+    def class_log_prob(self, x, draws: int | None = None, tighten: bool = True) -> np.ndarray:
+        """log p(x | class), [..., *event] -> [..., M], nats in the units of x.
+
+        Where x is padded, from `draws` of the padding: the importance-sampled bound, or the plain one, E[log p / p(pad)].
+        """
         rows, lead = self.event.rows(x, self.dtype.as_numpy_dtype)
-        values = [self._classes(self.weights, _beside(rows, pad)) - log_pad for pad, log_pad in self._pads(draws)]
-        values = np.logaddexp.reduce(values, 0) - math.log(len(values)) if len(values) > 1 else values[0]
+        values = np.stack([self._classes(self.weights, _beside(rows, pad)) - log_pad for pad, log_pad in self._pads(draws)])
+        values = np.logaddexp.reduce(values, 0) - math.log(len(values)) if tighten else values.mean(0)
         values = np.where(np.isnan(values) & ~np.isnan(rows).reshape(len(rows), -1).any(1)[:, None], -np.inf, values)
         return values.reshape(*lead, len(self.classes))
 
@@ -142,8 +145,10 @@ class ClassModel(FlowModel):
         v = self._run(self._forward, _beside(rows, pad), (len(rows),), self._condition(labels))[0]
         return self.partition.standardised(v, labels).numpy().reshape(*lead, -1)
 
-    def decode(self, z, y) -> np.ndarray:
+    def decode(self, z, y=None) -> np.ndarray:
         """The x that has latents z [..., N] in class y: `decode(encode(x, y), other)` carries x into another class."""
+        if y is None:
+            raise UserError("latents are of a class: give y")
         z = np.asarray(z, self.dtype.as_numpy_dtype)
         if z.ndim == 0 or z.shape[-1] != self.partition.size:
             raise UserError(f"z must have shape [..., {self.partition.size}], got {list(z.shape)}")

@@ -125,7 +125,7 @@ def evaluate(model: ClassModel, problem: Problem) -> dict[str, float]:
         "nll_test_se": float(log_prob.std() / len(log_prob) ** 0.5),
     }
     if model.pad:
-        loose = np.logaddexp.reduce(model.class_log_prob(test.x, draws=1) + model.log_priors(), -1)
+        loose = np.logaddexp.reduce(model.class_log_prob(test.x, tighten=False) + model.log_priors(), -1)
         metrics["nll_test_bound"] = -float(loose.mean())
     if problem.truth is not None:
         gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(test.x))
@@ -153,15 +153,15 @@ def row(name: str, metrics: dict, seconds: float | None = None) -> tuple:
     return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", "nll_test")), seconds)
 
 
-def compare_forms(build: Callable[[str], ClassModel], forms, problem: Problem, settings, beta: float,
+def compare_forms(forms, problem: Problem, prepare: Callable[[str], tuple[ClassModel, Any, float]],
                   smoothing: float) -> tuple[list[tuple], dict[str, float]]:  # fmt: skip
-    """Rows of the table and metrics, named <metric>_<form>, of models trained in other forms."""
+    """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms; prepare gives model, settings, beta."""
     rows, metrics = [], {}
     for form in forms:
-        model = build(form)
-        found = {"train_seconds": trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds}
-        found |= evaluate(model, problem)
-        rows.append(row(form, found, found["train_seconds"]))
+        model, settings, beta = prepare(form)
+        seconds = trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds
+        found = {**evaluate(model, problem), "train_seconds": seconds, "beta": beta}
+        rows.append(row(f"{form}, beta {beta:g}", found, seconds))
         metrics |= {f"{key}_{form}": value for key, value in found.items() if key != "entropy"}
     return rows, metrics
 

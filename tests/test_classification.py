@@ -82,11 +82,13 @@ def test_the_start_is_a_regularised_discriminant_analysis():
     mean, covariance = class_moments(v, np.eye(2)[y])
     np.testing.assert_allclose(mean, [[0, 0], [3, 1]], atol=0.1)
     np.testing.assert_allclose(covariance, spread, atol=0.15)
-    labels = np.zeros((50, 4))
-    labels[:4] = np.eye(4)  # one row a class, the others without a label
-    mean, covariance = class_moments(v[:50], labels)
+    mean, covariance = class_moments(v[:4], np.eye(4))
     np.testing.assert_allclose(mean, v[:4], atol=1e-3)
-    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert (np.linalg.eigvalsh(covariance) > 0).all(), "one row a class"
+    labels = np.eye(2)[y]
+    labels[20:] = 0
+    mean, covariance = class_moments(v, labels)
+    np.testing.assert_allclose(mean, [[0, 0], [3, 1]], atol=0.25, err_msg="rows without a label find their class")
     mean, _ = class_moments(v[:50], np.eye(3)[np.zeros(50, int)])
     assert np.isfinite(mean).all(), "a class without rows"
 
@@ -131,8 +133,8 @@ def test_every_form_is_a_density_for_each_class_and_bayes_rule_holds(form):
     np.testing.assert_array_equal(model.sample(5, seed=2), model.sample(5, seed=2, y=model.draw_labels(5, seed=2)))
     assert abs((model.draw_labels(9000) == 2).mean() - 0.5) < 0.03
     if model.event_size == 2:
-        axis = np.linspace(-15, 15, 601)
-        total = np.exp(model.class_log_prob(np.stack(np.meshgrid(axis, axis), -1)).astype(float)).sum((0, 1)) * 0.05**2
+        axis = np.linspace(-15, 15, 301)
+        total = np.exp(model.class_log_prob(np.stack(np.meshgrid(axis, axis), -1)).astype(float)).sum((0, 1)) * 0.1**2
         np.testing.assert_allclose(total, 1, atol=0.02)
 
 
@@ -150,8 +152,9 @@ def test_padding_is_noise_and_more_draws_tighten_the_bound():
     model = model_of("joint", size=2, classes=tuple("abcde"))
     assert model.pad == 3 and model.event_size == 2 and model.partition.inputs == {"x": 2, "pad": 3}
     x = 0.5 * RNG.normal(size=(200, 2)).astype("f")
-    bounds = [logsumexp(model.class_log_prob(x, draws=k) + model.log_priors(), axis=1).mean() for k in (1, 8, 128)]
-    assert bounds[0] < bounds[1] < bounds[2] + 0.01
+    plain = model.class_log_prob(x, draws=128, tighten=False)
+    some, many = (model.class_log_prob(x, draws=k) for k in (16, 128))
+    assert plain.mean() < some.mean() < many.mean() + 0.05 and (plain <= many + 1e-4).all()
     assert model.sample(7, y="c").shape == (7, 2) and model.encode(x, np.zeros(200, int)).shape == (200, 5)
     rows = Labelled(x, RNG.integers(5, size=200))
     batch = class_sources.from_rows(model, rows)(64, tf.constant([1, 2]))
@@ -177,6 +180,7 @@ def test_where_no_density_can_be_computed_the_priors_are_left():
         (lambda m: m.classify(np.zeros((2, 2)), priors={"ant": 1}), "but the classes are"),
         (lambda m: m.classify(np.zeros((2, 3))), r"shape \[..., 2\]"),
         (lambda m: m.decode(np.zeros((2, 3)), 0), r"z must have shape \[..., 2\]"),
+        (lambda m: m.decode(np.zeros((2, 2))), "latents are of a class: give y"),
         (lambda m: m.sample(-1), "whole number of at least 0"),
         (lambda m: m.class_log_prob(np.zeros((2, 2)), draws=0) if m.pad else model_of("joint").class_log_prob(np.zeros((2, 2)), 0),
          "draws is 0"),
@@ -196,12 +200,10 @@ def test_training_with_few_labels_finds_the_classes():
     assert problem.labelled == 16 and problem.simulator is None and (np.bincount(problem.train.y[problem.train.y >= 0]) == 2).all()
     model = class_model("mixture", problem.columns, problem.classes, problem.priors, depth=1, hidden=(8,), jit=False)
     settings = fm.FitSettings(steps=150, batch_size=128, learning_rate=2e-2, jit=False)
-    before = class_study.trainer(model, problem, settings)
-    first = class_study.evaluate(model, problem)
-    history = before.run(progress=False).history
+    history = class_study.trainer(model, problem, settings).run(progress=False).history
     metrics = class_study.evaluate(model, problem)
     assert {"train_nll", "val_cross_entropy", "val_objective"} <= set(history)
-    assert metrics["accuracy"] > 0.99 and metrics["nll_test"] < first["nll_test"] - 0.1 and metrics["accuracy_bayes"] > 0.999
+    assert metrics["accuracy"] > 0.99 and metrics["kl_to_truth"] < 0.15 and metrics["accuracy_bayes"] > 0.999
     assert all(np.abs(v.numpy()).max() > 0 for v in leaves(model.weights).values() if v.trainable)
 
 

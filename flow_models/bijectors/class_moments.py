@@ -8,6 +8,7 @@ FOLDS = 5
 SHRINKAGES = (1.0, 10.0, 100.0, np.inf)  # rows a dimension that the pooled covariance counts for
 ROUNDINGS = (1e-3, 1e-2, 0.03, 0.1, 0.3)  # share of the rounded covariance
 MOST_ROWS = 4000  # that the choice is made on
+EM_STEPS = 30  # in which rows without a label find their classes
 
 
 def class_moments(v: np.ndarray, labels: np.ndarray, full: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +21,7 @@ def class_moments(v: np.ndarray, labels: np.ndarray, full: bool = True) -> tuple
     is enough.
 
     Args:
-      labels: [B, M], rows of zeros where there is no label: these serve the moments of all rows alone.
+      labels: [B, M], rows of zeros where there is no label: these are given to the classes by expectation-maximisation.
     """
     pairs = [(nu * v.shape[1], gamma) for nu, gamma in itertools.product(SHRINKAGES, ROUNDINGS if full else (0.0,))]
     everything = v.mean(0), np.cov(v.T, bias=True).reshape(v.shape[1], v.shape[1])
@@ -35,8 +36,13 @@ def class_moments(v: np.ndarray, labels: np.ndarray, full: bool = True) -> tuple
         for i, pair in enumerate(pairs):
             scores[i] += _score(v[order[held]], labels[order[held]], known, _shrunk(*known, *pair, full))
     known = _raw(v[rows], labels[rows], everything)
-    best = max(range(len(pairs)), key=lambda i: (*scores[i], -i))
-    return known[0], _shrunk(*known, *pairs[best], full)
+    best = pairs[max(range(len(pairs)), key=lambda i: (*scores[i], -i))]
+    free = labels.sum(1) == 0
+    for _ in range(EM_STEPS if free.any() and free.mean() < 1 else 0):
+        soft = np.array(labels, np.float64)
+        soft[free] = np.exp(_log_posterior(v[free], known, _shrunk(*known, *best, full)))
+        known = _raw(v, soft, everything)
+    return known[0], _shrunk(*known, *best, full)
 
 
 def _raw(v, labels, everything):
@@ -66,13 +72,18 @@ def _shrunk(means, scatters, counts, pooled, nu, gamma, full):
 
 def _score(v, labels, known, covariances) -> tuple[float, float]:
     """Rows classified rightly, and the sum of log p(label | v); of one class, 0 and the log-likelihood."""
+    if labels.shape[1] == 1:
+        return 0.0, _log_normal(v - known[0][0], covariances[0]).sum()
+    logs = _log_posterior(v, known, covariances)
+    return (logs.argmax(1) == labels.argmax(1)).sum(), np.round((logs * labels).sum(), 6)
+
+
+def _log_posterior(v, known, covariances):
+    """log p(class | v) [B, M] of Gaussian classes that are as frequent as their counts."""
     means, _, counts, _ = known
     logs = np.stack([_log_normal(v - mean, covariance) for mean, covariance in zip(means, covariances)], 1)
-    if labels.shape[1] == 1:
-        return 0.0, logs.sum()
     logs += np.log(counts + 1e-6)
-    logs -= np.logaddexp.reduce(logs, 1, keepdims=True)
-    return (logs.argmax(1) == labels.argmax(1)).sum(), np.round((logs * labels).sum(), 6)
+    return logs - np.logaddexp.reduce(logs, 1, keepdims=True)
 
 
 def _log_normal(rows, covariance):

@@ -245,9 +245,14 @@ def curve(points: Sequence[Mapping[str, float]], across: str, xlabel: str, refer
         left.axhline(100 * reference, color=TRUTH, ls="--", lw=1.2, label=f"best possible, {reference:.2%}")
         left.legend(loc="lower right")
     left.set(xscale="log", xlabel=xlabel, ylabel="accuracy, %", title="Accuracy")
+    left.set_xticks(values, [f"{value:g}" for value in values], rotation=45)
+    left.minorticks_off()
+    low = min(100 * accuracy.min(), 98.0)
+    for panel in (left, right):
+        panel.set_ylim(low - 0.05 * (100.5 - low), 100.5)
     right.plot(nats, 100 * accuracy, "-", color=FAINT, lw=0.8)
     right.scatter(nats, 100 * accuracy, 30, c=np.log(values), cmap="viridis")
     for value, n, a in zip(values, nats, accuracy):
         right.annotate(f"{value:g}", (n, 100 * a), (4, 4), textcoords="offset points", fontsize=8)
-    right.set(xlabel="-log p(x) on test rows, nats", ylabel="accuracy, %", title=f"Accuracy against nats, marked by {across}")
+    right.set(xlabel="-log p(x) on test rows, nats", ylabel="accuracy, %", title=f"Accuracy against nats, marked by {xlabel}")
     return figure

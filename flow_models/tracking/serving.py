@@ -12,14 +12,15 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-METHODS = ("log_prob", "anomaly_score", "bits_per_dim", "encode", "decode", "sample")
+METHODS = ("log_prob", "anomaly_score", "bits_per_dim", "encode", "decode", "sample", "classify")
 PARAMS = (("method", "string", "log_prob"), ("n", "long", 1000), ("seed", "long", 0), ("temperature", "double", 1.0))
 
 
 class FlowPyfunc(mlflow.pyfunc.PythonModel):
     """A flow behind MLflow's `predict`; `params["method"]` says which of METHODS answers.
 
-    log_prob, anomaly_score: rows [B, D] -> [B]; encode, decode: [B, D] -> [B, D]; sample: [n, D], whatever the rows.
+    log_prob, anomaly_score: rows [B, D] -> [B]; encode, decode: [B, D] -> [B, D]; sample: [n, D], whatever the rows;
+    classify: [B, D] -> [B, M], of a model of classes.
     Of images, events are pixels 0 .. 255, [B, H, W, C], latents [B, N] in that shape, and there is bits_per_dim.
     """
 
@@ -33,7 +34,7 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
         """The answer of one method; a mistake in the request becomes MLflow's error 400."""
         chosen = {name: default for name, _, default in PARAMS} | (params or {})
         method = chosen["method"]
-        if method not in METHODS:
+        if method not in METHODS or not hasattr(self.model, method):
             raise MlflowException.invalid_parameter_value(f"method must be one of {', '.join(METHODS)}; got {method!r}")
         try:
             if method == "sample":
