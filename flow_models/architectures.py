@@ -106,10 +106,14 @@ def build(name: str, size: int, **options) -> FlowBijector:
     """
     if name not in ARCHITECTURES:
         raise UserError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
-    recipe = ARCHITECTURES[name]
-    parameters = [*inspect.signature(recipe).parameters.values(), *inspect.signature(in_units_of_the_data).parameters.values()]
-    known = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-    return recipe(size, **{key: value for key, value in options.items() if key in known})
+    return ARCHITECTURES[name](size, **known_options(options, ARCHITECTURES[name], in_units_of_the_data))
+
+
+def known_options(options: dict, *functions: Callable) -> dict:
+    """Those of the options that one of the functions has by name."""
+    parameters = [each for function in functions for each in inspect.signature(function).parameters.values()]
+    known = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY or each.default is not each.empty}
+    return {key: value for key, value in options.items() if key in known}
 
 
 def in_units_of_the_data(layers: list[Layer], size: int, seed: int = 0, *, standardise: bool = True, unskew: bool = False,

@@ -1,10 +1,10 @@
 """Recipes for images [H, W, C]: dequantised levels in, latent vectors out, coarsest scale first."""
 
-import inspect
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from flow_models.architectures import known_options
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.chain import Chain, Repeat, Reversible
 from flow_models.bijectors.conv1x1 import Householder, LULinear
@@ -150,6 +150,4 @@ def build(name: str, event: Images, **options) -> FlowBijector:
       UserError: no architecture of that name.
     """
     recipe = _pick(ARCHITECTURES, name, "architecture of images")
-    parameters = [*inspect.signature(recipe).parameters.values(), *inspect.signature(in_levels_of_pixels).parameters.values()]
-    known = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD} - {"shape", "layers"}
-    return recipe(event.canvas, **{key: value for key, value in {**options, "bits": event.bits}.items() if key in known})
+    return recipe(event.canvas, **known_options({**options, "bits": event.bits}, recipe, in_levels_of_pixels))

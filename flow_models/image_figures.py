@@ -14,7 +14,7 @@ from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 
 TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
-SHARES = (1.0, 0.5, 0.25, 0.1)  # of the latents that are kept, coarsest first
+SHARES = (1.0, 0.5, 0.25)  # of the latents that are kept: all, without the finest level, without the two finest
 ROW = 12  # pictures in a row
 MANY = 200  # samples whose nearest training pictures are measured
 MAPPED = 300  # pictures of a set in the map of latents
