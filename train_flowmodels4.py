@@ -224,7 +224,7 @@ def judge(model, config: Config, problem):
                                                         beta_of(config, problem, form)), config.smoothing)  # fmt: skip
     rows, metrics = rows + more[0], metrics | more[1]
     for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
-        rows.append(row(name, found))
+        rows.append(row(name.replace("_", " "), found))
         metrics |= {f"{key}_{name}": value for key, value in found.items()}
     if config.unknown:
         metrics |= judge_unknown(model, problem, config.unknown)

@@ -186,12 +186,17 @@ def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15):
 
 
 def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Metrics of the baselines, trained on the labelled rows of training and of validation: they need no early stopping."""
-    parts = [part[part.y != UNLABELLED] for part in (problem.train, problem.validation)]
-    x, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y"))
-    x, test = x.reshape(len(x), -1), problem.test.x.reshape(len(problem.test), -1)
-    found = baselines.classifiers(x, y, test, seed)
-    return {name: class_metrics(_full(p, len(problem.classes)), problem.test.y) for name, p in found.items()}
+    """Metrics of the baselines, trained on the labelled training rows, and on these and the validation rows.
+
+    The latter (<name>_with_validation) is the harder comparison: a flow needs validation rows to know when to stop.
+    """
+    found, test = {}, problem.test.x.reshape(len(problem.test), -1)
+    for ending, parts in (("", [problem.train]), ("_with_validation", [problem.train, problem.validation])):
+        known = [part[part.y != UNLABELLED] for part in parts]
+        x, y = (np.concatenate([getattr(part, name) for part in known]) for name in ("x", "y"))
+        probabilities = baselines.classifiers(x.reshape(len(x), -1), y, test, seed)
+        found |= {f"{name}{ending}": class_metrics(_full(p, len(problem.classes)), problem.test.y) for name, p in probabilities.items()}
+    return found
 
 
 def _full(p, classes):
