@@ -5,7 +5,7 @@
     python train_flowmodels4.py --data wine                  # or iris, breast_cancer, digits
     python train_flowmodels4.py --data my.csv --label-column species
     python train_flowmodels4.py --data wine --unknown class_2   # a class that training does not see
-    python train_flowmodels4.py --labelled 16 --label-study     # most rows without a label; accuracy by number of labels
+    python train_flowmodels4.py --labelled 16                # most rows without a label; --label-study, --beta-study: curves
     python train_flowmodels4.py --preset smoke               # to see it run
 
 Expect of the eight modes an accuracy of 1.000 and a kl_to_truth of at most 0.01 nats, and samples of the class of four
