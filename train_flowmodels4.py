@@ -5,7 +5,7 @@
     python train_flowmodels4.py --data wine                  # or iris, breast_cancer, digits
     python train_flowmodels4.py --data my.csv --label-column species
     python train_flowmodels4.py --data wine --unknown class_2   # a class that training does not see
-    python train_flowmodels4.py --labelled 16 --label-study     # most rows without a label; accuracy by number of labels
+    python train_flowmodels4.py --labelled 16                # most rows without a label; --label-study, --beta-study: curves
     python train_flowmodels4.py --preset smoke               # to see it run
 
 Expect of the eight modes an accuracy of 1.000 and a kl_to_truth of at most 0.01 nats, and samples of the class of four
@@ -45,8 +45,8 @@ class Config(RunConfig):
     """joint: width of the density of the label around its one-hot vector"""
     covariance: str = "full"
     """mixture: full or diagonal, of the Gaussian of each class"""
-    smoothing: float = 0.3
-    """noise added to the rows of a table in training, in standard deviations within the classes"""
+    smoothing: float | None = None
+    """noise added to rows in training, in standard deviations within the classes; null: 0.3 up to 1,000 rows, then 300 / rows"""
     passes: int = 150
     """over the rows of a table at most: small tables take fewer steps"""
     labelled: int = 0
@@ -132,8 +132,6 @@ def fit_settings(config: Config, problem, form: str) -> fm.FitSettings:
     settings = config.fit_settings()
     if config.passes < 1:
         raise fm.UserError(f"passes is {config.passes}, must be at least 1")
-    if not config.smoothing >= 0:
-        raise fm.UserError(f"smoothing is {config.smoothing}, must be at least 0")
     if problem.simulator:
         return settings
     batch = max(min(settings.batch_size, len(problem.train) // 2), 1)
@@ -149,6 +147,13 @@ def beta_of(config: Config, problem, form: str) -> float:
     if config.beta is not None:
         return config.beta
     return 1.0 if config.data == "eight_modes" or form == "conditional" else 10.0 * len(problem.columns)
+
+
+def smoothing_of(config: Config, problem) -> float:
+    """Noise that keeps few rows from being learned by heart; many need none."""
+    if config.smoothing is not None and not config.smoothing >= 0:
+        raise fm.UserError(f"smoothing is {config.smoothing}, must be at least 0")
+    return 0.3 * min(1.0, 1000 / len(problem.train)) if config.smoothing is None else config.smoothing
 
 
 def samples_of_modes(model, config: Config) -> dict[str, float]:
@@ -207,7 +212,7 @@ def studies(config: Config, problem, settings: fm.FitSettings, beta: float):
     if config.beta_study and count > 1:
         asked.append(("beta", [0.1, 1.0, 10.0, 100.0, 1000.0], lambda _: problem, lambda value: value, "beta"))
     for name, values, problem_at, beta_at, label in asked:
-        curve = sweep(values, build, problem_at, settings, beta_at, config.smoothing)
+        curve = sweep(values, build, problem_at, settings, beta_at, smoothing_of(config, problem))
         keys = ("value", "accuracy", "ece", "nll_class", "nll_test")
         table = (f"Study: {label}", (label, *keys[1:]), [tuple(point[key] for key in keys) for point in curve])
         yield f"{name}_study", plots.curve(curve, "value", label), table
@@ -221,7 +226,7 @@ def judge(model, config: Config, problem):
     metrics = {**evaluate(model, problem), "beta": beta_of(config, problem, config.form)}
     rows, others = [row(f"{config.form}, beta {metrics['beta']:g} (this run)", metrics)], [form for form in FORMS if form != config.form and config.compare]
     more = compare_forms(others, problem, lambda form: (build_model(config, problem, form), fit_settings(config, problem, form),
-                                                        beta_of(config, problem, form)), config.smoothing)  # fmt: skip
+                                                        beta_of(config, problem, form)), smoothing_of(config, problem))  # fmt: skip
     rows, metrics = rows + more[0], metrics | more[1]
     for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
         rows.append(row(name.replace("_", " "), found))
@@ -241,7 +246,8 @@ def main(config: Config) -> None:
     folder = RunFolder(config, "flowmodels4")
     model, settings = build_model(config, problem, config.form), fit_settings(config, problem, config.form)
     beta = beta_of(config, problem, config.form)
-    training = trainer(model, problem, settings, beta, config.smoothing, folder=folder.checkpoints, resume=config.resume)
+    training = trainer(model, problem, settings, beta, smoothing_of(config, problem), folder=folder.checkpoints,
+                       resume=config.resume)  # fmt: skip
     with folder:
         result = training.run(on_epoch=folder.log_epoch)
         model.save(folder.model)

@@ -1,6 +1,8 @@
 """What a model must beat."""
 
 from __future__ import annotations
+
+import contextlib
 import warnings
 
 import numpy as np
@@ -50,7 +52,7 @@ def classifiers(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int = 0)
     """p(class | x_test) [N, M] of discriminant analyses and logistic regression trained on rows x [B, D], classes y [B].
 
     How much each is regularised is chosen by cross-validated accuracy on the training rows alone (the cross-validated
-    log-loss where accuracies are equal). Classes with fewer rows than folds can be in no fold; there the defaults stand.
+    log-loss where accuracies are equal); where a class has one row the defaults stand. What cannot be fitted is left out.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
     from sklearn.linear_model import LogisticRegression
@@ -75,11 +77,11 @@ def classifiers(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int = 0)
             estimator = GridSearchCV(estimator, grid, cv=cut, scoring=["accuracy", "neg_log_loss"], refit=_best)
         elif name == "qda":
             continue  # a covariance a class needs two rows
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):  # a covariance that so few rows do not give
             warnings.simplefilter("ignore")  # of rank and convergence at the ends of the grids
-            found = estimator.fit(x, y).predict_proba(x_test)
-        result[name] = np.zeros((len(x_test), names.max() + 1))
-        result[name][:, names] = np.nan_to_num(found)
+            found = np.zeros((len(x_test), names.max() + 1))
+            found[:, names] = np.nan_to_num(estimator.fit(x, y).predict_proba(x_test))
+            result[name] = found
     return result
 
 
