@@ -99,8 +99,8 @@ class Config(RunConfig):
 
 PRESETS = {
     "smoke": {"steps": 150, "batch_size": 32, "depth": 2, "hidden": (24, 24), "learning_rate": 2e-3, "resamples": 200},
-    "default": {"steps": 2500, "batch_size": 32, "learning_rate": 2e-3, "ema": 0.995},
-    "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 1e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
+    "default": {"steps": 2500, "batch_size": 32, "learning_rate": 3e-3, "ema": 0.995},
+    "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 2e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
 }
 
 
