@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from flow_models import plots
+from flow_models.bijectors.multiscale import MultiScale
 from flow_models.data.image_data import ImageData
 from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 
 TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
-SHARES = (1.0, 0.5, 0.25)  # of the latents that are kept: all, without the finest level, without the two finest
 ROW = 12  # pictures in a row
 MANY = 200  # samples whose nearest training pictures are measured
 MAPPED = 300  # pictures of a set in the map of latents
@@ -76,9 +76,11 @@ def neighbours(model, training: np.ndarray, held_out: np.ndarray, temperature: f
 
 
 def regenerated(model, images: np.ndarray) -> Figure:
-    """Pictures and what comes back from a share of their latents."""
-    back = generation.regenerated(model, images[:ROW], SHARES)
-    names = ["all latents" if share == 1 else f"coarsest {share:.0%}" for share in SHARES]
+    """Pictures and what comes back from all of their latents, without those of the finest level, of the two finest, ..."""
+    levels = next((len(layer.levels) for layer in model.layer.layers if isinstance(layer, MultiScale)), 1)
+    shares = [0.5**left for left in range(levels)] + [0.0]
+    back = generation.regenerated(model, images[:ROW], shares)
+    names = [{1.0: "all latents", 0.0: "none"}.get(share, f"coarsest {share:.0%}") for share in shares]
     return plots.image_rows({"held out": images[:ROW], **dict(zip(names, back))}, "Regenerated from latents")
 
 
