@@ -154,6 +154,8 @@ def run(main: Callable[[Any], None], config_class: type, presets: dict, descript
 def guarded(action: Callable[[], None]) -> None:
     """Runs an action as a program, see `run`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8, as on stderr
     try:
         action()
     except UserError as error:
