@@ -13,6 +13,7 @@ values and says what the scores are.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -104,6 +105,7 @@ PRESETS = {
 }
 
 
+MOST_PADDED = 4  # times the pixels of a picture that levels may make of it
 MIN_HELD_OUT = 4  # of the known classes, so that there is something to score
 
 
@@ -127,12 +129,19 @@ def check(config: Config) -> None:
     from flow_models.diagnostics.anomaly import BACKGROUNDS, SCORES
 
     ratio = config.score == "likelihood_ratio" and config.background == "none"
+    own = (config.train_uri or config.data) in config.anomalies
     for wrong, message in (
         (config.background not in BACKGROUNDS, f"background is {config.background!r}, must be one of {', '.join(BACKGROUNDS)}"),
         (not 0 <= config.mutation <= 1, f"mutation is {config.mutation}, must be between 0 and 1"),
         (config.score not in SCORES, f"score is {config.score!r}, must be one of {', '.join(SCORES)}"),
         (ratio, "the score likelihood_ratio needs a background: choose another score, or a background"),
         (config.resamples < 1, f"resamples is {config.resamples}, must be at least 1"),
+        (not 0 < config.temperature < math.inf, f"temperature is {config.temperature}, must be above 0"),
+        (config.background_steps < 0, f"background_steps is {config.background_steps}, must be at least 0"),
+        (config.levels < 1, f"levels is {config.levels}, must be at least 1"),
+        (config.max_bad < 0, f"max_bad is {config.max_bad}, must be at least 0"),
+        (config.classes == [], "classes is empty: name what is known, or give null for all classes"),
+        (own, f"anomalies are sets that are foreign, {config.data} is what is learned: its other classes are near anomalies"),
     ):  # fmt: skip
         if wrong:
             raise fm.UserError(message)
@@ -164,6 +173,9 @@ def build_model(config: Config, data: Data) -> fm.FlowModel:
 
     multiple = 1 if config.architecture == "flat_realnvp" else 2**config.levels
     event = Images(*data.known.shape, bits=config.bits, multiple=multiple)
+    if math.prod(event.canvas) > MOST_PADDED * math.prod(event.shape):
+        raise fm.UserError(f"levels is {config.levels}: pictures of {event.height}x{event.width} would be padded to "
+                           f"{event.canvas[0]}x{event.canvas[1]}; give fewer levels, or a larger --image-size")  # fmt: skip
     bijector = image_architectures.build(config.architecture, event, **dataclasses.asdict(config))
     return fm.FlowModel(bijector, event=event, jit=config.jit)
 

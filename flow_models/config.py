@@ -139,6 +139,10 @@ def _one_line(message: str) -> str:
     message = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", message)
     message = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
     message = " ".join(message.split())
+    union = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\] Errors: .* Given value: ?(.*)"
+    message = re.sub(union, r"Expected \1 or null. Got value: \2", message)
+    if re.search(r"Expected (a )?(list|tuple)", message):
+        message += "; a list is written '[a, b]'"
     return message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
 
 
@@ -150,6 +154,8 @@ def run(main: Callable[[Any], None], config_class: type, presets: dict, descript
 def guarded(action: Callable[[], None]) -> None:
     """Runs an action as a program, see `run`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8, as on stderr
     try:
         action()
     except UserError as error:

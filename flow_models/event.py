@@ -149,6 +149,6 @@ def _numbers(x, dtype, shape) -> np.ndarray:
 def _pad_edge(x, canvas):
     """Copies of the last row and column up to the canvas."""
     for axis in (1, 2):
-        last = tf.gather(x, [x.shape[axis] - 1] * (canvas[axis - 1] - x.shape[axis]), axis=axis)
+        last = tf.gather(x, tf.fill([canvas[axis - 1] - x.shape[axis]], x.shape[axis] - 1), axis=axis)
         x = tf.concat([x, last], axis)
     return x

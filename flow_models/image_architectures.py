@@ -124,7 +124,7 @@ def _repeated(step, depth, unroll, reversible):
 
 
 def _trained(layer, depth, reversible):
-    if str(reversible).lower() not in ("auto", "yes", "no"):
+    if reversible not in ("auto", "yes", "no"):
         raise UserError(f"reversible is {reversible!r}, must be auto, yes or no")
     by_inversion = depth >= REVERSIBLE_FROM if reversible == "auto" else reversible == "yes"
     return Reversible(layer) if by_inversion else layer

@@ -26,7 +26,7 @@ def of_model(model, known: ImageData, held_out: np.ndarray, history: Mapping[str
     """Data, training, samples, their neighbours, latents, regenerated and interpolated pictures."""
     rows, size = known.examples, math.prod(model.event_shape) * math.log(2)
     return [
-        ("data", plots.image_grid(rows[: 4 * ROW], f"{known.rows:,} training pictures: {', '.join(known.classes)}", ROW),
+        ("data", plots.image_grid(rows[: 4 * ROW], f"{known.rows:,} training pictures: {short(', '.join(known.classes), 60)}", ROW),
          f"What is learned: the first of {known.rows:,} pictures."),
         ("training", plots.training_curves(history, unit="bits per dimension", nats=size),
          "Training, in bits per dimension: the latent part and the log-determinant, which make the objective."),
@@ -104,9 +104,14 @@ def anomalies(
     order = scored.ranked(scores, by, top)
     pictures = np.stack([sets[name][row] for name, row in order])
     captions = [
-        f"{rank}: {labels[name][row]}\n{scores[by][name][row]:.4g}" for rank, (name, row) in enumerate(order, 1)
+        f"{rank}: {short(labels[name][row], 14)}\n{scores[by][name][row]:.4g}" for rank, (name, row) in enumerate(order, 1)
     ]
     total = sum(len(images) for images in sets.values())
     return plots.image_grid(
         pictures, f"The {len(order)} strangest of {total:,} held-out pictures by {by.replace('_', ' ')}", 10, captions
     )
+
+
+def short(text: str, most: int) -> str:
+    """The beginning of a text that has no room."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

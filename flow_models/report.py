@@ -86,7 +86,7 @@ def write_report(
     )
     path, partial = folder / "report.html", folder / f".report.{os.getpid()}.tmp"
     try:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", errors="replace")  # names of files that are not UTF-8
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

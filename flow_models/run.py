@@ -133,7 +133,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """A file of the run's own, one of OURS."""
-        self._write(name, text.encode())
+        self._write(name, os.fsencode(text))  # names of files that are not UTF-8 as they are
 
     def finish(self, history: dict[str, list], metrics: dict[str, float], title: str, summary: str,
                figures: list[tuple[str, str]], tables: Sequence[Table] = ()) -> None:  # fmt: skip

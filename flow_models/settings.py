@@ -63,7 +63,7 @@ class FitSettings:
             (self.shards < 1, f"shards is {self.shards}, must be at least 1"),
             (self.shards > 1 and self.batch_size % self.shards, f"shards is {self.shards}, must divide batch_size {self.batch_size}"),
             (self.patience < 0, f"patience is {self.patience}, must be at least 0"),
-            (self.seed < 0, f"seed is {self.seed}, must be at least 0"),
+            (not 0 <= self.seed < 2**31, f"seed is {self.seed}, must be at least 0 and below 2^31"),
         ]
         for is_wrong, message in wrong:
             if is_wrong:

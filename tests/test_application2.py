@@ -202,11 +202,20 @@ WRONG = {
     "unknown background": (["--background", "noisy"], "must be one of distorted, mutated, none"),
     "mutation above one": (["--mutation", "2"], "mutation"),
     "no such folder": (["--train-uri", "nowhere/at/all"], "no such folder"),
+    "no such folder of held-out ones": (["--val-uri", "nowhere/at/all"], "nowhere/at/all: no such folder"),
     "unknown architecture": (["--architecture", "nvp"], "no architecture"),
     "too many bits": (["--bits", "9"], "must be 1 to 8"),
     "augmented beyond": (["--zoom", "3"], "zoom"),
     "two channels": (["--channels", "2"], "channels are 1 (grey) or 3"),
     "no levels": (["--levels", "0"], "levels is 0"),
+    "more levels than pixels": (["--levels", "12"], "levels is 12: pictures of 8x8 would be padded to 4096x4096"),
+    "less than no levels": (["--levels", "-1"], "levels is -1, must be at least 1"),
+    "cold": (["--temperature", "-1"], "temperature is -1.0, must be above 0"),
+    "steps that go back": (["--background-steps", "-5"], "background_steps is -5"),
+    "fewer than none bad": (["--max-bad", "-1"], "max_bad is -1"),
+    "no class": (["--classes", "[]"], "give null for all classes"),
+    "itself as an anomaly": (["--anomalies", "[digits]"], "digits is what is learned"),
+    "a seed of 33 bits": (["--seed", "4294967296"], "must be at least 0 and below 2^31"),
     "unknown flag": (["--clases", "[cat]"], "did you mean --classes?"),
 }
 
@@ -268,15 +277,32 @@ def test_vectors_are_scored_and_drawn_as_tables(vectors, tmp_path):
     assert lines[0] == "a,b" and np.allclose(np.loadtxt(lines[1:], delimiter=","), model.sample(3), rtol=1e-4)
 
 
+def test_names_that_are_not_utf_8_are_scored_all_the_same(finished, folder, tmp_path):
+    name = os.fsencode(tmp_path / "own") + b"/caf\xe9.png"
+    os.mkdir(tmp_path / "own")
+    with open(name, "wb") as file:
+        file.write((folder / "noise" / "000.png").read_bytes())
+    assert 0 == command("score", finished[0], tmp_path / "own", "--csv", tmp_path / "s.csv")
+    assert name in (tmp_path / "s.csv").read_bytes()
+
+
 def wrong_commands(run, vectors, folder, tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c\n1,2,3\n")
     (tmp_path / "bad.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "half.csv").write_text("b,c\n1,2\n")
+    (tmp_path / "t.png").write_text("text")
     a = folder / "bars" / "upright" / "000.png"
     return {
         "no model": (["score", tmp_path / "none", "digits"], "holds no model"),
         "no pictures": (["score", run, tmp_path / "none"], "none"),
         "a broken picture": (["score", run, tmp_path / "t.csv"], "t.csv"),
         "too many columns": (["score", vectors, tmp_path / "bad.csv"], "a number is expected, not 'x'"),
+        "half of the columns": (["score", vectors, tmp_path / "half.csv"], "no column 'a'; the model has a, b"),
+        "a seed below 0": (["score", run, "digits", "--seed", "-1"], "at least 0 and below 2^31"),
+        "a seed of 33 bits": (["sample", run, "--seed", "4294967296"], "at least 0 and below 2^31"),
+        "scores to a folder": (["score", run, tmp_path / "none", "--csv", tmp_path], "a file is expected; this is a folder"),
+        "scores below a file": (["score", run, tmp_path / "none", "--csv", a / "x.csv"], "a part of this path is a file"),
+        "no picture": (["interpolate", run, a, tmp_path / "t.png"], "t.png: not a PNG or JPEG picture"),
         "text": (["score", vectors, tmp_path / "nan.csv"], "no such file"),
         "rows of images": (["sample", run, "--csv", "x.csv"], "give --png or --folder"),
         "pictures of vectors": (["sample", vectors, "--png", "x.png"], "give --csv"),

@@ -59,6 +59,7 @@ def test_forms_of_flags():
         (["--schedule", "cos"], "schedule is 'cos', must be one of constant, exponential, cosine"),
         (["--config", "nothing.yaml"], "--config: File does not exist"),
         (["--bounds", "[a]"], "--bounds"),
+        (["--bounds", "3"], "--bounds: Expected list[float | None] or null. Got value: 3; a list is written '[a, b]'"),
         (["stray"], "stray"),
     ],
 )

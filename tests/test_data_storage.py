@@ -148,9 +148,11 @@ def test_wrong_local_paths(tmp_path):
     for call, message in [
         (lambda: storage.read_bytes(tmp_path), "a file is expected; this is a folder"),
         (lambda: storage.write_bytes(tmp_path, b""), "a file is expected; this is a folder"),
-        (lambda: storage.write_bytes(tmp_path / "file" / "x", b""), "a part of this path is a file|File exists"),
+        (lambda: storage.write_bytes(tmp_path / "file" / "x", b""), "a part of this path is a file"),
+        (lambda: storage.check_target(tmp_path / "file" / "x"), "a part of this path is a file"),
+        (lambda: storage.check_target(tmp_path), "a file is expected; this is a folder"),
         (lambda: storage.read_bytes(tmp_path / "fill"), "no such file or folder; did you mean file?"),
-        (lambda: list(storage.list_prefix(tmp_path / "none")), "a folder is expected"),
+        (lambda: list(storage.list_prefix(tmp_path / "none")), "a folder is expected; there is none"),
         (lambda: list(storage.list_prefix(tmp_path / "file")), "a folder is expected; this is a file"),
         (lambda: storage.upload_folder(tmp_path / "none", tmp_path / "copy"), "a folder is expected"),
     ]:

@@ -116,6 +116,15 @@ def test_sides_that_do_not_divide_are_padded_and_cropped():
     np.testing.assert_allclose(model.bits_per_dim(x), -model.log_prob(x) / (35 * np.log(2)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(3, 8), (8, 3)])
+def test_one_side_may_divide_where_the_other_does_not(size):
+    event = Images(*size, 1, multiple=4)
+    x = pictures(6, event.shape)
+    drawn, (rows, _) = event.draw(tf.constant(x), tf.float32, (0, 1)).numpy(), event.rows(x, np.float32, 0)
+    assert drawn.shape == (6, *event.canvas)
+    np.testing.assert_array_equal(np.floor(drawn), np.floor(rows))
+
+
 def test_noise_of_training_steps_fills_levels_evenly_and_differs_by_step():
     event = Images(8, 8, 1)
     x = tf.fill([200, 8, 8, 1], tf.constant(255, tf.uint8))
@@ -212,6 +221,7 @@ def test_any_number_of_images_gives_what_one_gives():
         (lambda: fm.glow_image(SHAPE, squeeze="daubechies"), "squeeze is 'daubechies', must be space or haar"),
         (lambda: fm.glow_image(SHAPE, dequantisation="no"), "must be uniform or variational"),
         (lambda: fm.glow_image(SHAPE, reversible="maybe"), "must be auto, yes or no"),
+        (lambda: fm.glow_image(SHAPE, reversible="YES"), "'YES', must be auto, yes or no"),
         (lambda: fm.glow_image(SHAPE, logit=1.0), r"logit is 1.0, must be in \[0, 1\)"),
         (lambda: Images(0, 8, 1), "must be at least 1"),
         (lambda: Images(8, 8, 1, bits=9), "bits is 9"),

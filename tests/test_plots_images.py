@@ -33,6 +33,12 @@ def words(figure: Figure) -> str:
     return " | ".join(found)
 
 
+def test_names_of_files_are_drawn_as_they_are():
+    odd = ["$5 and $6^", "caf\udce9", "a_b"]
+    figure = plots.image_grid(images(3), "Names $x", 3, odd)
+    assert pixels(figure).std() > 0 and "caf?" in words(figure)
+
+
 def drawn(figure: Figure) -> list[np.ndarray]:
     return [np.asarray(each.get_array()) for axes in figure.axes for each in axes.images]
 

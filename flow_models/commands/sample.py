@@ -11,6 +11,7 @@ import argparse
 
 import numpy as np
 
+from flow_models.commands import seed
 from flow_models.errors import UserError
 
 GAP = 1  # pixels between the pictures of a sheet
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="spread of the latents; below 1: nearer to the modes (default 1)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="equal seeds, equal samples (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="equal seeds, equal samples (default 0)")
 
 
 def run(given: argparse.Namespace) -> None:

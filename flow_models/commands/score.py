@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 from collections.abc import Iterator
 
 import numpy as np
 
+from flow_models.commands import seed
 from flow_models.errors import UserError
 
 Columns = dict[str, list | np.ndarray]
@@ -33,14 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-bad", type=int, default=10, metavar="N", help="unreadable pictures that are skipped (default 10)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise that pixels get (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise that pixels get (default 0)")
 
 
 def run(given: argparse.Namespace) -> None:
     from flow_models.data import storage
 
+    storage.check_target(given.csv)
     columns = _scored(given)
-    storage.write_bytes(given.csv, _text(columns).encode())
+    storage.write_bytes(given.csv, os.fsencode(_text(columns)))  # names of files that are not UTF-8 as they are
     print(f"{len(columns['name']):,} rows in {given.csv}; the strangest: {_strangest(columns)}")
 
 
@@ -60,7 +63,10 @@ def _rows(model, uri: str) -> Columns:
     from flow_models.data import tables
 
     frame = tables.read_frame(uri)
-    frame = frame[model.columns] if set(model.columns) <= set(frame.columns) else frame
+    missing = [name for name in model.columns if name not in frame.columns]
+    if missing and len(missing) < model.event_size:
+        raise UserError(f"{uri}: no column {missing[0]!r}; the model has {', '.join(model.columns)}: name all of them, or none")
+    frame = frame if missing else frame[model.columns]
     if frame.shape[1] != model.event_size:
         raise UserError(
             f"{uri}: {frame.shape[1]} columns, the model has {model.event_size} ({', '.join(model.columns)})"

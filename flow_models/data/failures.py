@@ -11,6 +11,7 @@ from flow_models.errors import UserError
 _LOCAL = {
     errno.EISDIR: "a file is expected; this is a folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EEXIST: "a part of this path is a file, not a folder",
     errno.EACCES: "permission denied: this user may not read or write here",
     errno.EPERM: "permission denied: this user may not read or write here",
     errno.EROFS: "this disk is read-only",
@@ -97,7 +98,7 @@ def near(path: str) -> str:
             folder = os.path.dirname(folder)
         return f"; there is no folder {folder}"
     with contextlib.suppress(OSError):
-        close = difflib.get_close_matches(name, os.listdir(folder), n=3)
+        close = difflib.get_close_matches(name, set(os.listdir(folder)) - {name}, n=3)  # a link to nothing is not like itself
         return f"; did you mean {' or '.join(close)}?" if close else ""
     return ""
 

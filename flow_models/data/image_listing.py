@@ -112,7 +112,8 @@ def check_classes(uri: str, classes: Sequence[str]) -> None:
         if not storage.exists(storage.join(uri, name, "")):
             there = storage.subfolders(uri)
             if not there:
-                raise UserError(f"{uri}: no class folders here, so no class '{name}'")
+                why = "no class folders here" if storage.exists(uri) else "no such folder"
+                raise UserError(f"{uri}: {why}, so no class '{name}'")
             pick(dict.fromkeys(there), name, f"class in {uri}")
 
 

@@ -56,7 +56,9 @@ def _pictures(uri: str, rule: Rule, max_bad: int, log: SkipLog | None) -> Iterat
         for name, image in bounded_map(pool, lambda each: (each, read(each, rule)), uris, 4 * _READERS):
             if isinstance(image, BadImage):
                 log.add("unreadable", name, str(image))
-                log.check("unreadable", 0 if one else max_bad)
+                if one:
+                    raise UserError(f"{name}: {image}")
+                log.check("unreadable", max_bad)
             else:
                 any_ = True
                 yield name, image

@@ -133,6 +133,23 @@ def write_bytes(uri: str | os.PathLike, data: bytes) -> None:
     _write(uri, io.BytesIO(data))
 
 
+def check_target(uri: str | os.PathLike) -> None:
+    """Raises UserError where `write_bytes` is bound to fail, as far as is told without writing: before long work."""
+    if is_s3(uri):
+        _bucket_and_key(uri, needs_key=True)
+        return
+    path = os.path.realpath(local_path(uri))
+    folder = os.path.dirname(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    wrong = ((os.path.isdir(path), errno.EISDIR), (not os.path.isdir(folder), errno.ENOTDIR),
+             (not os.access(folder, os.W_OK | os.X_OK), errno.EACCES))  # fmt: skip
+    with local_failures(path):
+        for is_wrong, number in wrong:
+            if is_wrong:
+                raise OSError(number, os.strerror(number), path)
+
+
 def upload_folder(folder: str | os.PathLike, uri: str | os.PathLike) -> int:
     """Copy all files below a local folder to a location of the same shape; returns how many."""
     return _copy_all(_existing_folder(folder), uri)
@@ -178,7 +195,7 @@ def _folder(key: str) -> str:
 def _existing_folder(folder: str | os.PathLike) -> str:
     path = local_path(folder)
     if not os.path.isdir(path):
-        raise UserError(f"{path}: a folder is expected" + ("; this is a file" if os.path.exists(path) else near(path)))
+        raise UserError(f"{path}: a folder is expected; " + ("this is a file" if os.path.exists(path) else f"there is none{near(path)}"))
     return path
 
 

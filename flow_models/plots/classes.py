@@ -23,6 +23,7 @@ from flow_models.plots.style import (
     column_names,
     frame,
     new_figure,
+    plain,
     robust_limits,
     shape,
     styled,
@@ -71,7 +72,7 @@ def _scatter(panel: Axes, points: np.ndarray, y: np.ndarray, colours, classes=No
     panel.scatter(*points[order].T, s=size, c=[colours[k] for k in y[order]], alpha=0.7, linewidths=0, rasterized=True)
     if classes is not None and len(classes) <= LEGEND:
         for name, colour in zip(classes, colours):
-            panel.plot([], [], "o", color=colour, ms=5, label=str(name).replace("$", r"\$"))
+            panel.plot([], [], "o", color=colour, ms=5, label=plain(name))
         panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
 
@@ -109,7 +110,7 @@ def decision_regions(x: np.ndarray, y: np.ndarray, class_log_prob: Callable, log
             middle.contourf(a, b, height / height.max(), [0.05, 0.3, 1.01], colors=[colour], alpha=0.35)
             middle.contour(a, b, height / height.max(), [0.05, 0.3, 0.7], colors=[colour], linewidths=0.9)
     for name, colour in list(zip(classes, colours))[:LEGEND]:
-        middle.plot([], [], "o", color=colour, label=str(name).replace("$", r"\$"))
+        middle.plot([], [], "o", color=colour, label=plain(name))
     middle.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     middle.set_title("Density of each class: 5, 30, 70% of its top")
     height = np.maximum(total, total.max() - 25).reshape(a.shape)
@@ -176,7 +177,7 @@ def _confusion(panel: Axes, found: np.ndarray, y: np.ndarray, classes: Sequence[
     if size <= LEGEND:
         for i, j in np.argwhere(table > 0):
             panel.text(j, i, str(table[i, j]), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.5 else INK)
-        names = [str(name).replace("$", r"\$") for name in classes]
+        names = [plain(name) for name in classes]
         panel.set_xticks(range(size), names, rotation=45 if max(map(len, names)) > 3 else 0)
         panel.set_yticks(range(size), names)
     panel.set(xlabel="most probable class", ylabel="true class", title="Rows by true and found class")
@@ -206,7 +207,7 @@ def transfer(x: np.ndarray, y: np.ndarray, moved: np.ndarray, paths: np.ndarray,
         left.scatter(*places.T, s=22, c=colours, zorder=3, linewidths=0)
         left.plot(*data[index], "o", mfc="none", mec=INK, ms=8, zorder=4)
     for name, colour in list(zip(classes, colours))[:LEGEND]:
-        left.plot([], [], "o", color=colour, ms=5, label=str(name).replace("$", r"\$"))
+        left.plot([], [], "o", color=colour, ms=5, label=plain(name))
     left.legend(loc="upper left", fontsize=8)
     left.set_title("Ringed rows: the same latents in every class")
     for path, kind in zip(paths, path_kinds, strict=True):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flow_models.errors import UserError
-from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, styled
+from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, plain, styled
 
 CELL = 0.62  # inches a picture
 GAP = 0.08  # of a picture's side, between pictures
@@ -69,10 +69,10 @@ def image_grid(images: np.ndarray, title: str, columns: int = 10, captions: Sequ
         draw_row(axes, picture[None], row * (1 + below / aspect), column)
         if lines:
             axes.text(
-                column + 0.5, row * (1 + below / aspect) + 1.02, captions[number], ha="center", va="top", fontsize=7
+                column + 0.5, row * (1 + below / aspect) + 1.02, plain(captions[number]), ha="center", va="top", fontsize=7
             )
     empty(axes, columns, rows * (1 + below / aspect), aspect)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=10)
     return figure
 
 

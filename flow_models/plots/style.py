@@ -50,6 +50,11 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def plain(text) -> str:
+    """A name of the user's as a figure can show it: a dollar starts no formula, a byte that is not UTF-8 is a question mark."""
+    return str(text).encode(errors="replace").decode().replace("$", r"\$")
+
+
 def points(x: np.ndarray, name: str, columns: int | None = None) -> np.ndarray:
     """x as float64 [N, D] without the rows that are not finite.
 
