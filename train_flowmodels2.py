@@ -62,7 +62,7 @@ class Config(RunConfig):
     """of a pixel, 1 to 8; silhouettes are almost black and white"""
     architecture: str = "glow"
     """glow, realnvp_image, or flat_realnvp (dense, for comparison)"""
-    levels: int = 2
+    levels: int = 3
     """resolutions, each half the one before"""
     depth: int = 8
     """steps at each resolution"""
@@ -99,7 +99,7 @@ class Config(RunConfig):
 
 
 PRESETS = {
-    "smoke": {"steps": 150, "batch_size": 32, "depth": 2, "hidden": (24, 24), "learning_rate": 2e-3, "resamples": 200},
+    "smoke": {"steps": 150, "batch_size": 32, "levels": 2, "depth": 2, "hidden": (24, 24), "learning_rate": 2e-3, "resamples": 200},
     "default": {"steps": 2500, "batch_size": 32, "learning_rate": 3e-3, "ema": 0.995},
     "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 2e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
 }
