@@ -51,6 +51,7 @@ def classifiers(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int = 0)
 
     How much each is regularised is chosen by cross-validated accuracy on the training rows alone (the cross-validated
     log-loss where accuracies are equal). Classes with fewer rows than folds can be in no fold; there the defaults stand.
+    There is no quadratic one ("qda") where a class has too few rows for a covariance.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
     from sklearn.linear_model import LogisticRegression
@@ -77,7 +78,12 @@ def classifiers(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int = 0)
             continue  # a covariance a class needs two rows
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of rank and convergence at the ends of the grids
-            found = estimator.fit(x, y).predict_proba(x_test)
+            try:
+                found = estimator.fit(x, y).predict_proba(x_test)
+            except ValueError:  # of LinAlgError too: a class with fewer rows than columns has no covariance of its own
+                if name != "qda":
+                    raise
+                continue
         result[name] = np.zeros((len(x_test), names.max() + 1))
         result[name][:, names] = np.nan_to_num(found)
     return result
