@@ -85,8 +85,9 @@ def regenerated(model, images: np.ndarray) -> Figure:
 
 
 def shares(model) -> list[float]:
-    """Of the latents without those of the finest levels, each of which takes half of what is left; 1 where all are of one level."""
-    levels = next((len(layer.levels) for layer in getattr(model.layer, "layers", ()) if isinstance(layer, MultiScale)), 1)
+    """Of the latents without those of the finest levels, each of which takes half of what is left; all where there is one."""
+    layers = getattr(model.layer, "layers", ())
+    levels = next((len(layer.levels) for layer in layers if isinstance(layer, MultiScale)), 1)
     return [0.5**number for number in range(min(levels, MOST_SHARES))]
 
 

@@ -50,7 +50,8 @@ def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
         label = name if name == known else f"{name}, AUROC {detection.detection(finite[known], values, 0)['auroc']:.3f}"
         style = {"alpha": 0.35} if name == known else {"histtype": "step", "lw": 1.4}
         axes.hist(np.clip(values, bins[0], bins[-1]), bins, density=True, color=colour, label=label, **style)
-    axes.set_ylim(0, (1.2 + 0.1 * max(len(sets) - 1.5, 1.5)) * axes.get_ylim()[1])  # room for a line of the legend a set
+    room = 0.2 + 0.1 * max(len(sets) - 1.5, 1.5)  # for a line of the legend a set
+    axes.set_ylim(0, (1 + room) * axes.get_ylim()[1])
     axes.legend(fontsize=7.5, loc="upper left")
     axes.set_xlabel("score, higher is stranger")
     axes.set_yticks([])
