@@ -15,6 +15,7 @@ modes within half a point of a quarter in each; of the tables, accuracies not be
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 
 import numpy as np
@@ -88,8 +89,22 @@ PRESETS = {
 }
 
 TABLE = "Three forms and the baselines, on the same test rows"
+COVARIANCES = ("full", "diagonal")
 FULL_RATE_ROWS = 5000  # of a table, from which on `mixture` takes the learning rate that is set
 SIMULATED = 20_000  # points of the eight modes that stand for a table where labels are few or a class is left out
+
+
+def check(config: Config) -> None:
+    """Refuses settings that some form would refuse only after the training of another."""
+    for wrong, message in (
+        (not 0 < config.sigma_y < math.inf, f"sigma_y is {config.sigma_y}; it must be above 0"),
+        (config.covariance not in COVARIANCES, f"covariance is {config.covariance!r}, must be {' or '.join(COVARIANCES)}"),
+        (config.passes < 1, f"passes is {config.passes}, must be at least 1"),
+        (not 0 <= config.smoothing < math.inf, f"smoothing is {config.smoothing}, must be at least 0"),
+        (config.beta is not None and not 0 <= config.beta < math.inf, f"beta is {config.beta}, must be at least 0"),
+    ):
+        if wrong:
+            raise fm.UserError(message)
 
 
 def load_data(config: Config):
@@ -130,8 +145,6 @@ def fit_settings(config: Config, problem, form: str) -> fm.FitSettings:
     """Those of the command line; few rows take smaller batches and fewer steps, and `mixture`, which starts near its goal,
     smaller ones."""
     settings = config.fit_settings()
-    if config.passes < 1:
-        raise fm.UserError(f"passes is {config.passes}, must be at least 1")
     if problem.simulator:
         return settings
     batch = max(min(settings.batch_size, len(problem.train) // 2), 1)
@@ -142,8 +155,6 @@ def fit_settings(config: Config, problem, form: str) -> fm.FitSettings:
 
 def beta_of(config: Config, problem, form: str) -> float:
     """That of the command line, else maximum likelihood where modes are plain, or where more takes M passes a step."""
-    if config.beta is not None and not config.beta >= 0:
-        raise fm.UserError(f"beta is {config.beta}, must be at least 0")
     if config.beta is not None:
         return config.beta
     return 1.0 if config.data == "eight_modes" or form == "conditional" else 10.0 * len(problem.columns)
@@ -239,6 +250,7 @@ def judge(model, config: Config, problem):
 
 
 def main(config: Config) -> None:
+    check(config)
     problem = load_data(config)
     from flow_models.class_study import COLUMNS, trainer
     from flow_models.run import RunFolder, machine_metrics

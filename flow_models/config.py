@@ -139,7 +139,7 @@ def _one_line(message: str) -> str:
     message = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", message)
     message = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
     message = " ".join(message.split())
-    union = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\] Errors: .* Given value: ?(.*)"
+    union = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\] Errors: .* value: ?(.*)"
     message = re.sub(union, r"Expected \1 or null. Got value: \2", message)
     if re.search(r"Expected (a )?(list|tuple)", message):
         message += "; a list is written '[a, b]'"

@@ -15,6 +15,7 @@ from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 
 TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
+MOST_SHARES = 3  # rows of regenerated pictures: all latents, without the finest level, without the two finest
 ROW = 12  # pictures in a row
 MANY = 200  # samples whose nearest training pictures are measured
 MAPPED = 300  # pictures of a set in the map of latents
@@ -76,12 +77,18 @@ def neighbours(model, training: np.ndarray, held_out: np.ndarray, temperature: f
 
 
 def regenerated(model, images: np.ndarray) -> Figure:
-    """Pictures and what comes back from all of their latents, without those of the finest level, of the two finest, ..."""
-    levels = next((len(layer.levels) for layer in model.layer.layers if isinstance(layer, MultiScale)), 1)
-    shares = [0.5**left for left in range(levels)] + [0.0]
-    back = generation.regenerated(model, images[:ROW], shares)
-    names = [{1.0: "all latents", 0.0: "none"}.get(share, f"coarsest {share:.0%}") for share in shares]
+    """Pictures and what comes back from a share of their latents, that of the coarsest levels."""
+    kept = shares(model)
+    back = generation.regenerated(model, images[:ROW], kept)
+    names = ["all latents" if share == 1 else f"coarsest {share:.0%}" for share in kept]
     return plots.image_rows({"held out": images[:ROW], **dict(zip(names, back))}, "Regenerated from latents")
+
+
+def shares(model) -> list[float]:
+    """Of the latents without those of the finest levels, each of which takes half of what is left; all where there is one."""
+    layers = getattr(model.layer, "layers", ())
+    levels = next((len(layer.levels) for layer in layers if isinstance(layer, MultiScale)), 1)
+    return [0.5**number for number in range(min(levels, MOST_SHARES))]
 
 
 def interpolated(model, images: np.ndarray, pairs: int = 3, steps: int = 10) -> Figure:

@@ -108,6 +108,10 @@ WRONG = {
     "a class of two": (["--data", "breast_cancer", "--unknown", "benign"], "one of at least three classes"),
     "covariance": (["--covariance", "round"], "full or diagonal"),
     "smoothing": (["--data", "iris", "--smoothing", "-1"], "smoothing is -1"),
+    "width of another form": (["--data", "iris", "--sigma-y", "0"], "sigma_y is 0.0"),
+    "covariance of another form": (["--data", "iris", "--form", "joint", "--covariance", "round"], "full or diagonal"),
+    "endless beta": (["--beta", ".inf"], "beta is inf"),
+    "endless smoothing": (["--data", "iris", "--smoothing", ".inf"], "smoothing is inf"),
     "passes": (["--data", "iris", "--passes", "0"], "passes is 0"),
 }
 

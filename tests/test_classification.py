@@ -300,3 +300,9 @@ def test_figures_of_classes_draw_and_refuse():
     pixels(plots.curve(points, "value", "beta"))
     with pytest.raises(fm.UserError, match="two dimensions"):
         plots.decision_regions(x, y, model.class_log_prob, model.log_priors(), CLASSES)
+
+
+def test_there_is_no_quadratic_baseline_where_classes_have_fewer_rows_than_columns():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 6)), np.repeat(np.arange(3), 3)
+    assert set(baselines.classifiers(x, y, x)) == {"lda", "logistic"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import flow_models as fm
+from flow_models import image_figures
 from flow_models.background import background_pictures, distorted
 from flow_models.detector import mean_nll
 from flow_models.diagnostics import anomaly, codes, generation
@@ -73,6 +74,13 @@ def test_a_detector_of_vectors_is_refused(tmp_path):
     fm.FlowModel(fm.realnvp(2, depth=1, hidden=(4,)), jit=False).save(str(tmp_path))
     with pytest.raises(UserError, match="a detector needs one of images"):
         fm.load_detector(str(tmp_path))
+
+
+@pytest.mark.parametrize("levels, multiscale, kept", [(1, True, [1]), (2, True, [1, 0.5]), (4, True, [1, 0.5, 0.25]), (2, False, [1])])
+def test_what_is_kept_of_latents_ends_with_a_level(levels, multiscale, kept):
+    event = Images(16, 16, 1, bits=3)
+    flow = fm.glow_image(event.canvas, levels, depth=1, hidden=(4,), multiscale=multiscale, bits=3)
+    assert image_figures.shares(fm.FlowModel(flow, event=event, jit=False)) == kept
 
 
 def test_regenerated_pictures_are_the_pictures_at_the_models_bits(detector):

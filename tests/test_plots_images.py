@@ -107,6 +107,13 @@ def test_histograms_and_roc_state_the_area_under_the_curve_best_first():
     assert "far, AUROC 1.000" in text and "far, AUROC 0.500" in text
 
 
+def test_no_set_is_left_out_where_there_are_more_than_colours():
+    sets = ["known", *(f"set{i}" for i in range(8))]
+    assert all(name in words(plots.score_histograms(scores(sets), "known")) for name in sets)
+    z, pictures = ({name: make(5) for name in sets} for make in (lambda n: RNG.normal(size=(n, 4)), images))
+    assert all(name in words(plots.latent_map(z, pictures, "known")) for name in sets)
+
+
 def test_infinite_scores_do_not_stop_a_figure():
     given = scores()
     given["nll"]["far"][:5] = np.inf

@@ -65,7 +65,8 @@ def _rows(model, uri: str) -> Columns:
     frame = tables.read_frame(uri)
     missing = [name for name in model.columns if name not in frame.columns]
     if missing and len(missing) < model.event_size:
-        raise UserError(f"{uri}: no column {missing[0]!r}; the model has {', '.join(model.columns)}: name all of them, or none")
+        known = ", ".join(model.columns)
+        raise UserError(f"{uri}: no column {missing[0]!r}; the model has {known}: name all of them, or none")
     frame = frame if missing else frame[model.columns]
     if frame.shape[1] != model.event_size:
         raise UserError(

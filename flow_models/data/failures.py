@@ -98,7 +98,8 @@ def near(path: str) -> str:
             folder = os.path.dirname(folder)
         return f"; there is no folder {folder}"
     with contextlib.suppress(OSError):
-        close = difflib.get_close_matches(name, set(os.listdir(folder)) - {name}, n=3)  # a link to nothing is not like itself
+        others = set(os.listdir(folder)) - {name}  # a link to nothing is not like itself
+        close = difflib.get_close_matches(name, others, n=3)
         return f"; did you mean {' or '.join(close)}?" if close else ""
     return ""
 

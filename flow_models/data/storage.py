@@ -195,7 +195,8 @@ def _folder(key: str) -> str:
 def _existing_folder(folder: str | os.PathLike) -> str:
     path = local_path(folder)
     if not os.path.isdir(path):
-        raise UserError(f"{path}: a folder is expected; " + ("this is a file" if os.path.exists(path) else f"there is none{near(path)}"))
+        found = "this is a file" if os.path.exists(path) else f"there is none{near(path)}"
+        raise UserError(f"{path}: a folder is expected; {found}")
     return path
 
 

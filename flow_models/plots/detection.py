@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,11 +46,12 @@ def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
     ends = np.array([np.quantile(s, [0.005, 0.995]) for s in finite.values()])
     low, high = ends[:, 0].min(), ends[:, 1].max()
     bins = np.linspace(low, high if high > low else low + 1.0, 41)
-    for (name, values), colour in zip(finite.items(), SET_COLOURS):
+    for (name, values), colour in zip(finite.items(), cycle(SET_COLOURS)):
         label = name if name == known else f"{name}, AUROC {detection.detection(finite[known], values, 0)['auroc']:.3f}"
         style = {"alpha": 0.35} if name == known else {"histtype": "step", "lw": 1.4}
         axes.hist(np.clip(values, bins[0], bins[-1]), bins, density=True, color=colour, label=label, **style)
-    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
+    room = 0.2 + 0.1 * max(len(sets) - 1.5, 1.5)  # for a line of the legend a set
+    axes.set_ylim(0, (1 + room) * axes.get_ylim()[1])
     axes.legend(fontsize=7.5, loc="upper left")
     axes.set_xlabel("score, higher is stranger")
     axes.set_yticks([])
@@ -115,7 +117,7 @@ def latent_map(
     limits = _view(flat)
     figure = new_figure(11.5, max(5.6, 1.05 * len(groups) + 0.6))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    for (name, plane), colour in zip(flat.items(), SET_COLOURS):
+    for (name, plane), colour in zip(flat.items(), cycle(SET_COLOURS)):
         beyond = int(((plane < limits[:, 0]) | (plane > limits[:, 1])).any(1).sum())
         label = f"{name} ({len(plane):,}" + (f", {beyond} at the edge)" if beyond else ")")
         flat[name] = np.clip(plane, limits[:, 0], limits[:, 1])

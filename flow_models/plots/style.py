@@ -51,7 +51,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain(text) -> str:
-    """A name of the user's as a figure can show it: a dollar starts no formula, a byte that is not UTF-8 is a question mark."""
+    """A name of the user's as a figure can show it: a dollar starts no formula, a byte that is not UTF-8 becomes "?"."""
     return str(text).encode(errors="replace").decode().replace("$", r"\$")
 
 
