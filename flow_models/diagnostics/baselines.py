@@ -15,6 +15,9 @@ def gaussian_nll(train: np.ndarray, test: np.ndarray) -> float:
     return float(-np.mean(normal.logpdf(test)))
 
 
+NUMBERS = 2**24  # of the pictures that principal components are taken of, so that large ones fit into memory
+
+
 class PictureBaselines:
     """Scores of pictures that need no flow, higher is stranger; from training pictures uint8 [n, H, W, C].
 
@@ -28,6 +31,7 @@ class PictureBaselines:
     NAMES = ("brightness", "darkness", "pixel_mean", "pca", "compressed_size")
 
     def __init__(self, train: np.ndarray, explained: float = 0.95, most: int = 2000, seed: int = 0):
+        most = max(1, min(most, NUMBERS // int(np.prod(np.shape(train)[1:]))))
         some = np.random.default_rng((seed, 1)).permutation(len(train))[:most]
         rows = _rows(np.asarray(train)[np.sort(some)])
         self.mean = rows.mean(0)
