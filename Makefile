@@ -25,7 +25,7 @@ create-env:  ## make a virtual environment with all requirements: the next free 
 	ENV=.venv; N=2; while [ -e $$ENV ]; do ENV=.venv$$N; N=$$((N+1)); done; \
 	echo "making $$ENV (about 3 GB, a few minutes)"; \
 	$(PYTHON) -m venv $$ENV; \
-	$$ENV/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	$$ENV/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-demo.txt; \
 	touch $$ENV/.complete; echo "made $$ENV; activate it with: source $$ENV/bin/activate"
 
 train:  ## run application APP=1 with further flags in ARGS="..."

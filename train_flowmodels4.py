@@ -100,7 +100,7 @@ def check(config: Config) -> None:
         (not 0 < config.sigma_y < math.inf, f"sigma_y is {config.sigma_y}; it must be above 0"),
         (config.covariance not in COVARIANCES, f"covariance is {config.covariance!r}, must be {' or '.join(COVARIANCES)}"),
         (config.passes < 1, f"passes is {config.passes}, must be at least 1"),
-        (not 0 <= config.smoothing < math.inf, f"smoothing is {config.smoothing}, must be at least 0"),
+        (config.smoothing is not None and not 0 <= config.smoothing < math.inf, f"smoothing is {config.smoothing}, must be at least 0"),
         (config.beta is not None and not 0 <= config.beta < math.inf, f"beta is {config.beta}, must be at least 0"),
     ):
         if wrong:
@@ -162,8 +162,6 @@ def beta_of(config: Config, problem, form: str) -> float:
 
 def smoothing_of(config: Config, problem) -> float:
     """Noise that keeps few rows from being learned by heart; many need none."""
-    if config.smoothing is not None and not config.smoothing >= 0:
-        raise fm.UserError(f"smoothing is {config.smoothing}, must be at least 0")
     return 0.3 * min(1.0, 1000 / len(problem.train)) if config.smoothing is None else config.smoothing
 
 

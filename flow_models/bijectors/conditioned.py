@@ -52,6 +52,7 @@ class Conditioned(Layer):
 
 def everywhere(condition, x):
     """A condition [B, C] at every position of x: [B, C] for vectors, [B, H, W, C] for images, which may also be given."""
+    condition = tf.convert_to_tensor(condition, x.dtype)
     if condition.shape.rank == x.shape.rank:
         return condition
     condition = tf.reshape(condition, [-1, *[1] * (x.shape.rank - 2), condition.shape[-1]])
