@@ -4,8 +4,8 @@
     make bench-data ARGS="--images 20000"  # more pictures, steadier numbers
 
 S3 is the store `weed` on loopback, with which the tests run too: it shares the processor with the reader and has no
-distance, so it shows what the reader costs, not what a network does. The last table trains the flow of application 2's
-default size: on pictures that lie in memory, and on the streams.
+distance, so it shows what the reader costs, not what a network does. The last table trains a flow like application 2's:
+on pictures that lie in memory, and on the streams.
 """
 
 import argparse
@@ -45,7 +45,7 @@ store on the same machine, which shares its cores.
 |---|---|---|---|---|---|---|
 """
 STEPS = """
-Images a second in training, the flow of application 2's default size (Glow, {levels} levels of {depth} steps, {hidden} channels), batch
+Images a second in training, a flow like application 2's (Glow, {levels} levels of {depth} steps, {hidden} channels), batch
 {batch}, after compilation; the pictures wait in memory, or come from the stream while the step before is computed:
 
 | pictures | from memory | from the stream | from the stream, augmented |
