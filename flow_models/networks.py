@@ -100,8 +100,8 @@ def conv3x3(x, w, b):
     """3x3 convolution, zeros around: [B, H, W, I], w [9 I, O] -> [B, H, W, O], as one product of matrices.
 
     The nine shifts are taken of whichever side has fewer channels: of the inputs before the product (w rows in the order
-    shift, channel), or of the outputs after it (the same w). XLA's own convolutions on a CPU take up to 1.5 times as
-    long, in a compiled loop 15 times.
+    shift, channel), or of the outputs after it (the same w). XLA's own convolutions take 1.4 times as long on
+    two cores (`python benchmarks/convolutions.py`).
     """
     inputs, outputs = w.shape[0] // 9, w.shape[1]
     if inputs <= outputs:

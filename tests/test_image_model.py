@@ -133,6 +133,14 @@ def test_noise_of_training_steps_fills_levels_evenly_and_differs_by_step():
     assert one.min() >= 0 and one.max() < 1 and abs(one.mean() - 0.5) < 0.01 and np.abs(one - other).max() > 0.5
 
 
+@pytest.mark.parametrize("inputs, outputs", [(2, 5), (5, 2), (3, 3), (1, 1)])
+def test_convolutions_as_products_are_those_of_tensorflow(inputs, outputs):
+    rng = np.random.default_rng(0)
+    x, w, b = (tf.constant(rng.normal(size=shape)) for shape in ((2, 4, 5, inputs), (9 * inputs, outputs), (outputs,)))
+    expected = tf.nn.conv2d(x, tf.reshape(w, [3, 3, inputs, outputs]), 1, "SAME") + b
+    np.testing.assert_allclose(fm.networks.conv3x3(x, w, b), expected, atol=1e-12)
+
+
 def test_training_learns_and_every_parameter_moves():
     f = fm.glow_image(SHAPE, 1, depth=1, hidden=(8, 8), dequantisation="variational", logit=0.05, unroll=0)
     model = fm.FlowModel(f, event=Images(*SHAPE))
