@@ -1,0 +1,80 @@
+"""What every simulator is: a prior in whitened coordinates, a forward model, and the noise of the data."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from flow_models.described import Described
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulator(Described):
+    """y = forward(theta) + noise with theta ~ N(0, I), batched TensorFlow that is pure, compilable and differentiable.
+
+    Shapes: whitened parameters theta [B, P], the user's parameters x [B, P], data y [B, M]; all of one floating type.
+    A simulator whose noise level varies has log sigma as the last column of y.
+    """
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """P names of the columns of x, with units: "depth_0.5_km"."""
+        raise AssertionError(f"{type(self).__name__} does not name its parameters")
+
+    @property
+    def data_names(self) -> tuple[str, ...]:
+        """M names of the columns of y, with units."""
+        raise AssertionError(f"{type(self).__name__} does not name its data")
+
+    @property
+    def size(self) -> int:
+        """P, the number of parameters."""
+        return len(self.parameter_names)
+
+    @property
+    def data_size(self) -> int:
+        """M, the number of data, log sigma included where it is one."""
+        return len(self.data_names)
+
+    def physical(self, theta: tf.Tensor) -> tf.Tensor:
+        """x [B, P] in the user's units."""
+        raise AssertionError(f"{type(self).__name__} does not define its parameters")
+
+    def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """theta [B, P] and log |det dtheta/dx| [B]: the inverse of `physical`."""
+        raise AssertionError(f"{type(self).__name__} does not define the inverse of its parameters")
+
+    def forward(self, theta: tf.Tensor) -> tf.Tensor:
+        """Data without noise; [B, P] -> [B, M], without the column of log sigma."""
+        raise AssertionError(f"{type(self).__name__} does not define its forward model")
+
+    def observe(self, clean: tf.Tensor, seed) -> tf.Tensor:
+        """y [B, M] from data without noise; a log sigma that varies is drawn here. The same seed pair, the same noise."""
+        raise AssertionError(f"{type(self).__name__} does not define its noise")
+
+    def residual_and_jacobian(self, theta: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """r = (forward(theta) - y) in units of the noise, decorrelated, so that -r^2 / 2 is the log-likelihood but for a
+        constant, [B, M']; and dr/dtheta [B, M', P]."""
+        raise AssertionError(f"{type(self).__name__} does not linearise its forward model")
+
+    def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """The first of `residual_and_jacobian`."""
+        return self.residual_and_jacobian(theta, y)[0]
+
+    def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """log p(theta) + log p(y | theta) but for a constant, [B]."""
+        return -0.5 * (tf.reduce_sum(tf.square(self.residual(theta, y)), -1) + tf.reduce_sum(tf.square(theta), -1))
+
+    def log_prior(self, theta: tf.Tensor) -> tf.Tensor:
+        """log N(theta; 0, I), [B]."""
+        return -0.5 * tf.reduce_sum(tf.square(theta), -1) - 0.5 * self.size * math.log(2 * math.pi)
+
+    def prior(self, n: int, seed, dtype=tf.float32) -> tf.Tensor:
+        """theta [n, P]."""
+        return tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
+
+    def simulate(self, n: int, seed, dtype=tf.float32) -> tuple[tf.Tensor, tf.Tensor]:
+        """Pairs (theta [n, P], y [n, M]); the same seed pair gives the same pairs."""
+        seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
+        theta = self.prior(n, seeds[0], dtype)
+        return theta, self.observe(self.forward(theta), seeds[1])
