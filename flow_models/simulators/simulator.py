@@ -57,6 +57,15 @@ class Simulator(Described):
         constant, [B, M']; and dr/dtheta [B, M', P]."""
         raise AssertionError(f"{type(self).__name__} does not linearise its forward model")
 
+    @property
+    def noise_varies(self) -> bool:
+        """Whether the last column of y is log sigma."""
+        return False
+
+    def sigma(self, y: tf.Tensor) -> tf.Tensor:
+        """The noise level of every row of y, [B], where it varies."""
+        return tf.exp(y[:, -1])
+
     def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """The first of `residual_and_jacobian`."""
         return self.residual_and_jacobian(theta, y)[0]
