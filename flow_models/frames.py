@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from flow_models import principal
 from flow_models.described import Described
 from flow_models.simulators.simulator import Simulator
 
@@ -83,15 +84,12 @@ class LaplaceFrame(Described):
 
     def measure(self, theta: np.ndarray, y: np.ndarray) -> Constants:
         """Principal components of y [N, M], and the regression of theta [N, P] on them."""
-        data = np.asarray(self._decorrelated(tf.constant(y)), np.float64)
-        mean = data.mean(0)
-        _, vectors = np.linalg.eigh(np.cov((data - mean).T))
-        axes = vectors[:, ::-1][:, : self.components]
-        scale = ((data - mean) @ axes).std(0)
+        data = np.asarray(self.simulator.decorrelated(tf.constant(y)), np.float64)
+        mean, axes, scale = principal.components(data, self.components)
         components = (data - mean) @ axes / scale
         regression = np.linalg.lstsq(components, theta.astype(np.float64), rcond=None)[0]
         constants = {"mean": mean, "axes": axes / scale, "regression": regression}
-        misfit = np.asarray(self._context_of_misfit(*self._newton(_as(constants, y.dtype), tf.constant(y))[1:]))
+        misfit = np.asarray(_misfit(self._newton(_as(constants, y.dtype), tf.constant(y))[2]))
         constants["misfit"] = np.array([misfit.mean(), misfit.std()])
         if self.simulator.noise_varies:
             constants["log_sigma"] = np.array([y[:, -1].mean(), y[:, -1].std()])
@@ -99,7 +97,7 @@ class LaplaceFrame(Described):
 
     def locate(self, constants, y: tf.Tensor) -> State:
         components, mean, residual, curvature = self._newton(constants, y)
-        misfit = (self._context_of_misfit(mean, residual) - constants["misfit"][0]) / constants["misfit"][1]
+        misfit = (_misfit(residual) - constants["misfit"][0]) / constants["misfit"][1]
         context = [mean, components, misfit[:, None]]
         if self.simulator.noise_varies:
             context.append((y[:, -1:] - constants["log_sigma"][0]) / constants["log_sigma"][1])
@@ -114,14 +112,9 @@ class LaplaceFrame(Described):
         solved = tf.linalg.triangular_solve(state["cholesky"], tf.linalg.matrix_transpose(z), adjoint=True)
         return state["mean"][:, None] + tf.linalg.matrix_transpose(solved)
 
-    def _decorrelated(self, y):
-        """y [B, M'] with noise of one size in every component, whatever its sigma."""
-        residual = self.simulator.residual(tf.zeros([tf.shape(y)[0], self.simulator.size], y.dtype), y)
-        return residual * self.simulator.sigma(y)[:, None] if self.simulator.noise_varies else residual
-
     def _newton(self, constants, y):
         """Components [B, K], and the best of the iterates: m [B, P], its residuals and its curvature [B, P, P]."""
-        components = (self._decorrelated(y) - constants["mean"]) @ constants["axes"]
+        components = (self.simulator.decorrelated(y) - constants["mean"]) @ constants["axes"]
         theta, best = components @ constants["regression"], None
         linearised = tf.function(self.simulator.residual_and_jacobian, jit_compile=True, autograph=False)  # the rest is LAPACK's
         for step in range(self.steps + 1):
@@ -133,10 +126,10 @@ class LaplaceFrame(Described):
                 theta = _gauss_newton_step(theta, residual, jacobian, curvature)
         return components, *best[1:]
 
-    @staticmethod
-    def _context_of_misfit(mean, residual, *_):
-        """log of the mean squared residual, [B]."""
-        return tf.math.log(tf.reduce_mean(tf.square(residual), -1))
+
+def _misfit(residual):
+    """log of the mean squared residual, [B]."""
+    return tf.math.log(tf.reduce_mean(tf.square(residual), -1))
 
 
 def _gauss_newton_step(theta, residual, jacobian, curvature):

@@ -66,8 +66,8 @@ class PosteriorModel(tf.Module):
 
     def log_prob(self, x, y) -> np.ndarray:
         """log p(x | y), x [..., P] and y [..., M] or [M] -> [...], nats in the units of x; -inf outside the prior's support."""
-        x = self._rows(x, self.simulator.parameter_names, "x")
-        y = self._rows(y, self.simulator.data_names, "y")
+        x = rows_of(x, self.simulator.parameter_names, "x", self.dtype)
+        y = rows_of(y, self.simulator.data_names, "y", self.dtype)
         lead = np.broadcast_shapes(x.shape[:-1], y.shape[:-1])
         rows = np.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1])
         theta, log_det = self.simulator.whiten(tf.constant(rows))
@@ -84,11 +84,7 @@ class PosteriorModel(tf.Module):
 
     def posterior_theta(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
         """`posterior` in whitened parameters."""
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
-        y, lead = self._data(y)
-        if len(lead) > 1:
-            raise UserError(f"y must have shape [{self.simulator.data_size}] or [B, {self.simulator.data_size}]")
+        y, lead = one_or_many(y, n, self.simulator, self.dtype)
         state, size = self._state(y), self.simulator.size
         drawn = np.empty((len(y), n, size), self.dtype.as_numpy_dtype)
         most = max(MOST_SAMPLES // n, 1)
@@ -119,20 +115,7 @@ class PosteriorModel(tf.Module):
 
     def _data(self, y):
         """y as rows [B, M], and its leading shape."""
-        y = self._rows(y, self.simulator.data_names, "y")
-        if not np.isfinite(y).all():
-            raise UserError("y has values that are not finite")
-        return y.reshape(-1, y.shape[-1]), y.shape[:-1]
-
-    def _rows(self, values, names, what):
-        try:
-            values = np.asarray(values, self.dtype.as_numpy_dtype)
-        except (TypeError, ValueError):
-            raise UserError(f"{what} must be numbers [..., {len(names)}]") from None
-        if values.ndim == 0 or values.shape[-1] != len(names):
-            few = ", ".join(names if len(names) < 9 else [*names[:3], "...", names[-1]])
-            raise UserError(f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}")
-        return values
+        return finite_rows(y, self.simulator.data_names, "y", self.dtype)
 
     def save(self, folder: str) -> None:
         """Writes all that `load` needs into `folder` (a path or s3://)."""
@@ -158,6 +141,40 @@ def build(header: dict, jit: bool = True) -> PosteriorModel:
     """The model that `save` described, with weights not yet taken."""
     flow, data_flow = (header[name] and model.build(header[name], jit) for name in ("flow", "data_flow"))
     return PosteriorModel(from_config(header["frame"]), {}, flow, data_flow)
+
+
+def rows_of(values, names, what: str, dtype: tf.DType) -> np.ndarray:
+    """Numbers [..., len(names)] of a type.
+
+    Raises:
+      UserError: something else.
+    """
+    try:
+        values = np.asarray(values, dtype.as_numpy_dtype)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} must be numbers [..., {len(names)}]") from None
+    if values.ndim == 0 or values.shape[-1] != len(names):
+        few = ", ".join(names if len(names) < 9 else [*names[:3], "...", names[-1]])
+        raise UserError(f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}")
+    return values
+
+
+def finite_rows(values, names, what: str, dtype: tf.DType) -> tuple[np.ndarray, tuple[int, ...]]:
+    """`rows_of` as [B, len(names)], and its leading shape; refuses what is not finite."""
+    values = rows_of(values, names, what, dtype)
+    if not np.isfinite(values).all():
+        raise UserError(f"{what} has values that are not finite")
+    return values.reshape(-1, values.shape[-1]), values.shape[:-1]
+
+
+def one_or_many(y, n, simulator, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What a posterior takes: n draws for one observation [M] or for many [B, M]; as rows, and the leading shape."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
+    y, lead = finite_rows(y, simulator.data_names, "y", dtype)
+    if len(lead) > 1:
+        raise UserError(f"y must have shape [{simulator.data_size}] or [B, {simulator.data_size}]")
+    return y, lead
 
 
 def untrained(frame: Described, theta: np.ndarray, y: np.ndarray, bijector_of) -> PosteriorModel:

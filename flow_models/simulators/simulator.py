@@ -70,6 +70,11 @@ class Simulator(Described):
         """The first of `residual_and_jacobian`."""
         return self.residual_and_jacobian(theta, y)[0]
 
+    def decorrelated(self, y: tf.Tensor) -> tf.Tensor:
+        """y [B, M] -> [B, M']: data whose noise is uncorrelated and has one size in all components, that of sigma where it varies."""
+        residual = self.residual(tf.zeros([tf.shape(y)[0], self.size], y.dtype), y)
+        return residual * self.sigma(y)[:, None] if self.noise_varies else residual
+
     def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """log p(theta) + log p(y | theta) but for a constant, [B]."""
         return -0.5 * (tf.reduce_sum(tf.square(self.residual(theta, y)), -1) + tf.reduce_sum(tf.square(theta), -1))
