@@ -62,7 +62,7 @@ class Simulator(Described):
         """Whether the last column of y is log sigma."""
         return False
 
-    def sigma(self, y: tf.Tensor) -> tf.Tensor:
+    def noise_level(self, y: tf.Tensor) -> tf.Tensor:
         """The noise level of every row of y, [B], where it varies."""
         return tf.exp(y[:, -1])
 
@@ -73,7 +73,7 @@ class Simulator(Described):
     def decorrelated(self, y: tf.Tensor) -> tf.Tensor:
         """y [B, M] -> [B, M']: data whose noise is uncorrelated and has one size in all components, that of sigma where it varies."""
         residual = self.residual(tf.zeros([tf.shape(y)[0], self.size], y.dtype), y)
-        return residual * self.sigma(y)[:, None] if self.noise_varies else residual
+        return residual * self.noise_level(y)[:, None] if self.noise_varies else residual
 
     def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """log p(theta) + log p(y | theta) but for a constant, [B]."""
