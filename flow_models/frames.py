@@ -53,6 +53,9 @@ class PriorFrame(Described):
         """theta [B, S, P] of z [B, S, P], for B rows of data."""
         return z
 
+    def mean_entropy(self, y: np.ndarray) -> None:
+        """Not known here."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LaplaceFrame(Described):

@@ -14,6 +14,7 @@ from flow_models.tiling import Tiled
 
 TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
 MOST_SAMPLES = 2**17  # drawn in one go
+ROWS = 2**14  # of which densities are computed in one go
 
 
 class PosteriorModel(tf.Module):
@@ -67,16 +68,24 @@ class PosteriorModel(tf.Module):
     def log_prob(self, x, y) -> np.ndarray:
         """log p(x | y), x [..., P] and y [..., M] or [M] -> [...], nats in the units of x; -inf outside the prior's support."""
         x = rows_of(x, self.simulator.parameter_names, "x", self.dtype)
+        theta, log_det = self.simulator.whiten(tf.constant(x.reshape(-1, x.shape[-1])))
+        value = self.log_prob_theta(theta.numpy().reshape(x.shape), y)
+        value = value + log_det.numpy().reshape(x.shape[:-1])
+        return np.where(np.isnan(value) & np.isfinite(x).all(-1), -np.inf, value)
+
+    def log_prob_theta(self, theta, y) -> np.ndarray:
+        """`log_prob` of whitened parameters."""
         y = rows_of(y, self.simulator.data_names, "y", self.dtype)
-        lead = np.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-        rows = np.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1])
-        theta, log_det = self.simulator.whiten(tf.constant(rows))
+        lead = np.broadcast_shapes(theta.shape[:-1], y.shape[:-1])
         distinct, number = np.unique(y.reshape(-1, y.shape[-1]), axis=0, return_inverse=True)
         number = np.broadcast_to(number.reshape(y.shape[:-1]), lead).reshape(-1)
-        state = {name: value[number] for name, value in self._state(distinct).items()}
-        z, more = self.frame.forward_and_log_det(state, theta)
-        value = self.flow.log_prob(z.numpy(), condition=state["context"]) + log_det.numpy() + more.numpy()
-        return np.where(np.isnan(value) & np.isfinite(rows).all(-1), -np.inf, value).reshape(lead)
+        rows = np.broadcast_to(theta, (*lead, theta.shape[-1])).reshape(-1, theta.shape[-1])
+        states, values = self._state(distinct), []
+        for first in range(0, max(len(rows), 1), ROWS):
+            state = {name: tf.constant(value[number[first : first + ROWS]]) for name, value in states.items()}
+            z, log_det = self.frame.forward_and_log_det(state, tf.constant(rows[first : first + ROWS]))
+            values.append(self.flow.log_prob(z.numpy(), condition=state["context"].numpy()) + log_det.numpy())
+        return np.concatenate(values).reshape(lead)
 
     def posterior(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
         """n draws of p(x | y): [n, P] for one observation y [M], [B, n, P] for y [B, M]; equal seeds give equal draws."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import time
 
@@ -11,13 +10,15 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models import architectures, joint_posterior, posterior_model
-from flow_models.diagnostics import posterior_report, two_sample
+from flow_models import architectures, joint_posterior, losses, posterior_model
+from flow_models.diagnostics import two_sample
+from flow_models.model import FlowModel
 from flow_models.posterior_config import PosteriorConfig
 from flow_models.simulators.simulator import Simulator
 from flow_models.training import Trainer
 
 BATCH = 1000  # pairs simulated in one go
+PART = 2**24  # batches a part
 MEASURED = 4000  # pairs that a frame is measured on
 
 
@@ -30,8 +31,8 @@ class Pairs:
     y: np.ndarray
 
 
-def draw(simulator: Simulator, n: int, seed: int, what: str = "simulating") -> Pairs:
-    """n pairs, simulated in compiled batches; the same seed gives the same pairs."""
+def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "simulating") -> Pairs:
+    """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts are other pairs."""
 
     @tf.function(jit_compile=True, autograph=False)
     def batch(number):
@@ -40,18 +41,18 @@ def draw(simulator: Simulator, n: int, seed: int, what: str = "simulating") -> P
         clean = simulator.forward(theta)
         return theta, clean, simulator.observe(clean, seeds[1])
 
-    numbers = tqdm(range(-(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
+    numbers = tqdm(range(part * PART, part * PART + -(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
     drawn = [batch(tf.constant(number)) for number in numbers]
     return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
 
 
 @dataclasses.dataclass
 class Trained:
-    """A model in training: its `Trainer`, and what turns the loss into nats of theta."""
+    """A model in training: its `Trainer`, and the mean Laplace entropy, where the form has nats of theta to compare with it."""
 
     model: object
     trainer: Trainer
-    constant: float  # nll of theta = objective + constant
+    entropy: float | None = None
 
 
 def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs, **trainer) -> Trained:
@@ -59,7 +60,21 @@ def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs,
     model = posterior_model.untrained(frame, train.theta[:MEASURED], train.y[:MEASURED], _flow_of(config))
     data = _prepared(model, train)[0]
     held_out, log_det = _prepared(model, validation)
-    return Trained(model, Trainer(model.flow, data, held_out, config.fit_settings(), **trainer), -float(log_det.mean()))
+    entropy = frame.mean_entropy(validation.y[:MEASURED])
+    loss = _likelihood_of_theta(model.flow, float(log_det.mean()), entropy)
+    return Trained(model, Trainer(model.flow, data, held_out, config.fit_settings(), loss=loss, **trainer), entropy)
+
+
+def _likelihood_of_theta(flow, log_det: float, entropy: float | None):
+    """-log p(theta | y) in nats, from that of z and the mean log |det dz/dtheta| of the validation pairs."""
+    likelihood = losses.negative_log_likelihood(flow)
+
+    def loss(weights, batch):
+        terms = likelihood(weights, batch)
+        terms = {"objective": terms["objective"] - log_det, "latent": terms["latent"], "log_det": terms["log_det"] + log_det}
+        return terms if entropy is None else {**terms, "above_laplace": terms["objective"] - entropy}
+
+    return loss
 
 
 def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *, noise_inputs: bool, sigma_y: float,
@@ -68,15 +83,13 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
     model = joint_posterior.untrained(simulator, train.y[:MEASURED], _flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
-    return Trained(model, Trainer(model.flow, *data, config.fit_settings(), **trainer), 0.0)
+    return Trained(model, Trainer(model.flow, *data, config.fit_settings(), **trainer))
 
 
 def data_density(model, config: PosteriorConfig, train: Pairs, validation: Pairs) -> Trainer:
     """The training of p(y) in the context of the model's frame, which the model then has as its `data_flow`."""
     contexts = [_prepared(model, pairs)[0]["condition"] for pairs in (train, validation)]
     contexts = [np.asarray(model.frame.data_context(context)) for context in contexts]
-    from flow_models.model import FlowModel
-
     bijector = architectures.build("spline_coupling", contexts[0].shape[1], depth=4, hidden=(64, 64), unroll=1, affine=True)
     model.data_flow = FlowModel(bijector)
     settings = dataclasses.replace(config.fit_settings(), steps=max(config.steps // 4, 50), epoch_steps=0)
@@ -97,12 +110,6 @@ def _prepared(model, pairs: Pairs):
     return data, np.concatenate([part[1] for part in parts])
 
 
-def calibrated(model, test: Pairs, samples: int, seed: int) -> tuple[dict[str, float], np.ndarray]:
-    """Coverage, ranks and the rest of `posterior_report.judge` on fresh pairs, and the posterior samples [B, S, P]."""
-    drawn = model.posterior_theta(test.y, samples, seed)
-    return posterior_report.judge(test.theta, drawn, observations=test.y, seed=seed), drawn
-
-
 def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Root mean square of the whitened residuals of samples [B, S, P] against y [B, M]: 1 is the noise; [B, S]."""
     size, most = theta.shape[1], max(2**14 // theta.shape[1], 1)
@@ -115,16 +122,23 @@ def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.concatenate(found)[: len(y)]
 
 
-def against_reference(samples: np.ndarray, reference: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """C2ST and unbiased MMD^2 of samples [B, S, P] against a reference [B, R, P], the null between halves of the
-    reference, and how spreads compare: one value an observation."""
-    n = min(samples.shape[1], reference.shape[1])
-    half = reference.shape[1] // 2
-    found = {"c2st": [], "c2st_null": [], "sd_correlation": [], "sd_ratio": []}
-    for ours, theirs in zip(samples[:, :n], reference[:, :n]):
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Samples [B, R, P] of the exact posteriors, in whitened parameters, and how good they are."""
+
+    samples: np.ndarray
+    null: np.ndarray  # [B], C2ST between halves of the samples
+    seconds: float  # that the sampler took, whenever it ran
+    metrics: dict[str, float]
+
+
+def against_reference(samples: np.ndarray, reference: np.ndarray, simulator: Simulator, seed: int = 0) -> dict[str, np.ndarray]:
+    """One value an observation for samples [B, S, P] against a reference [B, R, P]: C2ST in whitened parameters, and how
+    the standard deviations of the user's parameters compare."""
+    found: dict[str, list] = {"c2st": [], "sd_correlation": [], "sd_ratio": []}
+    for ours, theirs in zip(samples, reference):
         found["c2st"].append(two_sample.c2st(ours, theirs, seed))
-        found["c2st_null"].append(two_sample.c2st(theirs[:half], theirs[half : 2 * half], seed))
-        deviations = ours.std(0), theirs.std(0)
+        deviations = [np.asarray(simulator.physical(tf.constant(each))).std(0) for each in (ours, theirs)]
         found["sd_correlation"].append(np.corrcoef(*deviations)[0, 1])
         found["sd_ratio"].append(np.mean(deviations[0] / deviations[1]))
     return {name: np.array(values) for name, values in found.items()}
@@ -142,8 +156,3 @@ class Clock:
         result = action()
         self.seconds[name] = time.perf_counter() - began
         return result
-
-
-def nats_to_go(validation_nll: float, entropy: float) -> float:
-    """How far the validation loss of theta is above the mean Laplace entropy."""
-    return validation_nll - entropy if math.isfinite(validation_nll) else math.inf
