@@ -93,6 +93,11 @@ def bonferroni(p_values: np.ndarray) -> float:
     return float(min(1.0, np.size(p_values) * np.min(p_values)))
 
 
+def p_text(p: float) -> str:
+    """p-value as it is printed; below 1e-12 it is not computed exactly."""
+    return f"p = {p:.2g}" if p >= 1e-12 else "p < 1e-12"
+
+
 def pit(ranks: np.ndarray, n_samples: int, seed: int = 0) -> np.ndarray:
     """(rank + v) / (S + 1), v uniform: continuous and uniform on (0, 1) where ranks are uniform, at every S."""
     v = np.random.default_rng((seed, 1)).random(np.shape(ranks))

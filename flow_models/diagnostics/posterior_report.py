@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from flow_models.diagnostics import calibration, projections
+from flow_models.diagnostics.calibration import p_text
 from flow_models.diagnostics.posterior import contraction_and_z
 
 SUFFIX = "_p_value"  # every number of that name is a test, and raises a warning where it is too small
@@ -23,7 +24,7 @@ def judge(
 ) -> dict[str, float]:
     """Numbers of truths [B, P] and samples [B, S, P] of their posteriors, B at least 20 and better 300 and more.
 
-        coverage_50, coverage_90            of central intervals, averaged over parameters; _error: their standard errors
+        coverage_50, coverage_90            of central intervals, averaged over parameters; _se: their standard errors
         sbc_p_value, sbc_ecdf_p_value       ranks of parameters: chi-square, distribution function (Bonferroni)
         sbc_max_deviation                   largest distance of a parameter's distribution function from the diagonal
         projection_p_value                  ranks along random and worst directions: dependence between parameters
@@ -58,7 +59,7 @@ def judge(
 def _covered(name, found):
     numbers = {}
     for level, mean, error in zip(found.levels, found.mean, found.error):
-        numbers |= {f"{name}_{level:.0%}".rstrip("%"): float(mean), f"{name}_{level:.0%}".rstrip("%") + "_error": float(error)}
+        numbers |= {f"{name}_{100 * level:.0f}": float(mean), f"{name}_{100 * level:.0f}_se": float(error)}
     return numbers
 
 
@@ -98,19 +99,16 @@ def warnings(metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[s
     if not lines and low.keys() & {"sbc", "sbc_ecdf"}:
         p = min(low[name] for name in ("sbc", "sbc_ecdf") if name in low)
         lines.append(f"posterior of another shape: ranks of single parameters are not uniform, their distribution is off "
-                     f"by {metrics['sbc_max_deviation']:.3f} ({_p(p)})")  # fmt: skip
+                     f"by {metrics['sbc_max_deviation']:.3f} ({p_text(p)})")  # fmt: skip
     joint = {"projection": "projections", "tarp": "TARP", "density": "log-density"}
-    seen = [f"{word} {_p(low[name])}" for name, word in joint.items() if name in low]
+    seen = [f"{word} {p_text(low[name])}" for name, word in joint.items() if name in low]
     if seen:
-        lines.append(f"{'posterior of all parameters together is off too' if lines else 'dependence between parameters is wrong though each alone passes'}: "
-                     f"{', '.join(seen)}")  # fmt: skip
+        what = ("posterior of all parameters together is off too" if lines
+                else "dependence between parameters is wrong though each alone passes")  # fmt: skip
+        lines.append(f"{what}: {', '.join(seen)}")
     if "data" in low:
-        lines.append(f"posterior does not use all that the data say: they tell where the truth lies in it ({_p(low['data'])})")
+        lines.append(f"posterior does not use all that the data say: they tell where the truth lies in it ({p_text(low['data'])})")
     return lines
-
-
-def _p(value):
-    return f"p = {value:.1e}" if value >= 1e-12 else "p < 1e-12"
 
 
 def _name(metrics, check, names):
@@ -123,7 +121,7 @@ def _spread_line(metrics, low, names):
         return []
     ratio = metrics["posterior_spread"]
     return [f"posterior too {'narrow' if ratio > 1 else 'wide'}: truths scatter {ratio:.2f} times as far as it says "
-            f"({_name(metrics, 'spread', names)}, {_p(low['posterior_spread'])}); 90% intervals hold "
+            f"({_name(metrics, 'spread', names)}, {p_text(low['posterior_spread'])}); 90% intervals hold "
             f"{metrics['coverage_90']:.1%} of all parameters"]  # fmt: skip
 
 
@@ -132,4 +130,4 @@ def _bias_line(metrics, low, names):
         return []
     bias = metrics["posterior_bias"]
     return [f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {'low' if bias > 0 else 'high'} "
-            f"({_name(metrics, 'bias', names)}, {_p(low['posterior_bias'])})"]  # fmt: skip
+            f"({_name(metrics, 'bias', names)}, {p_text(low['posterior_bias'])})"]  # fmt: skip

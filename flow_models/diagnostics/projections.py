@@ -11,6 +11,7 @@ from flow_models.diagnostics.calibration import checked, pooled_moments, sbc_ran
 
 RANDOM = 4  # random directions
 FOUND = 3  # directions looked for
+BLOCK = 32  # observations whose samples are worked on at a time
 
 
 def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -30,23 +31,26 @@ def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> 
         return np.zeros((size, 0), int)
     centre, spread = pooled_moments(truths, samples)
     residuals = (truths - samples.mean(1)) / spread
-    covariances = np.stack([np.cov(((s - c) / d).T) for s, c, d in zip(samples, centre, spread)])
     rng = np.random.default_rng((seed, 3))
     random, half = rng.standard_normal((parameters, RANDOM)), rng.permutation(size) < size // 2
     projected, of_truths = np.empty((size, samples.shape[1], RANDOM + FOUND)), np.empty((size, RANDOM + FOUND))
     for here in (half, ~half):
-        directions = np.hstack([random, _worst_directions(residuals[~here], covariances[~here])])
+        directions = np.hstack([random, _worst_directions(residuals[~here], samples[~here], spread[~here])])
         of_truths[here] = (truths[here] - centre[here]) / spread[here] @ directions
         for b in np.flatnonzero(here):
             projected[b] = (samples[b] - centre[b]) / spread[b] @ directions
     return sbc_ranks(of_truths, projected, seed)
 
 
-def _worst_directions(residuals, covariances):
-    """[P, 3] from residuals [H, P] and covariances [H, P, P]."""
+def _worst_directions(residuals, samples, spread):
+    """[P, 3] from residuals [H, P] and samples [H, S, P] with their spread [H, P]."""
     from scipy.linalg import eigh
 
-    claimed = covariances.mean(0) + 1e-6 * np.eye(residuals.shape[1])
+    claimed = 1e-6 * np.eye(residuals.shape[1])
+    for start in range(0, len(samples), BLOCK):
+        some = samples[start : start + BLOCK]
+        some = ((some - some.mean(1, keepdims=True)) / spread[start : start + BLOCK, None]).reshape(-1, len(claimed))
+        claimed += some.T @ some / samples[..., 0].size
     vectors = eigh(residuals.T @ residuals / len(residuals), claimed)[1]
     return np.stack([vectors[:, -1], vectors[:, 0], np.linalg.solve(claimed, residuals.mean(0))], 1)
 

@@ -1,6 +1,7 @@
 """One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it: `figure.savefig(path)`."""
 
 from flow_models.plots.anomalies import anomalies
+from flow_models.plots.calibration import contraction, coverage_curve, rank_differences, rank_histograms
 from flow_models.plots.classes import (
     class_probabilities,
     class_samples,
@@ -13,10 +14,12 @@ from flow_models.plots.density import density
 from flow_models.plots.detection import latent_map, roc_curves, score_histograms
 from flow_models.plots.images import image_grid, image_rows, neighbours
 from flow_models.plots.latents import latents, mapping
+from flow_models.plots.posterior import corner, predicted_data, profile_bands
 from flow_models.plots.training import training_curves
 
 __all__ = [
-    "anomalies", "class_probabilities", "class_samples", "curve", "decision_regions", "density", "image_grid", "image_rows",
-    "latent_map", "latents", "mapping", "neighbours", "roc_curves", "score_histograms", "scores_of_unknown",
-    "training_curves", "transfer",
+    "anomalies", "class_probabilities", "class_samples", "contraction", "corner", "coverage_curve", "curve",
+    "decision_regions", "density", "image_grid", "image_rows", "latent_map", "latents", "mapping", "neighbours",
+    "predicted_data", "profile_bands", "rank_differences", "rank_histograms", "roc_curves", "score_histograms",
+    "scores_of_unknown", "training_curves", "transfer",
 ]  # fmt: skip

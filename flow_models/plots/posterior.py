@@ -1,0 +1,171 @@
+"""Figures of one posterior: its parameters in pairs, profiles with bands, predicted over observed data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flow_models.errors import UserError
+from flow_models.plots.style import DATA, FAINT, INK, MODEL, TRUTH, column_names, new_figure, points, styled
+
+PAIRS = 8  # parameters of a corner plot, at most
+BANDS = ((0.05, 0.95), (0.25, 0.75))  # quantiles that the bands of profiles join
+PER_ROW = 2  # traces side by side
+
+
+@styled
+def corner(samples: np.ndarray, truth: np.ndarray | None = None, reference: np.ndarray | None = None,
+           names: Sequence[str] | None = None, columns: Sequence[int] | None = None) -> Figure:  # fmt: skip
+    """Posterior samples [S, P] in pairs, with the truth [P] and reference samples [R, P] over them.
+
+    Contours hold 39% and 86%: one and two standard deviations of a plane's Gaussian. columns: at most 8 parameters, else
+    as many, evenly taken.
+    """
+    import corner as kept
+
+    samples = points(samples, "posterior samples")
+    names = column_names(names, samples.shape[1])
+    if columns is None:
+        columns = np.unique(np.linspace(0, samples.shape[1] - 1, min(PAIRS, samples.shape[1])).round().astype(int))
+    columns = list(columns)
+    reference = None if reference is None else points(reference, "reference samples", samples.shape[1])[:, columns]
+    truth = None if truth is None else np.asarray(truth, np.float64)[columns]
+    samples, names = samples[:, columns], [names[c] for c in columns]
+    figure = new_figure(max(1.7 * len(columns) + 0.9, 4.2), max(1.7 * len(columns) + 0.9, 4.2))
+    figure.set_layout_engine(None)  # corner sets its own
+    drawn = {"fig": figure, "labels": names, "range": _ranges(samples, reference, truth), "max_n_ticks": 4, "quiet": True,
+             "levels": (0.393, 0.865), "plot_datapoints": False, "plot_density": False, "bins": 30, "smooth": 1.0}  # fmt: skip
+    sets, highest = [(samples, MODEL)] + ([] if reference is None else [(reference, DATA)]), []
+    for rows, colour in sets:
+        weights = np.full(len(rows), 1.0 / len(rows))  # so that margins of both are equally high
+        kept.corner(rows, color=colour, weights=weights, hist_kwargs={"lw": 1.4}, fill_contours=rows is samples,
+                    no_fill_contours=rows is not samples, **drawn)  # fmt: skip
+        highest.append([axes.get_ylim()[1] for axes in figure.axes[:: len(columns) + 1]])
+    for axes, height in zip(figure.axes[:: len(columns) + 1], np.max(highest, 0)):
+        axes.set_ylim(0.0, height)
+    if truth is not None:
+        kept.overplot_lines(figure, truth, color=TRUTH, lw=1.3)
+    shown = {"posterior": MODEL, "reference": DATA if reference is not None else None, "truth": TRUTH if truth is not None else None}
+    for name, colour in shown.items():
+        if colour:
+            figure.axes[0].plot([], [], color=colour, label=name)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", fontsize=10)
+    return figure
+
+
+def _ranges(samples, reference, truth):
+    """Limits of each parameter: all but one in 500 samples at each end, those of both sets, and the truth."""
+    ends = [np.quantile(rows, [0.002, 0.998], axis=0) for rows in (samples, reference) if rows is not None]
+    ends = np.concatenate([*ends, *([] if truth is None else [truth[None]])])
+    low, high = ends.min(0), ends.max(0)
+    margin = np.where(high > low, 0.08 * (high - low), np.maximum(0.1 * np.abs(high), 1e-3))
+    return list(zip(low - margin, high + margin))
+
+
+@styled
+def profile_bands(position: np.ndarray, samples: np.ndarray, truth: np.ndarray | None = None,
+                  reference: np.ndarray | None = None, position_label: str = "position", value_label: str = "value",
+                  upright: bool = False, falling: bool = False, drawn: int = 0) -> Figure:  # fmt: skip
+    """Values along a profile: median and bands of 50% and 90% of posterior samples [S, N], truth [N], reference [R, N].
+
+    position: [N] centres, or the [N + 1] edges of cells, in which values are then constant. upright: position is depth and
+    runs down the vertical axis, as of velocity; falling: the values are depths and grow downwards, as of a valley.
+    drawn: so many samples as thin lines.
+    """
+    samples = np.asarray(samples, np.float64)
+    position = np.asarray(position, np.float64)
+    if samples.ndim != 2 or position.ndim != 1 or len(position) - samples.shape[1] not in (0, 1):
+        raise UserError(f"a profile needs position [N] or edges [N + 1] and samples [S, N]; got {position.shape} and {samples.shape}")
+    figure = new_figure(*((4.6, 6.4) if upright else (8.2, 4.2)))
+    axes = figure.subplots()
+    place = _Steps(axes, position, samples.shape[1], upright)
+    for (low, high), shade in zip(BANDS, (0.22, 0.35)):
+        place.band(*np.quantile(samples, [low, high], axis=0), color=MODEL, alpha=shade, label=f"posterior {high - low:.0%}")
+    for row in samples[:drawn]:
+        place.line(row, color=MODEL, lw=0.5, alpha=0.5)
+    place.line(np.median(samples, 0), color=MODEL, lw=1.6, label="median")
+    if reference is not None:
+        for (low, high), dash in zip(BANDS, (":", "--")):
+            ends = np.quantile(np.asarray(reference, np.float64), [low, high], axis=0)
+            place.line(ends[0], color=DATA, lw=1.1, ls=dash, label=f"reference {high - low:.0%}")
+            place.line(ends[1], color=DATA, lw=1.1, ls=dash)
+        place.line(np.median(reference, 0), color=DATA, lw=1.4, label="reference median")
+    if truth is not None:
+        place.line(np.asarray(truth, np.float64), color=INK, lw=1.4, label="truth")
+    axes.set(**dict(zip(("ylabel", "xlabel") if upright else ("xlabel", "ylabel"), (position_label, value_label))))
+    (axes.set_ylim if upright else axes.set_xlim)(position.min(), position.max())
+    if falling and samples.min() >= 0.0:
+        axes.set_ylim(bottom=0.0)  # the surface
+    if upright or falling:
+        axes.invert_yaxis()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+class _Steps:
+    """Lines and bands of values along a position: over or beside it, joined or constant in cells."""
+
+    def __init__(self, axes: Axes, position: np.ndarray, size: int, upright: bool):
+        self.axes, self.upright, self.cells = axes, upright, len(position) == size + 1
+        self.position = np.repeat(position, 2)[1:-1] if self.cells else position
+
+    def line(self, values, **style):
+        values = np.repeat(values, 2) if self.cells else values
+        self.axes.plot(*((values, self.position) if self.upright else (self.position, values)), **style)
+
+    def band(self, low, high, **style):
+        if self.cells:
+            low, high = np.repeat(low, 2), np.repeat(high, 2)
+        fill = self.axes.fill_betweenx if self.upright else self.axes.fill_between
+        fill(self.position, low, high, lw=0, **style)
+
+
+@styled
+def predicted_data(position: np.ndarray, observed: np.ndarray, predicted: np.ndarray, noise_sd: np.ndarray | float,
+                   names: Sequence[str] | None = None, position_label: str = "position", value_label: str = "data",
+                   truth: np.ndarray | None = None) -> Figure:  # fmt: skip
+    """Data [N] or traces [T, N] over the bands of 50% and 90% of noise-free predictions [S, N] or [S, T, N].
+
+    Below each trace its residuals from the median prediction in units of noise_sd, most of which should lie within +-2.
+    truth: the data without their noise, where it is known.
+    """
+    observed, predicted = np.atleast_2d(np.asarray(observed, np.float64)), np.asarray(predicted, np.float64)
+    predicted = predicted[:, None] if predicted.ndim == 2 else predicted
+    if predicted.ndim != 3 or predicted.shape[1:] != observed.shape or len(position) != observed.shape[1]:
+        raise UserError(f"data [T, N] at N positions and predictions [S, T, N] are needed; got {observed.shape}, "
+                        f"{len(position)} positions and {predicted.shape}")  # fmt: skip
+    noise = np.broadcast_to(np.asarray(noise_sd, np.float64), observed.shape)
+    truth = None if truth is None else np.atleast_2d(truth)
+    traces, across = len(observed), min(PER_ROW, len(observed))
+    rows = -(-traces // across)
+    figure = new_figure(5.6 * across + 1.6 * (across == 1), 3.4 * rows + 0.4)
+    grid = figure.subplots(2 * rows, across, squeeze=False, sharex=True, height_ratios=[2.6, 1] * rows)
+    for trace in range(rows * across):
+        upper, lower = grid[2 * (trace // across) : 2 * (trace // across) + 2, trace % across]
+        if trace >= traces:
+            upper.remove(), lower.remove()
+            continue
+        place = _Steps(upper, np.asarray(position, np.float64), len(position), False)
+        for (low, high), shade in zip(BANDS, (0.25, 0.4)):
+            place.band(*np.quantile(predicted[:, trace], [low, high], 0), color=MODEL, alpha=shade, label=f"predicted {high - low:.0%}")
+        if truth is not None:
+            place.line(truth[trace], color=TRUTH, lw=1.0, label="without noise")
+        upper.errorbar(position, observed[trace], noise[trace], fmt=".", color=DATA, ms=4, lw=0.7, label="observed")
+        off = (observed[trace] - np.median(predicted[:, trace], 0)) / noise[trace]
+        lower.axhspan(-2, 2, color=FAINT, alpha=0.25, lw=0)
+        lower.axhline(0.0, color=MODEL, lw=1.0)
+        lower.plot(position, off, ".", color=DATA, ms=4)
+        reach = max(3.3, 1.1 * float(np.abs(off).max()))
+        lower.set(ylim=(-reach, reach), ylabel="residual / sd")
+        name = "" if traces == 1 and names is None else f"{column_names(names, traces)[trace]}: "
+        upper.set_title(f"{name}rms residual {np.sqrt(np.square(off).mean()):.2f} sd")
+        upper.set_ylabel(value_label)
+        if trace >= traces - across:
+            lower.set_xlabel(position_label)
+            lower.tick_params(labelbottom=True)
+    grid[0, 0].legend(loc="best")
+    return figure
