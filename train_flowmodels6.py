@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import flow_models as fm
+import numpy as np
+
 from flow_models.config import run
 from flow_models.posterior_config import PosteriorConfig, check
 
@@ -62,15 +63,17 @@ def frame(config: Config, simulator):
     return LaplaceFrame(simulator, components=simulator.data_size, steps=config.newton_steps)
 
 
-def show(simulator, seen) -> list[tuple[str, object, str]]:
-    """(name, figure, caption) of the posteriors of `seen`: valley profiles and gravity simulated again."""
+def show(simulator, views) -> list[tuple[str, object, str]]:
+    """(name, figure, caption) of the posteriors of `views`: valley profiles, and gravity simulated again."""
     from flow_models import plots
 
     figures = []
-    for view in seen:
-        profile = plots.profile_bands(simulator.centres, view.samples, view.truth, view.reference, name="distance (km)",
-                                      value_name="depth (km)", vertical_value=True)  # fmt: skip
-        data = plots.predicted_data(simulator.stations, view.y, view.predicted, simulator.sigma, name="distance (km)", data_name="gravity (mGal)")
+    for view in views:
+        profile = plots.profile_bands(simulator.centres, view.samples, view.truth, view.reference, "distance (km)",
+                                      "depth (km)", falling=True)  # fmt: skip
+        order = np.argsort(simulator.stations)
+        data = plots.predicted_data(np.asarray(simulator.stations)[order], view.y[order], view.predicted[:, order],
+                                    simulator.sigma[order], None, "distance (km)", "gravity (mGal)")  # fmt: skip
         figures += [(f"valley_{view.name}", profile, f"Depth of the valley, {view.caption}."),
                     (f"gravity_{view.name}", data, f"Gravity of posterior samples over the data, {view.caption}.")]  # fmt: skip
     return figures
@@ -79,9 +82,9 @@ def show(simulator, seen) -> list[tuple[str, object, str]]:
 def main(config: Config) -> None:
     check(config)
     simulator, observed = load_problem(config)
-    from flow_models.posterior_study import run_study
+    from flow_models.posterior_run import run_study
 
-    run_study(config, "flowmodels6", simulator, frame(config, simulator), observed, show,
+    run_study(config, "flowmodels6", simulator, frame(config, simulator), observed, show, "Depth of a valley from gravity",
               joint={"noise_inputs": False, "sigma_y": 1.0, "least_sd": 3.0})  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from flow_models import plots, posterior_study
 from flow_models.described import to_config
 from flow_models.diagnostics import calibration, posterior_report
 from flow_models.diagnostics.posterior import contraction_and_z, importance_resample, misspecification
+from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
 from flow_models.posterior_study import Clock, Pairs
 from flow_models.run import RunFolder, machine_metrics
@@ -164,8 +165,9 @@ def _others(study: Study, model) -> dict[str, float]:
         metrics |= {"effective_samples": float(np.median(sizes)), "effective_share": float(np.median(sizes)) / (OVERSAMPLED * COMPARED),
                     "pareto_k_worst": float(np.max(k))}  # fmt: skip
         metrics |= _suffixed(study.compare("the same, importance resampled", samples, seconds), "corrected")
-    samples, seconds = _timed(lambda: posterior_study.laplace_samples(study.simulator, study.chosen.y, COMPARED))
-    metrics |= _suffixed(study.compare("Laplace approximation", samples, seconds), "laplace")
+    if isinstance(getattr(model, "frame", None), LaplaceFrame):
+        samples, seconds = _timed(lambda: posterior_study.laplace_samples(model, study.chosen.y, COMPARED))
+        metrics |= _suffixed(study.compare("Laplace approximation", samples, seconds), "laplace")
     if config.compare:
         other = "joint" if config.form == "conditional" else "conditional"
         training = study.trained(other)

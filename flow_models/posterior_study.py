@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models import architectures, joint_posterior, losses, posterior_model
+from flow_models import architectures, frames, joint_posterior, losses, posterior_model
 from flow_models.diagnostics import two_sample
 from flow_models.model import FlowModel
 from flow_models.posterior_config import PosteriorConfig
@@ -60,7 +60,7 @@ def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs,
     model = posterior_model.untrained(frame, train.theta[:MEASURED], train.y[:MEASURED], _flow_of(config))
     data = _prepared(model, train)[0]
     held_out, log_det = _prepared(model, validation)
-    entropy = frame.mean_entropy(validation.y[:MEASURED])
+    entropy = frame.mean_entropy(model.constants, validation.y[:1000])
     loss = _likelihood_of_theta(model.flow, float(log_det.mean()), entropy)
     return Trained(model, Trainer(model.flow, data, held_out, config.fit_settings(), loss=loss, **trainer), entropy)
 
@@ -120,6 +120,13 @@ def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
         data = np.repeat(np.resize(y[first : first + most], (most, y.shape[1])), size, 0)
         found.append(np.sqrt(np.mean(np.square(residual(tf.constant(rows), tf.constant(data))), -1)).reshape(most, size))
     return np.concatenate(found)[: len(y)]
+
+
+def laplace_samples(model, y: np.ndarray, n: int, seed: int = 5) -> np.ndarray:
+    """n samples [B, n, P] of the Laplace approximations at the modes."""
+    frame = dataclasses.replace(model.frame, steps=frames.CONVERGED)
+    state = frame.locate({name: tf.constant(value) for name, value in model.constants.items()}, tf.constant(y))
+    return frame.inverse(state, tf.random.stateless_normal([len(y), n, frame.simulator.size], [seed, 0])).numpy()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from flow_models.tracking.folder import public
 
 
 OURS = {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint", "mlflow.json",
-        "scores.csv", "reference", "background", "checkpoint-background"}  # fmt: skip
+        "scores.csv", "posterior.csv", "reference", "background", "checkpoint-background"}  # fmt: skip
 IN_TABLES = ("aupr_", "fpr95_")  # beside the area under the curve: many, and not printed
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 OF_ONE_COMMAND = ("resume", "overwrite", "output_dir")  # not settings to take over into the next run
