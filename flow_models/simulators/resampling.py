@@ -7,7 +7,7 @@ import numpy as np
 from flow_models.errors import UserError
 
 LEAST = 5000.0  # effective sample size below which more candidates are drawn
-GROWTH, MOST = 8, 3_000_000  # each time so many more, up to this number of proposals
+GROWTH, MOST = 4, 3_000_000  # each time so many more, up to this number of proposals
 
 
 def posterior_draws(candidates: Callable, y: np.ndarray, n: int, seed: int, proposals: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def _draws(candidates, y, n, rng, proposals):
         x, weights = candidates(y, proposals, rng)
         total = weights.sum()
         size = total**2 / np.square(weights).sum() if total > 0 else 0.0
-        if size >= max(LEAST, 4 * n) or proposals * GROWTH > MOST:
+        if size >= LEAST or proposals * GROWTH > MOST:
             break
         proposals *= GROWTH
     if not size:
