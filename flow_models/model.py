@@ -1,7 +1,9 @@
 """The model: an invertible network, the partition of its two sides, and what one asks of them."""
 
+import importlib
 import math
 import os
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +19,8 @@ from flow_models.partition import Partition
 from flow_models.tiling import Tiled
 
 FORMAT = 2  # of the saved folder; raised when an older version could not read it
+
+_READERS = {"posterior": "posterior_model", "joint posterior": "joint_posterior"}  # of saved models, and the modules that read them
 
 
 class FlowModel(tf.Module):
@@ -187,7 +191,11 @@ class FlowModel(tf.Module):
 
     def save(self, folder: str) -> None:
         """Writes all that `load` needs into `folder` (a path or s3://): model.json and the weights."""
-        header = {
+        serialisation.write(folder, "model", self.arrays(), self.header())
+
+    def header(self) -> dict:
+        """What the model is, without its weights, for JSON."""
+        return {
             "format": FORMAT,
             "layer": to_config(self.layer),
             "partition": to_config(self.partition),
@@ -196,8 +204,19 @@ class FlowModel(tf.Module):
             "dtype": self.dtype.name,
             "started": self.started,
         }
-        arrays = {name: variable.numpy() for name, variable in self.bijector.named_weights().items()}
-        serialisation.write(folder, "model", arrays, header)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights by name."""
+        return {name: variable.numpy() for name, variable in self.bijector.named_weights().items()}
+
+    def take(self, arrays: dict[str, np.ndarray]) -> bool:
+        """Takes over weights by name; False where they do not fit, and none is taken."""
+        variables = self.bijector.named_weights()
+        if set(arrays) != set(variables) or any(arrays[k].shape != variables[k].shape for k in variables):
+            return False
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        return True
 
 
 def load(folder: str, jit: bool = True) -> FlowModel:
@@ -216,19 +235,22 @@ def load(folder: str, jit: bool = True) -> FlowModel:
     if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
         raise UserError(f"{folder} is of format {header.get('format')}, this version reads up to {FORMAT}: "
                         "install a newer flow_models")  # fmt: skip
+    reader = _READERS.get(header.get("kind"))
     try:
-        layer, partition = from_config(header["layer"]), from_config(header["partition"])
-        bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]), event_ndims=header["event_ndims"])
-        model = _kind(partition)(bijector, partition, event=from_config(header["event"]), jit=jit)
-        model.started = header["started"]
+        model = (importlib.import_module(f"flow_models.{reader}") if reader else sys.modules[__name__]).build(header, jit)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/model.json is damaged: {error!r}") from None
-    arrays = serialisation.read_arrays(folder, header, "model")
-    variables = bijector.named_weights()
-    if set(arrays) != set(variables) or any(arrays[k].shape != variables[k].shape for k in variables):
+    if not model.take(serialisation.read_arrays(folder, header, "model")):
         raise UserError(f"{folder} is damaged: its weights do not fit its description")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    return model
+
+
+def build(header: dict, jit: bool = True) -> FlowModel:
+    """The model that `header()` described, with weights not yet taken."""
+    layer, partition = from_config(header["layer"]), from_config(header["partition"])
+    bijector = FlowBijector(layer, dtype=tf.as_dtype(header["dtype"]), event_ndims=header["event_ndims"])
+    model = _kind(partition)(bijector, partition, event=from_config(header["event"]), jit=jit)
+    model.started = header["started"]
     return model
 
 

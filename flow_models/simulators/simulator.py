@@ -57,9 +57,23 @@ class Simulator(Described):
         constant, [B, M']; and dr/dtheta [B, M', P]."""
         raise AssertionError(f"{type(self).__name__} does not linearise its forward model")
 
+    @property
+    def noise_varies(self) -> bool:
+        """Whether the last column of y is log sigma."""
+        return False
+
+    def noise_level(self, y: tf.Tensor) -> tf.Tensor:
+        """The noise level of every row of y, [B], where it varies."""
+        return tf.exp(y[:, -1])
+
     def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """The first of `residual_and_jacobian`."""
         return self.residual_and_jacobian(theta, y)[0]
+
+    def decorrelated(self, y: tf.Tensor) -> tf.Tensor:
+        """y [B, M] -> [B, M']: data whose noise is uncorrelated and has one size in all components, that of sigma where it varies."""
+        residual = self.residual(tf.zeros([tf.shape(y)[0], self.size], y.dtype), y)
+        return residual * self.noise_level(y)[:, None] if self.noise_varies else residual
 
     def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """log p(theta) + log p(y | theta) but for a constant, [B]."""

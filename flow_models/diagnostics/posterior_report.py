@@ -1,0 +1,135 @@
+"""All checks of a posterior at once: their numbers, and what is wrong in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from flow_models.diagnostics import calibration, projections
+from flow_models.diagnostics.posterior import contraction_and_z
+
+SUFFIX = "_p_value"  # every number of that name is a test, and raises a warning where it is too small
+
+
+def judge(
+    truths: np.ndarray,
+    samples: np.ndarray,
+    log_prob_truths: np.ndarray | None = None,
+    log_prob_samples: np.ndarray | None = None,
+    observations: np.ndarray | None = None,
+    prior_sd: np.ndarray | float | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Numbers of truths [B, P] and samples [B, S, P] of their posteriors, B at least 20 and better 300 and more.
+
+        coverage_50, coverage_90            of central intervals, averaged over parameters; _error: their standard errors
+        sbc_p_value, sbc_ecdf_p_value       ranks of parameters: chi-square, distribution function (Bonferroni)
+        sbc_max_deviation                   largest distance of a parameter's distribution function from the diagonal
+        projection_p_value                  ranks along random and worst directions: dependence between parameters
+        tarp_p_value, tarp_deviation        distance from random points, all parameters together
+        posterior_bias, posterior_bias_p_value      of the worst parameter (_parameter: which): truths above the posterior's
+                                            middle by so many of its standard deviations
+        posterior_spread, posterior_spread_p_value  of the worst parameter: truths scatter so many times as wide as claimed
+        density_p_value, hdr_coverage_50, _90       with log q of truths [B] and samples [B, S]
+        data_p_value                        with observations [B, ...]: truths' places within posteriors depend on the data
+        contraction                         with prior_sd: 1 - posterior over prior variance, mean
+    """
+    n_samples = np.shape(samples)[1]
+    ranks = calibration.sbc_ranks(truths, samples, seed)
+    pits, ranked = calibration.pit(ranks, n_samples, seed), calibration.sbc_test(ranks, n_samples)
+    found = _covered("coverage", calibration.rank_coverage(ranks, n_samples, seed=seed)) | {
+        "sbc_p_value": ranked.p_value, "sbc_ecdf_p_value": ranked.ecdf_p_value, "sbc_max_deviation": ranked.max_deviation,
+    } | _bias_and_spread(pits)  # fmt: skip
+    if np.shape(truths)[1] > 1:
+        along = projections.projection_ranks(truths, samples, seed)
+        found["projection_p_value"] = calibration.sbc_test(along, n_samples).ecdf_p_value
+    curve = calibration.tarp(truths, samples, seed)
+    found |= {"tarp_p_value": curve.p_value, "tarp_deviation": curve.deviation}
+    if log_prob_truths is not None and log_prob_samples is not None:
+        found |= _density(np.asarray(log_prob_truths), np.asarray(log_prob_samples), seed)
+    if observations is not None:
+        found["data_p_value"] = calibration.bonferroni(projections.data_dependence(pits, observations))
+    if prior_sd is not None:
+        found["contraction"] = float(contraction_and_z(truths, samples, prior_sd)[0].mean())
+    return found
+
+
+def _covered(name, found):
+    numbers = {}
+    for level, mean, error in zip(found.levels, found.mean, found.error):
+        numbers |= {f"{name}_{level:.0%}".rstrip("%"): float(mean), f"{name}_{level:.0%}".rstrip("%") + "_error": float(error)}
+    return numbers
+
+
+def _bias_and_spread(pits):
+    """Mean and standard deviation of the normal scores of pits [B, P], N(0, 1) where the posterior is right."""
+    from scipy import stats
+
+    scores, size = stats.norm.ppf(pits), len(pits)
+    means, spreads = scores.mean(0), scores.std(0, ddof=1)
+    of_means = 2.0 * stats.norm.sf(np.abs(means) * np.sqrt(size))
+    squares = stats.chi2(size - 1)
+    of_spreads = 2.0 * np.minimum(squares.sf(x := (size - 1) * np.square(spreads)), squares.cdf(x))
+    found = {}
+    for name, values, p_values, right in (("bias", means, of_means, 0.0), ("spread", spreads, of_spreads, 1.0)):
+        worst = int(np.lexsort((-np.abs(values - right), p_values))[0])
+        found |= {f"posterior_{name}": float(values[worst]), f"posterior_{name}_parameter": float(worst),
+                  f"posterior_{name}_p_value": calibration.bonferroni(p_values)}  # fmt: skip
+    return found
+
+
+def _density(truths, samples, seed):
+    ranks = calibration.sbc_ranks(truths[:, None], samples[..., None], seed)
+    covered = calibration.hdr_coverage(truths, samples, seed=seed)
+    return _covered("hdr_coverage", covered) | {
+        "density_p_value": calibration.sbc_test(ranks, samples.shape[1]).ecdf_p_value
+    }
+
+
+def warnings(metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[str] | None = None) -> list[str]:
+    """One line for each thing wrong by the numbers of `judge`; none for a right posterior with probability at least 1 - rate.
+
+    names: of the parameters.
+    """
+    tests = {name: value for name, value in metrics.items() if name.endswith(SUFFIX)}
+    low = {name.removesuffix(SUFFIX): p for name, p in tests.items() if p < rate / len(tests)}
+    lines = [line for check in (_spread_line, _bias_line) for line in check(metrics, low, names)]
+    if not lines and low.keys() & {"sbc", "sbc_ecdf"}:
+        p = min(low[name] for name in ("sbc", "sbc_ecdf") if name in low)
+        lines.append(f"posterior of another shape: ranks of single parameters are not uniform, their distribution is off "
+                     f"by {metrics['sbc_max_deviation']:.3f} ({_p(p)})")  # fmt: skip
+    joint = {"projection": "projections", "tarp": "TARP", "density": "log-density"}
+    seen = [f"{word} {_p(low[name])}" for name, word in joint.items() if name in low]
+    if seen:
+        lines.append(f"{'posterior of all parameters together is off too' if lines else 'dependence between parameters is wrong though each alone passes'}: "
+                     f"{', '.join(seen)}")  # fmt: skip
+    if "data" in low:
+        lines.append(f"posterior does not use all that the data say: they tell where the truth lies in it ({_p(low['data'])})")
+    return lines
+
+
+def _p(value):
+    return f"p = {value:.1e}" if value >= 1e-12 else "p < 1e-12"
+
+
+def _name(metrics, check, names):
+    number = int(metrics[f"posterior_{check}_parameter"])
+    return f"parameter {number}" if names is None else str(names[number])
+
+
+def _spread_line(metrics, low, names):
+    if "posterior_spread" not in low:
+        return []
+    ratio = metrics["posterior_spread"]
+    return [f"posterior too {'narrow' if ratio > 1 else 'wide'}: truths scatter {ratio:.2f} times as far as it says "
+            f"({_name(metrics, 'spread', names)}, {_p(low['posterior_spread'])}); 90% intervals hold "
+            f"{metrics['coverage_90']:.1%} of all parameters"]  # fmt: skip
+
+
+def _bias_line(metrics, low, names):
+    if "posterior_bias" not in low:
+        return []
+    bias = metrics["posterior_bias"]
+    return [f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {'low' if bias > 0 else 'high'} "
+            f"({_name(metrics, 'bias', names)}, {_p(low['posterior_bias'])})"]  # fmt: skip

@@ -1,0 +1,191 @@
+"""Posteriors of an inverse problem: a conditional flow in a frame that knows the simulator."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models import model, serialisation
+from flow_models.described import Described, from_config, to_config
+from flow_models.errors import UserError
+from flow_models.model import FlowModel
+from flow_models.partition import Partition
+from flow_models.tiling import Tiled
+
+TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
+MOST_SAMPLES = 2**17  # drawn in one go
+
+
+class PosteriorModel(tf.Module):
+    """p(x | y) with exact densities: log p(x | y) = log p_flow(z | context(y)) + log |det dz/dx|.
+
+    x are parameters [..., P] and y data [..., M], both in the units of `simulator`; z are the parameters in the `frame`
+    of y. The flow is an ordinary conditional `FlowModel`, trained by `fit` on what `prepare` gives.
+
+    Args:
+      frame: a `PriorFrame` or `LaplaceFrame`.
+      constants: of the frame, from its `measure`.
+      flow: density of z given the context.
+      data_flow: density of the data's own context, p(y), where one was trained: what `anomaly_score` is.
+
+    Example:
+      >>> model = fm.load("runs/flowmodels6/latest")
+      >>> model.posterior(y, 10_000, seed=0)      # [10_000, P] for y [M], [B, 10_000, P] for y [B, M]
+      >>> model.log_prob(x, y)
+    """
+
+    def __init__(self, frame: Described, constants: dict[str, np.ndarray], flow: FlowModel, data_flow: FlowModel | None = None):
+        super().__init__(name="posterior_model")
+        self.frame, self.flow, self.data_flow = frame, flow, data_flow
+        self.constants = {name: np.asarray(value, flow.dtype.as_numpy_dtype) for name, value in constants.items()}
+        self._locate = Tiled(self.frame.locate, TILES, jit=False)  # its linear algebra is faster outside XLA
+
+    @property
+    def simulator(self):
+        return self.frame.simulator
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the parameters."""
+        return list(self.simulator.parameter_names)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(P,) of x."""
+        return (self.simulator.size,)
+
+    @property
+    def dtype(self) -> tf.DType:
+        return self.flow.dtype
+
+    def prepare(self, theta, y) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What `fit` takes to train the flow on pairs theta [N, P], y [N, M], and log |det dz/dtheta| [N]."""
+        state = self._state(self._data(y)[0])
+        z, log_det = self.frame.forward_and_log_det(state, tf.constant(theta, self.dtype))
+        return {"x": z.numpy(), "condition": state["context"]}, log_det.numpy()
+
+    def log_prob(self, x, y) -> np.ndarray:
+        """log p(x | y), x [..., P] and y [..., M] or [M] -> [...], nats in the units of x; -inf outside the prior's support."""
+        x = rows_of(x, self.simulator.parameter_names, "x", self.dtype)
+        y = rows_of(y, self.simulator.data_names, "y", self.dtype)
+        lead = np.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+        rows = np.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1])
+        theta, log_det = self.simulator.whiten(tf.constant(rows))
+        distinct, number = np.unique(y.reshape(-1, y.shape[-1]), axis=0, return_inverse=True)
+        number = np.broadcast_to(number.reshape(y.shape[:-1]), lead).reshape(-1)
+        state = {name: value[number] for name, value in self._state(distinct).items()}
+        z, more = self.frame.forward_and_log_det(state, theta)
+        value = self.flow.log_prob(z.numpy(), condition=state["context"]) + log_det.numpy() + more.numpy()
+        return np.where(np.isnan(value) & np.isfinite(rows).all(-1), -np.inf, value).reshape(lead)
+
+    def posterior(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+        """n draws of p(x | y): [n, P] for one observation y [M], [B, n, P] for y [B, M]; equal seeds give equal draws."""
+        return np.asarray(self.simulator.physical(tf.constant(self.posterior_theta(y, n, seed, temperature))))
+
+    def posterior_theta(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+        """`posterior` in whitened parameters."""
+        y, lead = one_or_many(y, n, self.simulator, self.dtype)
+        state, size = self._state(y), self.simulator.size
+        drawn = np.empty((len(y), n, size), self.dtype.as_numpy_dtype)
+        most = max(MOST_SAMPLES // n, 1)
+        for first in range(0, len(y), most):
+            part = {name: value[first : first + most] for name, value in state.items()}
+            count = len(part["context"])
+            z = self.flow.partition.standard_sample(count * n, (seed, first), self.dtype, temperature)
+            z = self.flow.decode(z, condition=np.repeat(part["context"], n, 0)).reshape(count, n, size)
+            drawn[first : first + most] = self.frame.inverse({k: tf.constant(v) for k, v in part.items()}, tf.constant(z))
+        return drawn.reshape(*lead, n, size)
+
+    def sample(self, n: int, seed: int = 0, y=None, temperature: float = 1.0) -> np.ndarray:
+        """`posterior` under the name that all models share."""
+        if y is None:
+            raise UserError(f"this model is of p(x | y): give y [..., {self.simulator.data_size}]")
+        return self.posterior(y, n, seed, temperature)
+
+    def anomaly_score(self, y) -> np.ndarray:
+        """-log p(y) of the data in their context, [..., M] -> [...]: higher is further from what the simulator makes."""
+        if self.data_flow is None:
+            raise UserError("this model has no density of the data")
+        y, lead = self._data(y)
+        return self.data_flow.anomaly_score(self.frame.data_context(self._state(y)["context"])).reshape(lead)
+
+    def _state(self, y) -> dict[str, np.ndarray]:
+        """The frame's state of rows of data [B, M]."""
+        return self._locate({name: tf.constant(value) for name, value in self.constants.items()}, y)
+
+    def _data(self, y):
+        """y as rows [B, M], and its leading shape."""
+        return finite_rows(y, self.simulator.data_names, "y", self.dtype)
+
+    def save(self, folder: str) -> None:
+        """Writes all that `load` needs into `folder` (a path or s3://)."""
+        flows = {"flow": self.flow, "data_flow": self.data_flow}
+        header = {"format": model.FORMAT, "kind": "posterior", "frame": to_config(self.frame),
+                  **{name: flow and flow.header() for name, flow in flows.items()}}  # fmt: skip
+        arrays = {f"frame/{name}": value for name, value in self.constants.items()}
+        arrays |= {f"{name}/{key}": value for name, flow in flows.items() if flow for key, value in flow.arrays().items()}
+        serialisation.write(folder, "model", arrays, header)
+
+    def take(self, arrays: dict[str, np.ndarray]) -> bool:
+        """Takes over constants and weights by name; False where they do not fit."""
+        parts: dict[str, dict] = {"frame": {}, "flow": {}, "data_flow": {}}
+        for name, value in arrays.items():
+            part, _, key = name.partition("/")
+            parts.setdefault(part, {})[key] = value
+        self.constants = parts["frame"]
+        fits = self.flow.take(parts["flow"]) and (self.data_flow is None or self.data_flow.take(parts["data_flow"]))
+        return fits and len(parts) == 3
+
+
+def build(header: dict, jit: bool = True) -> PosteriorModel:
+    """The model that `save` described, with weights not yet taken."""
+    flow, data_flow = (header[name] and model.build(header[name], jit) for name in ("flow", "data_flow"))
+    return PosteriorModel(from_config(header["frame"]), {}, flow, data_flow)
+
+
+def rows_of(values, names, what: str, dtype: tf.DType) -> np.ndarray:
+    """Numbers [..., len(names)] of a type.
+
+    Raises:
+      UserError: something else.
+    """
+    try:
+        values = np.asarray(values, dtype.as_numpy_dtype)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} must be numbers [..., {len(names)}]") from None
+    if values.ndim == 0 or values.shape[-1] != len(names):
+        few = ", ".join(names if len(names) < 9 else [*names[:3], "...", names[-1]])
+        raise UserError(f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}")
+    return values
+
+
+def finite_rows(values, names, what: str, dtype: tf.DType) -> tuple[np.ndarray, tuple[int, ...]]:
+    """`rows_of` as [B, len(names)], and its leading shape; refuses what is not finite."""
+    values = rows_of(values, names, what, dtype)
+    if not np.isfinite(values).all():
+        raise UserError(f"{what} has values that are not finite")
+    return values.reshape(-1, values.shape[-1]), values.shape[:-1]
+
+
+def one_or_many(y, n, simulator, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What a posterior takes: n draws for one observation [M] or for many [B, M]; as rows, and the leading shape."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
+    y, lead = finite_rows(y, simulator.data_names, "y", dtype)
+    if len(lead) > 1:
+        raise UserError(f"y must have shape [{simulator.data_size}] or [B, {simulator.data_size}]")
+    return y, lead
+
+
+def untrained(frame: Described, theta: np.ndarray, y: np.ndarray, bijector_of) -> PosteriorModel:
+    """A model whose frame is measured on draws theta [N, P], y [N, M]; its flow is bijector_of(P, C), C of the context."""
+    constants = frame.measure(theta, y)
+    size, width = theta.shape[1], frame.context_size
+    partition = Partition(inputs={"x": size}, outputs={"z": size}, condition={"context": width})
+    flow = FlowModel(bijector_of(size, width), partition, [f"z{i + 1}" for i in range(size)])
+    return PosteriorModel(frame, constants, flow)
+
+
+def mean_laplace_entropy(log_det: np.ndarray, size: int) -> float:
+    """Of N(m, (L L^T)^-1), mean over rows with log |det L|: what a perfect Gaussian posterior's validation loss would be."""
+    return 0.5 * size * (1 + math.log(2 * math.pi)) - float(np.mean(log_det))

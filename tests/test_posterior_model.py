@@ -1,0 +1,111 @@
+"""A posterior that is known exactly, both frames, save and load, wrong input."""
+
+import numpy as np
+import pytest
+
+import flow_models as fm
+from flow_models import posterior_model
+from flow_models.architectures import build
+from flow_models.frames import LaplaceFrame, PriorFrame
+from flow_models.simulators.drawn import Drawn
+from flow_models.simulators.linear_gaussian import LinearGaussian
+
+SIMULATOR = LinearGaussian(matrix=((1.0, 0.5, 0.0), (0.0, 1.0, -1.0)))
+
+
+def flow(size, width):
+    return build("realnvp", size, depth=2, hidden=(16,), condition_size=width, standardise=False)
+
+
+def draws(n=2000, seed=(1, 2), simulator=SIMULATOR):
+    return (np.asarray(a) for a in simulator.simulate(n, seed))
+
+
+@pytest.fixture(scope="module")
+def laplace():
+    return posterior_model.untrained(LaplaceFrame(SIMULATOR, components=2, steps=1), *draws(), flow)
+
+
+def test_in_the_laplace_frame_a_linear_problem_is_solved_without_training(laplace):
+    theta, y = draws(5, (3, 4))
+    mean, covariance = SIMULATOR.exact_posterior(y)
+    x = laplace.posterior(y, 20_000, seed=0)
+    np.testing.assert_allclose(x.mean(1), mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(x[2].T), covariance, atol=0.03)
+    inverse, deviation = np.linalg.inv(covariance), theta - mean
+    exact = -0.5 * np.einsum("bi,ij,bj->b", deviation, inverse, deviation) - 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
+    np.testing.assert_allclose(laplace.log_prob(theta, y), exact, atol=1e-4)
+
+
+def test_in_the_prior_frame_training_finds_the_exact_posterior():
+    theta, y = draws(20_000)
+    model = posterior_model.untrained(PriorFrame(SIMULATOR), theta, y, flow)
+    prepared, log_det = model.prepare(theta, y)
+    assert not log_det.any()
+    fm.fit(model.flow, prepared, settings=fm.FitSettings(steps=1500, batch_size=256, learning_rate=3e-3))
+    y = list(draws(3, (5, 6)))[1]
+    mean, covariance = SIMULATOR.exact_posterior(y)
+    x = model.posterior(y, 5000, seed=0)
+    np.testing.assert_allclose(x.mean(1), mean, atol=0.12)
+    np.testing.assert_allclose(np.cov(x[0].T), covariance, atol=0.12)
+
+
+def test_draws_repeat_and_one_observation_is_the_first_of_many(laplace):
+    y = list(draws(3, (5, 6)))[1]
+    np.testing.assert_array_equal(laplace.posterior(y, 7, seed=1), laplace.posterior(y, 7, seed=1))
+    assert laplace.posterior(y, 7).shape == (3, 7, 3) and laplace.posterior(y[0], 7).shape == (7, 3)
+    np.testing.assert_allclose(laplace.posterior(y[0], 7, seed=1), laplace.posterior(y, 7, seed=1)[0], atol=1e-5)
+    assert np.abs(laplace.posterior(y, 7, seed=1) - laplace.posterior(y, 7, seed=2)).max() > 0.1
+
+
+def test_many_samples_are_drawn_in_parts_and_none_repeats(laplace, monkeypatch):
+    monkeypatch.setattr(posterior_model, "MOST_SAMPLES", 20)
+    y = list(draws(5, (5, 6)))[1]
+    x = laplace.posterior(y, 10)
+    assert len(np.unique(x.reshape(-1, 3), axis=0)) == 50
+
+
+def test_a_loaded_model_gives_equal_densities_and_draws(laplace, tmp_path):
+    theta, y = draws(4, (3, 4))
+    laplace.save(str(tmp_path / "model"))
+    again = fm.load(str(tmp_path))
+    np.testing.assert_array_equal(again.log_prob(theta, y), laplace.log_prob(theta, y))
+    np.testing.assert_array_equal(again.posterior(y, 3), laplace.posterior(y, 3))
+    assert again.columns == ["x1", "x2", "x3"]
+
+
+def test_density_in_the_units_of_the_user_integrates_to_one():
+    theta, y = draws(5000)
+    x, simulator = 3 + 2 * theta[:, :2], Drawn.of(3 + 2 * theta[:, :2], y, ["a", "b"])
+    whitened = simulator.whiten(x.astype(np.float32))[0].numpy()
+    model = posterior_model.untrained(PriorFrame(simulator), whitened, y, flow)
+    fm.fit(model.flow, model.prepare(whitened, y)[0], settings=fm.FitSettings(steps=100, batch_size=256))
+    axis = np.linspace(-12, 18, 301)
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    assert np.exp(model.log_prob(grid, y[0])).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.01)
+
+
+def test_y_of_one_row_serves_many_x(laplace):
+    theta, y = draws(4, (3, 4))
+    np.testing.assert_allclose(laplace.log_prob(theta, y[0])[2], laplace.log_prob(theta[2], y[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda m: m.posterior(np.zeros(3), 5), r"y must have shape \[..., 2\] \(y1, y2\), got \[3\]"),
+    (lambda m: m.posterior(np.array([np.nan, 0.0]), 5), "not finite"),
+    (lambda m: m.posterior(np.zeros(2), 0), "at least 1"),
+    (lambda m: m.posterior("here", 5), "must be numbers"),
+    (lambda m: m.log_prob(np.zeros(2), np.zeros(2)), r"x must have shape \[..., 3\]"),
+    (lambda m: m.sample(3), "give y"),
+    (lambda m: m.anomaly_score(np.zeros(2)), "no density of the data"),
+])  # fmt: skip
+def test_wrong_input_is_one_clear_line(laplace, call, message):
+    with pytest.raises(fm.UserError, match=message):
+        call(laplace)
+
+
+def test_pairs_that_do_not_fit_are_refused():
+    with pytest.raises(fm.UserError, match="unequal length"):
+        Drawn.of(np.zeros((3, 1)), np.zeros((4, 1)))
+    with pytest.raises(fm.UserError, match="column 0 of y is constant"):
+        Drawn.of(np.arange(4.0)[:, None], np.ones((4, 1)))
