@@ -97,7 +97,7 @@ class LaplaceFrame(Described):
         misfit = np.asarray(_misfit(self._newton(_as(constants, y.dtype), tf.constant(y))[2]))
         constants["misfit"] = np.array([misfit.mean(), misfit.std()])
         if self.simulator.noise_varies:
-            constants["log_sigma"] = np.array([y[:, -1].mean(), y[:, -1].std()])
+            constants["log_sigma"] = np.array([y[:, -1].mean(), y[:, -1].std() or 1.0])
         return constants
 
     def locate(self, constants, y: tf.Tensor) -> State:

@@ -145,7 +145,7 @@ def untrained(simulator: Simulator, y: np.ndarray, bijector_of, *, noise_inputs:
     condition = {}
     if simulator.noise_varies:
         condition = {"log_sigma": 1}
-        constants["log_sigma"] = np.array([y[:, -1].mean(), y[:, -1].std()])
+        constants["log_sigma"] = np.array([y[:, -1].mean(), y[:, -1].std() or 1.0])
     width = sigma_y if noise_inputs else sigma_y / scale
     partition = Partition(inputs=inputs, outputs=outputs, condition=condition, sigma_y=width)
     names = [f"theta{i + 1}" for i in range(size)] + [f"noise{i + 1}" for i in range(partition.size - size)]

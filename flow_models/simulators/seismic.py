@@ -74,6 +74,8 @@ class Seismograms(Simulator):
             if is_wrong:
                 raise UserError(message)
 
+    noise_varies = True  # the last column of y is log sigma
+
     @property
     def trend(self) -> np.ndarray:
         """Median velocities [P], km/s."""
