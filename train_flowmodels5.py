@@ -100,10 +100,11 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
 
 
 def judge(model, config: Config, simulator, parts, exact):
-    """Metrics, calibration on fresh pairs with the tolerance, and the tables."""
+    """Metrics, calibration on fresh pairs with the tolerance; rows of the table, errors an observation, and the samples."""
     from flow_models import exact_study
     from flow_models.diagnostics import posterior_report
     from flow_models.posterior_study import Clock
+    from flow_models.simulators.correction import gauss_newton
 
     clock, n = Clock(), config.posterior_samples
     theta = clock.time("sampling", lambda: model.posterior_theta(exact.y, n, 1))
@@ -112,23 +113,21 @@ def judge(model, config: Config, simulator, parts, exact):
     metrics = {**posterior_report.judge(parts["test"].theta, fresh), **found.metrics(), "effective_samples_exact": exact.sizes.min(),
                "posterior_seconds": clock.seconds["sampling"] / len(exact.y)}  # fmt: skip
     rows = [found.row(f"{config.form} (this run)", clock.seconds["sampling"])]
-    some = exact.first(config.corrected)
+    some, metrics_of = exact.first(config.corrected), {}
     if config.correct:
-        moved = clock.time("newton", lambda: exact_study.onto_the_data(model_of(model, simulator), theta[: len(some.y)], some.y))
-        found_moved = exact_study.errors(simulator, moved, some)
-        rows.append(found_moved.row("the same, Gauss-Newton steps", clock.seconds["newton"]))
-        metrics |= found_moved.metrics("_newton")
+        moved = clock.time("newton", lambda: gauss_newton(simulator, theta[: len(some.y)], some.y, exact_study.NEWTON_STEPS))
+        metrics_of["newton"] = exact_study.errors(simulator, moved, some)
+        rows.append(metrics_of["newton"].row("the same, Gauss-Newton steps", clock.seconds["newton"]))
     if config.correct and config.form == "conditional":
-        drawn, sizes = clock.time("reweighting", lambda: exact_study.reweighted_onto_the_data(model, some.y, n))
-        better = exact_study.errors(simulator, drawn, some)
-        rows.append(better.row("the same, resampled by weight before", clock.seconds["reweighting"]))
-        metrics |= {**better.metrics("_corrected"), "effective_samples": float(np.median(sizes)), "effective_samples_least": sizes.min()}
-    tail = found.tail(simulator.data_names, exact.y, exact.x.std(1).mean(1))
-    return metrics, rows, tail, theta
-
-
-def model_of(model, simulator):
-    return model
+        drawn, sizes = clock.time("weights", lambda: exact_study.reweighted_onto_the_data(model, some.y, n))
+        metrics_of["corrected"] = exact_study.errors(simulator, drawn, some)
+        rows.append(metrics_of["corrected"].row("the same, importance resampled before", clock.seconds["weights"]))
+        metrics |= {"effective_samples": float(np.median(sizes)), "effective_samples_least": sizes.min()}
+    prior = np.asarray(simulator.prior(len(some.y) * n, (config.seed, 7))).reshape(len(some.y), n, simulator.size)
+    rows.append(exact_study.errors(simulator, prior, some).row("prior alone", 0.0))
+    for name, each in metrics_of.items():
+        metrics |= each.metrics(f"_{name}")
+    return metrics, rows, found, theta
 
 
 def compare(config: Config, simulator, parts, exact):
@@ -143,3 +142,87 @@ def compare(config: Config, simulator, parts, exact):
     found = exact_study.errors(simulator, theta, exact)
     metrics = {**found.metrics(f"_{other}"), f"train_seconds_{other}": result.train_seconds}
     return metrics, found.row(other, time.perf_counter() - began)
+
+
+def show(simulator, exact, theta, worst, history) -> list[tuple[str, object, str]]:
+    """(name, figure, caption): poses of a usual, a rare and the worst observation, parameters in pairs, the training."""
+    import tensorflow as tf
+
+    from flow_models import plots
+
+    chosen = [0, int(np.argmin(exact.sizes)), worst]
+    x = np.asarray(simulator.physical(tf.constant(theta[0])))
+    figures = [
+        ("corner", plots.corner(x, None, exact.x[0], simulator.parameter_names), "Posterior of the first observation in pairs of parameters."),
+        ("training", plots.training_curves(history), "Training: noise falls over its first part, and the objective with it."),
+    ]  # fmt: skip
+    if hasattr(simulator, "joints"):
+        poses = [_joints(simulator, rows) for rows in (theta[chosen], exact_theta(simulator, exact.x[chosen]))]
+        names = [f"{name}: ({exact.y[i, 0]:.2f}, {exact.y[i, 1]:.2f})" for name, i in zip(("first", "hardest to sample", "largest error"), chosen)]
+        figures.insert(0, ("arms", plots.arms(*poses, exact.y[chosen], names), "Arms of the network's samples over exact ones; below, where they end."))
+    return figures
+
+
+def exact_theta(simulator, x):
+    """Whitened [K, n, P] of parameters."""
+    import tensorflow as tf
+
+    return simulator.whiten(tf.constant(x.reshape(-1, x.shape[-1])))[0].numpy().reshape(x.shape)
+
+
+def _joints(simulator, theta):
+    """[K, n, J, 2] of whitened parameters [K, n, P]."""
+    import tensorflow as tf
+
+    joints = simulator.joints(tf.constant(theta.reshape(-1, theta.shape[-1]))).numpy()
+    return joints.reshape(*theta.shape[:2], *joints.shape[1:])
+
+
+def observe(config: Config, folder, model, simulator, observed) -> list:
+    """Quantiles of the posteriors of the user's data as posterior.csv, and their figure."""
+    from flow_models import plots
+    from flow_models.observed import quantile_table
+
+    x = model.posterior(observed, config.posterior_samples, 3)
+    labels = [" ".join(f"{value:g}" for value in row) for row in observed]
+    folder.write_text("posterior.csv", quantile_table(x, simulator.parameter_names, labels))
+    if not hasattr(simulator, "joints"):
+        return [("observed", plots.corner(x[0], names=simulator.parameter_names), "Your data: the first row's posterior.")]
+    poses = _joints(simulator, exact_theta(simulator, x[:4]))
+    return [("observed", plots.arms(poses, None, observed[:4]), "Your data: arms that reach the first of your end points.")]
+
+
+def _summary(config: Config) -> str:
+    return f"{config.problem}: {config.steps:,} steps of {config.batch_size} fresh draws; exact posteriors of {config.references:,} observations."
+
+
+def main(config: Config) -> None:
+    check(config)
+    simulator, sampler, observed = load_problem(config)
+    from flow_models import exact_study, posterior_study
+    from flow_models.run import RunFolder, machine_metrics
+
+    folder = RunFolder(config, "flowmodels5")
+    counts = {"train": config.simulations, "validation": config.validation_draws, "test": max(config.test_draws, config.references)}
+    parts = {name: posterior_study.draw(simulator, n, config.seed, part) for part, (name, n) in enumerate(counts.items())}
+    model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
+    with folder:
+        result = trainer.run(on_epoch=folder.log_epoch)
+        model.save(folder.model)
+        figures = [] if observed is None else observe(config, folder, model, simulator, observed)
+        exact = exact_study.exact_samples(simulator, sampler, parts["test"].clean[: config.references], config.posterior_samples,
+                                          config.seed, config.reference_folder)  # fmt: skip
+        metrics, rows, errors, theta = judge(model, config, simulator, parts, exact)
+        if config.compare:
+            found, row = compare(config, simulator, parts, exact)
+            metrics, rows = {**metrics, **found}, [*rows, row]
+        figures += show(simulator, exact, theta, int(np.argmax(errors.mmd)), result.history)
+        tail = errors.tail(simulator.data_names, exact.y, exact.x.std(1).mean(1))
+        metrics = {"nll_val": min(result.history["val_objective"]), **metrics, **result.metrics(), **machine_metrics()}
+        folder.finish(result.history, metrics, f"Ill-conditioned parameter estimation: {config.problem}", _summary(config),
+                      [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
+                      [(exact_study.TABLE, exact_study.COLUMNS, rows), tail])  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main, Config, PRESETS, __doc__)

@@ -92,12 +92,7 @@ def errors(simulator, theta: np.ndarray, exact: Exact) -> Errors:
     return Errors(np.array(mmd), np.array(resimulation))
 
 
-def onto_the_data(model, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Gauss-Newton steps for samples [B, n, P]."""
-    return gauss_newton(model.simulator, theta, y, NEWTON_STEPS)
-
-
 def reweighted_onto_the_data(model, y: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Importance resampling under the tolerance, then the steps: samples [B, n, P], and effective sizes [B]."""
+    """Importance resampling under the tolerance, then Gauss-Newton steps: samples [B, n, P], and effective sizes [B]."""
     theta, sizes, _ = corrected(model, y, n)
-    return onto_the_data(model, theta, y), sizes
+    return gauss_newton(model.simulator, theta, y, NEWTON_STEPS), sizes
