@@ -31,12 +31,12 @@ class Config(PosteriorConfig):
     problem: str = "kinematics"
     """kinematics (an arm of three segments) or ballistics (a throw against air resistance)"""
     tolerance: float = 0.0
-    """standard deviation of the data in training, at the end; 0: 0.005 for kinematics, 0.02 m for ballistics"""
-    first_noise: float = 20.0
+    """standard deviation of the data in training, at the end; 0: 0.004 for kinematics, 0.02 m for ballistics"""
+    first_noise: float = 25.0
     """noise at the start of training, times the tolerance"""
     noise_share: float = 0.6
     """part of the training over which the noise falls to the tolerance"""
-    tilt: float = 0.6
+    tilt: float = 0.5
     """how much more often training sees rare observations; 0: as the prior has them"""
     waves: int = 2
     """multiples of the normal scores of y whose sines and cosines the network also sees"""
@@ -46,7 +46,7 @@ class Config(PosteriorConfig):
     """observations with exact posteriors"""
     corrected: int = 200
     """of them, those for the rows of the corrections"""
-    joint_sigma: float = 20.0
+    joint_sigma: float = 25.0
     """joint form: width of the likelihood of y, times the tolerance"""
 
 
