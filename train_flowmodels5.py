@@ -69,7 +69,8 @@ def load_problem(config: Config):
             raise fm.UserError(f"{name} is {getattr(config, name)!r}; see --help for what it can be")
     from flow_models.simulators import ballistics, kinematics
 
-    module, kind = (kinematics, kinematics.Kinematics) if config.problem == "kinematics" else (ballistics, ballistics.Ballistics)
+    arm = config.problem == "kinematics"
+    module, kind = (kinematics, kinematics.Kinematics) if arm else (ballistics, ballistics.Ballistics)
     simulator = kind(config.tolerance) if config.tolerance else kind()
     if not config.observed:
         return simulator, module.exact_posterior, None
@@ -100,7 +101,7 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
 
 
 def judge(model, config: Config, simulator, parts, exact):
-    """Metrics, calibration on fresh pairs with the tolerance; rows of the table, errors an observation, and the samples."""
+    """Metrics with calibration on fresh pairs under the tolerance, rows of the table, errors, and the samples judged."""
     from flow_models import exact_study
     from flow_models.diagnostics import posterior_report
     from flow_models.posterior_study import Clock
@@ -113,16 +114,16 @@ def judge(model, config: Config, simulator, parts, exact):
     metrics = {**posterior_report.judge(parts["test"].theta, fresh), **found.metrics(), "effective_samples_exact": exact.sizes.min(),
                "posterior_seconds": clock.seconds["sampling"] / len(exact.y)}  # fmt: skip
     rows = [found.row(f"{config.form} (this run)", clock.seconds["sampling"])]
-    some, metrics_of = exact.first(config.corrected), {}
+    some, metrics_of, steps = exact.first(config.corrected), {}, exact_study.NEWTON_STEPS
     if config.correct:
-        moved = clock.time("newton", lambda: gauss_newton(simulator, theta[: len(some.y)], some.y, exact_study.NEWTON_STEPS))
+        moved = clock.time("newton", lambda: gauss_newton(simulator, theta[: len(some.y)], some.y, steps))
         metrics_of["newton"] = exact_study.errors(simulator, moved, some)
         rows.append(metrics_of["newton"].row("the same, Gauss-Newton steps", clock.seconds["newton"]))
     if config.correct and config.form == "conditional":
         drawn, sizes = clock.time("weights", lambda: exact_study.reweighted_onto_the_data(model, some.y, n))
         metrics_of["corrected"] = exact_study.errors(simulator, drawn, some)
         rows.append(metrics_of["corrected"].row("the same, importance resampled before", clock.seconds["weights"]))
-        metrics |= {"effective_samples": float(np.median(sizes)), "effective_samples_least": sizes.min()}
+        metrics |= {"effective_samples": np.median(sizes), "effective_samples_least": sizes.min()}
     prior = np.asarray(simulator.prior(len(some.y) * n, (config.seed, 7))).reshape(len(some.y), n, simulator.size)
     rows.append(exact_study.errors(simulator, prior, some).row("prior alone", 0.0))
     for name, each in metrics_of.items():
@@ -153,13 +154,16 @@ def show(simulator, exact, theta, worst, history) -> list[tuple[str, object, str
     chosen = [0, int(np.argmin(exact.sizes)), worst]
     x = np.asarray(simulator.physical(tf.constant(theta[0])))
     figures = [
-        ("corner", plots.corner(x, None, exact.x[0], simulator.parameter_names), "Posterior of the first observation in pairs of parameters."),
+        ("corner", plots.corner(x, None, exact.x[0], simulator.parameter_names),
+         "Posterior of the first observation, parameters in pairs."),
         ("training", plots.training_curves(history), "Training: noise falls over its first part, and the objective with it."),
     ]  # fmt: skip
     if hasattr(simulator, "joints"):
         poses = [_joints(simulator, rows) for rows in (theta[chosen], exact_theta(simulator, exact.x[chosen]))]
-        names = [f"{name}: ({exact.y[i, 0]:.2f}, {exact.y[i, 1]:.2f})" for name, i in zip(("first", "hardest to sample", "largest error"), chosen)]
-        figures.insert(0, ("arms", plots.arms(*poses, exact.y[chosen], names), "Arms of the network's samples over exact ones; below, where they end."))
+        kinds = ("first", "rarest", "largest error")
+        names = [f"{kind}: ({exact.y[i, 0]:.2f}, {exact.y[i, 1]:.2f})" for kind, i in zip(kinds, chosen)]
+        figures.insert(0, ("arms", plots.arms(*poses, exact.y[chosen], names),
+                           "Arms of the network's samples over exact ones; below, where they end."))  # fmt: skip
     return figures
 
 
@@ -193,7 +197,8 @@ def observe(config: Config, folder, model, simulator, observed) -> list:
 
 
 def _summary(config: Config) -> str:
-    return f"{config.problem}: {config.steps:,} steps of {config.batch_size} fresh draws; exact posteriors of {config.references:,} observations."
+    return (f"{config.problem}: {config.steps:,} steps of {config.batch_size} fresh draws; "
+            f"exact posteriors of {config.references:,} observations.")  # fmt: skip
 
 
 def main(config: Config) -> None:
@@ -203,7 +208,8 @@ def main(config: Config) -> None:
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")
-    counts = {"train": config.simulations, "validation": config.validation_draws, "test": max(config.test_draws, config.references)}
+    tested = max(config.test_draws, config.references)
+    counts = {"train": config.simulations, "validation": config.validation_draws, "test": tested}
     parts = {name: posterior_study.draw(simulator, n, config.seed, part) for part, (name, n) in enumerate(counts.items())}
     model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
     with folder:

@@ -18,8 +18,9 @@ from flow_models.frames import PriorFrame
 from flow_models.simulators import kinematics
 from flow_models.simulators.kinematics import Kinematics
 
-TINY = ["--preset", "smoke", "--steps", "20", "--depth", "1", "--hidden", "[8]", "--mlflow", "false", "--simulations", "1000",
-        "--validation-draws", "100", "--test-draws", "20", "--references", "3", "--corrected", "2", "--posterior-samples", "60"]  # fmt: skip
+TINY = ["--preset", "smoke", "--steps", "20", "--depth", "1", "--hidden", "[8]", "--mlflow", "false",
+        "--simulations", "1000", "--validation-draws", "100", "--test-draws", "20", "--references", "3", "--corrected", "2",
+        "--posterior-samples", "60"]  # fmt: skip
 ARM = Kinematics(tolerance=0.01)
 
 
@@ -55,13 +56,12 @@ def test_noise_falls_to_the_tolerance(model, step, noise):
 
 
 def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
-    rows, missed = drawn(model, 999, tilt=0.5)
-    np.testing.assert_allclose(missed.std(0), 0.01, rtol=0.03)
-    scores = model.frame.scores(rows["condition"]).numpy()
-    plain = model.frame.scores(drawn(model, 999, tilt=0.0)[0]["condition"]).numpy()
-    assert abs(plain.std() - 1) < 0.05 < 0.15 < scores.std() - 1
-    near = [np.square(data_of(model, r["condition"]) - (1.9, -0.5)).sum(1) < 0.08**2 for r in (rows, drawn(model, 998, tilt=0.0)[0])]
-    means = [r["x"].numpy()[k].mean(0) for r, k in zip((rows, drawn(model, 998, tilt=0.0)[0]), near)]
+    both = [drawn(model, step, tilt=tilt) for step, tilt in ((999, 0.5), (998, 0.0))]
+    np.testing.assert_allclose(both[0][1].std(0), 0.01, rtol=0.03)
+    tilted, plain = (model.frame.scores(rows["condition"]).numpy().std() for rows, _ in both)
+    assert abs(plain - 1) < 0.05 < 0.15 < tilted - 1
+    near = [np.square(data_of(model, rows["condition"]) - (1.9, -0.5)).sum(1) < 0.08**2 for rows, _ in both]
+    means = [rows["x"].numpy()[k].mean(0) for (rows, _), k in zip(both, near)]
     assert min(k.sum() for k in near) > 150
     np.testing.assert_allclose(*means, atol=0.35)  # four standard errors of the difference
 
@@ -69,7 +69,8 @@ def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
 def test_context_has_waves_of_the_scores(model):
     context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0]["condition"]
     scores = context[:, 2:4]
-    np.testing.assert_allclose(context[:, 4:], np.concatenate([f(k * scores) for k in (1, 2) for f in (np.sin, np.cos)], 1), atol=1e-5)
+    waves = [wave(k * scores) for k in (1, 2) for wave in (np.sin, np.cos)]
+    np.testing.assert_allclose(context[:, 4:], np.concatenate(waves, 1), atol=1e-5)
 
 
 def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):

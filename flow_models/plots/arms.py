@@ -28,8 +28,10 @@ def arms(joints: np.ndarray, exact: np.ndarray | None, ends: np.ndarray, names: 
     joints, ends = np.asarray(joints, np.float64), np.asarray(ends, np.float64)
     exact = joints[:, :0] if exact is None else np.asarray(exact, np.float64)
     count = len(joints)
-    if joints.ndim != 4 or joints.shape[-1] != 2 or ends.shape != (count, 2) or (exact.shape[0], *exact.shape[2:]) != (count, *joints.shape[2:]):
-        raise UserError(f"arms [K, S, J, 2], [K, R, J, 2] and ends [K, 2] are needed; got {joints.shape}, {exact.shape}, {ends.shape}")
+    fits = joints.ndim == exact.ndim == 4 and (len(exact), *exact.shape[2:]) == (count, *joints.shape[2:])
+    if not fits or joints.shape[-1] != 2 or ends.shape != (count, 2):
+        raise UserError(f"arms [K, S, J, 2], [K, R, J, 2] and ends [K, 2] are needed; got {joints.shape}, {exact.shape}, "
+                        f"{ends.shape}")  # fmt: skip
     figure = new_figure(3.7 * count, 7.4)
     grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.5, 1])
     drawn = np.concatenate([joints[:, :DRAWN], exact[:, :DRAWN]], 1).reshape(-1, 2)
@@ -51,7 +53,7 @@ def arms(joints: np.ndarray, exact: np.ndarray | None, ends: np.ndarray, names: 
 
 
 def _draw(axes, joints, colour, width, alpha):
-    """Broken lines of arms [S, J, 2], their joints as dots at the last but one."""
+    """Broken lines of the first of arms [S, J, 2]."""
     lines = LineCollection(joints[:DRAWN], colors=colour, linewidths=width, alpha=alpha, capstyle="round")
     axes.add_collection(lines)
 
