@@ -95,7 +95,7 @@ def test_figure_of_arms():
     theta = ARM.prior(60, (0, 8))
     joints = ARM.joints(theta).numpy().reshape(2, 30, 4, 2)
     figure = plots.arms(joints, joints[:, :10], joints[:, 0, -1], ["a", "b"])
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["a", "b"]
+    assert [axes.get_title("left") for axes in figure.axes[:2]] == ["a", "b"]
     above = figure.axes[0].collections
     assert len(above[0].get_paths()) == 10 and len(above[1].get_paths()) == 30
     np.testing.assert_allclose(above[1].get_paths()[3].vertices, joints[0, 3])
