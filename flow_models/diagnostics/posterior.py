@@ -101,9 +101,9 @@ def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     tail, top = order[-count:] if count else order[:0], log_weights.max()
     cut = np.exp(log_weights[order[-count - 1]] - top) if count < len(order) else 0.0
     excess = np.exp(log_weights[tail] - top) - cut
-    if count < 5 or excess[-1] <= 1e-12 or excess[0] < 0:
+    if count < 5 or excess[0] <= 0.0 or excess[-1] <= 1e-12:  # too few, or equal to each other, or zero weights among them
         return log_weights, float("nan")
-    k, scale = _pareto_fit(np.maximum(excess, 1e-300))
+    k, scale = _pareto_fit(excess)
     below = (np.arange(count) + 0.5) / count
     k_shape = k if abs(k) > 1e-8 else 1e-8
     smoothed = log_weights.copy()

@@ -37,6 +37,7 @@ def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str]
       UserError: shapes do not pair, fewer than 50 samples a side, no such classifier.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from threadpoolctl import threadpool_limits
 
     a, b = _pair(a, b)
     size = min(len(a), len(b))
@@ -45,7 +46,8 @@ def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str]
     rows = np.vstack([side[np.linspace(0, len(side) - 1, size).round().astype(int)] for side in (a, b)])
     cut = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     which = np.repeat([0, 1], size)
-    return float(max(cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean() for name in classifiers))
+    with threadpool_limits(1):  # so little work at a time that threads wait longer for each other than they work
+        return float(max(cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean() for name in classifiers))
 
 
 def c2st_null(samples: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")) -> float:
