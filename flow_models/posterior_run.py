@@ -21,6 +21,8 @@ from flow_models.diagnostics.posterior import contraction_and_z, importance_resa
 from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
 from flow_models.posterior_study import Clock, Pairs
+from flow_models.simulators import correction
+from flow_models.simulators.laplace import laplace
 from flow_models.run import RunFolder, machine_metrics
 
 COLUMNS = ("posterior", "C2ST, median", "C2ST, worst", "coverage 50%", "coverage 90%", "rms misfit, sigma", "sd ratio", "seconds")
@@ -161,12 +163,12 @@ def _others(study: Study, model) -> dict[str, float]:
     """Rows of what stands beside the flow: its correction, Laplace, the other form, the reference's own halves."""
     config, metrics = study.config, {}
     if config.correct and config.form == "conditional":
-        (samples, sizes, k), seconds = _timed(lambda: corrected(model, study.chosen.y, COMPARED))
+        (samples, sizes, k, divergence), seconds = _timed(lambda: corrected(model, study.chosen.y, COMPARED))
         metrics |= {"effective_samples": float(np.median(sizes)), "effective_share": float(np.median(sizes)) / (OVERSAMPLED * COMPARED),
-                    "pareto_k_worst": float(np.max(k))}  # fmt: skip
+                    "pareto_k_worst": float(np.max(k)), "kl_to_posterior": float(np.mean(divergence))}  # fmt: skip
         metrics |= _suffixed(study.compare("the same, importance resampled", samples, seconds), "corrected")
     if isinstance(getattr(model, "frame", None), LaplaceFrame):
-        samples, seconds = _timed(lambda: posterior_study.laplace_samples(model, study.chosen.y, COMPARED))
+        samples, seconds = _timed(lambda: laplace(study.simulator, study.chosen.y).sample(COMPARED, 5).astype(np.float32))
         metrics |= _suffixed(study.compare("Laplace approximation", samples, seconds), "laplace")
     if config.compare:
         other = "joint" if config.form == "conditional" else "conditional"
@@ -189,16 +191,16 @@ def _others(study: Study, model) -> dict[str, float]:
 
 
 def corrected(model, y: np.ndarray, n: int, seed: int = 3):
-    """n samples [B, n, P] importance-resampled from more of the flow's, effective sizes [B] and Pareto shapes [B]."""
-    log_posterior = tf.function(model.simulator.log_posterior, jit_compile=True, autograph=False)
-    samples, sizes, shapes = [], [], []
+    """n samples [B, n, P] importance-resampled from more of the flow's; of each posterior [B] the effective sizes, the
+    Pareto shapes and KL(q | p) in nats, log mean w - mean log w."""
+    found = []
     for row in y:
-        theta = model.posterior_theta(row, OVERSAMPLED * n, seed)
-        data = np.repeat(row[None], len(theta), 0)
-        exact = log_posterior(tf.constant(theta), tf.constant(data)).numpy()
-        resampled = importance_resample(theta, exact - model.log_prob_theta(theta, row), n, seed)
-        samples.append(resampled.samples), sizes.append(resampled.effective_size), shapes.append(resampled.pareto_k)
-    return np.array(samples), np.array(sizes), np.array(shapes)
+        theta = model.posterior_theta(row, OVERSAMPLED * n, seed)[None]
+        weights = correction.log_weights(model.simulator, theta, row[None], model.log_prob_theta(theta, row))[0]
+        resampled = importance_resample(theta[0], weights, n, seed)
+        divergence = np.logaddexp.reduce(weights) - np.log(len(weights)) - weights.mean()
+        found.append((resampled.samples, resampled.effective_size, resampled.pareto_k, divergence))
+    return tuple(np.array(each) for each in zip(*found))
 
 
 def _by_noise(simulator, truths, x, y) -> dict[str, float]:
