@@ -80,12 +80,13 @@ class Study:
 
     def compare(self, name: str, theta: np.ndarray, seconds: float, calibration: dict | None = None) -> dict[str, float]:
         """A row of the table for samples [B, S, P] of the chosen observations, and its metrics."""
-        found = {"misfit": float(np.median(posterior_study.misfit(self.simulator, theta[:, :500], self.chosen.y)))}
+        theta, broken = posterior_study.mended(theta)
+        found = {"broken_samples": broken, "misfit": float(np.median(posterior_study.misfit(self.simulator, theta[:, :500], self.chosen.y)))}
         if self.reference is not None:
             against = posterior_study.against_reference(theta[:, :COMPARED], self.reference.samples[:, :COMPARED], self.simulator)
             found |= {"c2st": float(np.median(against["c2st"])), "c2st_worst": float(against["c2st"].max()),
-                      "sd_correlation_worst": float(against["sd_correlation"].min()),
-                      "sd_ratio": float(np.mean(against["sd_ratio"]))}  # fmt: skip
+                      "sd_correlation_worst": float(against["sd_correlation"].min()), "sd_ratio": float(np.mean(against["sd_ratio"])),
+                      "sd_ratio_smallest": float(against["sd_ratio"].min()), "sd_ratio_largest": float(against["sd_ratio"].max())}  # fmt: skip
         given = {**(calibration or {}), **found}
         cells = [given.get(key, float("nan")) for key in ("c2st", "c2st_worst", "coverage_50", "coverage_90", "misfit", "sd_ratio")]
         self.rows.append((name, *cells, seconds))
@@ -136,6 +137,7 @@ def _judge(study: Study, model, training, result, folder):
     """Metrics, figures of calibration, and the posteriors to look at."""
     config, test, simulator = study.config, study.parts["test"], study.simulator
     theta, seconds = _timed(lambda: model.posterior_theta(test.y, config.posterior_samples, 1))
+    theta = posterior_study.mended(theta)[0]
     x, truths = np.asarray(simulator.physical(tf.constant(theta))), np.asarray(simulator.physical(tf.constant(test.theta)))
     spread = np.asarray(simulator.physical(tf.constant(study.parts["train"].theta[:20_000]))).std(0)
     densities = {}
@@ -175,7 +177,7 @@ def _others(study: Study, model) -> dict[str, float]:
         training = study.trained(other)
         result = training.trainer.run()
         test = study.parts["test"]
-        drawn = training.model.posterior_theta(test.y, config.posterior_samples, 1)
+        drawn = posterior_study.mended(training.model.posterior_theta(test.y, config.posterior_samples, 1))[0]
         found = posterior_report.judge(test.theta, drawn)
         metrics |= _suffixed({key: found[key] for key in ("coverage_50", "coverage_90", "posterior_bias", "posterior_spread")}, other)
         chosen = training.model.posterior_theta(study.chosen.y, COMPARED, 2)
@@ -215,7 +217,7 @@ def _by_noise(simulator, truths, x, y) -> dict[str, float]:
 
 def _view(study: Study, model, i: int) -> View:
     chosen, physical = study.chosen, study.simulator.physical
-    theta = model.posterior_theta(chosen.y[i], COMPARED, 4)
+    theta = posterior_study.mended(model.posterior_theta(chosen.y[i], COMPARED, 4))[0]
     reference = None if study.reference is None else np.asarray(physical(tf.constant(study.reference.samples[i])))
     return View(f"test_{i + 1}", f"test observation {i + 1}", chosen.y[i], np.asarray(physical(tf.constant(theta))),
                 _predicted(study.simulator, theta), np.asarray(physical(tf.constant(chosen.theta[i : i + 1])))[0], reference)  # fmt: skip

@@ -22,6 +22,7 @@ from flow_models.training import Trainer
 BATCH = 1000  # pairs simulated in one go
 PART = 2**24  # batches a part
 AT_MODES = 500  # validation pairs whose modes are found
+FARTHEST = 12.0  # prior standard deviations of a whitened parameter
 MEASURED = 4000  # pairs that a frame is measured on
 
 
@@ -83,6 +84,7 @@ def _likelihood_of_theta(flow, log_det: float, entropy: float | None):
 def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *, noise_inputs: bool, sigma_y: float,
           least_sd: float = 0.0, **trainer) -> Trained:  # fmt: skip
     """A `JointPosterior` and the training of its flow."""
+    config = dataclasses.replace(config, affine=False)  # inverted far from its data, a chain of affine couplings overflows
     model = joint_posterior.untrained(simulator, train.y[:MEASURED], _flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
@@ -132,6 +134,18 @@ def _mean_laplace_entropy(model, pairs: Pairs, log_det: np.ndarray) -> float | N
     at_modes = laplace.gauss_newton(model.simulator, pairs.y[:AT_MODES])
     shift = at_modes.entropy.mean() - posterior_model.mean_laplace_entropy(log_det[:AT_MODES], model.simulator.size)
     return posterior_model.mean_laplace_entropy(log_det, model.simulator.size) + float(shift)
+
+
+def mended(theta: np.ndarray) -> tuple[np.ndarray, float]:
+    """Samples [..., P] in which those that overflowed, or lie where no prior sample does, are prior samples, and their share.
+
+    A network trained on too little may throw samples far away; a share above 0 is reported as `broken_samples`.
+    """
+    broken = ~(np.abs(theta) < FARTHEST).all(-1)
+    prior = np.random.default_rng(0).normal(size=(int(broken.sum()), theta.shape[-1]))
+    theta = theta.copy()
+    theta[broken] = prior
+    return theta, float(broken.mean())
 
 
 @dataclasses.dataclass(frozen=True)
