@@ -204,7 +204,9 @@ def test_projections_of_one_parameter_are_none_and_it_is_judged_all_the_same():
     assert warnings(judge(p.x[:, :1], p.samples[:, :, :1], observations=np.ones((SIZE, 2)))) == []
 
 
-@pytest.mark.parametrize("truths, samples", [((30,), (30, 9)), ((30, 2), (30, 9, 3)), ((30, 2), (29, 9, 2)), ((30, 2), (30, 0, 2))])
+@pytest.mark.parametrize(
+    "truths, samples", [((30,), (30, 9)), ((30, 2), (30, 9, 3)), ((30, 2), (29, 9, 2)), ((30, 2), (30, 0, 2))]
+)
 def test_shapes_that_do_not_pair_are_refused(truths, samples):
     with pytest.raises(UserError, match=r"truths \[B, P\] and samples \[B, S, P\]"):
         calibration.sbc_ranks(np.zeros(truths), np.zeros(samples))

@@ -32,7 +32,7 @@ def all_figures() -> dict[str, Figure]:
         "contraction": plots.contraction(*posterior.contraction_and_z(TRUTHS, SAMPLES, 2.0), NAMES),
         "corner": plots.corner(SAMPLES[0], TRUTHS[0], SAMPLES[1], NAMES),
         "profile_bands": plots.profile_bands(edges, SAMPLES[0], TRUTHS[0], SAMPLES[1], "distance, km", "depth, km"),
-        "predicted_data": plots.predicted_data(TIME, np.sin(TIME), np.sin(TIME) + 0.1 * RNG.standard_normal((50, 20)), 0.1),
+        "predicted_data": plots.predicted_data(TIME, np.sin(TIME), RNG.normal(np.sin(TIME), 0.1, (50, 20)), 0.1),
     }
 
 
@@ -94,7 +94,7 @@ def test_a_constant_parameter_and_a_reference_of_another_length_are_drawn():
 
 def test_profiles_run_along_or_down_in_points_or_cells():
     samples = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
-    cells = plots.profile_bands(np.array([0.0, 1.0, 5.0]), samples, upright=True, position_label="depth", value_label="velocity")
+    cells = plots.profile_bands(np.array([0.0, 1.0, 5.0]), samples, None, None, "depth", "velocity", upright=True)
     axes = cells.axes[0]
     assert axes.get_ylabel() == "depth" and axes.get_ylim() == (5.0, 0.0)
     line = next(line for line in axes.lines if line.get_label() == "median")
@@ -110,7 +110,7 @@ def test_profiles_run_along_or_down_in_points_or_cells():
 def test_traces_have_residuals_of_their_own():
     observed = np.sin(TIME) * np.ones((3, 1))
     predicted = np.tile(observed - 0.2 * np.arange(3)[:, None], (40, 1, 1))
-    figure = plots.predicted_data(TIME, observed, predicted, 0.1, ["a", "b", "c"], "time, s", "amplitude", truth=observed)
+    figure = plots.predicted_data(TIME, observed, predicted, 0.1, ["a", "b", "c"], "time, s", "amplitude", observed)
     assert len(figure.axes) == 6
     for text in ("a: rms residual 0.00 sd", "b: rms residual 2.00 sd", "c: rms residual 4.00 sd"):
         assert text in titles(figure)
