@@ -27,7 +27,7 @@ def on_lattice(simulator, velocity, p):
         moved = 1 / np.sqrt((exact / (2 * h)) ** 2 + p**2)
     else:
         moved = np.sqrt(1 - (exact / simulator.layer_time) ** 2) / p if p else velocity[:-1]
-    return np.append(moved, velocity[-1]), pairs.astype(int)
+    return np.append(moved, velocity[-1]), pairs.astype(int).tolist()
 
 
 def lattice(velocity, p, one_way, length):
