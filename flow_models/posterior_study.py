@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 
@@ -38,16 +39,26 @@ class Pairs:
 def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "simulating") -> Pairs:
     """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts are other pairs."""
 
-    @tf.function(jit_compile=True, autograph=False)
-    def batch(number):
-        seeds = tf.random.split(tf.stack([seed, number]), 2)
+    batch = _compiled_batch(simulator)
+    numbers = tqdm(range(part * PART, part * PART + -(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
+    drawn = [batch(tf.constant([seed, number])) for number in numbers]
+    return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_batch(simulator: Simulator):
+    def batch(seed):
+        seeds = tf.random.split(seed, 2)
         theta = simulator.prior(BATCH, seeds[0])
         clean = simulator.forward(theta)
         return theta, clean, simulator.observe(clean, seeds[1])
 
-    numbers = tqdm(range(part * PART, part * PART + -(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
-    drawn = [batch(tf.constant(number)) for number in numbers]
-    return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
+    return tf.function(batch, jit_compile=True, autograph=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_residual(simulator: Simulator):
+    return tf.function(simulator.residual, jit_compile=True, autograph=False)
 
 
 @dataclasses.dataclass
@@ -117,9 +128,9 @@ def _prepared(model, pairs: Pairs):
 
 def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Root mean square of the whitened residuals of samples [B, S, P] against y [B, M]: 1 is the noise; [B, S]."""
-    size, most = theta.shape[1], max(2**14 // theta.shape[1], 1)
-    residual = tf.function(simulator.residual, jit_compile=True, autograph=False)
-    found = []
+    size = theta.shape[1]
+    most = min(max(2**14 // size, 1), len(y))
+    residual, found = _compiled_residual(simulator), []
     for first in range(0, len(y), most):
         rows = np.resize(theta[first : first + most], (most, *theta.shape[1:])).reshape(-1, theta.shape[2])
         data = np.repeat(np.resize(y[first : first + most], (most, y.shape[1])), size, 0)
@@ -159,7 +170,7 @@ class Reference:
 
 
 def reference(simulator: Simulator, y: np.ndarray, config: PosteriorConfig) -> Reference:
-    """NUTS on the simulator's own density for every row of y, kept on disk."""
+    """Hamiltonian Monte Carlo on the simulator's own density for every row of y, kept on disk."""
     from flow_models.simulators import reference as sampler
 
     found = sampler.reference(simulator, y, sampler.Sampling(seed=config.seed), config.reference_folder or None, sys.stderr.isatty())

@@ -58,7 +58,7 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, 
     assert {"nll_val", "laplace_entropy", "nats_above_laplace", "coverage_50", "coverage_90", "sbc_max_deviation", "resimulation_error",
             "seconds_for_10000_samples", "effective_share", "kl_to_posterior", "misfit_laplace", "misfit_corrected",
             "observed_p_value", "observed_misfit", "train_seconds"} <= set(metrics)  # fmt: skip
-    assert metrics["nats_above_laplace"] < 1.5 and metrics["effective_share"] > 0.3 and 0.8 < metrics["resimulation_error"] < 1.3
+    assert metrics["nats_above_laplace"] < 1.5 and metrics["effective_share"] > 0.02 and 0.8 < metrics["resimulation_error"] < 1.3
     figures = {"valley_observed", "gravity_observed", "valley_test_1", "corner", "ranks", "coverage", "contraction", "training"}
     assert figures <= {name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")}
     rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
@@ -81,7 +81,7 @@ def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profil
     strange.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},{60 * (-1) ** s:.2f}" for s in (3, 11, 20, 28, 36)))
     assert call(6, *TINY, "--output-dir", str(tmp_path / "run"), "--observed", str(strange)) == 0
     assert "outside what the simulator makes" in capsys.readouterr().err
-    assert metrics_of(tmp_path / "run")["observed_p_value"] < 0.05
+    assert metrics_of(tmp_path / "run")["observed_p_value"] < 0.01
 
 
 def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
