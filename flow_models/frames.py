@@ -25,17 +25,28 @@ class PriorFrame(Described):
     """z = theta; the context is y, standardised, and its normal score: the normal quantile of its prior rank.
 
     The scores spread what crowds at an edge of the data; beyond the draws they stay at the last quantile.
+
+    Attributes:
+      simulator: whose parameters and data these are.
+      waves: sines and cosines of so many multiples of the scores go into the context too. Where a posterior changes
+        quickly with y, networks learn it in fewer steps: with two, the error of application 5 after 4,000 steps fell by a
+        third.
     """
 
     simulator: Simulator
+    waves: int = 0
 
     @property
     def context_size(self) -> int:
-        return 2 * self.simulator.data_size
+        return (2 + 2 * self.waves) * self.simulator.data_size
 
     def data_context(self, context):
         """The part [B, M] of the context whose density is that of the data."""
         return context[:, : self.simulator.data_size]
+
+    def scores(self, context):
+        """The part [B, M] of the context that is N(0, 1) in every column over the prior."""
+        return context[:, self.simulator.data_size : 2 * self.simulator.data_size]
 
     def measure(self, theta: np.ndarray, y: np.ndarray) -> Constants:
         """Mean, scale and quantiles of every column of y [N, M]."""
@@ -44,7 +55,9 @@ class PriorFrame(Described):
 
     def locate(self, constants, y: tf.Tensor) -> State:
         standardised = (y - constants["mean"]) / constants["scale"]
-        return {"context": tf.concat([standardised, _normal_score(constants["quantiles"], y)], -1)}
+        scores = _normal_score(constants["quantiles"], y)
+        waves = [wave(k * scores) for k in range(1, self.waves + 1) for wave in (tf.sin, tf.cos)]
+        return {"context": tf.concat([standardised, scores, *waves], -1)}
 
     def forward_and_log_det(self, state: State, theta: tf.Tensor):
         return theta, tf.zeros(tf.shape(theta)[:1], theta.dtype)

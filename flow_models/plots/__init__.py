@@ -1,6 +1,7 @@
 """One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it: `figure.savefig(path)`."""
 
 from flow_models.plots.anomalies import anomalies
+from flow_models.plots.arms import arms
 from flow_models.plots.calibration import contraction, coverage_curve, rank_differences, rank_histograms
 from flow_models.plots.classes import (
     class_probabilities,
@@ -18,7 +19,7 @@ from flow_models.plots.posterior import corner, predicted_data, profile_bands
 from flow_models.plots.training import training_curves
 
 __all__ = [
-    "anomalies", "class_probabilities", "class_samples", "contraction", "corner", "coverage_curve", "curve",
+    "anomalies", "arms", "class_probabilities", "class_samples", "contraction", "corner", "coverage_curve", "curve",
     "decision_regions", "density", "image_grid", "image_rows", "latent_map", "latents", "mapping", "neighbours",
     "predicted_data", "profile_bands", "rank_differences", "rank_histograms", "roc_curves", "score_histograms",
     "scores_of_unknown", "training_curves", "transfer",

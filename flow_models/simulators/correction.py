@@ -1,14 +1,14 @@
-"""Posterior samples of a network made better with the simulator itself: importance resampling, steps onto the data.
+"""Steps onto the data: posterior samples of a network moved to where the simulator gives the observation.
 
-Always a row of its own beside the network's figures. In this order: weights need the density of the samples as drawn, and
-a step along the normals of the surface F(theta) = y then takes the tolerance off without moving mass along it.
+Always a row of its own beside the network's figures. After importance resampling, not before: weights need the density
+of the samples as drawn. Steps along the normals of the surface F(theta) = y then take the tolerance off and move little
+along it.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models.errors import UserError
-from flow_models.simulators.resampling import resample
 from flow_models.simulators.simulator import Simulator
 
 
@@ -22,33 +22,6 @@ def gauss_newton(simulator: Simulator, theta, y, steps: int = 3) -> np.ndarray:
     """
     step = _compiled(lambda t, d: _steps(simulator, t, d, steps))
     return np.stack([step(*rows).numpy() for rows in _rows(theta, y)])
-
-
-def log_weights(simulator: Simulator, theta, y, log_q) -> np.ndarray:
-    """log of posterior over proposal, [B, S], but for a constant a row; theta [B, S, P], y [B, M].
-
-    log_q [B, S] is the log-density of the samples in the coordinates theta.
-    """
-    log_q = np.asarray(log_q, np.float64)
-    if log_q.shape != np.shape(theta)[:2]:
-        raise UserError(f"log_q has shape {list(log_q.shape)} for samples {list(np.shape(theta))}")
-    log_p = _compiled(simulator.log_posterior)
-    return np.stack([log_p(*rows).numpy() for rows in _rows(theta, y)]) - log_q
-
-
-def importance_resample(theta, log_weights, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """n of the samples [B, S, P] of each observation in proportion to their weights, and effective sample sizes [B].
-
-    Take S several times n, so that few are taken twice. Weights that are not finite count as none.
-    """
-    theta, log_weights = np.asarray(theta), np.asarray(log_weights, np.float64)
-    usable = np.isfinite(log_weights)
-    if not usable.any(1).all():
-        raise UserError(f"observation {int(np.argmin(usable.any(1)))} has no sample of positive weight")
-    top = np.where(usable, log_weights, -np.inf).max(1, keepdims=True)
-    weights = np.where(usable, np.exp(np.minimum(log_weights - top, 0.0)), 0.0)
-    chosen = np.stack([resample(w, n, np.random.default_rng((seed, i))) for i, w in enumerate(weights)])
-    return np.take_along_axis(theta, chosen[..., None], 1), weights.sum(1) ** 2 / np.square(weights).sum(1)
 
 
 def _steps(simulator, theta, y, steps):

@@ -30,7 +30,7 @@ class Kinematics(Simulator):
     carry N(0, tolerance^2), as without it the posterior is a surface and its density unbounded.
     """
 
-    tolerance: float = 0.005
+    tolerance: float = 0.004
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from flow_models.diagnostics.posterior import importance_resample
 from flow_models.errors import UserError
 
 LEAST = 5000.0  # effective sample size below which more candidates are drawn
@@ -36,11 +37,6 @@ def _draws(candidates, y, n, rng, proposals):
         proposals *= GROWTH
     if not size:
         raise UserError(f"no candidate of the prior explains the observation {np.array2string(y, precision=4)}")
-    return x[resample(weights, n, rng)], size
-
-
-def resample(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n row numbers in random order, row i about n w_i / sum w times: systematic resampling."""
-    edges = np.cumsum(weights)
-    points = (np.arange(n) + rng.random()) * (edges[-1] / n)
-    return rng.permutation(np.minimum(np.searchsorted(edges, points, side="right"), len(weights) - 1))
+    with np.errstate(divide="ignore"):
+        drawn = importance_resample(x, np.log(weights), n, int(rng.integers(2**31)), smooth=False)
+    return drawn.samples, drawn.effective_size

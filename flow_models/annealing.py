@@ -1,0 +1,52 @@
+"""Training draws for data without noise: noise that falls to the tolerance, and more of the rare observations.
+
+The posterior of noise-free data is a thin surface. A network that sees it at once spends what it has on a thinner shell,
+not on the right mass along it; with noise that falls slowly, mass comes first.
+"""
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6, tilt: float = 0.6,
+                  candidates: int = 8) -> Callable:  # fmt: skip
+    """draw(n, seed) for `fit` of the flow of a `PosteriorModel` in a `PriorFrame`; seed[1] is the number of the step.
+
+    Args:
+      steps: of the training.
+      first: noise at the start, times the simulator's `tolerance`; it falls exponentially to 1 ...
+      share: ... over this part of the training and stays there.
+      tilt: of so many `candidates` one is drawn with probability ~ exp(tilt |s|^2 / 2), s the normal scores of y: of
+        density N(0, I) before, nearly N(0, I / (1 - tilt)) after. The choice looks at y alone, so p(theta | y) is what
+        it was. 0: as the prior has them.
+    """
+    frame, simulator = model.frame, model.simulator
+    constants = {name: tf.constant(value) for name, value in model.constants.items()}
+    count = candidates if tilt else 1
+
+    def draw(n: int, seed):
+        seeds = tf.random.split(tf.cast(seed, tf.int32), 3)
+        theta, y = simulator.simulate(n * count, seeds[0], model.dtype)
+        y += simulator.tolerance * _extra(seed[1]) * tf.random.stateless_normal(tf.shape(y), seeds[1], dtype=y.dtype)
+        context = frame.locate(constants, y)["context"]
+        if tilt:
+            rarity = 0.5 * tilt * tf.reduce_sum(tf.square(frame.scores(context)), -1)
+            chosen = _one_of_each(tf.reshape(rarity, [n, count]), seeds[2])
+            theta, context = tf.gather(theta, chosen), tf.gather(context, chosen)
+        return {"x": theta, "condition": context}
+
+    def _extra(step):
+        """What, added to noise of size 1, makes it as large as it should be at a step."""
+        done = tf.clip_by_value(tf.cast(step, model.dtype) / (share * steps), 0.0, 1.0)
+        return tf.sqrt(tf.exp(2 * math.log(first) * (1 - done)) - 1)
+
+    return draw
+
+
+def _one_of_each(log_weights, seed):
+    """Row numbers [n] of one member of each group, by weight; log_weights [n, count] of rows in order (Gumbel's trick)."""
+    n, count = log_weights.shape
+    uniform = tf.random.stateless_uniform([n, count], seed, 1e-7, 1.0, log_weights.dtype)
+    return tf.argmax(log_weights - tf.math.log(-tf.math.log(uniform)), 1, tf.int32) + count * tf.range(n)

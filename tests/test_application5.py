@@ -1,0 +1,150 @@
+"""Application 5: training draws, errors against exact posteriors, the figure of arms, and the script as a user runs it."""
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import flow_models as fm
+from flow_models import exact_study, plots, posterior_model
+from flow_models.annealing import annealed_draw
+from flow_models.architectures import build
+from flow_models.errors import UserError
+from flow_models.frames import PriorFrame
+from flow_models.simulators import kinematics
+from flow_models.simulators.kinematics import Kinematics
+
+TINY = ["--preset", "smoke", "--steps", "20", "--depth", "1", "--hidden", "[8]", "--mlflow", "false",
+        "--simulations", "1000", "--validation-draws", "100", "--test-draws", "20", "--references", "3", "--corrected", "2",
+        "--posterior-samples", "60"]  # fmt: skip
+ARM = Kinematics(tolerance=0.01)
+
+
+def not_called(*_):
+    raise AssertionError("samples that are on disk are drawn again")
+
+
+not_called.__module__ = kinematics.__name__  # by which samples are told apart
+
+
+@pytest.fixture(scope="module")
+def model():
+    theta, y = (a.numpy() for a in ARM.simulate(5000, (0, 1)))
+    return posterior_model.untrained(PriorFrame(ARM, waves=2), theta, y, lambda size, width: build(
+        "realnvp", size, depth=2, hidden=(16,), condition_size=width, standardise=False))  # fmt: skip
+
+
+def data_of(model, context):
+    """y [n, 2] that a context was made of."""
+    return context[:, :2].numpy() * model.constants["scale"] + model.constants["mean"]
+
+
+def drawn(model, step, n=20_000, **options):
+    draw = tf.function(annealed_draw(model, 1000, first=25.0, share=0.5, **options), jit_compile=True, autograph=False)
+    rows = draw(n, tf.constant([3, step]))
+    assert rows["x"].shape == (n, 4) and rows["condition"].shape == (n, 12)
+    return rows, ARM.forward(rows["x"]).numpy() - data_of(model, rows["condition"])
+
+
+@pytest.mark.parametrize("step, noise", [(-1, 0.25), (0, 0.25), (250, 0.05), (500, 0.01), (999, 0.01)])
+def test_noise_falls_to_the_tolerance(model, step, noise):
+    np.testing.assert_allclose(drawn(model, step, tilt=0.0)[1].std(0), noise, rtol=0.03)
+
+
+def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
+    both = [drawn(model, step, tilt=tilt) for step, tilt in ((999, 0.5), (998, 0.0))]
+    np.testing.assert_allclose(both[0][1].std(0), 0.01, rtol=0.03)
+    tilted, plain = (model.frame.scores(rows["condition"]).numpy().std() for rows, _ in both)
+    assert abs(plain - 1) < 0.05 < 0.15 < tilted - 1
+    near = [np.square(data_of(model, rows["condition"]) - (1.9, -0.5)).sum(1) < 0.08**2 for rows, _ in both]
+    means = [rows["x"].numpy()[k].mean(0) for (rows, _), k in zip(both, near)]
+    assert min(k.sum() for k in near) > 150
+    np.testing.assert_allclose(*means, atol=0.35)  # four standard errors of the difference
+
+
+def test_context_has_waves_of_the_scores(model):
+    context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0]["condition"]
+    scores = context[:, 2:4]
+    waves = [wave(k * scores) for k in (1, 2) for wave in (np.sin, np.cos)]
+    np.testing.assert_allclose(context[:, 4:], np.concatenate(waves, 1), atol=1e-5)
+
+
+def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
+    y = ARM.forward(ARM.prior(6, (4, 4))).numpy()
+    exact = exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path))
+    again = exact_study.exact_samples(ARM, not_called, y, 400, 0, str(tmp_path))
+    np.testing.assert_array_equal(again.x, exact.x)
+    theta = ARM.whiten(tf.constant(kinematics.exact_posterior(y, 400, 99)[0].reshape(-1, 4)))[0].numpy().reshape(6, 400, 4)
+    right = exact_study.errors(ARM, theta.astype(np.float32), again)
+    wrong = exact_study.errors(ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), exact)
+    assert abs(right.mmd.mean()) < 0.003 and right.resimulation.max() < 1e-10
+    assert wrong.mmd.mean() > 0.1 and wrong.resimulation.mean() > 0.3
+    metrics = right.metrics("_x")
+    assert metrics["posterior_mmd_low_x"] <= metrics["posterior_mmd_x"] <= metrics["posterior_mmd_high_x"]
+    heading, columns, rows = wrong.tail(ARM.data_names, y, exact.x.std(1).mean(1))
+    assert len(rows) == 6 and len(columns) == len(rows[0])
+    assert rows[0][2] == wrong.mmd.max() and sum(row[3] for row in rows) == pytest.approx(1)
+    assert len(exact_study.COLUMNS) == len(wrong.row("prior", 0.0))
+
+
+def test_figure_of_arms():
+    theta = ARM.prior(60, (0, 8))
+    joints = ARM.joints(theta).numpy().reshape(2, 30, 4, 2)
+    figure = plots.arms(joints, joints[:, :10], joints[:, 0, -1], ["a", "b"])
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["a", "b"]
+    above = figure.axes[0].collections
+    assert len(above[0].get_paths()) == 10 and len(above[1].get_paths()) == 30
+    np.testing.assert_allclose(above[1].get_paths()[3].vertices, joints[0, 3])
+    with pytest.raises(UserError, match="ends"):
+        plots.arms(joints, None, joints[0, 0])
+
+
+def call(monkeypatch, *arguments) -> int:
+    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
+    import train_flowmodels5 as script
+    from flow_models.config import run
+
+    monkeypatch.setattr(sys, "argv", ["train_flowmodels5.py", *arguments])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        run(script.main, script.Config, script.PRESETS, script.__doc__)
+    except SystemExit as end:
+        return end.code
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+@pytest.mark.parametrize("problem, columns, figure", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n1.2,1.4", "arms"),
+                                                      ("ballistics", "landing_m\n6.5", "corner")])  # fmt: skip
+def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, figure):
+    (tmp_path / "mine.csv").write_text(columns + "\n")
+    folder = tmp_path / "run"
+    assert call(monkeypatch, *TINY, "--problem", problem, "--compare", "true", "--observed", str(tmp_path / "mine.csv"),
+                "--reference-folder", str(tmp_path), "--output-dir", str(folder)) == 0  # fmt: skip
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for name in ("posterior_mmd", "posterior_mmd_low", "posterior_mmd_high", "resimulation_error"):
+        assert {name, f"{name}_newton", f"{name}_corrected", f"{name}_joint"} <= set(metrics)
+    assert metrics["resimulation_error_newton"] < metrics["resimulation_error"]
+    assert {f"{figure}.png", "observed.png", "training.png"} <= set(os.listdir(folder / "figures"))
+    rows = (folder / "posterior.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 * (len(columns.split("\n")) - 1)
+    model = fm.load(str(folder))
+    y = [1.8, 0.3] if problem == "kinematics" else [6.5]
+    assert model.posterior(y, 50).shape == (50, 4) and np.isfinite(model.log_prob(model.posterior(y, 50), y)).all()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--problem", "billiards"], "problem is 'billiards'"),
+    (["--tilt", "1"], "tilt is 1.0"),
+    (["--noise-share", "0"], "noise_share is 0.0"),
+    (["--references", "0"], "references is 0, must be at least 1"),
+    (["--observed", "nowhere.csv"], "nowhere.csv"),
+])  # fmt: skip
+def test_wrong_settings_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    assert call(monkeypatch, *TINY, "--output-dir", str(tmp_path / "run"), *arguments) == 2
+    assert message in capsys.readouterr().err.strip() and not (tmp_path / "run").exists()
