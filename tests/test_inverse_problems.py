@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import flow_models as fm
+from flow_models.tracking import serving
 
 TINY = ["--steps", "30", "--depth", "1", "--hidden", "[8]", "--bins", "4", "--batch-size", "64", "--simulations", "1000",
         "--validation-draws", "100", "--test-draws", "30", "--posterior-samples", "60", "--compare", "false", "--mlflow", "false",
@@ -38,6 +39,12 @@ def call(monkeypatch, tmp_path):
         return 0
 
     return run_script
+
+
+def pyfunc(model):
+    served = serving.FlowPyfunc()
+    served.model = model
+    return served
 
 
 def metrics_of(folder):
@@ -73,7 +80,13 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, 
     assert again[rows[20]["parameter"]] < float(rows[20]["q0.5"])  # less gravity, a shallower valley
     model = fm.load(str(tmp_path / "next"))
     assert model.simulator.stations == (3.0, 11.0, 20.0, 28.0, 36.0)
-    assert model.posterior([-5.0, -20, -25, -20, -5], 3).shape == (3, 40)
+    y = np.array([[-5.0, -20, -25, -20, -5]], np.float32)
+    served = pyfunc(model)
+    np.testing.assert_array_equal(served.predict(None, y, {"n": 3, "seed": 1}), model.posterior(y, 3, seed=1))
+    np.testing.assert_array_equal(served.predict(None, y, {"method": "anomaly_score"}), model.anomaly_score(y))
+    with pytest.raises(Exception, match="method must be one of"):
+        served.predict(None, y, {"method": "encode"})
+    assert serving.example(str(tmp_path / "next")).shape == (2, 5)
 
 
 def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profile, capsys):
