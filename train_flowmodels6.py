@@ -1,13 +1,13 @@
 """Application 6, an ill-posed inverse problem: depths of a sediment-filled valley from gravity along a profile.
 
-    python train_flowmodels6.py                              # 40 depths from 20 stations, with NUTS beside
+    python train_flowmodels6.py                              # 40 depths from 20 stations, with long Markov chains beside
     python train_flowmodels6.py --tolerance 0.25             # the harder problem
     python train_flowmodels6.py --observed profile.csv       # columns station_km, gravity_mgal[, tolerance_mgal]
     python train_flowmodels6.py --form joint                 # data among the outputs of the network
     python train_flowmodels6.py --preset smoke               # to see it run
 
 "Noise ignored" means that noise is no input of the network; the data carry a fixed tolerance that the network and the
-reference share. Expect coverage of 50 and 90% within 2 points, a C2ST against NUTS of at most 0.60 for each of ten
+reference share. Expect coverage of 50 and 90% within 2 points, a C2ST against the chains of at most 0.60 for each of ten
 observations, and a validation loss within 0.15 nats of the mean Laplace entropy.
 """
 

@@ -1,6 +1,6 @@
 """Application 7, an ill-posed inverse problem with noise: velocities of layers from noisy seismograms.
 
-    python train_flowmodels7.py                              # 20 velocities from four traces, any noise level, NUTS beside
+    python train_flowmodels7.py                              # 20 velocities from four traces, any noise level, Markov chains beside
     python train_flowmodels7.py --observed traces.csv --sigma 0.01    # columns ray_s_per_km, time_s, amplitude[, sigma]
     python train_flowmodels7.py --form joint                 # (velocities, noise) to (traces, z)
     python train_flowmodels7.py --hard true                  # layers of fixed thickness: curved posteriors, no targets

@@ -29,6 +29,8 @@ _HOME = {
     "FlowModel": "model",
     "ClassModel": "class_model",
     "load": "model",
+    "PosteriorModel": "posterior_model",
+    "fit_posterior": "own_problem",
     "Detector": "detector",
     "load_detector": "detector",
     "Partition": "partition",

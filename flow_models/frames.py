@@ -6,7 +6,6 @@ no trainable weights: constants measured once on draws of the simulator (`measur
 """
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +17,6 @@ from flow_models.simulators.simulator import Simulator
 Constants = dict[str, np.ndarray]
 State = dict[str, tf.Tensor]  # [B, ...] a row of data; "context" [B, C] is what the flow sees
 LONGEST_STEP = 3.0  # of Gauss-Newton in whitened parameters: beyond it the linearisation says nothing
-CONVERGED = 8  # steps of Gauss-Newton after which nothing moves any more
 KNOTS = 256  # of the table of a normal score
 
 
@@ -67,9 +65,6 @@ class PriorFrame(Described):
     def inverse(self, state: State, z: tf.Tensor) -> tf.Tensor:
         """theta [B, S, P] of z [B, S, P], for B rows of data."""
         return z
-
-    def mean_entropy(self, constants: Constants, y: np.ndarray) -> None:
-        """Not known here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +124,6 @@ class LaplaceFrame(Described):
         """theta [B, S, P] of z [B, S, P], for B rows of data."""
         solved = tf.linalg.triangular_solve(state["cholesky"], tf.linalg.matrix_transpose(z), adjoint=True)
         return state["mean"][:, None] + tf.linalg.matrix_transpose(solved)
-
-    def mean_entropy(self, constants: Constants, y: np.ndarray) -> float:
-        """Of the Laplace approximations at the modes, mean over rows y [B, M], nats: about what a perfect posterior's loss is."""
-        converged = dataclasses.replace(self, steps=CONVERGED)
-        cholesky = converged.locate(_as(constants, y.dtype), tf.constant(y))["cholesky"]
-        log_det = tf.reduce_mean(tf.reduce_sum(tf.math.log(tf.linalg.diag_part(cholesky)), -1))
-        return 0.5 * self.simulator.size * (1 + math.log(2 * math.pi)) - float(log_det)
 
     def _newton(self, constants, y):
         """Components [B, K], and the best of the iterates: m [B, P], its residuals and its curvature [B, P, P]."""

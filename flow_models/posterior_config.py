@@ -60,6 +60,7 @@ class PosteriorConfig(RunConfig):
 def check(config: PosteriorConfig) -> None:
     """Refuses settings before anything is simulated."""
     least = {"simulations": 1000, "validation_draws": 100, "test_draws": 20, "posterior_samples": 20, "references": 1}
+    least |= {name: value for name, value in (("components", 1), ("newton_steps", 0)) if hasattr(config, name)}
     for name, value in least.items():
         if getattr(config, name) < value:
             raise UserError(f"{name} is {getattr(config, name)}, must be at least {value}")

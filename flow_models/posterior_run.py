@@ -21,11 +21,14 @@ from flow_models.diagnostics.posterior import contraction_and_z, importance_resa
 from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
 from flow_models.posterior_study import Clock, Pairs
+from flow_models.simulators import correction
+from flow_models.simulators.laplace import laplace
 from flow_models.run import RunFolder, machine_metrics
 
 COLUMNS = ("posterior", "C2ST, median", "C2ST, worst", "coverage 50%", "coverage 90%", "rms misfit, sigma", "sd ratio", "seconds")
 TABLE = "Posteriors side by side; C2ST and sd ratio against the reference, null of the C2ST in its row"
 COMPARED = 2500  # samples a side in two-sample tests
+ALARM_DRAWS = 2000  # fresh data that the rate of false warnings is counted on
 ALARM = 0.01  # rate of false warnings that data lie outside what the simulator makes
 OVERSAMPLED = 8  # samples drawn for one that importance resampling keeps
 
@@ -78,12 +81,13 @@ class Study:
 
     def compare(self, name: str, theta: np.ndarray, seconds: float, calibration: dict | None = None) -> dict[str, float]:
         """A row of the table for samples [B, S, P] of the chosen observations, and its metrics."""
-        found = {"misfit": float(np.median(posterior_study.misfit(self.simulator, theta[:, :500], self.chosen.y)))}
+        theta, broken = posterior_study.mended(theta)
+        found = {"broken_samples": broken, "misfit": float(np.median(posterior_study.misfit(self.simulator, theta[:, :500], self.chosen.y)))}
         if self.reference is not None:
             against = posterior_study.against_reference(theta[:, :COMPARED], self.reference.samples[:, :COMPARED], self.simulator)
             found |= {"c2st": float(np.median(against["c2st"])), "c2st_worst": float(against["c2st"].max()),
-                      "sd_correlation_worst": float(against["sd_correlation"].min()),
-                      "sd_ratio": float(np.mean(against["sd_ratio"]))}  # fmt: skip
+                      "sd_correlation_worst": float(against["sd_correlation"].min()), "sd_ratio": float(np.mean(against["sd_ratio"])),
+                      "sd_ratio_smallest": float(against["sd_ratio"].min()), "sd_ratio_largest": float(against["sd_ratio"].max())}  # fmt: skip
         given = {**(calibration or {}), **found}
         cells = [given.get(key, float("nan")) for key in ("c2st", "c2st_worst", "coverage_50", "coverage_90", "misfit", "sd_ratio")]
         self.rows.append((name, *cells, seconds))
@@ -99,6 +103,7 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
       show: show(simulator, views) -> [(name, figure, caption)], the figures of the application.
       joint: options of `posterior_study.joint`.
     """
+    observed = None if observed is None else np.asarray(observed, np.float32)
     study = Study(config, simulator, frame, joint)
     folder = RunFolder(config, application)
     kept = _kept_folder(config, frame) if observed is not None and config.form == "conditional" else None
@@ -116,7 +121,7 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
         if config.form == "conditional":
             metrics |= {"laplace_entropy": training.entropy, "nats_above_laplace": metrics["nll_val"] - training.entropy}
             posterior_study.data_density(model, config, study.parts["train"], study.parts["validation"]).run()
-            scores = model.anomaly_score(study.parts["test"].y)
+            scores = model.anomaly_score(posterior_study.draw(simulator, ALARM_DRAWS, config.seed, 3).y)
         model.save(folder.model)
         found, figures, views = _judge(study, model, training, result, folder)
         metrics |= found | {**result.metrics(), **machine_metrics()}
@@ -134,6 +139,7 @@ def _judge(study: Study, model, training, result, folder):
     """Metrics, figures of calibration, and the posteriors to look at."""
     config, test, simulator = study.config, study.parts["test"], study.simulator
     theta, seconds = _timed(lambda: model.posterior_theta(test.y, config.posterior_samples, 1))
+    theta = posterior_study.mended(theta)[0]
     x, truths = np.asarray(simulator.physical(tf.constant(theta))), np.asarray(simulator.physical(tf.constant(test.theta)))
     spread = np.asarray(simulator.physical(tf.constant(study.parts["train"].theta[:20_000]))).std(0)
     densities = {}
@@ -161,19 +167,19 @@ def _others(study: Study, model) -> dict[str, float]:
     """Rows of what stands beside the flow: its correction, Laplace, the other form, the reference's own halves."""
     config, metrics = study.config, {}
     if config.correct and config.form == "conditional":
-        (samples, sizes, k), seconds = _timed(lambda: corrected(model, study.chosen.y, COMPARED))
+        (samples, sizes, k, divergence), seconds = _timed(lambda: corrected(model, study.chosen.y, COMPARED))
         metrics |= {"effective_samples": float(np.median(sizes)), "effective_share": float(np.median(sizes)) / (OVERSAMPLED * COMPARED),
-                    "pareto_k_worst": float(np.max(k))}  # fmt: skip
+                    "pareto_k_worst": float(np.max(k)), "kl_to_posterior": float(np.mean(divergence))}  # fmt: skip
         metrics |= _suffixed(study.compare("the same, importance resampled", samples, seconds), "corrected")
     if isinstance(getattr(model, "frame", None), LaplaceFrame):
-        samples, seconds = _timed(lambda: posterior_study.laplace_samples(model, study.chosen.y, COMPARED))
+        samples, seconds = _timed(lambda: laplace(study.simulator, study.chosen.y).sample(COMPARED, 5).astype(np.float32))
         metrics |= _suffixed(study.compare("Laplace approximation", samples, seconds), "laplace")
     if config.compare:
         other = "joint" if config.form == "conditional" else "conditional"
         training = study.trained(other)
         result = training.trainer.run()
         test = study.parts["test"]
-        drawn = training.model.posterior_theta(test.y, config.posterior_samples, 1)
+        drawn = posterior_study.mended(training.model.posterior_theta(test.y, config.posterior_samples, 1))[0]
         found = posterior_report.judge(test.theta, drawn)
         metrics |= _suffixed({key: found[key] for key in ("coverage_50", "coverage_90", "posterior_bias", "posterior_spread")}, other)
         chosen = training.model.posterior_theta(study.chosen.y, COMPARED, 2)
@@ -182,23 +188,23 @@ def _others(study: Study, model) -> dict[str, float]:
         halves = study.reference.null
         misfit = float(np.median(posterior_study.misfit(study.simulator, study.reference.samples[:, :500], study.chosen.y)))
         nan = float("nan")
-        study.rows.append(("NUTS (null between its halves)", float(np.median(halves)), float(np.max(halves)), nan, nan, misfit, 1.0,
+        study.rows.append(("reference, HMC (null between its halves)", float(np.median(halves)), float(np.max(halves)), nan, nan, misfit, 1.0,
                            study.reference.seconds))  # fmt: skip
         metrics["c2st_null"] = float(np.median(halves))
     return metrics
 
 
 def corrected(model, y: np.ndarray, n: int, seed: int = 3):
-    """n samples [B, n, P] importance-resampled from more of the flow's, effective sizes [B] and Pareto shapes [B]."""
-    log_posterior = tf.function(model.simulator.log_posterior, jit_compile=True, autograph=False)
-    samples, sizes, shapes = [], [], []
+    """n samples [B, n, P] importance-resampled from more of the flow's; of each posterior [B] the effective sizes, the
+    Pareto shapes and KL(q | p) in nats, log mean w - mean log w."""
+    found = []
     for row in y:
-        theta = model.posterior_theta(row, OVERSAMPLED * n, seed)
-        data = np.repeat(row[None], len(theta), 0)
-        exact = log_posterior(tf.constant(theta), tf.constant(data)).numpy()
-        resampled = importance_resample(theta, exact - model.log_prob_theta(theta, row), n, seed)
-        samples.append(resampled.samples), sizes.append(resampled.effective_size), shapes.append(resampled.pareto_k)
-    return np.array(samples), np.array(sizes), np.array(shapes)
+        theta = model.posterior_theta(row, OVERSAMPLED * n, seed)[None]
+        weights = correction.log_weights(model.simulator, theta, row[None], model.log_prob_theta(theta, row))[0]
+        resampled = importance_resample(theta[0], weights, n, seed)
+        divergence = np.logaddexp.reduce(weights) - np.log(len(weights)) - weights.mean()
+        found.append((resampled.samples, resampled.effective_size, resampled.pareto_k, divergence))
+    return tuple(np.array(each) for each in zip(*found))
 
 
 def _by_noise(simulator, truths, x, y) -> dict[str, float]:
@@ -213,7 +219,7 @@ def _by_noise(simulator, truths, x, y) -> dict[str, float]:
 
 def _view(study: Study, model, i: int) -> View:
     chosen, physical = study.chosen, study.simulator.physical
-    theta = model.posterior_theta(chosen.y[i], COMPARED, 4)
+    theta = posterior_study.mended(model.posterior_theta(chosen.y[i], COMPARED, 4))[0]
     reference = None if study.reference is None else np.asarray(physical(tf.constant(study.reference.samples[i])))
     return View(f"test_{i + 1}", f"test observation {i + 1}", chosen.y[i], np.asarray(physical(tf.constant(theta))),
                 _predicted(study.simulator, theta), np.asarray(physical(tf.constant(chosen.theta[i : i + 1])))[0], reference)  # fmt: skip
@@ -296,7 +302,7 @@ def _costs(study: Study, metrics):
     ahead = metrics["train_seconds"] + sum(v for k, v in study.clock.seconds.items() if k.startswith("simulate"))
     each = study.reference.seconds / len(study.chosen.y)
     rows = [(n, ahead + n * metrics["posterior_seconds"], n * each) for n in (1, 10, 100, 1000)]
-    columns = ("observations", f"flow: simulation, training, {study.config.posterior_samples} samples each", "NUTS")
+    columns = ("observations", f"flow: simulation, training, {study.config.posterior_samples} samples each", "reference, HMC")
     return [("Seconds in all", columns, rows)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 
@@ -10,15 +11,19 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models import architectures, frames, joint_posterior, losses, posterior_model
+from flow_models import architectures, joint_posterior, losses, posterior_model
 from flow_models.diagnostics import two_sample
+from flow_models.frames import LaplaceFrame
 from flow_models.model import FlowModel
 from flow_models.posterior_config import PosteriorConfig
+from flow_models.simulators import laplace
 from flow_models.simulators.simulator import Simulator
 from flow_models.training import Trainer
 
 BATCH = 1000  # pairs simulated in one go
 PART = 2**24  # batches a part
+AT_MODES = 500  # validation pairs whose modes are found
+FARTHEST = 12.0  # prior standard deviations of a whitened parameter
 MEASURED = 4000  # pairs that a frame is measured on
 
 
@@ -34,16 +39,26 @@ class Pairs:
 def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "simulating") -> Pairs:
     """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts are other pairs."""
 
-    @tf.function(jit_compile=True, autograph=False)
-    def batch(number):
-        seeds = tf.random.split(tf.stack([seed, number]), 2)
+    batch = _compiled_batch(simulator)
+    numbers = tqdm(range(part * PART, part * PART + -(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
+    drawn = [batch(tf.constant([seed, number])) for number in numbers]
+    return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_batch(simulator: Simulator):
+    def batch(seed):
+        seeds = tf.random.split(seed, 2)
         theta = simulator.prior(BATCH, seeds[0])
         clean = simulator.forward(theta)
         return theta, clean, simulator.observe(clean, seeds[1])
 
-    numbers = tqdm(range(part * PART, part * PART + -(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
-    drawn = [batch(tf.constant(number)) for number in numbers]
-    return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
+    return tf.function(batch, jit_compile=True, autograph=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_residual(simulator: Simulator):
+    return tf.function(simulator.residual, jit_compile=True, autograph=False)
 
 
 @dataclasses.dataclass
@@ -60,7 +75,7 @@ def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs,
     model = posterior_model.untrained(frame, train.theta[:MEASURED], train.y[:MEASURED], _flow_of(config))
     data = _prepared(model, train)[0]
     held_out, log_det = _prepared(model, validation)
-    entropy = frame.mean_entropy(model.constants, validation.y[:1000])
+    entropy = _mean_laplace_entropy(model, validation, log_det)
     loss = _likelihood_of_theta(model.flow, float(log_det.mean()), entropy)
     return Trained(model, Trainer(model.flow, data, held_out, config.fit_settings(), loss=loss, **trainer), entropy)
 
@@ -80,6 +95,7 @@ def _likelihood_of_theta(flow, log_det: float, entropy: float | None):
 def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *, noise_inputs: bool, sigma_y: float,
           least_sd: float = 0.0, **trainer) -> Trained:  # fmt: skip
     """A `JointPosterior` and the training of its flow."""
+    config = dataclasses.replace(config, affine=False)  # inverted far from its data, a chain of affine couplings overflows
     model = joint_posterior.untrained(simulator, train.y[:MEASURED], _flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
@@ -112,9 +128,9 @@ def _prepared(model, pairs: Pairs):
 
 def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Root mean square of the whitened residuals of samples [B, S, P] against y [B, M]: 1 is the noise; [B, S]."""
-    size, most = theta.shape[1], max(2**14 // theta.shape[1], 1)
-    residual = tf.function(simulator.residual, jit_compile=True, autograph=False)
-    found = []
+    size = theta.shape[1]
+    most = min(max(2**14 // size, 1), len(y))
+    residual, found = _compiled_residual(simulator), []
     for first in range(0, len(y), most):
         rows = np.resize(theta[first : first + most], (most, *theta.shape[1:])).reshape(-1, theta.shape[2])
         data = np.repeat(np.resize(y[first : first + most], (most, y.shape[1])), size, 0)
@@ -122,11 +138,25 @@ def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.concatenate(found)[: len(y)]
 
 
-def laplace_samples(model, y: np.ndarray, n: int, seed: int = 5) -> np.ndarray:
-    """n samples [B, n, P] of the Laplace approximations at the modes."""
-    frame = dataclasses.replace(model.frame, steps=frames.CONVERGED)
-    state = frame.locate({name: tf.constant(value) for name, value in model.constants.items()}, tf.constant(y))
-    return frame.inverse(state, tf.random.stateless_normal([len(y), n, frame.simulator.size], [seed, 0])).numpy()
+def _mean_laplace_entropy(model, pairs: Pairs, log_det: np.ndarray) -> float | None:
+    """Over the validation pairs, of theta: in the frame for all, brought to the modes by what some hundred say."""
+    if not isinstance(model.frame, LaplaceFrame):
+        return None
+    at_modes = laplace.gauss_newton(model.simulator, pairs.y[:AT_MODES])
+    shift = at_modes.entropy.mean() - posterior_model.mean_laplace_entropy(log_det[:AT_MODES], model.simulator.size)
+    return posterior_model.mean_laplace_entropy(log_det, model.simulator.size) + float(shift)
+
+
+def mended(theta: np.ndarray) -> tuple[np.ndarray, float]:
+    """Samples [..., P] in which those that overflowed, or lie where no prior sample does, are prior samples, and their share.
+
+    A network trained on too little may throw samples far away; a share above 0 is reported as `broken_samples`.
+    """
+    broken = ~(np.abs(theta) < FARTHEST).all(-1)
+    prior = np.random.default_rng(0).normal(size=(int(broken.sum()), theta.shape[-1]))
+    theta = theta.copy()
+    theta[broken] = prior
+    return theta, float(broken.mean())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +167,17 @@ class Reference:
     null: np.ndarray  # [B], C2ST between halves of the samples
     seconds: float  # that the sampler took, whenever it ran
     metrics: dict[str, float]
+
+
+def reference(simulator: Simulator, y: np.ndarray, config: PosteriorConfig) -> Reference:
+    """Hamiltonian Monte Carlo on the simulator's own density for every row of y, kept on disk."""
+    from flow_models.simulators import reference as sampler
+
+    found = sampler.reference(simulator, y, sampler.Sampling(seed=config.seed), config.reference_folder or None, sys.stderr.isatty())
+    null = np.array([two_sample.c2st(a, b) for a, b in zip(*found.halves())])
+    metrics = {"rhat_worst": found.rhat.max(), "effective_samples_worst": found.effective.min(),
+               "other_modes_worst": found.other_mass.max(), "reference_seconds": found.seconds}  # fmt: skip
+    return Reference(found.samples.astype(np.float32), null, found.seconds, {k: float(v) for k, v in metrics.items()})
 
 
 def against_reference(samples: np.ndarray, reference: np.ndarray, simulator: Simulator, seed: int = 0) -> dict[str, np.ndarray]:

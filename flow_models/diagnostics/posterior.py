@@ -1,4 +1,4 @@
-"""One posterior at a time: how much the data taught, whether they are reproduced, reweighting, and data from elsewhere."""
+"""One posterior at a time: what the data taught, whether it predicts them, reweighting, and data from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flow_models.errors import UserError
 
 @dataclass(frozen=True)
 class Check:
-    """Data against predictions from posterior samples; arrays without the leading [B] where one observation was given."""
+    """Data against predictions from posterior samples; no leading [B] where one observation was given."""
 
     residuals: np.ndarray  # [B, D], (observed - median prediction) / noise_sd
     rms: np.ndarray  # [B, S], root mean square of (observed - predicted) / noise_sd of each sample
@@ -28,7 +28,8 @@ class Resampled:
     pareto_k: float  # shape of the weights' tail; above 0.7 neither samples nor effective size can be trusted
 
 
-def contraction_and_z(truths: np.ndarray, samples: np.ndarray, prior_sd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def contraction_and_z(truths: np.ndarray, samples: np.ndarray,
+                      prior_sd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """1 - variance of posterior over that of prior, and (posterior mean - truth) / posterior sd, both [B, P].
 
     Near 1 and within +-3 where the data decide; near 0 where they say nothing. Toward a principled Bayesian workflow in
@@ -46,9 +47,10 @@ def predictive_check(observed: np.ndarray, predicted: np.ndarray, noise_sd: np.n
 
         p = mean_s P(chi^2_D >= sum_d ((observed - predicted_s) / noise_sd)^2)
 
-    The posterior predictive p-value (Posterior predictive assessment of model fitness via realized discrepancies, Gelman,
-    Meng and Stern 1996). Data were used twice, so p of a right model lies nearer to 1/2 than a uniform draw would: small
-    values are real. Correlated noise: give both multiplied by the inverse root of its covariance, and noise_sd 1.
+    The posterior predictive p-value (Posterior predictive assessment of model fitness via realized discrepancies,
+    Gelman, Meng and Stern 1996). Data were used twice, so p of a right model lies nearer to 1/2 than a uniform draw
+    would: small values are real. Correlated noise: give both multiplied by the inverse root of its covariance, and
+    noise_sd 1.
 
     Raises:
       UserError: shapes do not pair.
@@ -69,8 +71,8 @@ def importance_resample(samples: np.ndarray, log_weights: np.ndarray, n: int, se
                         smooth: bool = True) -> Resampled:  # fmt: skip
     """n of the samples [S, P] drawn by weight, log_weights [S] = log (prior x likelihood) - log q, up to a constant.
 
-    Systematic: sample s comes floor or ceil of n w_s times, so that n well below the effective size repeats few. smooth:
-    the largest weights are first replaced by `pareto_smooth`.
+    Systematic: sample s comes floor or ceil of n w_s times, so that n well below the effective size repeats few.
+    smooth: the largest weights are first replaced by `pareto_smooth`.
 
     Raises:
       UserError: shapes do not pair, a weight is NaN or +inf, or none is above zero.
@@ -101,9 +103,9 @@ def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     tail, top = order[-count:] if count else order[:0], log_weights.max()
     cut = np.exp(log_weights[order[-count - 1]] - top) if count < len(order) else 0.0
     excess = np.exp(log_weights[tail] - top) - cut
-    if count < 5 or excess[-1] <= 1e-12 or excess[0] < 0:
+    if count < 5 or excess[0] <= 0.0 or excess[-1] <= 1e-12:  # too few, or all equal, or some zero
         return log_weights, float("nan")
-    k, scale = _pareto_fit(np.maximum(excess, 1e-300))
+    k, scale = _pareto_fit(excess)
     below = (np.arange(count) + 0.5) / count
     k_shape = k if abs(k) > 1e-8 else 1e-8
     smoothed = log_weights.copy()
@@ -133,8 +135,8 @@ def misspecification(score_observed: np.ndarray | float, scores_simulated: np.nd
 
         p = (1 + number of simulated scores >= the observed one) / (R + 1)
 
-    A warning at p <= a is false for a share a of simulated data, if these were not seen in training. A score is -log p(y)
-    of the model, or the distance of a summary from its mean. NaN counts as strangest.
+    A warning at p <= a is false for a share a of simulated data, if these were not seen in training. A score is -log
+    p(y) of the model, or the distance of a summary from its mean. NaN counts as strangest.
     """
     scores = np.sort(np.asarray(scores_simulated, np.float64).ravel())
     if not scores.size or np.isnan(scores).any():

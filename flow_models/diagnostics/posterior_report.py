@@ -24,23 +24,25 @@ def judge(
 ) -> dict[str, float]:
     """Numbers of truths [B, P] and samples [B, S, P] of their posteriors, B at least 20 and better 300 and more.
 
-        coverage_50, coverage_90            of central intervals, averaged over parameters; _se: their standard errors
-        sbc_p_value, sbc_ecdf_p_value       ranks of parameters: chi-square, distribution function (Bonferroni)
-        sbc_max_deviation                   largest distance of a parameter's distribution function from the diagonal
-        projection_p_value                  ranks along random and worst directions: dependence between parameters
-        tarp_p_value, tarp_deviation        distance from random points, all parameters together
-        posterior_bias, posterior_bias_p_value      of the worst parameter (_parameter: which): truths above the posterior's
-                                            middle by so many of its standard deviations
-        posterior_spread, posterior_spread_p_value  of the worst parameter: truths scatter so many times as wide as claimed
-        density_p_value, hdr_coverage_50, _90       with log q of truths [B] and samples [B, S]
-        data_p_value                        with observations [B, ...]: truths' places within posteriors depend on the data
-        contraction                         with prior_sd: 1 - posterior over prior variance, mean
+        coverage_50, coverage_90        of central intervals, averaged over parameters; _se: their standard errors
+        sbc_p_value, sbc_ecdf_p_value   ranks of parameters: chi-square, distribution function (Bonferroni)
+        sbc_max_deviation               largest distance of a parameter's distribution function from the diagonal
+        posterior_bias                  truths lie so many standard deviations above the posterior's middle, on average
+        posterior_spread                truths scatter so many times as wide as claimed; both of the worst parameter
+                                        (_parameter: which), with _p_value over all
+        projection_p_value              ranks along random and worst directions: dependence between parameters
+        tarp_p_value, tarp_deviation    distance from random points, all parameters together
+        density_p_value                 ranks of log q, which is of truths [B] and samples [B, S]
+        hdr_coverage_50, _90            with log q: of regions of highest density
+        data_p_value                    with observations [B, ...]: do they tell where truths lie in posteriors?
+        contraction                     with prior_sd: 1 - posterior over prior variance, mean
     """
     n_samples = np.shape(samples)[1]
     ranks = calibration.sbc_ranks(truths, samples, seed)
     pits, ranked = calibration.pit(ranks, n_samples, seed), calibration.sbc_test(ranks, n_samples)
     found = _covered("coverage", calibration.rank_coverage(ranks, n_samples, seed=seed)) | {
-        "sbc_p_value": ranked.p_value, "sbc_ecdf_p_value": ranked.ecdf_p_value, "sbc_max_deviation": ranked.max_deviation,
+        "sbc_p_value": ranked.p_value, "sbc_ecdf_p_value": ranked.ecdf_p_value,
+        "sbc_max_deviation": ranked.max_deviation,
     } | _bias_and_spread(pits)  # fmt: skip
     if np.shape(truths)[1] > 1:
         along = projections.projection_ranks(truths, samples, seed)
@@ -89,17 +91,17 @@ def _density(truths, samples, seed):
 
 
 def warnings(metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[str] | None = None) -> list[str]:
-    """One line for each thing wrong by the numbers of `judge`; none for a right posterior with probability at least 1 - rate.
+    """One line for each thing wrong by the numbers of `judge`, a right posterior getting any with probability `rate`.
 
-    names: of the parameters.
+    At most so: p-values are held against rate over the number of tests. names: of the parameters.
     """
     tests = {name: value for name, value in metrics.items() if name.endswith(SUFFIX)}
     low = {name.removesuffix(SUFFIX): p for name, p in tests.items() if p < rate / len(tests)}
     lines = [line for check in (_spread_line, _bias_line) for line in check(metrics, low, names)]
     if not lines and low.keys() & {"sbc", "sbc_ecdf"}:
         p = min(low[name] for name in ("sbc", "sbc_ecdf") if name in low)
-        lines.append(f"posterior of another shape: ranks of single parameters are not uniform, their distribution is off "
-                     f"by {metrics['sbc_max_deviation']:.3f} ({p_text(p)})")  # fmt: skip
+        lines.append("posterior of another shape: ranks of single parameters are not uniform, their distribution "
+                     f"is off by {metrics['sbc_max_deviation']:.3f} ({p_text(p)})")  # fmt: skip
     joint = {"projection": "projections", "tarp": "TARP", "density": "log-density"}
     seen = [f"{word} {p_text(low[name])}" for name, word in joint.items() if name in low]
     if seen:
@@ -107,7 +109,8 @@ def warnings(metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[s
                 else "dependence between parameters is wrong though each alone passes")  # fmt: skip
         lines.append(f"{what}: {', '.join(seen)}")
     if "data" in low:
-        lines.append(f"posterior does not use all that the data say: they tell where the truth lies in it ({p_text(low['data'])})")
+        lines.append("posterior does not use all that the data say: they tell where the truth lies in it "
+                     f"({p_text(low['data'])})")  # fmt: skip
     return lines
 
 
@@ -129,5 +132,6 @@ def _bias_line(metrics, low, names):
     if "posterior_bias" not in low:
         return []
     bias = metrics["posterior_bias"]
-    return [f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {'low' if bias > 0 else 'high'} "
+    side = "low" if bias > 0 else "high"
+    return [f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {side} "
             f"({_name(metrics, 'bias', names)}, {p_text(low['posterior_bias'])})"]  # fmt: skip

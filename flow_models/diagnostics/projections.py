@@ -56,12 +56,13 @@ def _worst_directions(residuals, samples, spread):
 
 
 def data_dependence(pits: np.ndarray, observations: np.ndarray, components: int = 10) -> np.ndarray:
-    """p-values [2 P] of F-tests: do the data tell where the truth lies in its posterior? pits [B, P], observations [B, ...].
+    """p-values [2 P] of F-tests: do the data tell where the truth lies in its posterior? pits [B, P], data [B, ...].
 
     Rank tests average over the data, and a posterior that ignores them (the prior itself) passes all. Here each normal
     score of `calibration.pit`, and that of its distance from the middle, is regressed on the data's principal
     components; both are N(0, 1) and independent of the data where the posterior is right, which makes the F-test exact.
-    After Diagnostics for conditional density models and Bayesian inference algorithms (Zhao, Dalmasso, Izbicki and Lee 2021).
+    After Diagnostics for conditional density models and Bayesian inference algorithms (Zhao, Dalmasso, Izbicki and Lee
+    2021).
     """
     from scipy import stats
 

@@ -1,7 +1,7 @@
-"""How far two sets of samples are from one law: a classifier's accuracy, the unbiased MMD, and a mean with its interval.
+"""How far two sets of samples are from one law: a classifier's accuracy, the unbiased MMD; a mean and its interval.
 
-Samples of a Markov chain are dependent and may repeat, which raises both measures with nothing wrong: thin them, and see
-`c2st_null`.
+Samples of a Markov chain are dependent and may repeat, which raises both measures with nothing wrong: thin them, and
+see `c2st_null`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str]
     """Accuracy with which a classifier tells samples a [n, P] from b [m, P]: 1/2 if of one law, 1 if never alike.
 
     Five-fold cross-validated, the best of the `classifiers`; so is the null, which the best of two raises by less than
-    0.01. No classifier reaches what the laws would allow, so that a low accuracy proves less than a high one. They look at
-    whitened samples: on correlated parameters that is what makes them see (40 of them, 2,500 a side, and 0.65 possible:
-    0.53 before, 0.63 after). The larger side is thinned to the size of the smaller.
+    0.01. No classifier reaches what the laws would allow, so that a low accuracy proves less than a high one. They look
+    at whitened samples: on correlated parameters that is what makes them see (40 of them, 2,500 a side, and 0.65
+    possible: 0.53 before, 0.63 after). The larger side is thinned to the size of the smaller.
 
         network     two layers of 64, strongly regularised, stopped early
         quadratic   quadratic discriminant: the best there is between two Gaussians
@@ -37,6 +37,7 @@ def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str]
       UserError: shapes do not pair, fewer than 50 samples a side, no such classifier.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from threadpoolctl import threadpool_limits
 
     a, b = _pair(a, b)
     size = min(len(a), len(b))
@@ -45,11 +46,12 @@ def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str]
     rows = np.vstack([side[np.linspace(0, len(side) - 1, size).round().astype(int)] for side in (a, b)])
     cut = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     which = np.repeat([0, 1], size)
-    return float(max(cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean() for name in classifiers))
+    with threadpool_limits(1):  # so little work at a time that threads wait longer for each other than they work
+        return float(max(cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean() for name in classifiers))
 
 
 def c2st_null(samples: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")) -> float:
-    """`c2st` between the first and the second half of samples [n, P] in the order they came: what nothing wrong scores."""
+    """`c2st` between the first and second half of samples [n, P] in the order they came: what nothing wrong scores."""
     half = len(samples) // 2
     return c2st(samples[:half], samples[half : 2 * half], seed, classifiers)
 
@@ -76,12 +78,13 @@ def _classifier(name, seed):
 
 
 def mmd_squared(a: np.ndarray, b: np.ndarray, widths: Sequence[float] = WIDTHS) -> np.ndarray:
-    """Unbiased squared maximum mean discrepancy [...] between samples a [..., n, P] and b [..., m, P], of each set apart.
+    """Unbiased squared maximum mean discrepancy [...] between samples a [..., n, P] and b [..., m, P], each set apart.
 
-        mean_(i != j) k(a_i, a_j) + mean_(i != j) k(b_i, b_j) - 2 mean_ij k(a_i, b_j),   k(d) = sum_h h^2 / (h^2 + |d|^2)
+        mean_(i != j) k(a_i, a_j) + mean_(i != j) k(b_i, b_j) - 2 mean_ij k(a_i, b_j)
+        k(x, y) = sum_h h^2 / (h^2 + |x - y|^2)
 
-    On average 0 where both are of one law, so single values may be negative. A kernel two-sample test (Gretton, Borgwardt,
-    Rasch, Schoelkopf and Smola 2012, eq. 3).
+    On average 0 where both are of one law, so single values may be negative. A kernel two-sample test (Gretton,
+    Borgwardt, Rasch, Schoelkopf and Smola 2012, eq. 3).
 
     Raises:
       UserError: shapes do not pair, or fewer than two samples a side.
@@ -124,7 +127,8 @@ def _kernel_sum(x, y, widths):
     return total
 
 
-def bootstrap_mean(values: np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+def bootstrap_mean(values: np.ndarray, level: float = 0.95, resamples: int = 2000,
+                   seed: int = 0) -> tuple[float, float, float]:  # fmt: skip
     """Mean of values [B] and the ends of its central bootstrap interval (Efron and Tibshirani 1993)."""
     values = np.asarray(values, np.float64).ravel()
     if not values.size or not np.isfinite(values).all():

@@ -27,7 +27,7 @@ def chi_square(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> fl
 
 
 def bin_edges(size: int, n_samples: int, bins: int | None = None) -> np.ndarray:
-    """The first rank of each bin, and n_samples + 1, for N = size ranks; by default 20 bins or so many that each holds 10."""
+    """The first rank of each bin, and n_samples + 1, for N = size ranks; by default 20 bins, each of at least 10."""
     bins = min(BINS, max(2, size // EXPECTED)) if bins is None else bins
     if bins < 2:
         raise UserError(f"a test of ranks needs at least 2 bins, got {bins}")
@@ -56,7 +56,7 @@ def ecdf_p_value(ranks: np.ndarray, n_samples: int) -> float:
 
 @lru_cache(maxsize=64)
 def simultaneous_bands(size: int, n_samples: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z, lower and upper bound [K] between which all of the distribution function of N = size uniform ranks is with `level`.
+    """z, lower and upper bound [K]: the distribution function of N = size uniform ranks is all between, with `level`.
 
     At least with `level`: counts are whole numbers.
     """

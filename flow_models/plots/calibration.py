@@ -40,15 +40,15 @@ def rank_histograms(ranks: np.ndarray, n_samples: int, names: Sequence[str] | No
         axes.set(xlim=(0, 1), ylim=(0, max(2.0, 1.05 * heights.max(), 1.05 * band[2].max())))
 
     return _grid(ranks, n_samples, names, panel, "rank / samples", "density of ranks",
-                 "Ranks of the truth among posterior samples, with the band of a right posterior (95%, all bars)")  # fmt: skip
+                 "Ranks of the truth among posterior samples; band: a right posterior, 95%, all bars")  # fmt: skip
 
 
 @styled
 def rank_differences(ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None) -> Figure:
     """Distribution function of ranks [B, P] minus that of uniform ones, which all is in the band with 95%.
 
-    Truths that come too low make a hill: the posterior sits too high. Hill, then hollow: too narrow; hollow, then hill: too
-    wide. See `uniformity.ecdf_p_value`.
+    Truths that come too low make a hill: the posterior sits too high. Hill, then hollow: too narrow; hollow, then hill:
+    too wide. See `uniformity.ecdf_p_value`.
     """
     z, low, high = uniformity.simultaneous_bands(len(ranks), n_samples)
     z, low, high = (np.concatenate([[0.0], v, [1.0]]) for v in (z, low, high))
@@ -64,7 +64,7 @@ def rank_differences(ranks: np.ndarray, n_samples: int, names: Sequence[str] | N
         axes.set(xlim=(0, 1), ylim=(-reach, reach))
 
     return _grid(ranks, n_samples, names, panel, "rank / samples", "ECDF difference",
-                 "Distribution function of ranks minus the uniform one, with the band of a right posterior (95%, whole curve)")  # fmt: skip
+                 "Distribution function of ranks minus uniform; band: a right posterior, 95%, whole curve")  # fmt: skip
 
 
 def _grid(ranks, n_samples, names, panel, across, up, title) -> Figure:
@@ -95,7 +95,8 @@ def coverage_curve(central: Coverage, tarp: Tarp | None = None, density: Coverag
     """Share of truths in regions over the share these claim: below the diagonal too narrow, above it too wide.
 
     Left: central intervals, parameters thin, their mean thick with two standard errors. Right: TARP with its bootstrap
-    band, and regions of highest density. Coverage wants many levels: `coverage(..., levels=np.linspace(0.02, 0.98, 49))`.
+    band, and regions of highest density. Coverage wants many levels: `coverage(..., levels=np.linspace(0.02, 0.98,
+    49))`.
     """
     right = tarp is not None or density is not None
     figure = new_figure(9.6 if right else 5.0, 4.9)
@@ -103,7 +104,8 @@ def coverage_curve(central: Coverage, tarp: Tarp | None = None, density: Coverag
     many = central.parameters.shape[1] > 6
     labels = column_names(names, central.parameters.shape[1])
     for column, label in zip(central.parameters.T, labels):
-        panels[0].plot(central.levels, column, color=FAINT if many else None, lw=0.8, alpha=0.7, label=None if many else label)
+        style = {"color": FAINT} if many else {"label": label}
+        panels[0].plot(central.levels, column, lw=0.8, alpha=0.7, **style)
     _covered(panels[0], central, DATA, "mean of parameters")
     panels[0].set_title("Central intervals")
     if right:
@@ -122,7 +124,8 @@ def coverage_curve(central: Coverage, tarp: Tarp | None = None, density: Coverag
 
 
 def _covered(axes, found, colour, label):
-    axes.fill_between(found.levels, found.mean - 2 * found.error, found.mean + 2 * found.error, color=colour, alpha=0.2, lw=0)
+    low, high = found.mean - 2 * found.error, found.mean + 2 * found.error
+    axes.fill_between(found.levels, low, high, color=colour, alpha=0.2, lw=0)
     axes.plot(found.levels, found.mean, color=colour, lw=2.0, label=label)
 
 
@@ -142,12 +145,14 @@ def contraction(contractions: np.ndarray, z: np.ndarray, names: Sequence[str] | 
     axes.axhspan(-2, 2, color=FAINT, alpha=0.2, lw=0)
     alpha = float(np.clip(30.0 / np.sqrt(z.size), 0.15, 0.8))
     for x, y, label in zip(contractions.T, z.T, labels):
-        axes.plot(x, np.clip(y, -6, 6), ".", color=None if few else DATA, ms=4, alpha=alpha, mew=0, label=label if few else None)
+        style = {"label": label} if few else {"color": DATA}
+        axes.plot(x, np.clip(y, -6, 6), ".", ms=4, alpha=alpha, mew=0, **style)
     axes.axhline(0.0, color=TRUTH, lw=1.0)
     left = float(np.clip(np.quantile(contractions, 0.005), -1.0, 0.0))
     axes.set(xlim=(left, 1.02), ylim=(-6.3, 6.3), xlabel="contraction, 1 - posterior / prior variance",
              ylabel="z, (posterior mean - truth) / posterior sd")  # fmt: skip
-    axes.set_title(f"z: mean {np.nanmean(z):+.2f}, sd {np.nanstd(z):.2f}, {np.mean(np.abs(z) > 2):.1%} beyond 2 (4.6% if Gaussian)")
+    beyond = np.mean(np.abs(z) > 2)
+    axes.set_title(f"z: mean {np.nanmean(z):+.2f}, sd {np.nanstd(z):.2f}, {beyond:.1%} beyond 2 (4.6% if Gaussian)")
     if few:
         for handle in axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2).legend_handles:
             handle.set_alpha(1.0)

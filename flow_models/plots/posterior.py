@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from flow_models.errors import UserError
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, TRUTH, column_names, new_figure, points, styled
@@ -21,8 +22,8 @@ def corner(samples: np.ndarray, truth: np.ndarray | None = None, reference: np.n
            names: Sequence[str] | None = None, columns: Sequence[int] | None = None) -> Figure:  # fmt: skip
     """Posterior samples [S, P] in pairs, with the truth [P] and reference samples [R, P] over them.
 
-    Contours hold 39% and 86%: one and two standard deviations of a plane's Gaussian. columns: at most 8 parameters, else
-    as many, evenly taken.
+    Contours hold 39% and 86%: one and two standard deviations of a plane's Gaussian. columns: at most 8 parameters,
+    else as many, evenly taken.
     """
     import corner as kept
 
@@ -36,8 +37,9 @@ def corner(samples: np.ndarray, truth: np.ndarray | None = None, reference: np.n
     samples, names = samples[:, columns], [names[c] for c in columns]
     figure = new_figure(max(1.7 * len(columns) + 0.9, 4.2), max(1.7 * len(columns) + 0.9, 4.2))
     figure.set_layout_engine(None)  # corner sets its own
-    drawn = {"fig": figure, "labels": names, "range": _ranges(samples, reference, truth), "max_n_ticks": 4, "quiet": True,
-             "levels": (0.393, 0.865), "plot_datapoints": False, "plot_density": False, "bins": 30, "smooth": 1.0}  # fmt: skip
+    drawn = {"fig": figure, "labels": names, "range": _ranges(samples, reference, truth), "max_n_ticks": 4,
+             "levels": (0.393, 0.865), "plot_datapoints": False, "plot_density": False, "bins": 30, "smooth": 1.0,
+             "quiet": True}  # fmt: skip
     sets, highest = [(samples, MODEL)] + ([] if reference is None else [(reference, DATA)]), []
     for rows, colour in sets:
         weights = np.full(len(rows), 1.0 / len(rows))  # so that margins of both are equally high
@@ -48,12 +50,9 @@ def corner(samples: np.ndarray, truth: np.ndarray | None = None, reference: np.n
         axes.set_ylim(0.0, height)
     if truth is not None:
         kept.overplot_lines(figure, truth, color=TRUTH, lw=1.3)
-    shown = {"posterior": MODEL, "reference": DATA if reference is not None else None, "truth": TRUTH if truth is not None else None}
-    for name, colour in shown.items():
-        if colour:
-            figure.axes[0].plot([], [], color=colour, label=name)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper right", fontsize=10)
+    shown = [("posterior", samples, MODEL), ("reference", reference, DATA), ("truth", truth, TRUTH)]
+    lines = {name: Line2D([], [], color=colour) for name, values, colour in shown if values is not None}
+    figure.legend(lines.values(), lines.keys(), loc="upper right", fontsize=10)
     return figure
 
 
@@ -72,19 +71,19 @@ def profile_bands(position: np.ndarray, samples: np.ndarray, truth: np.ndarray |
                   upright: bool = False, falling: bool = False, drawn: int = 0) -> Figure:  # fmt: skip
     """Values along a profile: median and bands of 50% and 90% of posterior samples [S, N], truth [N], reference [R, N].
 
-    position: [N] centres, or the [N + 1] edges of cells, in which values are then constant. upright: position is depth and
-    runs down the vertical axis, as of velocity; falling: the values are depths and grow downwards, as of a valley.
+    position: [N] centres, or the [N + 1] edges of cells, in which values are then constant. upright: position is depth
+    and runs down the vertical axis, as of velocity; falling: the values are depths and grow downwards, as of a valley.
     drawn: so many samples as thin lines.
     """
     samples = np.asarray(samples, np.float64)
     position = np.asarray(position, np.float64)
     if samples.ndim != 2 or position.ndim != 1 or len(position) - samples.shape[1] not in (0, 1):
-        raise UserError(f"a profile needs position [N] or edges [N + 1] and samples [S, N]; got {position.shape} and {samples.shape}")
+        raise UserError(f"a profile needs position [N] or edges [N + 1] and samples [S, N]; "
+                        f"got {position.shape} and {samples.shape}")  # fmt: skip
     figure = new_figure(*((4.6, 6.4) if upright else (8.2, 4.2)))
     axes = figure.subplots()
     place = _Steps(axes, position, samples.shape[1], upright)
-    for (low, high), shade in zip(BANDS, (0.22, 0.35)):
-        place.band(*np.quantile(samples, [low, high], axis=0), color=MODEL, alpha=shade, label=f"posterior {high - low:.0%}")
+    place.bands(samples, "posterior")
     for row in samples[:drawn]:
         place.line(row, color=MODEL, lw=0.5, alpha=0.5)
     place.line(np.median(samples, 0), color=MODEL, lw=1.6, label="median")
@@ -123,6 +122,12 @@ class _Steps:
         fill = self.axes.fill_betweenx if self.upright else self.axes.fill_between
         fill(self.position, low, high, lw=0, **style)
 
+    def bands(self, samples, name):
+        """Both BANDS of samples [S, N], the inner one darker."""
+        for (low, high), shade in zip(BANDS, (0.22, 0.4)):
+            ends = np.quantile(samples, [low, high], axis=0)
+            self.band(*ends, color=MODEL, alpha=shade, label=f"{name} {high - low:.0%}")
+
 
 @styled
 def predicted_data(position: np.ndarray, observed: np.ndarray, predicted: np.ndarray, noise_sd: np.ndarray | float,
@@ -139,33 +144,38 @@ def predicted_data(position: np.ndarray, observed: np.ndarray, predicted: np.nda
         raise UserError(f"data [T, N] at N positions and predictions [S, T, N] are needed; got {observed.shape}, "
                         f"{len(position)} positions and {predicted.shape}")  # fmt: skip
     noise = np.broadcast_to(np.asarray(noise_sd, np.float64), observed.shape)
-    truth = None if truth is None else np.atleast_2d(truth)
+    clean = [None] * len(observed) if truth is None else np.atleast_2d(truth)
     traces, across = len(observed), min(PER_ROW, len(observed))
+    labels = [""] if traces == 1 and names is None else [f"{name}: " for name in column_names(names, traces)]
     rows = -(-traces // across)
     figure = new_figure(5.6 * across + 1.6 * (across == 1), 3.4 * rows + 0.4)
     grid = figure.subplots(2 * rows, across, squeeze=False, sharex=True, height_ratios=[2.6, 1] * rows)
     for trace in range(rows * across):
-        upper, lower = grid[2 * (trace // across) : 2 * (trace // across) + 2, trace % across]
+        panels = grid[2 * (trace // across) : 2 * (trace // across) + 2, trace % across]
         if trace >= traces:
-            upper.remove(), lower.remove()
+            for axes in panels:
+                axes.remove()
             continue
-        place = _Steps(upper, np.asarray(position, np.float64), len(position), False)
-        for (low, high), shade in zip(BANDS, (0.25, 0.4)):
-            place.band(*np.quantile(predicted[:, trace], [low, high], 0), color=MODEL, alpha=shade, label=f"predicted {high - low:.0%}")
-        if truth is not None:
-            place.line(truth[trace], color=TRUTH, lw=1.0, label="without noise")
-        upper.errorbar(position, observed[trace], noise[trace], fmt=".", color=DATA, ms=4, lw=0.7, label="observed")
-        off = (observed[trace] - np.median(predicted[:, trace], 0)) / noise[trace]
-        lower.axhspan(-2, 2, color=FAINT, alpha=0.25, lw=0)
-        lower.axhline(0.0, color=MODEL, lw=1.0)
-        lower.plot(position, off, ".", color=DATA, ms=4)
-        reach = max(3.3, 1.1 * float(np.abs(off).max()))
-        lower.set(ylim=(-reach, reach), ylabel="residual / sd")
-        name = "" if traces == 1 and names is None else f"{column_names(names, traces)[trace]}: "
-        upper.set_title(f"{name}rms residual {np.sqrt(np.square(off).mean()):.2f} sd")
-        upper.set_ylabel(value_label)
+        _trace(*panels, position, observed[trace], predicted[:, trace], noise[trace], clean[trace], labels[trace])
+        panels[0].set_ylabel(value_label)
         if trace >= traces - across:
-            lower.set_xlabel(position_label)
-            lower.tick_params(labelbottom=True)
+            panels[1].set_xlabel(position_label)
+            panels[1].tick_params(labelbottom=True)
     grid[0, 0].legend(loc="best")
     return figure
+
+
+def _trace(upper: Axes, lower: Axes, position, observed, predicted, noise, clean, label) -> None:
+    """Data [N] over predictions [S, N], and below the residuals from their median."""
+    place = _Steps(upper, np.asarray(position, np.float64), len(position), False)
+    place.bands(predicted, "predicted")
+    if clean is not None:
+        place.line(clean, color=TRUTH, lw=1.0, label="without noise")
+    upper.errorbar(position, observed, noise, fmt=".", color=DATA, ms=4, lw=0.7, label="observed")
+    off = (observed - np.median(predicted, 0)) / noise
+    lower.axhspan(-2, 2, color=FAINT, alpha=0.25, lw=0)
+    lower.axhline(0.0, color=MODEL, lw=1.0)
+    lower.plot(position, off, ".", color=DATA, ms=4)
+    reach = max(3.3, 1.1 * float(np.abs(off).max()))
+    lower.set(ylim=(-reach, reach), ylabel="residual / sd")
+    upper.set_title(f"{label}rms residual {np.sqrt(np.square(off).mean()):.2f} sd")

@@ -56,6 +56,10 @@ class Drawn(Simulator):
     def physical(self, theta):
         return theta * tf.constant(self.scale, theta.dtype) + tf.constant(self.mean, theta.dtype)
 
+    def whitened(self, x) -> np.ndarray:
+        """theta [N, P] of x, computed in float64."""
+        return (np.asarray(x, np.float64) - self.mean) / self.scale
+
     def whiten(self, x):
         theta = (x - tf.constant(self.mean, x.dtype)) / tf.constant(self.scale, x.dtype)
         return theta, tf.fill(tf.shape(x)[:1], tf.constant(-np.log(self.scale).sum(), x.dtype))

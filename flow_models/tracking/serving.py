@@ -12,7 +12,8 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-METHODS = ("log_prob", "anomaly_score", "bits_per_dim", "encode", "decode", "sample", "classify")
+METHODS = ("log_prob", "anomaly_score", "bits_per_dim", "encode", "decode", "sample", "classify", "posterior")
+OF_DATA = ("posterior", "anomaly_score")  # what an inverse problem answers, for rows of data
 PARAMS = (("method", "string", "log_prob"), ("n", "long", 1000), ("seed", "long", 0), ("temperature", "double", 1.0))
 
 
@@ -21,6 +22,8 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
 
     log_prob, anomaly_score: rows [B, D] -> [B]; encode, decode: [B, D] -> [B, D]; sample: [n, D], whatever the rows;
     classify: [B, D] -> [B, M], of a model of classes.
+    posterior: of an inverse problem rows are its data y [B, M], and there are posterior, their default: [B, n, P], and
+    anomaly_score: [B].
     Of images, events are pixels 0 .. 255, [B, H, W, C], latents [B, N] in that shape, and there is bits_per_dim.
     """
 
@@ -34,11 +37,16 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
         """The answer of one method; a mistake in the request becomes MLflow's error 400."""
         chosen = {name: default for name, _, default in PARAMS} | (params or {})
         method = chosen["method"]
-        if method not in METHODS or not hasattr(self.model, method):
+        inverse = hasattr(self.model, "posterior")
+        if inverse and method == "log_prob":  # the default of a density
+            method = "posterior"
+        if method not in METHODS or not hasattr(self.model, method) or inverse and method not in OF_DATA:
             raise MlflowException.invalid_parameter_value(f"method must be one of {', '.join(METHODS)}; got {method!r}")
         try:
+            n, seed, temperature = int(chosen["n"]), int(chosen["seed"]), float(chosen["temperature"])
+            if method == "posterior":
+                return self.model.posterior(np.asarray(model_input, np.float32), n, seed=seed)
             if method == "sample":
-                n, seed, temperature = int(chosen["n"]), int(chosen["seed"]), float(chosen["temperature"])
                 return self.model.sample(n, seed=seed, temperature=temperature)
             return getattr(self.model, method)(self._given(method, np.asarray(model_input, np.float32)))
         except ValueError as error:
@@ -68,10 +76,13 @@ def signature(shape: tuple[int, ...]):
 
 
 def example(folder) -> np.ndarray:
-    """Two events [2, ...] for the model saved in `folder`: draws from it, or zeros where a draw needs to be told its y."""
+    """Two events [2, ...] for the model saved in `folder`: draws from it, or zeros where a draw needs to be told its y;
+    of an inverse problem two rows of data."""
     import flow_models
 
     model = flow_models.load(folder)
+    if hasattr(model, "posterior"):
+        return np.asarray(model.simulator.simulate(2, (0, 0))[1], np.float32)
     try:
         return np.asarray(model.sample(2, seed=0), np.float32)
     except ValueError:

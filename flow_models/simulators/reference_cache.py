@@ -1,0 +1,49 @@
+"""Reference posteriors kept on disk, each in a file named by a hash of simulator, settings and data."""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from flow_models.data import storage
+from flow_models.described import to_config
+from flow_models.errors import UserError
+
+_FORMAT = 1  # part of the name: another way of sampling must not find the draws of this one
+
+
+def path(folder: str | os.PathLike | None, simulator, settings, y: np.ndarray) -> str:
+    """The file of these draws; y float64 [B, M]."""
+    if folder is not None and storage.is_s3(folder):
+        raise UserError(f"{folder}: the cache of references is a local folder")
+    problem = json.dumps([_FORMAT, to_config(simulator), to_config(settings), y.shape], sort_keys=True)
+    key = hashlib.blake2b(problem.encode() + np.ascontiguousarray(y).tobytes(), digest_size=20).hexdigest()
+    return os.path.join(default_folder() if folder is None else storage.local_path(folder), key + ".npz")
+
+
+def default_folder() -> str:
+    """`flow_models/references` in the user's folder for caches (XDG_CACHE_HOME, else ~/.cache)."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flow_models", "references")
+
+
+def load(path: str) -> dict[str, np.ndarray] | None:
+    """The arrays of the file; None where it is not, or is damaged (every array carries a checksum)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def save(path: str, arrays: dict[str, np.ndarray]) -> None:
+    """Written beside and renamed, so that no other run reads half of it."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    try:
+        storage.write_bytes(path, file.getvalue())
+    except UserError as error:
+        raise UserError(f"{error} (the cache of reference posteriors; name another folder)") from error

@@ -1,0 +1,152 @@
+"""Applications 6 and 7 as their users run them, and the ways to run them wrongly."""
+
+import csv
+import importlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flow_models as fm
+from flow_models.tracking import serving
+
+TINY = ["--steps", "30", "--depth", "1", "--hidden", "[8]", "--bins", "4", "--batch-size", "64", "--simulations", "1000",
+        "--validation-draws", "100", "--test-draws", "30", "--posterior-samples", "60", "--compare", "false", "--mlflow", "false",
+        "--references", "2", "--reference", "false", "--correct", "false"]  # fmt: skip
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """Runs a script in this process, where TensorFlow is loaded already; gives back the exit status."""
+
+    def run_script(number, *arguments):
+        from flow_models.config import run
+
+        script = importlib.import_module(f"train_flowmodels{number}")
+        monkeypatch.setattr(sys, "argv", [f"train_flowmodels{number}.py", "--reference-folder", str(tmp_path / "kept"), *arguments])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            run(script.main, script.Config, script.PRESETS, script.__doc__)
+        except SystemExit as end:
+            return end.code
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return 0
+
+    return run_script
+
+
+def pyfunc(model):
+    served = serving.FlowPyfunc()
+    served.model = model
+    return served
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def gravity_profile(tmp_path_factory):
+    """A profile of its own stations, as a user's file."""
+    path = tmp_path_factory.mktemp("profile") / "profile.csv"
+    path.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},{-30 * np.sin(np.pi * s / 40):.2f}" for s in (3, 11, 20, 28, 36)))
+    return path
+
+
+def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, gravity_profile, capsys):
+    assert call(6, *TINY, "--correct", "true", "--output-dir", str(tmp_path / "run"), "--observed", str(gravity_profile)) == 0
+    metrics = metrics_of(tmp_path / "run")
+    assert {"nll_val", "laplace_entropy", "nats_above_laplace", "coverage_50", "coverage_90", "sbc_max_deviation", "resimulation_error",
+            "seconds_for_10000_samples", "effective_share", "kl_to_posterior", "misfit_laplace", "misfit_corrected",
+            "observed_p_value", "observed_misfit", "train_seconds"} <= set(metrics)  # fmt: skip
+    assert metrics["nats_above_laplace"] < 1.5 and metrics["effective_share"] > 0.02 and 0.8 < metrics["resimulation_error"] < 1.3
+    figures = {"valley_observed", "gravity_observed", "valley_test_1", "corner", "ranks", "coverage", "contraction", "training"}
+    assert figures <= {name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")}
+    rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
+    assert len(rows) == 40 and all(float(r["q0.05"]) < float(r["q0.5"]) < float(r["q0.95"]) for r in rows)
+
+    text = gravity_profile.read_text().replace("-30.00", "-27.00")
+    gravity_profile.write_text(text)
+    capsys.readouterr()
+    assert call(6, *TINY, "--correct", "true", "--output-dir", str(tmp_path / "next"), "--observed", str(gravity_profile)) == 0
+    assert "a model of this geometry" in capsys.readouterr().err
+    again = {r["parameter"]: float(r["q0.5"]) for r in csv.DictReader(open(tmp_path / "next" / "posterior.csv"))}
+    assert again[rows[20]["parameter"]] < float(rows[20]["q0.5"])  # less gravity, a shallower valley
+    model = fm.load(str(tmp_path / "next"))
+    assert model.simulator.stations == (3.0, 11.0, 20.0, 28.0, 36.0)
+    y = np.array([[-5.0, -20, -25, -20, -5]], np.float32)
+    served = pyfunc(model)
+    np.testing.assert_array_equal(served.predict(None, y, {"n": 3, "seed": 1}), model.posterior(y, 3, seed=1))
+    np.testing.assert_array_equal(served.predict(None, y, {"method": "anomaly_score"}), model.anomaly_score(y))
+    with pytest.raises(Exception, match="method must be one of"):
+        served.predict(None, y, {"method": "encode"})
+    assert serving.example(str(tmp_path / "next")).shape == (2, 5)
+
+
+def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profile, capsys):
+    strange = tmp_path / "strange.csv"
+    strange.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},{60 * (-1) ** s:.2f}" for s in (3, 11, 20, 28, 36)))
+    assert call(6, *TINY, "--output-dir", str(tmp_path / "run"), "--observed", str(strange)) == 0
+    assert "outside what the simulator makes" in capsys.readouterr().err
+    assert metrics_of(tmp_path / "run")["observed_p_value"] < 0.01
+
+
+def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
+    assert call(7, *TINY, "--components", "12", "--output-dir", str(tmp_path / "run"), "--observed", str(DATA / "traces.csv")) == 0
+    metrics = metrics_of(tmp_path / "run")
+    assert metrics["nats_above_laplace"] < 1.5 and 0.8 < metrics["observed_misfit"] < 1.25
+    assert {"velocity_observed", "traces_observed"} <= {n.removesuffix(".png") for n in os.listdir(tmp_path / "run" / "figures")}
+    rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
+    assert [r["parameter"] for r in rows][:1] == ["velocity_1_km_s"] and len(rows) == 20
+
+
+@pytest.mark.parametrize("number, inputs", [(6, {"x"}), (7, {"x", "noise"})])
+def test_the_joint_form(call, tmp_path, number, inputs):
+    assert call(number, *TINY, "--form", "joint", "--output-dir", str(tmp_path / "run")) == 0
+    assert 0 < metrics_of(tmp_path / "run")["coverage_90"] <= 1
+    model = fm.load(str(tmp_path / "run"))
+    assert set(model.flow.partition.inputs) == inputs and "y" in model.flow.partition.outputs
+    y = np.append(np.zeros(192), np.log(0.01)) if number == 7 else np.full(20, -20.0)
+    np.testing.assert_array_equal(model.posterior(y, 4, seed=1), model.posterior(y, 4, seed=1))
+    assert model.posterior(y, 4).shape == (4, model.simulator.size)
+
+
+def table(rows, header="station_km,gravity_mgal"):
+    return "\n".join([header, *rows])
+
+
+TRACES = (DATA / "traces.csv").read_text()
+
+
+@pytest.mark.parametrize("number, text, more, message", [
+    (6, table(["1,2"], "km,gravity_mgal"), [], "no column 'station_km'; columns are station_km, gravity_mgal, [tolerance_mgal]"),
+    (6, table(["1,-20", "2,nan"]), [], "gravity_mgal"),
+    (6, table(["1,-20", "2,low"]), [], "gravity_mgal"),
+    (6, table([]), [], "no row"),
+    (6, table(["1,-20,0.5", "2,-21,0"], "station_km,gravity_mgal,tolerance_mgal"), [], "must be above 0 (mGal)"),
+    (6, None, ["--observed", "nowhere.csv"], "nowhere.csv"),
+    (6, None, ["--tolerance", "-1"], "tolerance is -1"),
+    (6, None, ["--form", "both"], "no form 'both'; there are conditional, joint"),
+    (6, None, ["--simulations", "10"], "simulations is 10, must be at least 1000"),
+    (6, None, ["--architecture", "nice"], "no architecture 'nice'"),
+    (7, TRACES.replace(",0.01\n", "\n").replace(",sigma", ""), [], "give the noise as one number above 0: --sigma"),
+    (7, TRACES.replace("0.18", "0.19"), [], "column ray_s_per_km: 0.19 where the network was made for 0.18"),
+    (7, TRACES[: TRACES.rindex("0.1800")], [], "191 rows of traces, expected 4 rays of 48 samples"),
+    (7, TRACES.replace("0.94", "0.95"), [], "column time_s: 0.95 where"),
+    (7, None, ["--components", "0"], "components is 0"),
+    (7, None, ["--newton-steps", "-1"], "newton_steps is -1"),
+])  # fmt: skip
+def test_wrong_input_is_one_clear_line_and_leaves_no_folder(call, tmp_path, capsys, number, text, more, message):
+    if text is not None:
+        (tmp_path / "mine.csv").write_text(text)
+        more = [*more, "--observed", str(tmp_path / "mine.csv")]
+    assert call(number, *TINY, "--output-dir", str(tmp_path / "run"), *more) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "Traceback" not in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
