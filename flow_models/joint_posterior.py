@@ -8,7 +8,7 @@ from flow_models.described import from_config, to_config
 from flow_models.errors import UserError
 from flow_models.model import FlowModel
 from flow_models.partition import Partition
-from flow_models.posterior_model import one_or_many
+from flow_models.posterior_model import know_problems, one_or_many
 from flow_models.simulators.simulator import Simulator
 
 ROWS = 2**15  # decoded in one go
@@ -119,6 +119,7 @@ class JointPosterior(tf.Module):
 
 def build(header: dict, jit: bool = True) -> JointPosterior:
     """The model that `save` described, with weights not yet taken."""
+    know_problems()
     return JointPosterior(from_config(header["simulator"]), {}, model.build(header["flow"], jit))
 
 

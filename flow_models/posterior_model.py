@@ -1,5 +1,6 @@
 """Posteriors of an inverse problem: a conditional flow in a frame that knows the simulator."""
 
+import importlib
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from flow_models.tiling import Tiled
 
 TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
 MOST_SAMPLES = 2**17  # drawn in one go
+PROBLEMS = ("ballistics", "drawn", "gravity", "kinematics", "linear_gaussian", "seismic")
 ROWS = 2**14  # of which densities are computed in one go
 
 
@@ -148,8 +150,15 @@ class PosteriorModel(tf.Module):
 
 def build(header: dict, jit: bool = True) -> PosteriorModel:
     """The model that `save` described, with weights not yet taken."""
+    know_problems()
     flow, data_flow = (header[name] and model.build(header[name], jit) for name in ("flow", "data_flow"))
     return PosteriorModel(from_config(header["frame"]), {}, flow, data_flow)
+
+
+def know_problems() -> None:
+    """Imports what a saved model can name: classes are known once their module is loaded."""
+    for name in ("frames", *(f"simulators.{name}" for name in PROBLEMS)):
+        importlib.import_module(f"flow_models.{name}")
 
 
 def rows_of(values, names, what: str, dtype: tf.DType) -> np.ndarray:
