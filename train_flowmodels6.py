@@ -36,10 +36,11 @@ class Config(PosteriorConfig):
 
 
 PRESETS = {
-    "smoke": {"steps": 200, "batch_size": 256, "simulations": 5000, "validation_draws": 1000, "test_draws": 100, "depth": 3,
-              "hidden": (64,), "posterior_samples": 200, "reference": False, "compare": False},
-    "default": {"steps": 6000, "learning_rate": 2e-3, "batch_size": 256},
-    "full": {"steps": 20_000, "learning_rate": 2e-3, "simulations": 400_000, "references": 20},
+    "smoke": {"steps": 100, "batch_size": 256, "simulations": 4000, "validation_draws": 500, "test_draws": 100, "depth": 2, "architecture": "realnvp",
+              "hidden": (16,), "posterior_samples": 200, "reference": False, "compare": False},
+    "default": {"steps": 3000, "learning_rate": 1e-3, "simulations": 200_000, "architecture": "realnvp", "depth": 4, "hidden": (32,)},
+    "full": {"steps": 20_000, "learning_rate": 1e-3, "batch_size": 1024, "simulations": 1_000_000, "depth": 4, "hidden": (64,),
+             "references": 20},
 }  # fmt: skip
 
 

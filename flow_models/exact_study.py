@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from flow_models.diagnostics.two_sample import bootstrap_mean, mmd_squared
-from flow_models.posterior_run import corrected
+from flow_models.posterior_study import corrected
 from flow_models.simulators.correction import gauss_newton
 
 COLUMNS = ("posterior", "observations", "re-simulation, mean", "median", "MMD^2, mean", "low", "high", "lower quartile",
@@ -94,5 +94,5 @@ def errors(simulator, theta: np.ndarray, exact: Exact) -> Errors:
 
 def reweighted_onto_the_data(model, y: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Importance resampling under the tolerance, then Gauss-Newton steps: samples [B, n, P], and effective sizes [B]."""
-    theta, sizes, _ = corrected(model, y, n)
+    theta, sizes, *_ = corrected(model, y, n)
     return gauss_newton(model.simulator, theta, y, NEWTON_STEPS), sizes

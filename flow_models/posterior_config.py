@@ -21,7 +21,7 @@ class PosteriorConfig(RunConfig):
     """train the other form too, for the table"""
     simulations: int = 100_000
     """pairs of parameters and data drawn ahead for training"""
-    validation_draws: int = 4000
+    validation_draws: int = 10_000
     """pairs that the training is watched on"""
     test_draws: int = 1000
     """fresh pairs for calibration: coverage and ranks"""

@@ -17,11 +17,10 @@ from flow_models import model as saved
 from flow_models import plots, posterior_study
 from flow_models.described import to_config
 from flow_models.diagnostics import calibration, posterior_report
-from flow_models.diagnostics.posterior import contraction_and_z, importance_resample, misspecification
+from flow_models.diagnostics.posterior import contraction_and_z, misspecification
 from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
 from flow_models.posterior_study import Clock, Pairs
-from flow_models.simulators import correction
 from flow_models.simulators.laplace import laplace
 from flow_models.run import RunFolder, machine_metrics
 
@@ -30,7 +29,6 @@ TABLE = "Posteriors side by side; C2ST and sd ratio against the reference, null 
 COMPARED = 2500  # samples a side in two-sample tests
 ALARM_DRAWS = 2000  # fresh data that the rate of false warnings is counted on
 ALARM = 0.01  # rate of false warnings that data lie outside what the simulator makes
-OVERSAMPLED = 8  # samples drawn for one that importance resampling keeps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +165,8 @@ def _others(study: Study, model) -> dict[str, float]:
     """Rows of what stands beside the flow: its correction, Laplace, the other form, the reference's own halves."""
     config, metrics = study.config, {}
     if config.correct and config.form == "conditional":
-        (samples, sizes, k, divergence), seconds = _timed(lambda: corrected(model, study.chosen.y, COMPARED))
-        metrics |= {"effective_samples": float(np.median(sizes)), "effective_share": float(np.median(sizes)) / (OVERSAMPLED * COMPARED),
+        (samples, sizes, k, divergence), seconds = _timed(lambda: posterior_study.corrected(model, study.chosen.y, COMPARED))
+        metrics |= {"effective_samples": float(np.median(sizes)), "effective_share": float(np.median(sizes)) / (posterior_study.OVERSAMPLED * COMPARED),
                     "pareto_k_worst": float(np.max(k)), "kl_to_posterior": float(np.mean(divergence))}  # fmt: skip
         metrics |= _suffixed(study.compare("the same, importance resampled", samples, seconds), "corrected")
     if isinstance(getattr(model, "frame", None), LaplaceFrame):
@@ -192,19 +190,6 @@ def _others(study: Study, model) -> dict[str, float]:
                            study.reference.seconds))  # fmt: skip
         metrics["c2st_null"] = float(np.median(halves))
     return metrics
-
-
-def corrected(model, y: np.ndarray, n: int, seed: int = 3):
-    """n samples [B, n, P] importance-resampled from more of the flow's; of each posterior [B] the effective sizes, the
-    Pareto shapes and KL(q | p) in nats, log mean w - mean log w."""
-    found = []
-    for row in y:
-        theta = model.posterior_theta(row, OVERSAMPLED * n, seed)[None]
-        weights = correction.log_weights(model.simulator, theta, row[None], model.log_prob_theta(theta, row))[0]
-        resampled = importance_resample(theta[0], weights, n, seed)
-        divergence = np.logaddexp.reduce(weights) - np.log(len(weights)) - weights.mean()
-        found.append((resampled.samples, resampled.effective_size, resampled.pareto_k, divergence))
-    return tuple(np.array(each) for each in zip(*found))
 
 
 def _by_noise(simulator, truths, x, y) -> dict[str, float]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from flow_models import architectures, joint_posterior, losses, posterior_model
 from flow_models.diagnostics import two_sample
+from flow_models.diagnostics.posterior import importance_resample
 from flow_models.frames import LaplaceFrame
 from flow_models.model import FlowModel
 from flow_models.posterior_config import PosteriorConfig
@@ -23,6 +24,7 @@ from flow_models.training import Trainer
 BATCH = 1000  # pairs simulated in one go
 PART = 2**24  # batches a part
 AT_MODES = 500  # validation pairs whose modes are found
+OVERSAMPLED = 8  # samples drawn for one that importance resampling keeps
 FARTHEST = 12.0  # prior standard deviations of a whitened parameter
 MEASURED = 4000  # pairs that a frame is measured on
 
@@ -54,6 +56,11 @@ def _compiled_batch(simulator: Simulator):
         return theta, clean, simulator.observe(clean, seeds[1])
 
     return tf.function(batch, jit_compile=True, autograph=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_log_posterior(simulator: Simulator):
+    return tf.function(simulator.log_posterior, jit_compile=True, autograph=False)
 
 
 @functools.lru_cache(maxsize=8)
@@ -157,6 +164,20 @@ def mended(theta: np.ndarray) -> tuple[np.ndarray, float]:
     theta = theta.copy()
     theta[broken] = prior
     return theta, float(broken.mean())
+
+
+def corrected(model, y: np.ndarray, n: int, seed: int = 3):
+    """n samples [B, n, P] importance-resampled from more of the model's; of each posterior [B] the effective sizes, the
+    Pareto shapes and KL(q | p) in nats, log mean w - mean log w."""
+    found = []
+    for row in y:
+        theta = model.posterior_theta(row, OVERSAMPLED * n, seed)
+        exact = _compiled_log_posterior(model.simulator)(tf.constant(theta), tf.constant(np.repeat(row[None], len(theta), 0)))
+        log_weights = np.asarray(exact, np.float64) - model.log_prob_theta(theta, row)
+        resampled = importance_resample(theta, log_weights, n, seed)
+        divergence = np.logaddexp.reduce(log_weights) - np.log(len(log_weights)) - log_weights.mean()
+        found.append((resampled.samples, resampled.effective_size, resampled.pareto_k, divergence))
+    return tuple(np.array(each) for each in zip(*found))
 
 
 @dataclasses.dataclass(frozen=True)

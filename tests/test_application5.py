@@ -50,7 +50,7 @@ def drawn(model, step, n=20_000, **options):
     return rows, ARM.forward(rows["x"]).numpy() - data_of(model, rows["condition"])
 
 
-@pytest.mark.parametrize("step, noise", [(-1, 0.25), (0, 0.25), (250, 0.05), (500, 0.01), (999, 0.01)])
+@pytest.mark.parametrize("step, noise", [(-1, 0.25), (250, 0.05), (999, 0.01)])
 def test_noise_falls_to_the_tolerance(model, step, noise):
     np.testing.assert_allclose(drawn(model, step, tilt=0.0)[1].std(0), noise, rtol=0.03)
 
