@@ -137,7 +137,7 @@ def load_data(config: Config):
 def build_model(config: Config, problem, form: str):
     from flow_models.class_model import class_model
 
-    options = {**dataclasses.asdict(config), "form": form, "columns": problem.columns}
+    options = {**dataclasses.asdict(config), "form": form, "event": problem.columns}
     return class_model(classes=problem.classes, priors=problem.priors, **options)
 
 

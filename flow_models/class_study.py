@@ -7,16 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from flow_models import class_sources, losses
 from flow_models.class_model import ClassModel
+from flow_models.data.augmentation import Augmentation
+from flow_models.data.image_stream import EndlessBatches
 from flow_models.data.labelled import UNLABELLED, Labelled, LabelledTable, split_by_class, without_labels
 from flow_models.diagnostics import baselines, normality
 from flow_models.diagnostics.classification import auroc, class_metrics
 from flow_models.errors import UserError
+from flow_models.sources import as_batch
 from flow_models.training import Trainer, start
 
 SHARES = (0.64, 0.16, 0.2)  # of training, validation and test rows
+START_NUMBERS, START_ROWS = 2**21, 64  # of the rows that a start is computed from, and the least of them
+TEMPERATURES = (0.05, 200.0)  # among which `calibrate` looks
 COLUMNS = ("", "accuracy", "ECE", "-log p(y | x), nats", "-log p(x), nats", "training, s")
 
 
@@ -25,7 +32,10 @@ class Problem:
     """Labelled parts, names, and the truth where it is known.
 
     Attributes:
+      columns: names of those of vectors; none of images.
       simulator: draws (x, class numbers) for training where there is one; `train` then only gives a start.
+      stream: batches {"x", "y"} of images that are too many for `train`, which then is a random part of them.
+      augment: changes of the training images.
       unknown: events [N, ...] of a class that training does not see.
       truth: has log_prob, posterior and entropy.
 
@@ -42,6 +52,8 @@ class Problem:
     simulator: Callable | None = None
     unknown: np.ndarray | None = None
     truth: Any = None
+    stream: EndlessBatches | None = None
+    augment: Augmentation | None = None
 
     def __post_init__(self):
         seen = set(self.train.y.tolist())
@@ -64,6 +76,10 @@ class Problem:
         """Training rows with a label."""
         return int((self.train.y != UNLABELLED).sum())
 
+    def batches(self, batch_size: int, seed: int = 0) -> EndlessBatches:
+        """Of images for training, {"x", "y"}."""
+        return self.stream or class_sources.pictures(self.train, len(self.classes), batch_size, seed, self.augment)
+
     def leaving_out(self, name: str) -> Problem:
         """The same without the rows of class `name`, which become the unknown ones."""
         if name not in self.classes or len(self.classes) < 3:
@@ -74,13 +90,14 @@ class Problem:
         parts = {key: part[part.y != number] for key, part in parts.items()}
         parts = {key: Labelled(part.x, part.y - (part.y > number)) for key, part in parts.items()}
         classes = tuple(other for other in self.classes if other != name)
-        return dataclasses.replace(self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None)
+        return dataclasses.replace(self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None,
+                                   stream=None)  # fmt: skip
 
     def with_labels(self, keep: int, seed: int = 0) -> Problem:
         """The same with the labels of all but `keep` training rows taken off."""
         if keep < len(self.classes):
             raise UserError(f"{keep} labels are fewer than the {len(self.classes)} classes: each needs one")
-        return dataclasses.replace(self, train=without_labels(self.train, keep, seed), simulator=None)
+        return dataclasses.replace(self, train=without_labels(self.train, keep, seed), simulator=None, stream=None)
 
 
 def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Problem:
@@ -102,17 +119,42 @@ def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Pr
 
 def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, **options) -> Trainer:
     """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes; options as of `Trainer`."""
-    start(model, class_sources.fixed(model, problem.train))
+    start(model, _first(model, problem.train))
     if problem.simulator:
         data = class_sources.from_simulator(model, problem.simulator)
-    else:
+    elif model.columns:
         data = class_sources.from_rows(model, problem.train, smoothing)
+    else:
+        data = class_sources.named(model, problem.batches(settings.batch_size, settings.seed))
     share = 1.0 if problem.simulator else problem.labelled / len(problem.train)
     if model.form == "conditional" and beta == 1 and share == 1:
         loss = losses.negative_log_likelihood(model)  # the same up to a constant, by one pass in place of M
     else:
         loss = losses.class_likelihood(model, beta, share)
     return Trainer(model, data, class_sources.fixed(model, problem.validation), settings, loss=loss, **options)
+
+
+def _first(model, rows):
+    """The batch that a start is computed from: all rows, or a random part of them where they are large."""
+    some = np.random.default_rng(0).permutation(len(rows))[: max(START_NUMBERS // model.partition.size, START_ROWS)]
+    return as_batch(class_sources.fixed(model, rows if len(some) == len(rows) else rows[some]), model)
+
+
+def calibrate(model: ClassModel, rows: Labelled) -> float:
+    """Sets the model's temperature to that of the least mean -log p(label | x) of rows it was not trained on, and gives it.
+
+    On Calibration of Modern Neural Networks (Guo, Pleiss, Sun and Weinberger 2017), on log-densities in place of logits.
+    """
+    rows = rows[rows.y != UNLABELLED]
+    values, log_priors = model.class_log_prob(rows.x).astype(np.float64), model.log_priors()
+
+    def cost(log_temperature):
+        log_p = log_softmax(values / np.exp(log_temperature) + log_priors, axis=1)
+        return -log_p[np.arange(len(rows)), rows.y].mean()
+
+    best = minimize_scalar(cost, bounds=np.log(TEMPERATURES), method="bounded")
+    model.partition = dataclasses.replace(model.partition, temperature=float(np.exp(best.x)))
+    return model.partition.temperature
 
 
 def evaluate(model: ClassModel, problem: Problem) -> dict[str, float]:
@@ -124,6 +166,9 @@ def evaluate(model: ClassModel, problem: Problem) -> dict[str, float]:
         "nll_test": -float(log_prob.mean()),
         "nll_test_se": float(log_prob.std() / len(log_prob) ** 0.5),
     }
+    if not model.columns:
+        metrics |= {"bits_per_dim": float(model.event.bits_per_dim(log_prob).mean()),
+                    "bits_per_dim_se": float(model.event.bits_per_dim(log_prob).std() / len(log_prob) ** 0.5)}  # fmt: skip
     if model.pad:
         loose = np.logaddexp.reduce(model.class_log_prob(test.x, tighten=False) + model.log_priors(), -1)
         metrics["nll_test_bound"] = -float(loose.mean())
