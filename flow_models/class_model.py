@@ -16,7 +16,7 @@ from flow_models.tiling import Tiled
 
 FORMS = ("mixture", "conditional", "joint")
 DRAWS = 16  # of the noise block of padded inputs, for a density
-PICTURE_DRAWS = 1  # of the noise that makes pixels continuous
+CLASSIFY_DRAWS = 4  # of the noise that makes pixels continuous, for p(class | pixels): less noise in it (measured)
 
 
 class ClassModel(FlowModel):
@@ -109,7 +109,7 @@ class ClassModel(FlowModel):
     def _drawn(self, x, rows, draws):
         """(rows with noise, its log-density) for each draw of the noise; the rows alone where there is none."""
         pixels = isinstance(self.event, Images) and np.asarray(x).dtype.kind in "ui"
-        draws = draws if draws is not None else PICTURE_DRAWS if pixels else DRAWS
+        draws = draws if draws is not None else 1 if pixels else DRAWS
         if draws < 1:
             raise UserError(f"draws is {draws}, must be at least 1")
         if pixels:
@@ -128,12 +128,18 @@ class ClassModel(FlowModel):
         pads = norm.ppf(np.clip(uniform, 1e-6, 1 - 1e-6))
         return [(pad.astype(self.dtype.as_numpy_dtype), norm.logpdf(pad).sum()) for pad in pads]
 
-    def classify(self, x, priors=None) -> np.ndarray:
+    def classify(self, x, priors=None, draws: int | None = None) -> np.ndarray:
         """p(class | x), [..., *event] -> [..., M], by Bayes' rule; `priors` other than those of training where given.
 
         Where x is so far from all classes that no density can be computed, the priors are what is left.
         """
-        return _posterior(self.class_log_prob(x) / self.partition.temperature, self.log_priors(priors))
+        values = self.class_log_prob(x, self.classify_draws if draws is None else draws)
+        return _posterior(values / self.partition.temperature, self.log_priors(priors))
+
+    @property
+    def classify_draws(self) -> int:
+        """Draws of the noise in x that class probabilities are taken from."""
+        return CLASSIFY_DRAWS if isinstance(self.event, Images) else DRAWS
 
     def log_prob(self, x, y=None, priors=None) -> np.ndarray:
         """log p(x) over the classes, or log p(x | y) where y is given; [..., *event] -> [...], nats in the units of x."""

@@ -11,20 +11,19 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from flow_models import class_sources, losses
-from flow_models.class_model import ClassModel
+from flow_models.class_model import FORMS, ClassModel
 from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_stream import EndlessBatches
 from flow_models.data.labelled import UNLABELLED, Labelled, LabelledTable, split_by_class, without_labels
-from flow_models.diagnostics import baselines, normality
+from flow_models.diagnostics import baselines, generation, normality
 from flow_models.diagnostics.classification import auroc, class_metrics
 from flow_models.errors import UserError
 from flow_models.sources import as_batch
 from flow_models.training import Trainer, start
 
 SHARES = (0.64, 0.16, 0.2)  # of training, validation and test rows
-START_NUMBERS, START_ROWS = 2**21, 64  # of the rows that a start is computed from, and the least of them
+START_NUMBERS, START_ROWS = 2**20, 64  # of the rows that a start is computed from, and the least of them
 TEMPERATURES = (0.05, 200.0)  # among which `calibrate` looks
-COLUMNS = ("", "accuracy", "ECE", "-log p(y | x), nats", "-log p(x), nats", "training, s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +145,7 @@ def calibrate(model: ClassModel, rows: Labelled) -> float:
     On Calibration of Modern Neural Networks (Guo, Pleiss, Sun and Weinberger 2017), on log-densities in place of logits.
     """
     rows = rows[rows.y != UNLABELLED]
-    values, log_priors = model.class_log_prob(rows.x).astype(np.float64), model.log_priors()
+    values, log_priors = model.class_log_prob(rows.x, model.classify_draws).astype(np.float64), model.log_priors()
 
     def cost(log_temperature):
         log_p = log_softmax(values / np.exp(log_temperature) + log_priors, axis=1)
@@ -193,26 +192,63 @@ def judge_unknown(model: ClassModel, problem: Problem, name: str) -> dict[str, f
     return {f"auroc_{score}_{name}": auroc(*values) for score, values in scores.items()}
 
 
-def row(name: str, metrics: dict, seconds: float | None = None) -> tuple:
-    """A row of the table with COLUMNS."""
-    return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", "nll_test")), seconds)
+def likelihood_of(problem: Problem) -> tuple[str, str]:
+    """The metric that says how likely test rows are, and its heading: bits of pixels, or nats."""
+    return ("nll_test", "-log p(x), nats") if problem.columns else ("bits_per_dim", "bits per dimension")
 
 
-def compare_forms(forms, problem: Problem, prepare: Callable[[str], tuple[ClassModel, Any, float]],
-                  smoothing: float) -> tuple[list[tuple], dict[str, float]]:  # fmt: skip
-    """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms; prepare gives model, settings, beta."""
+def table_columns(problem: Problem) -> tuple[str, ...]:
+    """Headings of what `row` gives."""
+    return ("", "accuracy", "ECE", "-log p(y | x), nats", likelihood_of(problem)[1], "training, s")
+
+
+def row(problem: Problem, name: str, metrics: dict, seconds: float | None = None) -> tuple:
+    """A row of the table with `table_columns`."""
+    return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", likelihood_of(problem)[0])), seconds)
+
+
+Prepare = Callable[[str], tuple[ClassModel, Any, float]]  # of a form: model, settings, beta
+
+
+def judge(model: ClassModel, problem: Problem, config, prepare: Prepare, smoothing: float = 0.0) -> tuple[dict, list[tuple]]:
+    """Metrics of a trained model, of the other forms and of the baselines, and the rows of their table.
+
+    config: has form, compare, unknown and seed (`ClassConfig`).
+    """
+    beta = prepare(config.form)[2]
+    metrics = {**evaluate(model, problem), "beta": beta}
+    rows = [row(problem, f"{config.form}, beta {beta:g} (this run)", metrics)]
+    others = [form for form in FORMS if form != config.form and config.compare]
+    more = compare_forms(others, problem, prepare, smoothing)
+    rows, metrics = rows + more[0], metrics | more[1]
+    for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
+        rows.append(row(problem, name.replace("_", " "), found))
+        metrics |= {f"{key}_{name}": value for key, value in found.items()}
+    return metrics | (judge_unknown(model, problem, config.unknown) if config.unknown else {}), rows
+
+
+def trained(model: ClassModel, problem: Problem, settings, beta: float, smoothing: float) -> float:
+    """Seconds that the training of a model took, which of images is calibrated then."""
+    seconds = trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds
+    if not problem.columns:
+        calibrate(model, problem.validation)
+    return seconds
+
+
+def compare_forms(forms, problem: Problem, prepare: Prepare, smoothing: float) -> tuple[list[tuple], dict[str, float]]:
+    """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms."""
     rows, metrics = [], {}
     for form in forms:
         model, settings, beta = prepare(form)
-        seconds = trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds
+        seconds = trained(model, problem, settings, beta, smoothing)
         found = {**evaluate(model, problem), "train_seconds": seconds, "beta": beta}
-        rows.append(row(f"{form}, beta {beta:g}", found, seconds))
+        rows.append(row(problem, f"{form}, beta {beta:g}", found, seconds))
         metrics |= {f"{key}_{form}": value for key, value in found.items() if key != "entropy"}
     return rows, metrics
 
 
-def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15):
-    """What a figure of transfer needs: rows in every class, and interpolations.
+def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15, kind: str = "linear"):
+    """What a figure of transfer needs: rows in every class, and interpolations of a kind of `generation.between`.
 
     Returns:
       [k, M, ...] the first rows, decoded in each class; [P, steps, ...] paths within and between classes; their P kinds.
@@ -223,30 +259,38 @@ def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15):
     firsts = [np.flatnonzero(rows.y == k)[:2] for k in np.unique(rows.y)]
     pairs = [pair for pair in firsts if len(pair) == 2][:3] + [(a[0], b[0]) for a, b in zip(firsts, firsts[1:])][:3]
     kinds = ["within a class" if rows.y[i] == rows.y[j] else "between classes" for i, j in pairs]
-    t, paths = np.linspace(0, 1, steps)[:, None], []
+    t, paths = np.linspace(0, 1, steps), []
     for i, j in pairs:
         ends = model.encode(rows.x[[i, j]], rows.y[[i, j]])
-        paths.append(model.decode((1 - t) * ends[0] + t * ends[1], (1 - t) * labels[i] + t * labels[j]))
+        between = generation.between(ends[:1], ends[1:], t, kind)[0]
+        paths.append(model.decode(between, (1 - t[:, None]) * labels[i] + t[:, None] * labels[j]))
     return moved, np.stack(paths), kinds
 
 
 def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Metrics of the baselines, trained on the labelled training rows, and on these and the validation rows.
+    """Metrics of the baselines on the test rows.
 
-    The latter (<name>_with_validation) is the harder comparison: a flow needs validation rows to know when to stop.
+    Of vectors, trained on the labelled training rows, and on these and the validation rows: the latter
+    (<name>_with_validation) is the harder comparison, as a flow needs validation rows to know when to stop. Of images,
+    trained on the training rows with what the validation rows choose, as the flow is.
     """
-    found, test = {}, problem.test.x.reshape(len(problem.test), -1)
-    for ending, parts in (("", [problem.train]), ("_with_validation", [problem.train, problem.validation])):
-        known = [part[part.y != UNLABELLED] for part in parts]
-        x, y = (np.concatenate([getattr(part, name) for part in known]) for name in ("x", "y"))
-        probabilities = baselines.classifiers(x.reshape(len(x), -1), y, test, seed)
-        found |= {f"{name}{ending}": class_metrics(_full(p, len(problem.classes)), problem.test.y) for name, p in probabilities.items()}
+    known = [part[part.y != UNLABELLED] for part in (problem.train, problem.validation)]
+    if not problem.columns:
+        found = baselines.picture_classifiers(*((part.x, part.y) for part in known), problem.test.x, seed)
+        return {name: _judged(p, problem) for name, p in found.items()}
+    found, test = {}, problem.test.x
+    for ending, parts in (("", known[:1]), ("_with_validation", known)):
+        x, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y"))
+        probabilities = baselines.classifiers(x, y, test, seed)
+        found |= {f"{name}{ending}": _judged(p, problem) for name, p in probabilities.items()}
     return found
 
 
-def _full(p, classes):
-    """Probabilities of the classes that were seen, with zeros for the others."""
-    return np.pad(p, [(0, 0), (0, classes - p.shape[1])])
+def _judged(p, problem):
+    """Metrics of probabilities of the classes that were seen, with zeros for the others; accuracy of class numbers alone."""
+    if p.ndim == 1:
+        return {"accuracy": float(np.mean(p == problem.test.y))}
+    return class_metrics(np.pad(p, [(0, 0), (0, len(problem.classes) - p.shape[1])]), problem.test.y)
 
 
 def sweep(values, build: Callable[[Any], ClassModel], problem_of: Callable[[Any], Problem], settings,
@@ -255,7 +299,22 @@ def sweep(values, build: Callable[[Any], ClassModel], problem_of: Callable[[Any]
     curve = []
     for value in values:
         model, problem = build(value), problem_of(value)
-        trainer(model, problem, settings, beta_of(value), smoothing).run(progress=False)
+        trained(model, problem, settings, beta_of(value), smoothing)
         curve.append({"value": value, **evaluate(model, problem)})
     return curve
 
+
+def studies(problem: Problem, config, build: Callable[[Any], ClassModel], settings, beta: float, betas=(),
+            smoothing: float = 0.0):  # fmt: skip
+    """(name, curve, heading, table) of the studies that config.label_study and config.beta_study ask for."""
+    count, asked = len(problem.classes), []
+    counts = [n for n in (count * 8**k for k in range(4)) if n < problem.labelled] + [problem.labelled]
+    if config.label_study and count > 1:
+        asked.append(("labels", counts, lambda n: problem.with_labels(n, config.seed), lambda _: beta, "number of labels"))
+    if config.beta_study and count > 1:
+        asked.append(("beta", betas, lambda _: problem, lambda value: value, "beta"))
+    for name, values, problem_at, beta_at, label in asked:
+        curve = sweep(values, build, problem_at, settings, beta_at, smoothing)
+        keys = ("value", "accuracy", "ece", "nll_class", likelihood_of(problem)[0])
+        heading = (label, *keys[1:])
+        yield f"{name}_study", curve, label, (f"Study: {label}", heading, [tuple(point[key] for key in keys) for point in curve])

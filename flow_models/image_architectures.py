@@ -1,5 +1,6 @@
 """Recipes for images [H, W, C]: dequantised levels in, latent vectors out, coarsest scale first."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -141,6 +142,24 @@ ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
     "realnvp_image": realnvp_image,
     "flat_realnvp": flat_realnvp,
 }
+
+
+MOST_PADDED = 4  # times the pixels of a picture that levels may make of it
+
+
+def event_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -> Images:
+    """The event for pictures of a shape, padded as so many levels need.
+
+    Raises:
+      UserError: no level, or so many that most of what the network sees would be padding.
+    """
+    if levels < 1:
+        raise UserError(f"levels is {levels}, must be at least 1")
+    event = Images(*shape, bits=bits, multiple=1 if architecture == "flat_realnvp" else 2**levels)
+    if math.prod(event.canvas) > MOST_PADDED * math.prod(event.shape):
+        raise UserError(f"levels is {levels}: pictures of {event.height}x{event.width} would be padded to "
+                        f"{event.canvas[0]}x{event.canvas[1]}; give fewer levels, or a larger --image-size")  # fmt: skip
+    return event
 
 
 def build(name: str, event: Images, **options) -> FlowBijector:
