@@ -100,6 +100,9 @@ def check(config: Config) -> None:
 
 def load_data(config: Config):
     """The pictures as a classification problem, a class left out and labels taken off where that is asked for."""
+    from flow_models.startup import load_tensorflow
+
+    load_tensorflow()
     from flow_models import class_pictures
     from flow_models.data import image_sets
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,7 +21,7 @@ EXPLAINED = 6  # pictures a row whose pixels are looked at
 def of_classifier(model: ClassModel, problem: class_study.Problem, history: Mapping[str, list], temperature: float,
                   metrics: Mapping[str, float]) -> image_figures.Figures:  # fmt: skip
     """Samples a class, probabilities, transfer, interpolation, evidence, latents, training, the strangest, an unknown class."""
-    test, train, nats = problem.test, problem.train, math.prod(model.event_shape) * math.log(2)
+    test, train = problem.test, problem.train
     p, score = model.classify(test.x), model.anomaly_score(test.x)
     moved, paths, kinds = class_study.carried(model, spread(test, CARRIED), CARRIED, 10, "spherical")
     return [
@@ -37,7 +36,7 @@ def of_classifier(model: ClassModel, problem: class_study.Problem, history: Mapp
         ("neighbours", image_figures.neighbours(model, train.x, test.x, temperature),
          "Is it learned by heart? Samples and the training pictures nearest to them, mirrored or not."),
         ("latents", plots.latents(model.encode(test.x, test.y)), "Test pictures as members of their classes, in latent space."),
-        ("training", plots.training_curves(history, unit="bits per dimension", nats=nats), "Training."),
+        ("training", plots.training_curves(history), "Training."),
         ("strangest", strangest(model, test, score), "The strangest test pictures, by -log p(x)."),
         *unknown(model, problem, score, metrics),
     ]  # fmt: skip

@@ -82,7 +82,8 @@ class ClassModel(FlowModel):
             return np.log(shares / shares.sum())
 
     def log_prob_of_classes(self, weights, rows: tf.Tensor) -> tf.Tensor:
-        """log p(rows | class) [B, M], pure: one pass of the network for `joint` and `mixture`, M passes else."""
+        """log p(rows | class) [B, M], pure: one pass of the network for `joint` and `mixture`, M passes
+        of the layers that see the class else."""
         size = len(self.classes)
         every = tf.eye(size, dtype=rows.dtype)
         if self.form == "mixture":
@@ -91,9 +92,8 @@ class ClassModel(FlowModel):
         if self.form == "joint":
             v, log_det = self.layer.forward_and_log_det(weights, rows)
             return self.partition.base_log_prob(v[:, None], every) + log_det[:, None]
-        count = tf.shape(rows)[0]
-        z, log_det = self.layer.forward_and_log_det(weights, tf.repeat(rows, size, 0), tf.tile(every, [count, 1]))
-        return tf.reshape(self.partition.base_log_prob(z) + log_det, [count, size])
+        z, log_det = self.layer.forward_of_each(weights, rows, every)
+        return tf.reshape(self.partition.base_log_prob(z) + log_det, [-1, size])
 
     def class_log_prob(self, x, draws: int | None = None, tighten: bool = True) -> np.ndarray:
         """log p(x | class), [..., *event] -> [..., M], nats in the units of x.

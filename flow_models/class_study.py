@@ -116,7 +116,8 @@ def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Pr
     return Problem(train, validation, test, table.classes, table.columns, table.source)
 
 
-def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, **options) -> Trainer:
+def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, temperature: float = 1.0,
+            **options) -> Trainer:  # fmt: skip
     """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes; options as of `Trainer`."""
     start(model, _first(model, problem.train))
     if problem.simulator:
@@ -129,7 +130,7 @@ def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, sm
     if model.form == "conditional" and beta == 1 and share == 1:
         loss = losses.negative_log_likelihood(model)  # the same up to a constant, by one pass in place of M
     else:
-        loss = losses.class_likelihood(model, beta, share)
+        loss = losses.class_likelihood(model, beta, share, temperature)
     return Trainer(model, data, class_sources.fixed(model, problem.validation), settings, loss=loss, **options)
 
 
