@@ -26,6 +26,10 @@ from flow_models.config import run
 class Config(ClassConfig):
     """Settings of application 3."""
 
+    form: str = "conditional"
+    """conditional (the class in the couplings), mixture (a learned Gaussian a class as the base) or joint (class among the outputs)"""
+    beta: float | None = None
+    """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: 40, and 1 where all levels see the class"""
     data: str = "silhouettes"
     """a set that comes with the packages: silhouettes, mnist, digits, ...; not used where train_uri is given"""
     train_uri: str = ""
@@ -58,7 +62,7 @@ class Config(ClassConfig):
     """glow, realnvp_image, or flat_realnvp (dense, for comparison)"""
     levels: int = 0
     """resolutions, each half the one before; 0: three, of pictures of less than 16 pixels two"""
-    depth: int = 6
+    depth: int = 4
     """steps at each resolution"""
     hidden: tuple[int, ...] = (64, 64)
     """widths of the convolutions of each coupling"""
@@ -68,6 +72,10 @@ class Config(ClassConfig):
     """space, or haar (wavelets)"""
     multiscale: bool = True
     """half of the channels leave after each resolution"""
+    conditioned: int = 1
+    """conditional: how many levels see the class, the coarsest ones; 0: all, which takes a pass of the network a class"""
+    margin: float = 4.0
+    """log p(x | class) is divided by it in the loss of p(class | x): larger ones ask for wider margins"""
     unconditional: bool = True
     """train the same network without classes too, to compare bits per dimension"""
     temperature: float = 0.8
@@ -75,14 +83,16 @@ class Config(ClassConfig):
 
 
 PRESETS = {
-    "smoke": {"data": "digits", "steps": 150, "batch_size": 64, "depth": 2, "hidden": (24, 24), "learning_rate": 3e-3, "ema": 0.98},
-    "default": {"steps": 1500, "batch_size": 64, "learning_rate": 3e-3, "ema": 0.995, "epoch_steps": 100},
+    "smoke": {"data": "digits", "steps": 150, "batch_size": 64, "depth": 2, "hidden": (24, 24), "learning_rate": 5e-3, "ema": 0.98,
+              "epoch_steps": 15},
+    "default": {"steps": 3200, "batch_size": 32, "learning_rate": 3e-3, "ema": 0.995, "epoch_steps": 200},
     "full": {"steps": 20_000, "batch_size": 64, "learning_rate": 2e-3, "depth": 8, "hidden": (96, 96), "ema": 0.999,
-             "compare": True},
+             "epoch_steps": 400, "compare": True},
 }  # fmt: skip
 
 TABLE = "Generative classifiers and baselines, on the same test pictures"
 MIRRORED = ("silhouettes", "photo_patches")  # sets whose classes do not know left from right
+BETA = 40.0
 BETAS = (1.0, 10.0, 100.0, 1000.0)  # of the study
 SMALL = 16  # pixels, up to which two levels do
 
@@ -92,6 +102,7 @@ def check(config: Config) -> None:
     config.check()
     refuse(
         (not 0 < config.temperature < math.inf, f"temperature is {config.temperature}, must be above 0"),
+        (not 0 < config.margin < math.inf, f"margin is {config.margin}, must be above 0"),
         (config.levels < 0, f"levels is {config.levels}, must be at least 0"),
         (config.max_bad < 0, f"max_bad is {config.max_bad}, must be at least 0"),
         (config.classes is not None and len(config.classes) < 2, "a classifier needs two classes: give more, or null for all"),
@@ -142,10 +153,10 @@ def build_unconditional(config: Config, problem) -> fm.FlowModel:
 
 
 def beta_of(config: Config, problem, form: str) -> float:
-    """That of the command line, else maximum likelihood where more takes M passes a step."""
+    """That of the command line, else maximum likelihood where more takes a pass of the whole network a class."""
     if config.beta is not None:
         return config.beta
-    return 1.0 if form == "conditional" else 30.0
+    return 1.0 if form == "conditional" and not config.conditioned else BETA
 
 
 def judge(model, config: Config, problem, settings):
@@ -153,7 +164,7 @@ def judge(model, config: Config, problem, settings):
     from flow_models import class_pictures, class_study
 
     prepare = lambda form: (build_model(config, problem, form), settings, beta_of(config, problem, form))  # noqa: E731
-    metrics, rows = class_study.judge(model, problem, config, prepare)
+    metrics, rows = class_study.judge(model, problem, config, prepare, temperature=config.margin)
     if config.unconditional:
         found = class_pictures.compare_unconditional(build_unconditional(config, problem), problem, settings)
         metrics |= {**found, "bits_per_dim_ratio": metrics["bits_per_dim"] / found["bits_per_dim_unconditional"]}
@@ -169,7 +180,8 @@ def main(config: Config) -> None:
 
     folder, settings = RunFolder(config, "flowmodels3"), config.fit_settings()
     model, beta = build_model(config, problem, config.form), beta_of(config, problem, config.form)
-    training = class_study.trainer(model, problem, settings, beta, folder=folder.checkpoints, resume=config.resume)
+    training = class_study.trainer(model, problem, settings, beta, temperature=config.margin,
+                                   folder=folder.checkpoints, resume=config.resume)  # fmt: skip
     with folder:
         result = training.run(on_epoch=folder.log_epoch)
         class_study.calibrate(model, problem.validation)
@@ -180,7 +192,8 @@ def main(config: Config) -> None:
         figures = [(folder.write_figure(name, figure), caption) for name, figure, caption in shown]
         tables = [(TABLE, class_study.table_columns(problem), rows)]
         build = lambda _: build_model(config, problem, config.form)  # noqa: E731
-        for name, curve, label, table in class_study.studies(problem, config, build, settings, beta, BETAS):
+        for name, curve, label, table in class_study.studies(problem, config, build, settings, beta, BETAS,
+                                                              temperature=config.margin):
             figures.append((folder.write_figure(name, plots.curve(curve, label)), table[0]))
             tables.append(table)
         folder.finish(result.history, {**metrics, **result.metrics(), **machine_metrics()},

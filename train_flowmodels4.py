@@ -200,7 +200,7 @@ def judge(model, config: Config, problem):
     from flow_models.class_study import judge as judge_all
 
     prepare = lambda form: (build_model(config, problem, form), fit_settings(config, problem, form), beta_of(config, problem, form))  # noqa: E731
-    metrics, rows = judge_all(model, problem, config, prepare, smoothing_of(config, problem))
+    metrics, rows = judge_all(model, problem, config, prepare, smoothing=smoothing_of(config, problem))
     if config.data == "eight_modes" and not config.unknown:
         metrics |= samples_of_modes(model, config)
     return metrics, rows
@@ -225,7 +225,8 @@ def main(config: Config) -> None:
         rows[0] = (*rows[0][:-1], result.train_seconds)
         figures, tables = show(folder, model, problem, result.history, metrics), [(TABLE, table_columns(problem), rows)]
         build = lambda _: build_model(config, problem, config.form)  # noqa: E731
-        for name, curve, label, table in studies(problem, config, build, settings, beta, BETAS, smoothing_of(config, problem)):
+        for name, curve, label, table in studies(problem, config, build, settings, beta, BETAS,
+                                                  smoothing=smoothing_of(config, problem)):
             figures.append((folder.write_figure(name, plots.curve(curve, label)), table[0]))
             tables.append(table)
         folder.finish(result.history, {**metrics, **result.metrics(), **machine_metrics()},

@@ -118,7 +118,11 @@ def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Pr
 
 def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, temperature: float = 1.0,
             **options) -> Trainer:  # fmt: skip
-    """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes; options as of `Trainer`."""
+    """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes.
+
+    smoothing as of `class_sources.from_rows`, temperature as of `classification.information_bottleneck`, options as of
+    `Trainer`.
+    """
     start(model, _first(model, problem.train))
     if problem.simulator:
         data = class_sources.from_simulator(model, problem.simulator)
@@ -211,16 +215,16 @@ def row(problem: Problem, name: str, metrics: dict, seconds: float | None = None
 Prepare = Callable[[str], tuple[ClassModel, Any, float]]  # of a form: model, settings, beta
 
 
-def judge(model: ClassModel, problem: Problem, config, prepare: Prepare, smoothing: float = 0.0) -> tuple[dict, list[tuple]]:
+def judge(model: ClassModel, problem: Problem, config, prepare: Prepare, **how) -> tuple[dict, list[tuple]]:
     """Metrics of a trained model, of the other forms and of the baselines, and the rows of their table.
 
-    config: has form, compare, unknown and seed (`ClassConfig`).
+    config: has form, compare, unknown and seed (`ClassConfig`). how: smoothing and temperature of `trainer`.
     """
     beta = prepare(config.form)[2]
     metrics = {**evaluate(model, problem), "beta": beta}
     rows = [row(problem, f"{config.form}, beta {beta:g} (this run)", metrics)]
     others = [form for form in FORMS if form != config.form and config.compare]
-    more = compare_forms(others, problem, prepare, smoothing)
+    more = compare_forms(others, problem, prepare, **how)
     rows, metrics = rows + more[0], metrics | more[1]
     for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
         rows.append(row(problem, name.replace("_", " "), found))
@@ -228,20 +232,20 @@ def judge(model: ClassModel, problem: Problem, config, prepare: Prepare, smoothi
     return metrics | (judge_unknown(model, problem, config.unknown) if config.unknown else {}), rows
 
 
-def trained(model: ClassModel, problem: Problem, settings, beta: float, smoothing: float) -> float:
+def trained(model: ClassModel, problem: Problem, settings, beta: float, **how) -> float:
     """Seconds that the training of a model took, which of images is calibrated then."""
-    seconds = trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds
+    seconds = trainer(model, problem, settings, beta, **how).run(progress=False).train_seconds
     if not problem.columns:
         calibrate(model, problem.validation)
     return seconds
 
 
-def compare_forms(forms, problem: Problem, prepare: Prepare, smoothing: float) -> tuple[list[tuple], dict[str, float]]:
+def compare_forms(forms, problem: Problem, prepare: Prepare, **how) -> tuple[list[tuple], dict[str, float]]:
     """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms."""
     rows, metrics = [], {}
     for form in forms:
         model, settings, beta = prepare(form)
-        seconds = trained(model, problem, settings, beta, smoothing)
+        seconds = trained(model, problem, settings, beta, **how)
         found = {**evaluate(model, problem), "train_seconds": seconds, "beta": beta}
         rows.append(row(problem, f"{form}, beta {beta:g}", found, seconds))
         metrics |= {f"{key}_{form}": value for key, value in found.items() if key != "entropy"}
@@ -295,18 +299,17 @@ def _judged(p, problem):
 
 
 def sweep(values, build: Callable[[Any], ClassModel], problem_of: Callable[[Any], Problem], settings,
-          beta_of: Callable[[Any], float], smoothing: float) -> list[dict]:  # fmt: skip
+          beta_of: Callable[[Any], float], **how) -> list[dict]:  # fmt: skip
     """Metrics of a new model for each of the values: the curve of a study."""
     curve = []
     for value in values:
         model, problem = build(value), problem_of(value)
-        trained(model, problem, settings, beta_of(value), smoothing)
+        trained(model, problem, settings, beta_of(value), **how)
         curve.append({"value": value, **evaluate(model, problem)})
     return curve
 
 
-def studies(problem: Problem, config, build: Callable[[Any], ClassModel], settings, beta: float, betas=(),
-            smoothing: float = 0.0):  # fmt: skip
+def studies(problem: Problem, config, build: Callable[[Any], ClassModel], settings, beta: float, betas=(), **how):
     """(name, curve, heading, table) of the studies that config.label_study and config.beta_study ask for."""
     count, asked = len(problem.classes), []
     counts = [n for n in (count * 8**k for k in range(4)) if n < problem.labelled] + [problem.labelled]
@@ -315,7 +318,7 @@ def studies(problem: Problem, config, build: Callable[[Any], ClassModel], settin
     if config.beta_study and count > 1:
         asked.append(("beta", betas, lambda _: problem, lambda value: value, "beta"))
     for name, values, problem_at, beta_at, label in asked:
-        curve = sweep(values, build, problem_at, settings, beta_at, smoothing)
+        curve = sweep(values, build, problem_at, settings, beta_at, **how)
         keys = ("value", "accuracy", "ece", "nll_class", likelihood_of(problem)[0])
         heading = (label, *keys[1:])
         yield f"{name}_study", curve, label, (f"Study: {label}", heading, [tuple(point[key] for key in keys) for point in curve])
