@@ -156,7 +156,8 @@ def beta_of(config: Config, problem, form: str) -> float:
     """That of the command line, else maximum likelihood where more takes a pass of the whole network a class."""
     if config.beta is not None:
         return config.beta
-    return 1.0 if form == "conditional" and not config.conditioned else BETA
+    of_all = not config.conditioned or config.architecture != "glow"
+    return 1.0 if form == "conditional" and of_all else BETA
 
 
 def judge(model, config: Config, problem, settings):

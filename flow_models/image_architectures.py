@@ -105,7 +105,7 @@ def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
     condition, all where it is 0."""
     if levels < 1:
         raise UserError(f"levels is {levels}, must be at least 1")
-    if not 0 <= conditioned <= levels or conditioned and not multiscale:
+    if condition_size and (not 0 <= conditioned <= levels or conditioned and not multiscale):
         raise UserError(f"conditioned is {conditioned}, must be 0 to {levels}, the number of levels, where multiscale, else 0")
     free = levels - conditioned if conditioned and condition_size else 0
     height, width, channels = shape
