@@ -47,7 +47,7 @@ class Config(ClassConfig):
     max_bad: int = 10
     """unreadable pictures that are skipped before the run ends"""
     flip: bool | None = None
-    """augmentation: mirror half of the pictures; null: where that leaves the class, of silhouettes"""
+    """mirror half of the pictures in training, and look at both sides to classify; null: of silhouettes"""
     rotation: float = 0.0
     """augmentation: degrees, at most, to either side"""
     zoom: float = 0.0
@@ -109,6 +109,11 @@ def check(config: Config) -> None:
     )
 
 
+def mirrored(config: Config) -> bool:
+    """Whether a mirror image is of the same class: what the command line says, else what is known of the set."""
+    return config.flip if config.flip is not None else not config.train_uri and config.data in MIRRORED
+
+
 def load_data(config: Config):
     """The pictures as a classification problem, a class left out and labels taken off where that is asked for."""
     from flow_models.startup import load_tensorflow
@@ -117,8 +122,7 @@ def load_data(config: Config):
     from flow_models import class_pictures
     from flow_models.data import image_sets
 
-    flip = config.flip if config.flip is not None else not config.train_uri and config.data in MIRRORED
-    config = dataclasses.replace(config, flip=flip)
+    config = dataclasses.replace(config, flip=mirrored(config))
     image_sets.refuse_unknown_classes(config)
     data = image_sets.open_known(config, labelled=True)
     problem = class_pictures.picture_problem(data, image_sets.changes(config), config.seed)
@@ -141,7 +145,7 @@ def build_model(config: Config, problem, form: str):
 
     event, options = event_of(config, problem)
     options |= {"form": form, "event": event, "classes": problem.classes, "priors": problem.priors}
-    return class_model(covariance="diagonal", **options)
+    return class_model(covariance="diagonal", mirrored=mirrored(config), **options)
 
 
 def build_unconditional(config: Config, problem) -> fm.FlowModel:

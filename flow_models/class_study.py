@@ -150,7 +150,7 @@ def calibrate(model: ClassModel, rows: Labelled) -> float:
     On Calibration of Modern Neural Networks (Guo, Pleiss, Sun and Weinberger 2017), on log-densities in place of logits.
     """
     rows = rows[rows.y != UNLABELLED]
-    values, log_priors = model.class_log_prob(rows.x, model.classify_draws).astype(np.float64), model.log_priors()
+    values, log_priors = model.averaged_log_prob(rows.x).astype(np.float64), model.log_priors()
 
     def cost(log_temperature):
         log_p = log_softmax(values / np.exp(log_temperature) + log_priors, axis=1)

@@ -25,6 +25,7 @@ class Partition(Described):
       classes: where y is the one-hot label of a class, the names of the classes.
       priors: of the classes, in the training data.
       temperature: log p(x | class) is divided by it where p(class | x) is asked for; above 1 these are less sure.
+      mirrored: of images: a mirror image is of the same class, so both are looked at where a class is asked for.
 
     Raises:
       UserError: a width is not a positive whole number, or the sides do not add up.
@@ -40,6 +41,7 @@ class Partition(Described):
     classes: tuple[str, ...] = ()
     priors: tuple[float, ...] = ()
     temperature: float = 1.0
+    mirrored: bool = False
 
     def __post_init__(self):
         super().__post_init__()

@@ -65,7 +65,9 @@ def test_every_form_is_a_density_of_pictures_for_each_class(form, options, tmp_p
         np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det, atol=2e-3)
         base = model.partition.base_log_prob(v, np.eye(3, dtype="f")[[k, k]])
         np.testing.assert_allclose(base + log_det, l[:2, k], atol=2e-3)
-    np.testing.assert_allclose(model.classify(PIXELS, draws=1), softmax(l + np.log([0.2, 0.3, 0.5]), axis=1), atol=1e-3)
+    mean = model.class_log_prob(PIXELS, draws=4, tighten=False)
+    np.testing.assert_allclose(model.classify(PIXELS), softmax(mean + np.log([0.2, 0.3, 0.5]), axis=1), atol=1e-3)
+    np.testing.assert_allclose(model.classify(PIXELS, priors=[0, 1, 1])[:, 0], 0)
     np.testing.assert_allclose(model.bits_per_dim(PIXELS), -model.log_prob(PIXELS) / (42 * np.log(2)), rtol=1e-5)
     drawn = model.sample(4, seed=3, y="bee")
     assert drawn.shape == (4, 6, 7, 1) and drawn.dtype == np.uint8
@@ -81,6 +83,13 @@ def test_more_draws_of_the_noise_tighten_the_bound():
     assert (many >= plain - 1e-4).all() and many.mean() > one.mean()
     levels = EVENT.rows(PIXELS, np.float32)[0][:, :6, :7]
     np.testing.assert_array_equal(model.class_log_prob(levels, draws=1), model.class_log_prob(levels, draws=9), "no noise is drawn")
+
+
+def test_mirror_images_are_classified_alike_where_the_model_says_so():
+    model, other = model_of("mixture", mirrored=True), model_of("mixture")
+    np.testing.assert_allclose(model.classify(PIXELS), model.classify(PIXELS[:, :, ::-1]), atol=1e-5)
+    assert np.abs(other.classify(PIXELS) - other.classify(PIXELS[:, :, ::-1])).max() > 1e-3
+    np.testing.assert_allclose(model.log_prob(PIXELS), other.log_prob(PIXELS), err_msg="densities are as they were")
 
 
 def test_calibration_finds_the_temperature_and_it_is_saved(tmp_path):
