@@ -84,7 +84,7 @@ def evidence(model: ClassModel, rows: Labelled, p: np.ndarray) -> Figure:
     some = np.concatenate([right, wrong]).astype(int)
     captions = [f"{model.classes[found[i]]} {p[i].max():.0%}" + ("" if found[i] == rows.y[i] else f"\n(is {model.classes[rows.y[i]]})")
                 for i in some]  # fmt: skip
-    return plots.evidence(rows.x[some], class_pictures.evidence(model, rows.x[some]), captions)
+    return plots.evidence(rows.x[some], class_pictures.evidence(model, rows.x[some], rows.x), captions)
 
 
 def strangest(model: ClassModel, rows: Labelled, score: np.ndarray) -> Figure:

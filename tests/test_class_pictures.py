@@ -137,16 +137,16 @@ def test_training_without_most_labels_and_the_same_network_without_classes():
     assert 0.7 < metrics["bits_per_dim"] / found["bits_per_dim_unconditional"] < 1.1
 
 
-def test_evidence_is_the_gradient_and_points_where_the_classes_differ():
+def test_evidence_points_where_the_classes_differ():
     problem = problem_of()
     model = model_of("mixture", scale=0.0)
     settings = fm.FitSettings(steps=80, batch_size=16, learning_rate=1e-2, jit=False)
     class_study.trained(model, problem, settings, 10.0)
     x = problem.test.x[:9]
-    weights = class_pictures.evidence(model, x, draws=4)
+    weights = class_pictures.evidence(model, x, problem.test.x)
     assert weights.shape == (9, 6, 7)
     own = np.stack([weights[i, 2 * k : 2 * k + 2].mean() for i, k in enumerate(problem.test.y[:9])])
-    assert (own > 0).all() and own.mean() > 2 * weights.mean()
+    assert (own > 0).mean() > 0.8 and own.mean() > 1.5 * weights.mean() > 0
     plots.evidence(x, weights, ["a"] * 9)
     with pytest.raises(fm.UserError, match="evidence needs"):
         plots.evidence(x, weights[:, :3], ["a"] * 9)

@@ -37,12 +37,13 @@ def evidence(images: np.ndarray, weights: np.ndarray, captions: Sequence[str]) -
         left, right = panels[row, 2 * column : 2 * column + 2]
         left.imshow(picture, interpolation="nearest")
         left.set_title(plain(caption), fontsize=8)
-        top = np.quantile(np.abs(weight), 0.995) or 1.0
-        right.imshow(picture.mean(-1), cmap="gray", alpha=0.25, interpolation="nearest")
-        right.imshow(weight, cmap=MAP, vmin=-top, vmax=top, alpha=0.85, interpolation="nearest")
+        top = np.abs(weight).max() or 1.0
+        right.imshow(weight, cmap=MAP, vmin=-top, vmax=top, interpolation="nearest")
+        if min(picture.shape[:2]) > 1:
+            right.contour(picture.mean(-1), [127.5], colors="#333333", linewidths=0.7)
         for panel in (left, right):
             panel.add_patch(_edge(picture.shape[:2]))
-    figure.suptitle("Pictures, and where more brightness speaks for the class found (red) or against it (blue)", x=0.01, ha="left", fontsize=10)
+    figure.suptitle("Pictures, and what in them speaks for the class found (red) or against it (blue)", x=0.01, ha="left", fontsize=10)
     return figure
 
 
