@@ -104,8 +104,6 @@ PRESETS = {
     "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 2e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
 }
 
-
-MOST_PADDED = 4  # times the pixels of a picture that levels may make of it
 MIN_HELD_OUT = 4  # of the known classes, so that there is something to score
 
 
@@ -169,13 +167,8 @@ def load_data(config: Config) -> Data:
 
 def build_model(config: Config, data: Data) -> fm.FlowModel:
     from flow_models import image_architectures
-    from flow_models.event import Images
 
-    multiple = 1 if config.architecture == "flat_realnvp" else 2**config.levels
-    event = Images(*data.known.shape, bits=config.bits, multiple=multiple)
-    if math.prod(event.canvas) > MOST_PADDED * math.prod(event.shape):
-        raise fm.UserError(f"levels is {config.levels}: pictures of {event.height}x{event.width} would be padded to "
-                           f"{event.canvas[0]}x{event.canvas[1]}; give fewer levels, or a larger --image-size")  # fmt: skip
+    event = image_architectures.event_of(config.architecture, data.known.shape, config.bits, config.levels)
     bijector = image_architectures.build(config.architecture, event, **dataclasses.asdict(config))
     return fm.FlowModel(bijector, event=event, jit=config.jit)
 

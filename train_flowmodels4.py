@@ -21,11 +21,12 @@ import os
 import numpy as np
 
 import flow_models as fm
-from flow_models.config import RunConfig, run
+from flow_models.class_config import ClassConfig, refuse
+from flow_models.config import run
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Config(ClassConfig):
     """Settings of application 4."""
 
     data: str = "eight_modes"
@@ -36,28 +37,16 @@ class Config(RunConfig):
     """column of a table of one's own that holds the classes, text or numbers; empty cells: no label"""
     columns: list[str] | None = None
     """columns of the table to use; null: all others"""
-    form: str = "mixture"
-    """mixture (a learned Gaussian a class as the base), conditional (the class in every layer) or joint (class among the outputs)"""
     compare: bool = True
     """train the other two forms too, for the table"""
     beta: float | None = None
     """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: ten times the number of columns; 1 for eight_modes and conditional"""
-    sigma_y: float = 0.1
-    """joint: width of the density of the label around its one-hot vector"""
     covariance: str = "full"
     """mixture: full or diagonal, of the Gaussian of each class"""
     smoothing: float | None = None
     """noise added to rows in training, in standard deviations within the classes; null: 0.3 up to 1,000 rows, then 300 / rows"""
     passes: int = 150
     """over the rows of a table at most: small tables take fewer steps"""
-    labelled: int = 0
-    """training rows that keep their label; 0: all"""
-    unknown: str = ""
-    """a class left out of training, to see it flagged"""
-    label_study: bool = False
-    """train again with few to many labels: accuracy by number of labels"""
-    beta_study: bool = False
-    """train again with small to large beta: accuracy against nats"""
     test_points: int = 20_000
     """fresh points of the eight modes for the test; tables are split 64 : 16 : 20"""
     architecture: str = "spline_coupling"
@@ -89,6 +78,7 @@ PRESETS = {
 }
 
 TABLE = "Three forms and the baselines, on the same test rows"
+BETAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # of the study
 COVARIANCES = ("full", "diagonal")
 FULL_RATE_ROWS = 5000  # of a table, from which on `mixture` takes the learning rate that is set
 SIMULATED = 20_000  # points of the eight modes that stand for a table where labels are few or a class is left out
@@ -96,15 +86,12 @@ SIMULATED = 20_000  # points of the eight modes that stand for a table where lab
 
 def check(config: Config) -> None:
     """Refuses settings that some form would refuse only after the training of another."""
-    for wrong, message in (
-        (not 0 < config.sigma_y < math.inf, f"sigma_y is {config.sigma_y}; it must be above 0"),
+    config.check()
+    refuse(
         (config.covariance not in COVARIANCES, f"covariance is {config.covariance!r}, must be {' or '.join(COVARIANCES)}"),
         (config.passes < 1, f"passes is {config.passes}, must be at least 1"),
         (config.smoothing is not None and not 0 <= config.smoothing < math.inf, f"smoothing is {config.smoothing}, must be at least 0"),
-        (config.beta is not None and not 0 <= config.beta < math.inf, f"beta is {config.beta}, must be at least 0"),
-    ):
-        if wrong:
-            raise fm.UserError(message)
+    )
 
 
 def load_data(config: Config):
@@ -137,7 +124,7 @@ def load_data(config: Config):
 def build_model(config: Config, problem, form: str):
     from flow_models.class_model import class_model
 
-    options = {**dataclasses.asdict(config), "form": form, "columns": problem.columns}
+    options = {**dataclasses.asdict(config), "form": form, "event": problem.columns}
     return class_model(classes=problem.classes, priors=problem.priors, **options)
 
 
@@ -208,41 +195,13 @@ def show(folder, model, problem, history: dict, metrics: dict) -> list[tuple[str
     return [(folder.write_figure(name, figure), caption) for name, figure, caption in figures]
 
 
-def studies(config: Config, problem, settings: fm.FitSettings, beta: float):
-    """(name, figure, table) of the studies that are asked for."""
-    from flow_models import plots
-    from flow_models.class_study import sweep
-
-    count, build = len(problem.classes), lambda _: build_model(config, problem, config.form)
-    counts = [n for n in (count * 8**k for k in range(4)) if n < problem.labelled] + [problem.labelled]
-    asked = []
-    if config.label_study and count > 1:
-        asked.append(("labels", counts, lambda n: problem.with_labels(n, config.seed), lambda _: beta, "number of labels"))
-    if config.beta_study and count > 1:
-        asked.append(("beta", [0.1, 1.0, 10.0, 100.0, 1000.0], lambda _: problem, lambda value: value, "beta"))
-    for name, values, problem_at, beta_at, label in asked:
-        curve = sweep(values, build, problem_at, settings, beta_at, smoothing_of(config, problem))
-        keys = ("value", "accuracy", "ece", "nll_class", "nll_test")
-        table = (f"Study: {label}", (label, *keys[1:]), [tuple(point[key] for key in keys) for point in curve])
-        yield f"{name}_study", plots.curve(curve, "value", label), table
-
-
 def judge(model, config: Config, problem):
     """Metrics of the model, of the other forms and of the baselines, and the rows of their table."""
-    from flow_models.class_model import FORMS
-    from flow_models.class_study import compare_baselines, compare_forms, evaluate, judge_unknown, row
+    from flow_models.class_study import judge as judge_all
 
-    metrics = {**evaluate(model, problem), "beta": beta_of(config, problem, config.form)}
-    rows, others = [row(f"{config.form}, beta {metrics['beta']:g} (this run)", metrics)], [form for form in FORMS if form != config.form and config.compare]
-    more = compare_forms(others, problem, lambda form: (build_model(config, problem, form), fit_settings(config, problem, form),
-                                                        beta_of(config, problem, form)), smoothing_of(config, problem))  # fmt: skip
-    rows, metrics = rows + more[0], metrics | more[1]
-    for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
-        rows.append(row(name.replace("_", " "), found))
-        metrics |= {f"{key}_{name}": value for key, value in found.items()}
-    if config.unknown:
-        metrics |= judge_unknown(model, problem, config.unknown)
-    elif config.data == "eight_modes":
+    prepare = lambda form: (build_model(config, problem, form), fit_settings(config, problem, form), beta_of(config, problem, form))  # noqa: E731
+    metrics, rows = judge_all(model, problem, config, prepare, smoothing=smoothing_of(config, problem))
+    if config.data == "eight_modes" and not config.unknown:
         metrics |= samples_of_modes(model, config)
     return metrics, rows
 
@@ -250,7 +209,8 @@ def judge(model, config: Config, problem):
 def main(config: Config) -> None:
     check(config)
     problem = load_data(config)
-    from flow_models.class_study import COLUMNS, trainer
+    from flow_models import plots
+    from flow_models.class_study import studies, table_columns, trainer
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels4")
@@ -263,9 +223,11 @@ def main(config: Config) -> None:
         model.save(folder.model)
         metrics, rows = judge(model, config, problem)
         rows[0] = (*rows[0][:-1], result.train_seconds)
-        figures, tables = show(folder, model, problem, result.history, metrics), [(TABLE, COLUMNS, rows)]
-        for name, figure, table in studies(config, problem, settings, beta):
-            figures.append((folder.write_figure(name, figure), table[0]))
+        figures, tables = show(folder, model, problem, result.history, metrics), [(TABLE, table_columns(problem), rows)]
+        build = lambda _: build_model(config, problem, config.form)  # noqa: E731
+        for name, curve, label, table in studies(problem, config, build, settings, beta, BETAS,
+                                                  smoothing=smoothing_of(config, problem)):
+            figures.append((folder.write_figure(name, plots.curve(curve, label)), table[0]))
             tables.append(table)
         folder.finish(result.history, {**metrics, **result.metrics(), **machine_metrics()},
                       f"Generative classification: {os.path.basename(config.data)}", problem.source, figures, tables)  # fmt: skip

@@ -5,20 +5,22 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flow_models import architectures, classification
+from flow_models import architectures, classification, image_architectures
 from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.face import FlowBijector
 from flow_models.errors import UserError
+from flow_models.event import Images, Vectors
 from flow_models.model import FlowModel
 from flow_models.partition import Partition
 from flow_models.tiling import Tiled
 
 FORMS = ("mixture", "conditional", "joint")
 DRAWS = 16  # of the noise block of padded inputs, for a density
+CLASSIFY_DRAWS = 4  # of the noise that makes pixels continuous, for p(class | pixels)
 
 
 class ClassModel(FlowModel):
-    """p(x | class) for M classes, and with it p(class | x), p(x) and draws of a class.
+    """p(x | class) for M classes of vectors or images, and with it p(class | x), p(x) and draws of a class.
 
     The partition says how the class enters: y among the outputs (`joint`), or among the conditions, of every layer
     (`conditional`) or of the last one alone (`mixture`, a `ClassGaussian`). `class_model` builds all three.
@@ -32,8 +34,6 @@ class ClassModel(FlowModel):
       >>> model.classify(x, priors={"ill": 0.01, "well": 0.99})
       >>> model.sample(100, y="ill"), model.log_prob(x)
     """
-
-    draws = DRAWS
 
     def __init__(self, bijector, partition, columns=None, event=None, jit: bool = True):
         super().__init__(bijector, partition, columns, event, jit)
@@ -82,7 +82,8 @@ class ClassModel(FlowModel):
             return np.log(shares / shares.sum())
 
     def log_prob_of_classes(self, weights, rows: tf.Tensor) -> tf.Tensor:
-        """log p(rows | class) [B, M], pure: one pass of the network for `joint` and `mixture`, M passes else."""
+        """log p(rows | class) [B, M], pure: one pass of the network for `joint` and `mixture`, M passes
+        of the layers that see the class else."""
         size = len(self.classes)
         every = tf.eye(size, dtype=rows.dtype)
         if self.form == "mixture":
@@ -91,30 +92,38 @@ class ClassModel(FlowModel):
         if self.form == "joint":
             v, log_det = self.layer.forward_and_log_det(weights, rows)
             return self.partition.base_log_prob(v[:, None], every) + log_det[:, None]
-        count = tf.shape(rows)[0]
-        z, log_det = self.layer.forward_and_log_det(weights, tf.repeat(rows, size, 0), tf.tile(every, [count, 1]))
-        return tf.reshape(self.partition.base_log_prob(z) + log_det, [count, size])
+        z, log_det = self.layer.forward_of_each(weights, rows, every)
+        return tf.reshape(self.partition.base_log_prob(z) + log_det, [-1, size])
 
     def class_log_prob(self, x, draws: int | None = None, tighten: bool = True) -> np.ndarray:
         """log p(x | class), [..., *event] -> [..., M], nats in the units of x.
 
-        Where x is padded, from `draws` of the padding: the importance-sampled bound, or the plain one, E[log p / p(pad)].
+        Where noise is part of x, from `draws` of it: the importance-sampled bound, or the plain one, E[log p / p(noise)].
         """
         rows, lead = self.event.rows(x, self.dtype.as_numpy_dtype)
-        values = np.stack([self._classes(self.weights, _beside(rows, pad)) - log_pad for pad, log_pad in self._pads(draws)])
+        values = np.stack([self._classes(self.weights, each) - log_noise for each, log_noise in self._drawn(x, rows, draws)])
         values = np.logaddexp.reduce(values, 0) - math.log(len(values)) if tighten else values.mean(0)
         values = np.where(np.isnan(values) & ~np.isnan(rows).reshape(len(rows), -1).any(1)[:, None], -np.inf, values)
         return values.reshape(*lead, len(self.classes))
 
-    def _pads(self, draws):
-        """(padding [P], its log-density), a fixed low-discrepancy sample of N(0, I); one empty padding where there is none."""
-        if not self.pad:
-            return [(np.zeros(0, self.dtype.as_numpy_dtype), 0.0)]
-        from scipy.stats import norm, qmc
-
-        draws = self.draws if draws is None else draws
+    def _drawn(self, x, rows, draws):
+        """(rows with noise, its log-density) for each draw of the noise; the rows alone where there is none."""
+        pixels = isinstance(self.event, Images) and np.asarray(x).dtype.kind in "ui"
+        draws = draws if draws is not None else 1 if pixels else DRAWS
         if draws < 1:
             raise UserError(f"draws is {draws}, must be at least 1")
+        if pixels:
+            yield rows, 0.0
+            yield from ((self.event.rows(x, rows.dtype, seed)[0], 0.0) for seed in range(1, draws))
+        elif self.pad:
+            yield from ((_beside(rows, pad), log_pad) for pad, log_pad in self._pads(draws))
+        else:
+            yield rows, 0.0
+
+    def _pads(self, draws):
+        """(padding [P], its log-density), a fixed low-discrepancy sample of N(0, I)."""
+        from scipy.stats import norm, qmc
+
         uniform = qmc.Sobol(self.pad, seed=0).random_base2(math.ceil(math.log2(draws)))[:draws]
         pads = norm.ppf(np.clip(uniform, 1e-6, 1 - 1e-6))
         return [(pad.astype(self.dtype.as_numpy_dtype), norm.logpdf(pad).sum()) for pad in pads]
@@ -124,13 +133,27 @@ class ClassModel(FlowModel):
 
         Where x is so far from all classes that no density can be computed, the priors are what is left.
         """
-        return _posterior(self.class_log_prob(x), self.log_priors(priors))
+        return _posterior(self.averaged_log_prob(x) / self.partition.temperature, self.log_priors(priors))
+
+    def averaged_log_prob(self, x) -> np.ndarray:
+        """log p(x | class) as `classify` takes it, [..., *event] -> [..., M]: of images the mean over noise and mirror images.
+
+        The mean of the logarithms, not of the densities: on silhouettes it classifies better (94.4% of the validation pictures against 93.3%).
+        """
+        if not isinstance(self.event, Images):
+            return self.class_log_prob(x)
+        seen = [x, np.asarray(x)[..., ::-1, :]] if self.partition.mirrored else [x]
+        return np.mean([self.class_log_prob(each, CLASSIFY_DRAWS, tighten=False) for each in seen], 0)
 
     def log_prob(self, x, y=None, priors=None) -> np.ndarray:
         """log p(x) over the classes, or log p(x | y) where y is given; [..., *event] -> [...], nats in the units of x."""
         values = self.class_log_prob(x)
         shares = self.log_priors(priors) if y is None else _log(self._onehot(y, values.shape[:-1]).reshape(values.shape))
         return np.logaddexp.reduce(values + shares, -1)
+
+    def bits_per_dim(self, x, y=None, priors=None) -> np.ndarray:
+        """-log_2 p(x), or p(x | y), a dimension, [..., H, W, C] -> [...]; see `FlowModel.bits_per_dim`."""
+        return self._in_bits(self.log_prob(x, y, priors))
 
     def anomaly_score(self, x, y=None, priors=None) -> np.ndarray:
         """-log p(x), or -log p(x | y): higher is stranger."""
@@ -149,27 +172,25 @@ class ClassModel(FlowModel):
         """The x that has latents z [..., N] in class y: `decode(encode(x, y), other)` carries x into another class."""
         if y is None:
             raise UserError("latents are of a class: give y")
-        z = np.asarray(z, self.dtype.as_numpy_dtype)
-        if z.ndim == 0 or z.shape[-1] != self.partition.size:
-            raise UserError(f"z must have shape [..., {self.partition.size}], got {list(z.shape)}")
-        labels, rows = self._onehot(y, z.shape[:-1]), z.reshape(-1, z.shape[-1])
-        return self._inverted(self.partition.from_standardised(rows, labels), labels).reshape(*z.shape[:-1], -1)
+        z, lead = self._latents(z)
+        labels = self._onehot(y, lead)
+        x = self._run(self._inverse, self.partition.from_standardised(z, labels), (len(z),), self._condition(labels))
+        return self.event.uncovered(x[:, : self.event_size] if self.pad else x).reshape(*lead, *self.event_shape)
 
     def sample(self, n: int, seed: int = 0, y=None, priors=None, temperature: float = 1.0) -> np.ndarray:
-        """n draws [n, *event] of class y, or of all by their priors (then `draw_labels` with the same seed has their classes)."""
+        """n draws [n, *event] of class y, or of all by their priors (then `draw_labels` with the same seed has their classes).
+
+        Images are pixels 0 .. 255. The temperature multiplies the standard deviations of the latents.
+        """
         labels = self.draw_labels(n, seed, priors) if y is None else y
         z = self.partition.standard_sample(n, (seed, 0), self.dtype, temperature)
-        return self.decode(z, labels)
+        return self.event.samples(self.decode(z, labels))
 
     def draw_labels(self, n: int, seed: int = 0, priors=None) -> np.ndarray:
         """n class numbers by their priors."""
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
         return np.random.default_rng(seed).choice(len(self.classes), n, p=np.exp(self.log_priors(priors)))
-
-    def _inverted(self, v, labels):
-        """x [B, D] of outputs v [B, N] of the network."""
-        return self._run(self._inverse, v, (len(v),), self._condition(labels))[:, : self.event_size]
 
     def _condition(self, labels):
         return labels if self.label_name == "condition" else None
@@ -192,36 +213,48 @@ class ClassModel(FlowModel):
         return np.broadcast_to(y, (*lead, size)).reshape(-1, size).astype(self.dtype.as_numpy_dtype)
 
 
-def class_model(form: str, columns, classes, priors, *, architecture: str = "spline_coupling", sigma_y: float = 0.1,
-                covariance: str = "full", pad: int = 0, jit: bool = True, **options) -> ClassModel:  # fmt: skip
-    """A classifier of vectors in one of the three FORMS, not yet trained.
+def class_model(form: str, event, classes, priors, *, architecture: str = "spline_coupling", sigma_y: float = 0.1,
+                covariance: str = "full", pad: int = 0, mirrored: bool = False, jit: bool = True,
+                **options) -> ClassModel:  # fmt: skip
+    """A classifier of vectors or images in one of the three FORMS, not yet trained.
 
     Args:
-      columns, classes: names of the D dimensions and of the M classes.
+      event: what one is: names of the D columns of vectors, or an `Images`.
+      classes: names of the M classes.
       priors: of the classes, [M].
       sigma_y: joint: width of the density of y around the one-hot label.
       covariance: mixture: full or diagonal, of the Gaussian of each class.
-      pad: further N(0, 1) inputs; `joint` with fewer columns than classes has at least those that it lacks.
+      mirrored: images: mirror images are of the same class.
+      pad: further N(0, 1) inputs of vectors; `joint` with fewer columns than classes has at least those that it lacks.
       **options: of the architecture.
+
+    Raises:
+      UserError: no such form or architecture, or images with fewer pixels than there are classes to be among their outputs.
     """
-    size, count = len(columns), len(classes)
+    event = event if isinstance(event, (Vectors, Images)) else Vectors(event)
+    size, count = math.prod(event.canvas), len(classes)
     if form not in FORMS:
         raise UserError(f"no form {form!r}; there are {', '.join(FORMS)}")
     pad = max(pad, count - size) if form == "joint" else pad
+    if pad > 0 and isinstance(event, Images):
+        raise UserError(f"images of {size} numbers are not padded with noise: there are too many classes ({count}) for joint")
     inputs = {"x": size} | ({"pad": pad} if pad else {})
     size += pad
-    shares = {"sigma_y": sigma_y, "classes": tuple(classes), "priors": tuple(priors)}
+    shares = {"sigma_y": sigma_y, "classes": tuple(classes), "priors": tuple(priors), "mirrored": mirrored}
     if form == "joint":
         outputs = {"y": count} | ({"z": size - count} if size > count else {})
         partition = Partition(inputs, outputs, **shares)
     else:
         partition = Partition(inputs, {"z": size}, {"y": count}, **shares)
-    condition_size = count if form == "conditional" else 0
-    bijector = architectures.build(architecture, size, **{**options, "condition_size": condition_size})
+    options |= {"condition_size": count if form == "conditional" else 0}
+    if isinstance(event, Images):
+        bijector = image_architectures.build(architecture, event, **options)
+    else:
+        bijector = architectures.build(architecture, size, **options)
     if form == "mixture":
-        seed = options.get("seed", 0)
-        bijector = FlowBijector(ClassGaussian(bijector.layer, size, count, covariance), seed, bijector.dtype)
-    return ClassModel(bijector, partition, columns, jit=jit)
+        layer = ClassGaussian(bijector.layer, size, count, covariance)
+        bijector = FlowBijector(layer, options.get("seed", 0), bijector.dtype, bijector.event_ndims)
+    return ClassModel(bijector, partition, event=event, jit=jit)
 
 
 def _posterior(values, log_priors):

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.class_model import ClassModel
+from flow_models.data.augmentation import Augmentation
+from flow_models.data.image_stream import EndlessBatches, stream
 from flow_models.data.labelled import UNLABELLED, Labelled
 
 
@@ -48,8 +50,24 @@ def from_simulator(model: ClassModel, simulator: Callable) -> Callable:
     return draw
 
 
+def pictures(rows: Labelled, classes: int, batch_size: int, seed: int = 0, augment: Augmentation | None = None) -> EndlessBatches:
+    """Batches {"x": uint8 [batch_size, H, W, C], "y": labels} in shuffled passes; where some pictures have no label, every
+    second one of a batch is labelled."""
+    groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
+    groups = groups if all(map(len, groups)) else ()
+    return stream(lambda numbers: rows.x[numbers], np.array([len(rows)]), rows.x.shape[1:], batch_size, seed, augment,
+                  rows.y.astype(np.int32), classes, groups)  # fmt: skip
+
+
+def named(model: ClassModel, batches: EndlessBatches) -> EndlessBatches:
+    """Batches with the labels under the model's name for them."""
+    return batches.each(lambda batch: {"x": batch["x"], model.label_name: batch["y"]})
+
+
 def fixed(model: ClassModel, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
     """Arrays of all rows, padded with noise that stays the same: validation data, and what a start is computed from."""
+    if rows.x.dtype == np.uint8:
+        return {"x": rows.x, model.label_name: rows.onehot(len(model.classes))}
     x = _padded(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
     return {"x": x.numpy(), model.label_name: rows.onehot(len(model.classes))}
 

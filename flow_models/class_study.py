@@ -7,17 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from flow_models import class_sources, losses
-from flow_models.class_model import ClassModel
+from flow_models.class_model import FORMS, ClassModel
+from flow_models.data.augmentation import Augmentation
+from flow_models.data.image_stream import EndlessBatches
 from flow_models.data.labelled import UNLABELLED, Labelled, LabelledTable, split_by_class, without_labels
-from flow_models.diagnostics import baselines, normality
+from flow_models.diagnostics import baselines, generation, normality
 from flow_models.diagnostics.classification import auroc, class_metrics
 from flow_models.errors import UserError
+from flow_models.sources import as_batch
 from flow_models.training import Trainer, start
 
 SHARES = (0.64, 0.16, 0.2)  # of training, validation and test rows
-COLUMNS = ("", "accuracy", "ECE", "-log p(y | x), nats", "-log p(x), nats", "training, s")
+START_NUMBERS, START_ROWS = 2**20, 64  # of the rows that a start is computed from, and the least of them
+TEMPERATURES = (0.05, 200.0)  # among which `calibrate` looks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +31,10 @@ class Problem:
     """Labelled parts, names, and the truth where it is known.
 
     Attributes:
+      columns: names of those of vectors; none of images.
       simulator: draws (x, class numbers) for training where there is one; `train` then only gives a start.
+      stream: batches {"x", "y"} of images that are too many for `train`, which then is a random part of them.
+      augment: changes of the training images.
       unknown: events [N, ...] of a class that training does not see.
       truth: has log_prob, posterior and entropy.
 
@@ -42,6 +51,8 @@ class Problem:
     simulator: Callable | None = None
     unknown: np.ndarray | None = None
     truth: Any = None
+    stream: EndlessBatches | None = None
+    augment: Augmentation | None = None
 
     def __post_init__(self):
         seen = set(self.train.y.tolist())
@@ -64,6 +75,10 @@ class Problem:
         """Training rows with a label."""
         return int((self.train.y != UNLABELLED).sum())
 
+    def batches(self, batch_size: int, seed: int = 0) -> EndlessBatches:
+        """Of images for training, {"x", "y"}."""
+        return self.stream or class_sources.pictures(self.train, len(self.classes), batch_size, seed, self.augment)
+
     def leaving_out(self, name: str) -> Problem:
         """The same without the rows of class `name`, which become the unknown ones."""
         if name not in self.classes or len(self.classes) < 3:
@@ -74,13 +89,14 @@ class Problem:
         parts = {key: part[part.y != number] for key, part in parts.items()}
         parts = {key: Labelled(part.x, part.y - (part.y > number)) for key, part in parts.items()}
         classes = tuple(other for other in self.classes if other != name)
-        return dataclasses.replace(self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None)
+        return dataclasses.replace(self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None,
+                                   stream=None)  # fmt: skip
 
     def with_labels(self, keep: int, seed: int = 0) -> Problem:
         """The same with the labels of all but `keep` training rows taken off."""
         if keep < len(self.classes):
             raise UserError(f"{keep} labels are fewer than the {len(self.classes)} classes: each needs one")
-        return dataclasses.replace(self, train=without_labels(self.train, keep, seed), simulator=None)
+        return dataclasses.replace(self, train=without_labels(self.train, keep, seed), simulator=None, stream=None)
 
 
 def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Problem:
@@ -100,19 +116,49 @@ def split_problem(table: LabelledTable, seed: int = 0, min_rows: int = 40) -> Pr
     return Problem(train, validation, test, table.classes, table.columns, table.source)
 
 
-def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, **options) -> Trainer:
-    """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes; options as of `Trainer`."""
-    start(model, class_sources.fixed(model, problem.train))
+def trainer(model: ClassModel, problem: Problem, settings, beta: float = 1.0, smoothing: float = 0.0, temperature: float = 1.0,
+            **options) -> Trainer:  # fmt: skip
+    """A `Trainer` of -log p(x) + beta * -log p(y | x), started at the moments of the classes.
+
+    smoothing as of `class_sources.from_rows`, temperature as of `classification.information_bottleneck`, options as of
+    `Trainer`.
+    """
+    start(model, _first(model, problem.train))
     if problem.simulator:
         data = class_sources.from_simulator(model, problem.simulator)
-    else:
+    elif model.columns:
         data = class_sources.from_rows(model, problem.train, smoothing)
+    else:
+        data = class_sources.named(model, problem.batches(settings.batch_size, settings.seed))
     share = 1.0 if problem.simulator else problem.labelled / len(problem.train)
     if model.form == "conditional" and beta == 1 and share == 1:
         loss = losses.negative_log_likelihood(model)  # the same up to a constant, by one pass in place of M
     else:
-        loss = losses.class_likelihood(model, beta, share)
+        loss = losses.class_likelihood(model, beta, share, temperature)
     return Trainer(model, data, class_sources.fixed(model, problem.validation), settings, loss=loss, **options)
+
+
+def _first(model, rows):
+    """The batch that a start is computed from: all rows, or a random part of them where they are large."""
+    some = np.random.default_rng(0).permutation(len(rows))[: max(START_NUMBERS // model.partition.size, START_ROWS)]
+    return as_batch(class_sources.fixed(model, rows if len(some) == len(rows) else rows[some]), model)
+
+
+def calibrate(model: ClassModel, rows: Labelled) -> float:
+    """Sets the model's temperature to that of the least mean -log p(label | x) of rows it was not trained on, and gives it.
+
+    On Calibration of Modern Neural Networks (Guo, Pleiss, Sun and Weinberger 2017), on log-densities in place of logits.
+    """
+    rows = rows[rows.y != UNLABELLED]
+    values, log_priors = model.averaged_log_prob(rows.x).astype(np.float64), model.log_priors()
+
+    def cost(log_temperature):
+        log_p = log_softmax(values / np.exp(log_temperature) + log_priors, axis=1)
+        return -log_p[np.arange(len(rows)), rows.y].mean()
+
+    best = minimize_scalar(cost, bounds=np.log(TEMPERATURES), method="bounded")
+    model.partition = dataclasses.replace(model.partition, temperature=float(np.exp(best.x)))
+    return model.partition.temperature
 
 
 def evaluate(model: ClassModel, problem: Problem) -> dict[str, float]:
@@ -124,6 +170,9 @@ def evaluate(model: ClassModel, problem: Problem) -> dict[str, float]:
         "nll_test": -float(log_prob.mean()),
         "nll_test_se": float(log_prob.std() / len(log_prob) ** 0.5),
     }
+    if not model.columns:
+        metrics |= {"bits_per_dim": float(model.event.bits_per_dim(log_prob).mean()),
+                    "bits_per_dim_se": float(model.event.bits_per_dim(log_prob).std() / len(log_prob) ** 0.5)}  # fmt: skip
     if model.pad:
         loose = np.logaddexp.reduce(model.class_log_prob(test.x, tighten=False) + model.log_priors(), -1)
         metrics["nll_test_bound"] = -float(loose.mean())
@@ -148,26 +197,63 @@ def judge_unknown(model: ClassModel, problem: Problem, name: str) -> dict[str, f
     return {f"auroc_{score}_{name}": auroc(*values) for score, values in scores.items()}
 
 
-def row(name: str, metrics: dict, seconds: float | None = None) -> tuple:
-    """A row of the table with COLUMNS."""
-    return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", "nll_test")), seconds)
+def likelihood_of(problem: Problem) -> tuple[str, str]:
+    """The metric that says how likely test rows are, and its heading: bits of pixels, or nats."""
+    return ("nll_test", "-log p(x), nats") if problem.columns else ("bits_per_dim", "bits per dimension")
 
 
-def compare_forms(forms, problem: Problem, prepare: Callable[[str], tuple[ClassModel, Any, float]],
-                  smoothing: float) -> tuple[list[tuple], dict[str, float]]:  # fmt: skip
-    """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms; prepare gives model, settings, beta."""
+def table_columns(problem: Problem) -> tuple[str, ...]:
+    """Headings of what `row` gives."""
+    return ("", "accuracy", "ECE", "-log p(y | x), nats", likelihood_of(problem)[1], "training, s")
+
+
+def row(problem: Problem, name: str, metrics: dict, seconds: float | None = None) -> tuple:
+    """A row of the table with `table_columns`."""
+    return (name, *(metrics.get(key) for key in ("accuracy", "ece", "nll_class", likelihood_of(problem)[0])), seconds)
+
+
+Prepare = Callable[[str], tuple[ClassModel, Any, float]]  # of a form: model, settings, beta
+
+
+def judge(model: ClassModel, problem: Problem, config, prepare: Prepare, **how) -> tuple[dict, list[tuple]]:
+    """Metrics of a trained model, of the other forms and of the baselines, and the rows of their table.
+
+    config: has form, compare, unknown and seed (`ClassConfig`). how: smoothing and temperature of `trainer`.
+    """
+    beta = prepare(config.form)[2]
+    metrics = {**evaluate(model, problem), "beta": beta}
+    rows = [row(problem, f"{config.form}, beta {beta:g} (this run)", metrics)]
+    others = [form for form in FORMS if form != config.form and config.compare]
+    more = compare_forms(others, problem, prepare, **how)
+    rows, metrics = rows + more[0], metrics | more[1]
+    for name, found in (compare_baselines(problem, config.seed) if len(problem.classes) > 1 else {}).items():
+        rows.append(row(problem, name.replace("_", " "), found))
+        metrics |= {f"{key}_{name}": value for key, value in found.items()}
+    return metrics | (judge_unknown(model, problem, config.unknown) if config.unknown else {}), rows
+
+
+def trained(model: ClassModel, problem: Problem, settings, beta: float, **how) -> float:
+    """Seconds that the training of a model took, which of images is calibrated then."""
+    seconds = trainer(model, problem, settings, beta, **how).run(progress=False).train_seconds
+    if not problem.columns:
+        calibrate(model, problem.validation)
+    return seconds
+
+
+def compare_forms(forms, problem: Problem, prepare: Prepare, **how) -> tuple[list[tuple], dict[str, float]]:
+    """Rows of the table, and metrics named <metric>_<form>, of models trained in other forms."""
     rows, metrics = [], {}
     for form in forms:
         model, settings, beta = prepare(form)
-        seconds = trainer(model, problem, settings, beta, smoothing).run(progress=False).train_seconds
+        seconds = trained(model, problem, settings, beta, **how)
         found = {**evaluate(model, problem), "train_seconds": seconds, "beta": beta}
-        rows.append(row(f"{form}, beta {beta:g}", found, seconds))
+        rows.append(row(problem, f"{form}, beta {beta:g}", found, seconds))
         metrics |= {f"{key}_{form}": value for key, value in found.items() if key != "entropy"}
     return rows, metrics
 
 
-def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15):
-    """What a figure of transfer needs: rows in every class, and interpolations.
+def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15, kind: str = "linear"):
+    """What a figure of transfer needs: rows in every class, and interpolations of a kind of `generation.between`.
 
     Returns:
       [k, M, ...] the first rows, decoded in each class; [P, steps, ...] paths within and between classes; their P kinds.
@@ -178,39 +264,61 @@ def carried(model: ClassModel, rows: Labelled, shown: int = 4, steps: int = 15):
     firsts = [np.flatnonzero(rows.y == k)[:2] for k in np.unique(rows.y)]
     pairs = [pair for pair in firsts if len(pair) == 2][:3] + [(a[0], b[0]) for a, b in zip(firsts, firsts[1:])][:3]
     kinds = ["within a class" if rows.y[i] == rows.y[j] else "between classes" for i, j in pairs]
-    t, paths = np.linspace(0, 1, steps)[:, None], []
+    t, paths = np.linspace(0, 1, steps), []
     for i, j in pairs:
         ends = model.encode(rows.x[[i, j]], rows.y[[i, j]])
-        paths.append(model.decode((1 - t) * ends[0] + t * ends[1], (1 - t) * labels[i] + t * labels[j]))
+        between = generation.between(ends[:1], ends[1:], t, kind)[0]
+        paths.append(model.decode(between, (1 - t[:, None]) * labels[i] + t[:, None] * labels[j]))
     return moved, np.stack(paths), kinds
 
 
 def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Metrics of the baselines, trained on the labelled training rows, and on these and the validation rows.
+    """Metrics of the baselines on the test rows.
 
-    The latter (<name>_with_validation) is the harder comparison: a flow needs validation rows to know when to stop.
+    Of vectors, trained on the labelled training rows, and on these and the validation rows: the latter
+    (<name>_with_validation) is the harder comparison, as a flow needs validation rows to know when to stop. Of images,
+    trained on the training rows with what the validation rows choose, as the flow is.
     """
-    found, test = {}, problem.test.x.reshape(len(problem.test), -1)
-    for ending, parts in (("", [problem.train]), ("_with_validation", [problem.train, problem.validation])):
-        known = [part[part.y != UNLABELLED] for part in parts]
-        x, y = (np.concatenate([getattr(part, name) for part in known]) for name in ("x", "y"))
-        probabilities = baselines.classifiers(x.reshape(len(x), -1), y, test, seed)
-        found |= {f"{name}{ending}": class_metrics(_full(p, len(problem.classes)), problem.test.y) for name, p in probabilities.items()}
+    known = [part[part.y != UNLABELLED] for part in (problem.train, problem.validation)]
+    if not problem.columns:
+        found = baselines.picture_classifiers(*((part.x, part.y) for part in known), problem.test.x, seed)
+        return {name: _judged(p, problem) for name, p in found.items()}
+    found, test = {}, problem.test.x
+    for ending, parts in (("", known[:1]), ("_with_validation", known)):
+        x, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y"))
+        probabilities = baselines.classifiers(x, y, test, seed)
+        found |= {f"{name}{ending}": _judged(p, problem) for name, p in probabilities.items()}
     return found
 
 
-def _full(p, classes):
-    """Probabilities of the classes that were seen, with zeros for the others."""
-    return np.pad(p, [(0, 0), (0, classes - p.shape[1])])
+def _judged(p, problem):
+    """Metrics of probabilities of the classes that were seen, with zeros for the others; accuracy of class numbers alone."""
+    if p.ndim == 1:
+        return {"accuracy": float(np.mean(p == problem.test.y))}
+    return class_metrics(np.pad(p, [(0, 0), (0, len(problem.classes) - p.shape[1])]), problem.test.y)
 
 
 def sweep(values, build: Callable[[Any], ClassModel], problem_of: Callable[[Any], Problem], settings,
-          beta_of: Callable[[Any], float], smoothing: float) -> list[dict]:  # fmt: skip
+          beta_of: Callable[[Any], float], **how) -> list[dict]:  # fmt: skip
     """Metrics of a new model for each of the values: the curve of a study."""
     curve = []
     for value in values:
         model, problem = build(value), problem_of(value)
-        trainer(model, problem, settings, beta_of(value), smoothing).run(progress=False)
+        trained(model, problem, settings, beta_of(value), **how)
         curve.append({"value": value, **evaluate(model, problem)})
     return curve
 
+
+def studies(problem: Problem, config, build: Callable[[Any], ClassModel], settings, beta: float, betas=(), **how):
+    """(name, curve, heading, table) of the studies that config.label_study and config.beta_study ask for."""
+    count, asked = len(problem.classes), []
+    counts = [n for n in (count * 8**k for k in range(4)) if n < problem.labelled] + [problem.labelled]
+    if config.label_study and count > 1:
+        asked.append(("labels", counts, lambda n: problem.with_labels(n, config.seed), lambda _: beta, "number of labels"))
+    if config.beta_study and count > 1:
+        asked.append(("beta", betas, lambda _: problem, lambda value: value, "beta"))
+    for name, values, problem_at, beta_at, label in asked:
+        curve = sweep(values, build, problem_at, settings, beta_at, **how)
+        keys = ("value", "accuracy", "ece", "nll_class", likelihood_of(problem)[0])
+        heading = (label, *keys[1:])
+        yield f"{name}_study", curve, label, (f"Study: {label}", heading, [tuple(point[key] for key in keys) for point in curve])

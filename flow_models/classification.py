@@ -23,7 +23,8 @@ def cross_entropy(l: tf.Tensor, log_priors: tf.Tensor, labels: tf.Tensor) -> tf.
     return -tf.reduce_sum(labels * log_posterior(l, log_priors), -1)
 
 
-def information_bottleneck(l, log_priors, labels, beta: float, labelled_share: float = 1.0) -> dict[str, tf.Tensor]:
+def information_bottleneck(l, log_priors, labels, beta: float, labelled_share: float = 1.0,
+                           temperature: float = 1.0) -> dict[str, tf.Tensor]:
     """-log p(x) + beta * -log p(label | x), each [B].
 
     beta = 1 on labelled rows is maximum likelihood of (x, label), and rows without a label then contribute the sum over
@@ -32,9 +33,10 @@ def information_bottleneck(l, log_priors, labels, beta: float, labelled_share: f
     Args:
       labelled_share: of the labelled rows in the data. Where it is below 1, half of a batch is labelled and half is not,
         and the density weighs both as the data do.
+      temperature: p(label | x) is that of l / temperature: above 1 it asks for wider margins, with gradients that vary less.
     """
     marginal = -log_marginal(l, log_priors)
-    entropy = cross_entropy(l, log_priors, labels)
+    entropy = cross_entropy(l / temperature, log_priors, labels)
     weight = 1.0
     if labelled_share < 1:
         labelled = tf.reduce_sum(labels, -1)

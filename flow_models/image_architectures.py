@@ -1,5 +1,6 @@
 """Recipes for images [H, W, C]: dequantised levels in, latent vectors out, coarsest scale first."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -25,7 +26,7 @@ COUPLINGS = {"affine": Affine(bound=1.0), "additive": Additive()}  # more than e
 
 def glow_image(shape: Sequence[int], levels: int = 3, depth: int = 8, hidden: Sequence[int] = (128, 128), *,
                coupling: str = "affine", mixing: str = "lu", squeeze: str = "space", multiscale: bool = True,
-               activation: str = "relu", condition_size: int = 0, reversible: str = "auto", unroll: int = 1,
+               activation: str = "relu", condition_size: int = 0, conditioned: int = 0, reversible: str = "auto", unroll: int = 1,
                seed: int = 0, **pixels) -> FlowBijector:  # fmt: skip
     """Levels of a squeeze and `depth` steps of actnorm, 1x1 convolution and coupling (Glow, Kingma and Dhariwal 2018).
 
@@ -38,6 +39,7 @@ def glow_image(shape: Sequence[int], levels: int = 3, depth: int = 8, hidden: Se
       squeeze: space or haar (wavelets).
       multiscale: half of the channels leave after each level, standard normal given what stays; else all pass all levels.
       condition_size: width of a condition [B, C] that every coupling sees; 0 for none.
+      conditioned: how many of the levels see it, the coarsest ones, where multiscale; 0 for all.
       reversible: yes trains by inversion, in memory that does not grow with depth; no keeps what the backward pass needs;
         auto is yes from `REVERSIBLE_FROM` steps of a level on.
       unroll: steps in the body of the compiled loop; 0 for no loop.
@@ -46,11 +48,11 @@ def glow_image(shape: Sequence[int], levels: int = 3, depth: int = 8, hidden: Se
     """
     transform, mix = _pick(COUPLINGS, coupling, "coupling"), _pick(MIXINGS, mixing, "mixing")
 
-    def steps(channels):
-        coupled = ConvCoupling(channels, transform, hidden, activation, condition_size)
-        return _repeated(Chain([ActNorm(channels), mix(channels), coupled]), depth, unroll, reversible)
+    def level(channels, seen):
+        coupled = ConvCoupling(4 * channels, transform, hidden, activation, seen)
+        return [Squeeze(squeeze), _repeated(Chain([ActNorm(4 * channels), mix(4 * channels), coupled]), depth, unroll, reversible)]
 
-    layers = _levels(shape, levels, lambda channels: [Squeeze(squeeze), steps(4 * channels)], multiscale, condition_size)
+    layers = _levels(shape, levels, level, multiscale, condition_size, conditioned)
     return in_levels_of_pixels(layers, shape, seed, **pixels)
 
 
@@ -63,8 +65,8 @@ def realnvp_image(shape: Sequence[int], levels: int = 2, depth: int = 4, hidden:
     each kind a level; others as in `glow_image`.
     """
 
-    def level(channels):
-        masks = {"transform": COUPLINGS["affine"], "hidden": hidden, "activation": activation, "condition_size": condition_size}
+    def level(channels, seen):
+        masks = {"transform": COUPLINGS["affine"], "hidden": hidden, "activation": activation, "condition_size": seen}
         board = [layer for colour in (0, 1) for layer in (ActNorm(channels), CheckerboardCoupling(channels, colour=colour, **masks))]
         split = [ActNorm(4 * channels), ConvCoupling(4 * channels, **masks)]
         boards, splits = (Repeat(Chain(each), n, 1) for each, n in ((board, -(-depth // 2)), (split, depth)))
@@ -98,22 +100,26 @@ def in_levels_of_pixels(layers: list[Layer], shape: Sequence[int], seed: int = 0
     return FlowBijector(Chain([*front, Pixels(2**bits, logit), *layers]), seed, dtype, event_ndims=(3, 1))
 
 
-def _levels(shape, levels, level_of, multiscale, condition_size):
-    """The levels with a learned prior behind each, as one layer from images to latents."""
+def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
+    """The levels with a learned prior behind each, as one layer from images to latents; the coarsest `conditioned` see the
+    condition, all where it is 0."""
     if levels < 1:
         raise UserError(f"levels is {levels}, must be at least 1")
+    if condition_size and (not 0 <= conditioned <= levels or conditioned and not multiscale):
+        raise UserError(f"conditioned is {conditioned}, must be 0 to {levels}, the number of levels, where multiscale, else 0")
+    free = levels - conditioned if conditioned and condition_size else 0
     height, width, channels = shape
     if not multiscale:
-        layers = [layer for number in range(levels) for layer in level_of(channels * 4**number)]
+        layers = [layer for number in range(levels) for layer in level_of(channels * 4**number, condition_size)]
         whole = (height >> levels, width >> levels, channels * 4**levels)
         return [*layers, ActNorm(whole[2]), Flatten(whole)]
     built = []
     for number in range(levels):
-        inside, last = 4 * channels, number == levels - 1
-        prior = ActNorm(inside) if last else ConvCoupling(inside, Affine(), (), "relu", condition_size)
-        built.append(Chain([*level_of(channels), prior]))
+        inside, last, seen = 4 * channels, number == levels - 1, 0 if number < free else condition_size
+        prior = ActNorm(inside) if last else ConvCoupling(inside, Affine(), (), "relu", seen)
+        built.append(Chain([*level_of(channels, seen), prior]))
         channels = inside // 2
-    return [MultiScale(shape, built)]
+    return [MultiScale(shape, built, free)]
 
 
 REVERSIBLE_FROM = 16
@@ -141,6 +147,24 @@ ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
     "realnvp_image": realnvp_image,
     "flat_realnvp": flat_realnvp,
 }
+
+
+MOST_PADDED = 4  # times the pixels of a picture that levels may make of it
+
+
+def event_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -> Images:
+    """The event for pictures of a shape, padded as so many levels need.
+
+    Raises:
+      UserError: no level, or so many that most of what the network sees would be padding.
+    """
+    if levels < 1:
+        raise UserError(f"levels is {levels}, must be at least 1")
+    event = Images(*shape, bits=bits, multiple=1 if architecture == "flat_realnvp" else 2**levels)
+    if math.prod(event.canvas) > MOST_PADDED * math.prod(event.shape):
+        raise UserError(f"levels is {levels}: pictures of {event.height}x{event.width} would be padded to "
+                        f"{event.canvas[0]}x{event.canvas[1]}; give fewer levels, or a larger --image-size")  # fmt: skip
+    return event
 
 
 def build(name: str, event: Images, **options) -> FlowBijector:

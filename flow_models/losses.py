@@ -25,7 +25,7 @@ def negative_log_likelihood(model):
     return loss
 
 
-def class_likelihood(model, beta: float = 1.0, labelled_share: float = 1.0):
+def class_likelihood(model, beta: float = 1.0, labelled_share: float = 1.0, temperature: float = 1.0):
     """-log p(x) + beta * -log p(label | x) for a `ClassModel`, in nats per event; see `classification`.
 
     With beta = 1 and a label on every row that is -log p(x, label). A batch has "x" and, under the model's name for it
@@ -36,7 +36,7 @@ def class_likelihood(model, beta: float = 1.0, labelled_share: float = 1.0):
     def loss(weights, batch):
         labels = batch[model.label_name]
         l = model.log_prob_of_classes(weights, batch["x"])
-        return classification.information_bottleneck(l, log_priors, labels, beta, labelled_share)
+        return classification.information_bottleneck(l, log_priors, labels, beta, labelled_share, temperature)
 
     return loss
 

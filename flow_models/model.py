@@ -135,9 +135,12 @@ class FlowModel(tf.Module):
         Raises:
           UserError: the model is not one of images.
         """
+        return self._in_bits(self.log_prob(x, y, condition, seed))
+
+    def _in_bits(self, log_prob):
         if not isinstance(self.event, Images):
             raise UserError("bits per dimension are of images; this model is of vectors: use log_prob")
-        return self.event.bits_per_dim(self.log_prob(x, y, condition, seed))
+        return self.event.bits_per_dim(log_prob)
 
     def encode(self, x, condition=None, seed: int = 0) -> np.ndarray:
         """Latents z = f(x), [..., *event] -> [..., N]."""

@@ -24,6 +24,8 @@ class Partition(Described):
       sigma_y: width of the likelihood of y where y is among the outputs.
       classes: where y is the one-hot label of a class, the names of the classes.
       priors: of the classes, in the training data.
+      temperature: log p(x | class) is divided by it where p(class | x) is asked for; above 1 these are less sure.
+      mirrored: of images: a mirror image is of the same class, so both are looked at where a class is asked for.
 
     Raises:
       UserError: a width is not a positive whole number, or the sides do not add up.
@@ -38,6 +40,8 @@ class Partition(Described):
     sigma_y: float = 0.1
     classes: tuple[str, ...] = ()
     priors: tuple[float, ...] = ()
+    temperature: float = 1.0
+    mirrored: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -50,6 +54,8 @@ class Partition(Described):
         if self.size != sum(self.outputs.values()):
             raise UserError(f"inputs {self.inputs} have {self.size} dimensions and outputs {self.outputs} have "
                             f"{sum(self.outputs.values())}; an invertible network needs the same number")  # fmt: skip
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"temperature is {self.temperature}; it must be above 0")
         if not self.sigma_y > 0:
             raise UserError(f"sigma_y is {self.sigma_y}; it must be above 0")
         if self.classes and len(self.classes) != (self.outputs | self.condition).get("y") or len(self.priors) != len(self.classes):

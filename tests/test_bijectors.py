@@ -48,6 +48,7 @@ LAYERS = {
 }
 STEP = Chain([ActNorm(8), LULinear(8), ConvCoupling(8, **SMALL)])
 LEVELS = [Chain([Squeeze(), STEP]), Chain([Squeeze("haar"), Repeat(Chain([ConvCoupling(16, **SMALL), Householder(16)]), 2, 1)])]
+COARSE = [LEVELS[0], Chain([Squeeze(), ConvCoupling(16, condition_size=2, **SMALL)])]  # sees the condition at its coarse end
 IMAGE_LAYERS = {  # layer, shape of an event
     "image_actnorm": (ActNorm(3), (2, 4, 3)),
     "image_lu": (LULinear(3), (2, 4, 3)),
@@ -69,6 +70,8 @@ IMAGE_LAYERS = {  # layer, shape of an event
     "multiscale": (MultiScale((4, 4, 2), LEVELS), (4, 4, 2)),
     "multiscale_one_level": (MultiScale((2, 4, 2), LEVELS[:1]), (2, 4, 2)),
     "reversible_multiscale": (Reversible(MultiScale((4, 4, 2), LEVELS)), (4, 4, 2)),
+    "conditional_multiscale": (MultiScale((4, 4, 2), COARSE, 1), (4, 4, 2)),
+    "reversible_conditional_multiscale": (Reversible(MultiScale((4, 4, 2), COARSE, 1)), (4, 4, 2)),
     "reversible_conditional_conv": (Reversible(Chain([Squeeze(), ConvCoupling(8, condition_size=2, **SMALL)])), (2, 4, 2)),
 }
 EVENTS = {name: shape for name, (_, shape) in IMAGE_LAYERS.items()}
@@ -136,6 +139,17 @@ def test_log_det_is_that_of_the_autodiff_jacobian(case):
     jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
     flat = np.reshape(jacobian, (len(x), np.prod(x.shape[1:]), -1))
     np.testing.assert_allclose(log_det, np.linalg.slogdet(flat)[1], atol=1e-8)
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_all_conditions_in_one_call_are_each_alone(name):
+    layer = LAYERS[name]
+    weights, x, conditions = moved_weights(layer), rows(layer), condition_for(name, 3)
+    y, log_det = layer.forward_of_each(weights, x, conditions)
+    for k in range(3):
+        alone, one = layer.forward_and_log_det(weights, x, tf.repeat(conditions[k : k + 1], len(x), 0))
+        np.testing.assert_allclose(y[k::3], alone, atol=1e-10)
+        np.testing.assert_allclose(log_det[k::3], one, atol=1e-10)
 
 
 def test_compiled_equals_eager(case):

@@ -297,7 +297,7 @@ def test_figures_of_classes_draw_and_refuse():
     pixels(plots.class_probabilities(p, y, RNG.normal(size=60), CLASSES))
     pixels(plots.scores_of_unknown(RNG.normal(size=60), 3 + RNG.normal(size=40), "dog", 0.97))
     points = [{"value": v, "accuracy": 0.9, "nll_test": 1.0 - v / 100} for v in (1, 10, 100)]
-    pixels(plots.curve(points, "value", "beta"))
+    pixels(plots.curve(points, "beta"))
     with pytest.raises(fm.UserError, match="two dimensions"):
         plots.decision_regions(x, y, model.class_log_prob, model.log_priors(), CLASSES)
 

@@ -25,6 +25,16 @@ class Chain(Layer):
             total += log_det
         return x, total
 
+    def forward_of_each(self, weights, x, conditions):
+        """The first layers serve all conditions in one pass where they see none."""
+        free = next((i for i, layer in enumerate(self.layers) if layer.sees_condition), len(self.layers))
+        if not 0 < free < len(self.layers):
+            return super().forward_of_each(weights, x, conditions)
+        x, total = Chain(self.layers[:free]).forward_and_log_det(weights[:free], x)
+        last = self.layers[free] if free == len(self.layers) - 1 else Chain(self.layers[free:])
+        y, log_det = last.forward_of_each(weights[free] if last is self.layers[free] else weights[free:], x, conditions)
+        return y, log_det + tf.repeat(total, conditions.shape[0], 0)
+
     def inverse_and_log_det(self, weights, y, condition=None):
         total = no_log_det(y)
         for layer, w in reversed(list(zip(self.layers, weights))):

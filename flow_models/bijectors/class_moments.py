@@ -24,7 +24,7 @@ def class_moments(v: np.ndarray, labels: np.ndarray, full: bool = True) -> tuple
       labels: [B, M], rows of zeros where there is no label: these are given to the classes by expectation-maximisation.
     """
     pairs = [(nu * v.shape[1], gamma) for nu, gamma in itertools.product(SHRINKAGES, ROUNDINGS if full else (0.0,))]
-    everything = v.mean(0), np.cov(v.T, bias=True).reshape(v.shape[1], v.shape[1])
+    everything = v.mean(0), np.cov(v.T, bias=True).reshape(v.shape[1], v.shape[1]) if full else v.var(0)
     rows = np.flatnonzero(labels.sum(1) > 0)
     order = np.random.default_rng(0).permutation(rows)[:MOST_ROWS]
     scores = np.zeros((len(pairs), 2))
@@ -32,29 +32,36 @@ def class_moments(v: np.ndarray, labels: np.ndarray, full: bool = True) -> tuple
         held = np.arange(len(order)) % FOLDS == fold
         if not held.any() or held.all():
             continue
-        known = _raw(v[order[~held]], labels[order[~held]], everything)
+        known = _raw(v[order[~held]], labels[order[~held]], everything, full)
         for i, pair in enumerate(pairs):
             scores[i] += _score(v[order[held]], labels[order[held]], known, _shrunk(*known, *pair, full))
-    known = _raw(v[rows], labels[rows], everything)
+    known = _raw(v[rows], labels[rows], everything, full)
     best = pairs[max(range(len(pairs)), key=lambda i: (*scores[i], -i))]
     free = labels.sum(1) == 0
     for _ in range(EM_STEPS if free.any() and free.mean() < 1 else 0):
         soft = np.array(labels, np.float64)
         soft[free] = np.exp(_log_posterior(v[free], known, _shrunk(*known, *best, full)))
-        known = _raw(v, soft, everything)
+        known = _raw(v, soft, everything, full)
     return known[0], _shrunk(*known, *best, full)
 
 
-def _raw(v, labels, everything):
-    """Means, scatter matrices, counts and the pooled covariance; a prior of one row keeps it from being singular."""
+def _raw(v, labels, everything, full):
+    """Means, scatters, counts and the pooled covariance; a prior of one row keeps it from being singular.
+
+    Scatters and covariance are [M, N, N] and [N, N], or [M, N] and [N] where not full: N may be thousands.
+    """
     overall, total = everything
     classes, size = labels.shape[1], v.shape[1]
     counts = labels.sum(0)
     means = (labels.T @ v + 1e-6 * overall) / (counts + 1e-6)[:, None]
-    scatters = np.stack([(v - mean).T @ ((v - mean) * weight[:, None]) for mean, weight in zip(means, labels.T)])
+    scatters = np.stack([_scatter(v - mean, weight[:, None], full) for mean, weight in zip(means, labels.T)])
     prior = total * classes ** (-2 / size)  # of a class that takes its share of the volume
     pooled = (scatters.sum(0) + prior) / (max(counts.sum() - classes, 0) + 1)
     return means, scatters, counts, pooled
+
+
+def _scatter(centred, weight, full):
+    return centred.T @ (centred * weight) if full else (centred**2 * weight).sum(0)
 
 
 def _shrunk(means, scatters, counts, pooled, nu, gamma, full):
@@ -62,10 +69,10 @@ def _shrunk(means, scatters, counts, pooled, nu, gamma, full):
     if np.isinf(nu):
         covariances = np.broadcast_to(pooled, scatters.shape)
     else:
-        covariances = (scatters + nu * pooled) / (counts + nu)[:, None, None]
-    variances = np.diagonal(covariances, axis1=1, axis2=2)
+        covariances = (scatters + nu * pooled) / (counts + nu).reshape(-1, *[1] * pooled.ndim)
     if not full:
-        return variances + 1e-6
+        return covariances + 1e-6
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
     round_ = variances.mean(1)[:, None, None] * np.eye(pooled.shape[0])
     return (1 - gamma) * covariances + gamma * round_ + 1e-6 * np.eye(pooled.shape[0])
 

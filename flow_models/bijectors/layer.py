@@ -26,6 +26,8 @@ class Layer(Described):
     is run. What acts on the last axis alone serves vectors and the channels of images alike.
     """
 
+    sees_condition = True  # whether a condition may change what it does
+
     def init(self, rng: np.random.Generator) -> Weights:
         """Initial weights: a nest of float32 arrays, `Frozen` where they are not trained."""
         return {}
@@ -33,6 +35,11 @@ class Layer(Described):
     def forward_and_log_det(self, weights: Weights, x: tf.Tensor, condition=None):
         """y = f(x) and log |det df/dx|."""
         raise AssertionError(f"{type(self).__name__} does not define its forward direction")
+
+    def forward_of_each(self, weights: Weights, x: tf.Tensor, conditions: tf.Tensor):
+        """y and log |det df/dx| of every row x [B, ...] under each of M conditions [M, C], rows of one x together: [B M, ...]."""
+        repeated, count = tf.repeat(x, conditions.shape[0], 0), tf.shape(x)[0]
+        return self.forward_and_log_det(weights, repeated, tf.tile(conditions, [count, 1]))
 
     def inverse_and_log_det(self, weights: Weights, y: tf.Tensor, condition=None):
         """x = f^-1(y) and log |det df^-1/dy|."""

@@ -20,10 +20,12 @@ class MultiScale(Layer):
     Attributes:
       shape: (H, W, C) of the images.
       levels: one layer a level, images to images.
+      free: how many of them, the finest, see no condition.
     """
 
     shape: tuple[int, int, int]
     levels: tuple[Layer, ...]
+    free: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,12 +51,31 @@ class MultiScale(Layer):
 
     def forward_and_log_det(self, weights, x, condition=None):
         total, latents = no_log_det(x), []
-        for level, w, (_, stays) in zip(self.levels, weights, self._shapes()):
-            x, log_det = level.forward_and_log_det(w, x, condition)
+        for number, (level, w, (_, stays)) in enumerate(zip(self.levels, weights, self._shapes())):
+            x, log_det = level.forward_and_log_det(w, x, self._seen(condition, number))
             total += log_det
             latents.append(_flat(x[..., :-stays]))
             x = x[..., -stays:]
         return tf.concat([_flat(x), *reversed(latents[:-1])], 1), total
+
+    def _seen(self, condition, number):
+        """What the level of this number sees of the condition."""
+        return None if number < self.free else condition
+
+    def forward_of_each(self, weights, x, conditions):
+        """One pass of the levels that see no condition serves all conditions."""
+        count = conditions.shape[0]
+        if not self.free:
+            return super().forward_of_each(weights, x, conditions)
+        total, latents = no_log_det(x), []
+        for level, w, (_, stays) in zip(self.levels[: self.free], weights, self._shapes()):
+            x, log_det = level.forward_and_log_det(w, x)
+            total += log_det
+            latents.append(_flat(x[..., :-stays]))
+            x = x[..., -stays:]
+        rest = MultiScale(tuple(x.shape[1:]), self.levels[self.free :])
+        z, log_det = rest.forward_of_each(weights[self.free :], x, conditions)
+        return tf.concat([z, *(tf.repeat(each, count, 0) for each in reversed(latents))], 1), log_det + tf.repeat(total, count, 0)
 
     def _parts(self, z):
         """The shapes of the levels, and the latents that left at each, by its number."""
@@ -69,7 +90,7 @@ class MultiScale(Layer):
         total, x = no_log_det(y), None
         for number, (level, w) in reversed(list(enumerate(zip(self.levels, weights)))):
             x = self._joined(x, parts[number], shapes[number])
-            x, log_det = level.inverse_and_log_det(w, x, condition)
+            x, log_det = level.inverse_and_log_det(w, x, self._seen(condition, number))
             total += log_det
         return x, total
 
@@ -86,15 +107,15 @@ class MultiScale(Layer):
         d_condition = None if condition is None else tf.zeros_like(condition)
         for number, (level, w) in reversed(list(enumerate(zip(self.levels, weights)))):
             x, dx = self._joined(x, parts[number], shapes[number]), self._joined(dx, d_parts[number], shapes[number])
-            x, dx, dw, dc = level.inverse_and_gradient(w, x, dx, d_log_det, condition)
+            x, dx, dw, dc = level.inverse_and_gradient(w, x, dx, d_log_det, self._seen(condition, number))
             gradients = dw + gradients
             d_condition = d_condition if dc is None else d_condition + dc
         return x, dx, gradients, d_condition
 
     def start(self, weights, x, condition=None):
         started, latents = [], []
-        for level, w, (_, stays) in zip(self.levels, weights, self._shapes()):
-            w, x = level.start(w, x, condition)
+        for number, (level, w, (_, stays)) in enumerate(zip(self.levels, weights, self._shapes())):
+            w, x = level.start(w, x, self._seen(condition, number))
             started.append(w)
             latents.append(_flat(x[..., :-stays]))
             x = x[..., -stays:]

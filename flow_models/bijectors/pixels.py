@@ -22,6 +22,7 @@ class Pixels(Layer):
 
     levels: int = 256
     logit: float = 0.0
+    sees_condition = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,6 +67,7 @@ class Dequantisation(Layer):
     bins: int = 4
     hidden: tuple[int, ...] = (32, 32)
     activation: str = "relu"
+    sees_condition = False
 
     @property
     def flow(self) -> Chain:

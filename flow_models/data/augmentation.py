@@ -23,7 +23,7 @@ class Augmentation:
     rotation: float = 0.0  # degrees, to both sides
     zoom: float = 0.0  # 0.1: sizes of 0.9 to 1.1
     shear: float = 0.0  # degrees by which upright lines lean, to both sides
-    shift: float = 0.0  # part of the height and of the width, to all sides
+    shift: float = 0.0  # part of the height and of the width, to all sides; pixels by whole steps where nothing else blurs
 
     def __post_init__(self):
         for name, most in _LARGEST.items():
@@ -43,8 +43,12 @@ class Augmentation:
             images = tf.where((draws[0] < 0)[:, None, None, None], images[:, :, ::-1], images)
         if not any(getattr(self, name) for name in _LARGEST):
             return images
+        down, right = self.shift * draws[4], self.shift * draws[5]
+        if images.dtype.is_integer and not (self.rotation or self.zoom or self.shear):
+            height, width = (tf.cast(tf.shape(images)[axis], tf.float32) for axis in (1, 2))
+            down, right = tf.round(down * height) / height, tf.round(right * width) / width
         turn, lean = (np.radians(most) * draw for most, draw in zip((self.rotation, self.shear), (draws[1], draws[2])))
-        return transform(images, turn, 1 + self.zoom * draws[3], lean, self.shift * draws[4], self.shift * draws[5])
+        return transform(images, turn, 1 + self.zoom * draws[3], lean, down, right)
 
 
 def transform(images, rotation=0.0, zoom=1.0, shear=0.0, down=0.0, right=0.0) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,23 +12,45 @@ from flow_models.data.image_data import ImageData
 from flow_models.data.image_parts import find_parts
 from flow_models.data.image_reading import Rule, refit
 from flow_models.data.images import open_images, read_images
+from flow_models.errors import UserError
 from flow_models.startup import load_tensorflow
+
+if TYPE_CHECKING:
+    from flow_models.data.augmentation import Augmentation
 
 MOST = 1000  # foreign pictures of a class or place that are scored
 Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each is
 
 
-def open_known(config) -> ImageData:
-    """The pictures to learn, as the settings of application 2 say: data or train_uri, classes, size, augmentation, cache."""
+def open_known(config, labelled: bool = False) -> ImageData:
+    """The pictures to learn, as the settings of applications 2 and 3 say: data or train_uri, classes, size, augmentation, cache."""
+    return open_images(
+        config.train_uri or config.data, config.val_uri or None, size=config.image_size or None,
+        channels=config.channels or None, classes=class_names(config), batch_size=config.batch_size,
+        augment=changes(config),
+        seed=config.seed, cache_dir=config.cache_dir, max_bad=config.max_bad, labelled=labelled,
+    )  # fmt: skip
+
+
+def changes(config) -> Augmentation:
+    """The augmentation that the settings ask for."""
     load_tensorflow()
     from flow_models.data.augmentation import Augmentation
 
-    changes = Augmentation(config.flip, config.rotation, config.zoom, config.shear, config.shift)
-    return open_images(
-        config.train_uri or config.data, config.val_uri or None, size=config.image_size or None,
-        channels=config.channels or None, classes=class_names(config), batch_size=config.batch_size, augment=changes,
-        seed=config.seed, cache_dir=config.cache_dir, max_bad=config.max_bad,
-    )  # fmt: skip
+    return Augmentation(config.flip, config.rotation, config.zoom, config.shear, config.shift)
+
+
+def refuse_unknown_classes(config) -> None:
+    """Raises UserError where the user's validation or test pictures have a class that the training pictures lack."""
+    if not config.train_uri or config.classes is not None or config.train_uri in embedded_images.names():
+        return
+    train, *held = find_parts(config.train_uri, config.val_uri or None)
+    classes = set(storage.subfolders(train))
+    for root in held:
+        lacking = sorted(set(storage.subfolders(root)) - classes) if root and root not in embedded_images.names() else []
+        if lacking:
+            raise UserError(f"{root} has a class '{lacking[0]}' that {train} lacks: give pictures of it to train on, or name "
+                            "the classes to learn with --classes")  # fmt: skip
 
 
 def class_names(config) -> list[str] | None:

@@ -4,7 +4,9 @@ Batch number s is a function of s and the seed alone. `repeat` changes nothing a
 so that a resumed run costs nothing and sees what the uninterrupted one would have seen.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +38,10 @@ class EndlessBatches(tf.data.Dataset):
 
     def _inputs(self):
         return [self._made]
+
+    def each(self, change: Callable) -> EndlessBatches:
+        """The dataset of change(batch), which still skips at once."""
+        return EndlessBatches(lambda start: self._make(start).map(change), self._failures, self._start)
 
     def repeat(self, count=None, name=None):
         """Itself: it has no end."""
@@ -80,15 +86,35 @@ class ShuffledPasses:
         return np.concatenate(parts)
 
 
+class SharedPasses:
+    """Numbers of the pictures in each batch, of which every group has an equal part: labelled ones, say, and others.
+
+    Groups [k] of numbers, each shuffled by itself; one that is smaller than its part is repeated.
+    """
+
+    def __init__(self, groups: Sequence[np.ndarray], batch_size: int, seed: int):
+        sizes = [len(part) for part in np.array_split(np.arange(batch_size), len(groups))]
+        self._groups = [np.tile(group, -(-size // len(group))) for group, size in zip(groups, sizes)]
+        self._passes = [ShuffledPasses(np.array([len(group)]), size, seed + number, len(group))
+                        for number, (group, size) in enumerate(zip(self._groups, sizes))]  # fmt: skip
+
+    def numbers(self, step: int) -> np.ndarray:
+        """int64 [batch_size] of the batch `step`."""
+        return np.concatenate([group[each.numbers(step)] for group, each in zip(self._groups, self._passes)])
+
+
 def stream(
     gather: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, shape: tuple[int, int, int], batch_size: int,
     seed: int = 0, augment: Augmentation | None = None, labels: np.ndarray | None = None, classes: int = 0,
+    groups: Sequence[np.ndarray] = (),
 ) -> EndlessBatches:  # fmt: skip
     """Batches uint8 [batch_size, H, W, C], or {"x": those, "y": one-hot float32 [batch_size, classes]} with labels.
 
     Args:
       gather: pixels [n, H, W, C] of the pictures with these numbers.
       counts: pictures in each shard; one number where shards do not matter.
+      labels: int [n], -1 where a picture has none: a row of zeros.
+      groups: where given, numbers of pictures that share each batch equally, see `SharedPasses`.
 
     Raises:
       UserError: fewer pictures than one batch.
@@ -98,7 +124,7 @@ def stream(
     failures: list[UserError] = []
 
     def make(start: int) -> tf.data.Dataset:
-        passes = ShuffledPasses(counts, batch_size, seed, window)
+        passes = SharedPasses(groups, batch_size, seed) if groups else ShuffledPasses(counts, batch_size, seed, window)
 
         def read(step):
             try:

@@ -235,12 +235,15 @@ def scores_of_unknown(inside: np.ndarray, outside: np.ndarray, name: str, auroc:
 
 
 @styled
-def curve(points: Sequence[Mapping[str, float]], across: str, xlabel: str, reference: float | None = None) -> Figure:
-    """Accuracy, calibration and nats of a study: over `across` (log scale), one point a trained model."""
+def curve(points: Sequence[Mapping[str, float]], xlabel: str, reference: float | None = None) -> Figure:
+    """Accuracy and likelihood of a study: over "value" (log scale), one point a trained model.
+
+    points: with value, accuracy, and bits_per_dim of images or nll_test.
+    """
+    key, words = ("bits_per_dim", "bits per dimension") if "bits_per_dim" in points[0] else ("nll_test", "nats")
     figure = new_figure(11.0, 4.2)
     left, right = figure.subplots(1, 2)
-    values = np.array([point[across] for point in points], float)
-    accuracy, nats = (np.array([point[key] for point in points]) for key in ("accuracy", "nll_test"))
+    values, accuracy, cost = (np.array([point[name] for point in points], float) for name in ("value", "accuracy", key))
     left.plot(values, 100 * accuracy, "-o", color=DATA)
     if reference is not None:
         left.axhline(100 * reference, color=TRUTH, ls="--", lw=1.2, label=f"best possible, {reference:.2%}")
@@ -251,9 +254,9 @@ def curve(points: Sequence[Mapping[str, float]], across: str, xlabel: str, refer
     low = min(100 * accuracy.min(), 98.0)
     for panel in (left, right):
         panel.set_ylim(low - 0.05 * (100.5 - low), 100.5)
-    right.plot(nats, 100 * accuracy, "-", color=FAINT, lw=0.8)
-    right.scatter(nats, 100 * accuracy, 30, c=np.log(values), cmap="viridis")
-    for value, n, a in zip(values, nats, accuracy):
+    right.plot(cost, 100 * accuracy, "-", color=FAINT, lw=0.8)
+    right.scatter(cost, 100 * accuracy, 30, c=np.log(values), cmap="viridis")
+    for value, n, a in zip(values, cost, accuracy):
         right.annotate(f"{value:g}", (n, 100 * a), (4, 4), textcoords="offset points", fontsize=8)
-    right.set(xlabel="-log p(x) on test rows, nats", ylabel="accuracy, %", title=f"Accuracy against nats, marked by {xlabel}")
+    right.set(xlabel=f"-log p(x) on test rows, {words}", ylabel="accuracy, %", title=f"Accuracy against {words}, marked by {xlabel}")
     return figure
