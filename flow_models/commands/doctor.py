@@ -1,0 +1,4 @@
+"""doctor placeholder"""
+NEEDS_MODEL = False
+def add_arguments(p): pass
+def run(g): pass
