@@ -64,6 +64,7 @@ class Aws:
           AwsError: one line that says what failed and what to do about it.
         """
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         asked = f"{service} {operation}"
         try:
@@ -72,6 +73,8 @@ class Aws:
             raise _refusal(asked, service, error) from error
         except BotoCoreError as error:
             raise AwsError(f"{asked}: {client_side(error, 'AWS')}") from error
+        except ResponseParserError as error:
+            raise AwsError(f"{asked}: what answered is not AWS: check AWS_ENDPOINT_URL and the proxy") from error
         except ValueError as error:  # botocore's word for a malformed endpoint URL
             raise AwsError(f"{asked}: {' '.join(str(error).split())}; check AWS_ENDPOINT_URL") from error
 

@@ -8,6 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from flow_models.batch import Names
 from flow_models.batch import stack as stacks
 from flow_models.batch.aws import Aws, AwsError
 from flow_models.errors import UserError
@@ -29,7 +30,7 @@ def build(aws: Aws, stack: str, device: str) -> int:
     key = f"build/source-{hashlib.sha256(data).hexdigest()[:16]}.zip"
     aws.call("s3", "put_object", Bucket=parts["Bucket"], Key=key, Body=data)
     started = aws.call(
-        "codebuild", "start_build", projectName=parts["Build"], sourceTypeOverride="S3",
+        "codebuild", "start_build", projectName=Names(stack).build, sourceTypeOverride="S3",
         sourceLocationOverride=f"{parts['Bucket']}/{key}",
         environmentVariablesOverride=[{"name": "DEVICE", "value": device, "type": "PLAINTEXT"}],
     )  # fmt: skip

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from flow_models.batch import Names
 from flow_models.batch.aws import Aws, AwsError
 from flow_models.errors import UserError
 
@@ -28,20 +27,20 @@ def describe(aws: Aws, stack: str) -> dict | None:
 
 
 def outputs(aws: Aws, stack: str) -> dict[str, str]:
-    """Outputs of a deployed stack: Bucket, Repository, Build, LogGroup, TrackingUri; placeholders in a dry run.
+    """Outputs of a deployed stack: Bucket, Repository, TrackingUri; placeholders in a dry run.
 
     Raises:
       UserError: there is no such stack here, or it is not ready.
     """
     if aws.dry:
-        names = Names(stack)
-        return {"Bucket": f"bucket-of-{stack}", "Repository": stack, "Build": names.build,
-                "LogGroup": names.log_group, "TrackingUri": "none"}  # fmt: skip
+        return {"Bucket": f"bucket-of-{stack}", "Repository": stack, "TrackingUri": "none"}
     found = describe(aws, stack)
     if found is None:
         raise UserError(f"no stack '{stack}' in {aws.region}: make batch-deploy first, or name yours with STACK=")
     if found["StackStatus"] in _BROKEN:
         raise UserError(f"stack '{stack}' is {found['StackStatus']}: make batch-delete, then make batch-deploy")
+    if found["StackStatus"] in ("CREATE_IN_PROGRESS", "DELETE_IN_PROGRESS"):
+        raise UserError(f"stack '{stack}' is not ready ({found['StackStatus']}): try again once that is done")
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
 
 
