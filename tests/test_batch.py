@@ -198,16 +198,22 @@ def test_an_array_has_a_child_for_each_setting(deployed):
         watch.logs(deployed, "flow-models", job)
 
 
-@pytest.mark.parametrize("action, line", [
-    (lambda aws: stack.outputs(aws, "other"), "no stack 'other' in us-east-1: make batch-deploy"),
-    (lambda aws: stack.delete(aws, "other"), "no stack 'other' in us-east-1: there is nothing to delete"),
-    (lambda aws: watch.status(aws, "other"), "no queue 'other-gpu' in us-east-1: make batch-deploy"),
-    (lambda aws: watch.status(aws, "flow-models", "nothing"), "job 'nothing': no job has this id or name"),
-    (lambda aws: watch.logs(aws, "flow-models", NOBODY), f"job '{NOBODY}': there is none in us-east-1"),
-    (lambda aws: jobs.submit(aws, "flow-models", Job("1", device="cpu")), "no cpu image yet: make batch-build DEVICE=cpu"),
-    (lambda aws: stack.deploy(aws, "new", {"VpcId": "vpc-1"}), "a network needs both: VPC=vpc-... and SUBNETS="),
-    (lambda aws: stack.deploy(aws, "new", {"Spott": "true"}), "did you mean 'Spot'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "action, line",
+    [
+        (lambda aws: stack.outputs(aws, "other"), "no stack 'other' in us-east-1: make batch-deploy"),
+        (lambda aws: stack.delete(aws, "other"), "no stack 'other' in us-east-1: there is nothing to delete"),
+        (lambda aws: watch.status(aws, "other"), "no queue 'other-gpu' in us-east-1: make batch-deploy"),
+        (lambda aws: watch.status(aws, "flow-models", "nothing"), "job 'nothing': no job has this id or name"),
+        (lambda aws: watch.logs(aws, "flow-models", NOBODY), f"job '{NOBODY}': there is none in us-east-1"),
+        (
+            lambda aws: jobs.submit(aws, "flow-models", Job("1", device="cpu")),
+            "no cpu image yet: make batch-build DEVICE=cpu",
+        ),
+        (lambda aws: stack.deploy(aws, "new", {"VpcId": "vpc-1"}), "a network needs both: VPC=vpc-... and SUBNETS="),
+        (lambda aws: stack.deploy(aws, "new", {"Spott": "true"}), "did you mean 'Spot'"),
+    ],
+)
 def test_what_is_not_there_is_said(deployed, action, line):
     with pytest.raises(UserError, match=re.escape(line)):
         action(deployed)
@@ -280,7 +286,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         form = dict(part.split("=", 1) for part in body.decode(errors="replace").split("&") if "=" in part)
-        what = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or form.get("Action") or self.path.rpartition("/")[2]
+        what = (
+            self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            or form.get("Action")
+            or self.path.rpartition("/")[2]
+        )
         type(self).asked.append((what, body, dict(self.headers)))
         reply = self.replies[what]
         status, answer = reply.pop(0) if isinstance(reply, list) else reply(body) if callable(reply) else reply
@@ -314,10 +324,10 @@ def answers():
 STACK = """<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult>
 <Stacks><member><StackName>s</StackName><StackStatus>{}</StackStatus><CreationTime>2026-01-01T00:00:00Z</CreationTime>
 <Outputs><member><OutputKey>Bucket</OutputKey><OutputValue>b</OutputValue></member><member>
-<OutputKey>Repository</OutputKey><OutputValue>s</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult>
-</DescribeStacksResponse>"""
-REFUSED = """<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>User: x is not authorized</Message></Error>
-</ErrorResponse>"""
+<OutputKey>Repository</OutputKey><OutputValue>s</OutputValue></member></Outputs></member></Stacks>
+</DescribeStacksResult></DescribeStacksResponse>"""
+REFUSED = """<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>User: x is not authorized</Message>
+</Error></ErrorResponse>"""
 
 
 @pytest.mark.parametrize("code, line", [
@@ -345,16 +355,26 @@ def test_a_stack_that_cannot_be_changed_now_is_said(answers, status, line):
 
 
 def test_deploying_again_changes_what_is_given_and_keeps_the_rest(answers, capsys):
-    kept = "<Parameters>" + "".join(f"<member><ParameterKey>{name}</ParameterKey><ParameterValue>v</ParameterValue></member>"
-                                    for name in ("VpcId", "Spot", "MaxVcpus")) + "</Parameters>"  # fmt: skip
+    kept = (
+        "<Parameters>"
+        + "".join(
+            f"<member><ParameterKey>{name}</ParameterKey><ParameterValue>v</ParameterValue></member>"
+            for name in ("VpcId", "Spot", "MaxVcpus")
+        )
+        + "</Parameters>"
+    )
     done = STACK.replace("<Outputs>", f"{kept}<Outputs>").format("UPDATE_COMPLETE")
     answers.replies |= {"DescribeStacks": (200, done), "UpdateStack": (200, "<R><UpdateStackResult/></R>")}
     stack.deploy(Aws(), "s", {"MaxVcpus": "256"})
     assert "stack 's' in us-east-1 is changed" in capsys.readouterr().out
     form = urllib.parse.parse_qs(next(body for what, body, _ in answers.asked if what == "UpdateStack").decode())
-    sent = {form[f"Parameters.member.{i}.ParameterKey"][0]: form.get(f"Parameters.member.{i}.ParameterValue", ["kept"])[0]
-            for i in (1, 2, 3)}  # fmt: skip
-    assert sent == {"MaxVcpus": "256", "VpcId": "kept", "Spot": "kept"} and "Parameters.member.4.ParameterKey" not in form
+    sent = {
+        form[f"Parameters.member.{i}.ParameterKey"][0]: form.get(f"Parameters.member.{i}.ParameterValue", ["kept"])[0]
+        for i in (1, 2, 3)
+    }
+    assert (
+        sent == {"MaxVcpus": "256", "VpcId": "kept", "Spot": "kept"} and "Parameters.member.4.ParameterKey" not in form
+    )
     assert form["TemplateBody"][0] == stack.TEMPLATE.read_text() and form["Capabilities.member.1"] == ["CAPABILITY_IAM"]
     nothing = REFUSED.format("ValidationError").replace("User: x is not authorized", "No updates are to be performed.")
     answers.replies["UpdateStack"] = (400, nothing)
@@ -377,7 +397,10 @@ def test_a_build_is_watched_to_its_end(answers, capsys, monkeypatch):
     started = json.loads(next(body for what, body, _ in answers.asked if what == "StartBuild"))
     assert (started["projectName"], started["sourceLocationOverride"]) == ("s-image", f"b/build/{key}")
     assert started["environmentVariablesOverride"] == [{"name": "DEVICE", "value": "cpu", "type": "PLAINTEXT"}]
-    answers.replies["BatchGetBuilds"] = (200, {"builds": [going | {"currentPhase": "COMPLETED", "buildStatus": "SUCCEEDED"}]})
+    answers.replies["BatchGetBuilds"] = (
+        200,
+        {"builds": [going | {"currentPhase": "COMPLETED", "buildStatus": "SUCCEEDED"}]},
+    )
     assert image.build(Aws(), "s", "cpu") == 0
 
 
@@ -390,7 +413,13 @@ def test_logs_are_followed_over_attempts_to_the_end(answers, capsys, monkeypatch
     waiting = job | {"status": "STARTING", "container": {}}
     answers.replies["describejobs"] = [(200, {"jobs": [each]}) for each in (waiting, first, last)]
     page = lambda token, *lines: (200, {"events": [{"message": line} for line in lines], "nextForwardToken": token})  # noqa: E731
-    answers.replies["GetLogEvents"] = [page("a", "step 1"), page("b", "step 2"), page("b"), page("c", "step 3"), page("c")]
+    answers.replies["GetLogEvents"] = [
+        page("a", "step 1"),
+        page("b", "step 2"),
+        page("b"),
+        page("c", "step 3"),
+        page("c"),
+    ]
     assert watch.logs(Aws(), "s", NOBODY, follow=True) == 1
     said = capsys.readouterr().out
     assert re.search("printed nothing yet\nstep 1\nstep 2\nstep 3\n", said)
@@ -407,12 +436,18 @@ def running(body: bytes) -> tuple[int, dict]:
     """One job, found where running jobs of the first queue are asked for."""
     asked = json.loads(body)
     there = (asked["jobQueue"], asked["jobStatus"]) == ("s-gpu", "RUNNING")
-    return 200, {"jobSummaryList": [{"jobId": NOBODY, "jobName": "j", "createdAt": 1, "status": "RUNNING"}] if there else []}
+    return 200, {
+        "jobSummaryList": [{"jobId": NOBODY, "jobName": "j", "createdAt": 1, "status": "RUNNING"}] if there else []
+    }
 
 
 def test_a_running_job_is_cancelled_and_holds_the_stack(answers, capsys):
-    answers.replies |= {"listjobs": running, "DescribeStacks": (200, STACK.format("CREATE_COMPLETE")), "terminatejob": (200, {}),
-                        "describejobs": (200, {"jobs": [JOB | {"status": "RUNNING"}]})}  # fmt: skip
+    answers.replies |= {
+        "listjobs": running,
+        "DescribeStacks": (200, STACK.format("CREATE_COMPLETE")),
+        "terminatejob": (200, {}),
+        "describejobs": (200, {"jobs": [JOB | {"status": "RUNNING"}]}),
+    }
     with pytest.raises(UserError, match=f"1 jobs of 's' have not ended: make batch-cancel JOB={NOBODY} first"):
         stack.delete(Aws(), "s")
     watch.cancel(Aws(), "s", "j")
@@ -428,7 +463,9 @@ def test_a_job_cancelled_from_outside_is_a_failure_with_its_reason(answers, caps
     answers.replies["describejobs"] = [(200, {"jobs": [each]}) for each in (JOB | {"status": "RUNNING"}, ended, ended)]
     assert watch.status(Aws(), "s", NOBODY, wait=True) == 1
     said = capsys.readouterr().out
-    assert "RUNNING    j" in said and re.search("FAILED +j +the budget is spent; exit status 75; interrupted, with all", said)
+    assert "RUNNING    j" in said and re.search(
+        "FAILED +j +the budget is spent; exit status 75; interrupted, with all", said
+    )
     with pytest.raises(UserError, match="has ended already: FAILED, the budget is spent"):
         watch.cancel(Aws(), "s", NOBODY)
     assert "terminatejob" not in [what for what, *_ in answers.asked]
@@ -459,23 +496,35 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
     asked = (sys.executable, "-m", "flow_models", "batch", "status")
     done = command(*asked)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: no region is set: export AWS_DEFAULT_REGION=") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("error: no region is set: export AWS_DEFAULT_REGION=") and done.stderr.count("\n") == 1
+    )
     done = command(*asked, AWS_DEFAULT_REGION="us-east-1")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "error: batch list_jobs: no usable credentials: set AWS_ACCESS_KEY_ID" in done.stderr
 
 
-@pytest.mark.parametrize("arguments, shown", [
-    (["batch-deploy", "SPOT=false", "PARAMETERS=MaxVcpus=256 GpuCount=4"], ["CreateStack", '"Spot"', '"256"', '"GpuCount"']),
-    (["batch-build", "DEVICE=cpu"], ["PutObject", "StartBuild", "flow-models-image"]),
-    (["batch-submit", "APP=1", "NODES=4", "ARGS=--columns '[a, \"b c\"]'"],
-     ["SubmitJob", "flow-models-gpu-nodes", '"numNodes": 4', r'"[a, \"b c\"]"']),
-    (["batch-submit", "APP=2", "DEVICE=cpu", "SWEEP=seed=0,1 batch_size=32,64", "OUTPUT=s3://b/x"],
-     ['"flow-models-cpu"', '"size": 4', "seed=0,1 batch_size=32,64", "s3://b/x"]),
-    (["batch-cancel", f"JOB={NOBODY}", "STACK=mine"], ["TerminateJob", NOBODY]),
-    (["batch-logs", f"JOB={NOBODY}", "STACK=mine"], ["GetLogEvents", "/flow-models/mine"]),
-    (["batch-delete", "STACK=mine"], ["DeleteStack", '"mine"']),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, shown",
+    [
+        (
+            ["batch-deploy", "SPOT=false", "PARAMETERS=MaxVcpus=256 GpuCount=4"],
+            ["CreateStack", '"Spot"', '"256"', '"GpuCount"'],
+        ),
+        (["batch-build", "DEVICE=cpu"], ["PutObject", "StartBuild", "flow-models-image"]),
+        (
+            ["batch-submit", "APP=1", "NODES=4", "ARGS=--columns '[a, \"b c\"]'"],
+            ["SubmitJob", "flow-models-gpu-nodes", '"numNodes": 4', r'"[a, \"b c\"]"'],
+        ),
+        (
+            ["batch-submit", "APP=2", "DEVICE=cpu", "SWEEP=seed=0,1 batch_size=32,64", "OUTPUT=s3://b/x"],
+            ['"flow-models-cpu"', '"size": 4', "seed=0,1 batch_size=32,64", "s3://b/x"],
+        ),
+        (["batch-cancel", f"JOB={NOBODY}", "STACK=mine"], ["TerminateJob", NOBODY]),
+        (["batch-logs", f"JOB={NOBODY}", "STACK=mine"], ["GetLogEvents", "/flow-models/mine"]),
+        (["batch-delete", "STACK=mine"], ["DeleteStack", '"mine"']),
+    ],
+)
 def test_make_shows_what_it_would_send_without_credentials(arguments, shown):
     done = command("make", *arguments, "DRY_RUN=1", AWS_DEFAULT_REGION="us-east-1")
     assert done.returncode == 0, done.stderr
@@ -507,8 +556,10 @@ def test_each_child_of_an_array_has_its_setting_and_its_folder():
     for index in range(4):
         told = {"FLOW_MODELS_SWEEP": grid, "AWS_BATCH_JOB_ARRAY_INDEX": str(index), "MLFLOW_TRACKING_URI": "http://x"}
         seen.add(tuple(entry.arguments(given, told)[2:]))
-    assert seen == {(f"s3://b/runs/x/{i:03d}-seed={s}-hidden=_{h}_{h}_-depth=3", f"--seed={s}", f"--hidden=[{h},{h}]", "--depth=3")
-                    for i, (s, h) in enumerate([(0, 32), (0, 64), (1, 32), (1, 64)])}  # fmt: skip
+    assert seen == {
+        (f"s3://b/runs/x/{i:03d}-seed={s}-hidden=_{h}_{h}_-depth=3", f"--seed={s}", f"--hidden=[{h},{h}]", "--depth=3")
+        for i, (s, h) in enumerate([(0, 32), (0, 64), (1, 32), (1, 64)])
+    }
     with pytest.raises(UserError, match="AWS_BATCH_JOB_ARRAY_INDEX is not"):
         entry.arguments(given, {"FLOW_MODELS_SWEEP": grid})
     assert sweep.count(sweep.parse(grid)) == 4
@@ -528,9 +579,16 @@ time.sleep(30)
 def started(tmp_path: Path, text: str, **variables: str) -> subprocess.Popen:
     script = tmp_path / "train_test.py"
     script.write_text(textwrap.dedent(text))
-    program = "import sys; from flow_models.batch import entry; entry.PAUSE = 0.05; sys.exit(entry.run(sys.argv[1:], 0.05))"
-    return subprocess.Popen([sys.executable, "-c", program, str(script)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                            env=os.environ | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"} | variables)  # fmt: skip
+    program = (
+        "import sys; from flow_models.batch import entry; entry.PAUSE = 0.05; sys.exit(entry.run(sys.argv[1:], 0.05))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(script)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"} | variables,
+    )
 
 
 def test_sigterm_goes_on_to_the_run_and_its_status_comes_back(tmp_path):
@@ -546,7 +604,9 @@ def test_the_notice_of_a_spot_instance_stops_the_run_two_minutes_ahead(tmp_path,
     process = started(tmp_path, SAVES, AWS_EC2_METADATA_SERVICE_ENDPOINT=answers.address)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == INTERRUPTED and "saved" in said and "taken back at 2026-01-01T00:02:00Z" in said
-    tokens = [headers.get("X-aws-ec2-metadata-token") for what, _, headers in answers.asked if what == "instance-action"]
+    tokens = [
+        headers.get("X-aws-ec2-metadata-token") for what, _, headers in answers.asked if what == "instance-action"
+    ]
     assert {token for token in tokens if token} == {"secret"} or "secret" in str(answers.asked)
 
 

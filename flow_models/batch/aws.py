@@ -15,7 +15,7 @@ _CODES = {
     "InvalidClientTokenId": "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE",
     "AuthFailure": "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE",
     "SignatureDoesNotMatch": "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY or the profile",
-    "InvalidSignatureException": "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY or the profile",
+    "InvalidSignatureException": "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "the credentials have expired: renew them",
     "ExpiredTokenException": "the credentials have expired: renew them",
     "OptInRequired": "this region or service is not switched on for the account",

@@ -36,7 +36,9 @@ def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]
       UserError: no script is named, or a sweep without the number of its child.
     """
     if not given or not given[0].endswith(".py"):
-        raise UserError(f"the command of a job begins with a script, train_flowmodels1.py; it was {given[:1] or 'empty'}")
+        raise UserError(
+            f"the command of a job begins with a script, train_flowmodels1.py; it was {given[:1] or 'empty'}"
+        )
     command = list(given)
     if environment.get(SWEEP_VARIABLE):
         command = _of_child(command, environment)

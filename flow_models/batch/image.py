@@ -14,7 +14,13 @@ from flow_models.batch.aws import Aws, AwsError
 from flow_models.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
-SOURCES = ("requirements.txt", "pyproject.toml", "train_flowmodels*.py", "awsbatch-support/Dockerfile*", "flow_models/**/*")
+SOURCES = (
+    "requirements.txt",
+    "pyproject.toml",
+    "train_flowmodels*.py",
+    "awsbatch-support/Dockerfile*",
+    "flow_models/**/*",
+)
 PAUSE = 10.0  # seconds between looks at a build
 _MOMENT = (2020, 1, 1, 0, 0, 0)  # of each file, so that equal sources make equal archives
 
@@ -36,7 +42,9 @@ def build(aws: Aws, stack: str, device: str) -> int:
     )  # fmt: skip
     if aws.dry:
         return 0
-    print(f"building the {device} image of '{stack}' from {len(data) / 1e6:.1f} MB of sources: {started['build']['id']}")
+    print(
+        f"building the {device} image of '{stack}' from {len(data) / 1e6:.1f} MB of sources: {started['build']['id']}"
+    )
     return _wait(aws, started["build"]["id"], f"{parts['Repository']}:{device}")
 
 
@@ -75,7 +83,9 @@ def _wait(aws: Aws, build: str, image: str) -> int:
     if now["buildStatus"] == "SUCCEEDED":
         print(f"image {image} is there; next: make batch-submit APP=1 ARGS=...")
         return 0
-    reasons = [each["message"] for part in now.get("phases", []) for each in part.get("contexts", []) if each.get("message")]
+    reasons = [
+        each["message"] for part in now.get("phases", []) for each in part.get("contexts", []) if each.get("message")
+    ]
     log = now.get("logs", {}).get("deepLink", "the console of CodeBuild has its log")
     print(f"the build ended as {now['buildStatus']}: {' '.join(reasons)[:300] or 'no reason given'}; {log}")
     return 1

@@ -43,7 +43,9 @@ class Job:
         if self.nodes < 1 or min(self.gpus, self.vcpus, self.memory) < 0:
             raise UserError(f"{self.nodes} nodes, {self.gpus} GPUs, {self.vcpus} vCPUs, {self.memory} MiB: too few")
         if self.sweep and self.nodes > 1:
-            raise UserError("a sweep is of jobs on one machine each (AWS Batch has no array of jobs on several): NODES=1")
+            raise UserError(
+                "a sweep is of jobs on one machine each (AWS Batch has no array of jobs on several): NODES=1"
+            )
         if self.name and not re.fullmatch(r"[A-Za-z0-9][\w-]{0,127}", self.name):
             raise UserError(f"name '{self.name}': up to 128 of a-z, A-Z, 0-9, - and _")
         if self.output and not self.output.startswith("s3://"):
@@ -67,7 +69,9 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
     except AwsError as error:
         if re.search("queue", str(error), re.IGNORECASE) and error.code == "ClientException":
             queue = Names(stack).queue(job.device, job.nodes > 1)
-            raise UserError(f"no queue '{queue}' in {aws.region} that takes jobs: make batch-deploy ({error})") from error
+            raise UserError(
+                f"no queue '{queue}' in {aws.region} that takes jobs: make batch-deploy ({error})"
+            ) from error
         raise
     if aws.dry:
         return ""

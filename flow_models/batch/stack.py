@@ -148,5 +148,9 @@ def _wait(aws: Aws, stack: str) -> None:
     events = aws.call("cloudformation", "describe_stack_events", StackName=stack)["StackEvents"]
     failed = [each for each in events if each["ResourceStatus"].endswith("_FAILED")]
     first = failed[-1] if failed else {}  # the newest comes first
-    why = f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason', '')[:300]}" if first else "no reason given"
+    why = (
+        f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason', '')[:300]}"
+        if first
+        else "no reason given"
+    )
     raise UserError(f"stack '{stack}' ended as {there['StackStatus']}; {why}")

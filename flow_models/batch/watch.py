@@ -44,7 +44,9 @@ def _pages(aws: Aws, queue: str, state: str) -> list[dict]:
             page = aws.call("batch", "list_jobs", jobQueue=queue, jobStatus=state, **token)
         except AwsError as error:
             if error.code == "ClientException":
-                raise UserError(f"no queue '{queue}' in {aws.region}: make batch-deploy, or name yours with STACK=") from error
+                raise UserError(
+                    f"no queue '{queue}' in {aws.region}: make batch-deploy, or name yours with STACK="
+                ) from error
             raise
         found += page.get("jobSummaryList", [])
         if not page.get("nextToken"):
@@ -122,7 +124,9 @@ def _reason(ended: dict) -> str:
     box = ended.get("container", {})
     code = box.get("exitCode")
     parts = [ended.get("statusReason", ""), box.get("reason", ""), "" if code is None else f"exit status {code}"]
-    told = {INTERRUPTED: "interrupted, with all saved", 137: "killed: out of memory, or its machine was taken"}.get(code, "")
+    told = {INTERRUPTED: "interrupted, with all saved", 137: "killed: out of memory, or its machine was taken"}.get(
+        code, ""
+    )
     return "; ".join(part for part in [*parts, told] if part) or "no reason given"
 
 

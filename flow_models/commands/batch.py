@@ -23,12 +23,19 @@ NEEDS_MODEL = False
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--stack", default="flow-models", help="the stack's name in CloudFormation (default flow-models)")
+    shared.add_argument(
+        "--stack", default="flow-models", help="the stack's name in CloudFormation (default flow-models)"
+    )
     shared.add_argument("--dry-run", action="store_true", help="print what would be sent, send nothing")
     added = {name: actions.add_parser(name, help=text, description=text, parents=[shared], allow_abbrev=False)
              for name, text in ACTIONS.items()}  # fmt: skip
-    added["deploy"].add_argument("--set", action="append", default=[], metavar="PARAMETER=VALUE",
-                                 help="a parameter of awsbatch-support/template.yaml, VpcId=vpc-1 for example")  # fmt: skip
+    added["deploy"].add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PARAMETER=VALUE",
+        help="a parameter of awsbatch-support/template.yaml, VpcId=vpc-1 for example",
+    )
     for name in ("build", "submit"):
         added[name].add_argument("--device", choices=DEVICES, default="gpu", help="what the image is for (default gpu)")
     _add_submit(added["submit"])
@@ -55,9 +62,13 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines of one run (default 1)")
     parser.add_argument("--sweep", default="", metavar="GRID", help="a job a setting: 'seed=0,1,2 depth=3,5'")
     parser.add_argument("--name", default="", help="of job and run (default flowmodels<APP>-<time>)")
-    parser.add_argument("--output", default="", metavar="S3", help="where the run is kept (default in the stack's bucket)")
+    parser.add_argument(
+        "--output", default="", metavar="S3", help="where the run is kept (default in the stack's bucket)"
+    )
     for what, unit in (("gpus", "GPUs"), ("vcpus", "vCPUs"), ("memory", "MiB")):
-        parser.add_argument(f"--{what}", type=int, default=0, metavar="N", help=f"{unit} a machine (default as deployed)")
+        parser.add_argument(
+            f"--{what}", type=int, default=0, metavar="N", help=f"{unit} a machine (default as deployed)"
+        )
     parser.add_argument("--args", default="", metavar="TEXT", help="flags of the script: --args='--steps 900'")
 
 
