@@ -1,5 +1,6 @@
 """AWS Batch: what is sent, what is said, and what a container does first. doc/aws_batch.md says what this proves."""
 
+import email
 import http.server
 import io
 import json
@@ -65,6 +66,14 @@ def test_archive_is_small_whole_and_the_same_each_time():
     assert not [name for name in names if name.startswith(("tests", "runs", ".")) or name.endswith(".pyc")]
 
 
+def test_a_job_starts_from_the_archive_alone(tmp_path):
+    zipfile.ZipFile(io.BytesIO(image.archive())).extractall(tmp_path)
+    first = [sys.executable, "-m", "flow_models.batch.entry", "train_flowmodels1.py", "--help"]
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(first, cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0 and "--architecture" in done.stdout, done.stderr
+
+
 @pytest.fixture(scope="module")
 def resources() -> dict:
     """Resources of the template with CloudFormation's functions in their long form."""
@@ -96,6 +105,20 @@ def test_several_machines_are_never_spot_and_may_talk_to_each_other(resources):
     for name in ("GpuNodesJob", "CpuNodesJob"):
         nodes = resources[name]["Properties"]["NodeProperties"]
         assert nodes["MainNode"] == 0 and nodes["NodeRangeProperties"][0]["TargetNodes"] == "0:"
+
+
+def test_instances_give_jobs_time_to_save(resources):
+    launch = resources["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
+    parts = email.message_from_string(launch["UserData"]["Fn::Base64"]).get_payload()
+    script = parts[0].get_payload()
+    assert parts[0].get_content_type() == "text/x-shellscript" and script.startswith("#!/bin/bash\n")
+    seconds = int(re.search(r"ECS_CONTAINER_STOP_TIMEOUT=(\d+)s >> /etc/ecs/ecs.config", script)[1])
+    assert 30 < seconds < 120, "more than AWS gives by default, less than a spot instance has"
+    assert launch["MetadataOptions"] == {
+        "HttpEndpoint": "enabled",
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 2,
+    }
 
 
 def test_roles_may_do_no_more_than_they_need(resources):
