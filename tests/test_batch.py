@@ -557,16 +557,13 @@ def test_make_shows_what_it_would_send_without_credentials(arguments, shown):
 # --- inside a container
 
 
-def test_the_command_of_a_container(tmp_path):
-    given = ["train_flowmodels1.py", "--depth", "3", "--output-dir", str(tmp_path)]
+def test_the_command_of_a_container():
+    given = ["train_flowmodels1.py", "--depth", "3", "--output-dir", "s3://b/n"]
     assert entry.arguments(given, {}) == [*given, "--mlflow=false"]
+    assert entry.arguments([*given, "--tracking-uri=http://y"], {}) == [*given, "--tracking-uri=http://y"]
     tracked = {"MLFLOW_TRACKING_URI": "http://x"}
-    assert entry.arguments(given, tracked) == given
-    again = tracked | {"AWS_BATCH_JOB_ATTEMPT": "2"}
-    assert entry.arguments(given, again) == given, "nothing was written before: the run begins anew"
-    (tmp_path / "config.yaml").write_text("steps: 1\n")
-    assert entry.arguments(given, again) == [*given, "--resume"]
-    assert entry.arguments(given, tracked | {"AWS_BATCH_JOB_ATTEMPT": "1"}) == given
+    assert entry.arguments(given, tracked) == entry.arguments(given, tracked | {"AWS_BATCH_JOB_ATTEMPT": "1"}) == given
+    assert entry.arguments(given, tracked | {"AWS_BATCH_JOB_ATTEMPT": "2"}) == [*given, "--resume"]
     for wrong in ([], ["bash"]):
         with pytest.raises(UserError, match="the command of a job begins with a script"):
             entry.arguments(wrong, {})
@@ -623,7 +620,7 @@ def test_sigterm_goes_on_to_the_run_and_its_status_comes_back(tmp_path):
 
 def test_the_notice_of_a_spot_instance_stops_the_run_two_minutes_ahead(tmp_path, answers):
     action = {"action": "terminate", "time": "2026-01-01T00:02:00Z"}
-    answers.replies |= {"token": (200, "secret"), "instance-action": [(404, ""), (200, action)]}
+    answers.replies |= {"token": (200, "secret"), "instance-action": [(404, ""), (503, ""), (200, action)]}
     process = started(tmp_path, SAVES, AWS_EC2_METADATA_SERVICE_ENDPOINT=answers.address)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == INTERRUPTED and "saved" in said and "taken back at 2026-01-01T00:02:00Z" in said
@@ -631,6 +628,17 @@ def test_the_notice_of_a_spot_instance_stops_the_run_two_minutes_ahead(tmp_path,
         headers.get("X-aws-ec2-metadata-token") for what, _, headers in answers.asked if what == "instance-action"
     ]
     assert {token for token in tokens if token} == {"secret"} or "secret" in str(answers.asked)
+
+
+def test_a_run_that_saves_is_not_told_again(tmp_path):
+    """A second signal in the middle of saving would break it off."""
+    slow = SAVES.replace("def stop(*_):", "def stop(*_):\n    print('saving', flush=True)\n    time.sleep(0.5)")
+    process = started(tmp_path, slow)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "saving\n"
+    process.send_signal(signal.SIGTERM)
+    assert (process.communicate(timeout=20)[0], process.returncode) == ("saved\n", INTERRUPTED)
 
 
 @pytest.mark.parametrize("text, status", [

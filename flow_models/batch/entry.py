@@ -3,7 +3,7 @@
     python -m flow_models.batch.entry train_flowmodels2.py --steps 5000 --output-dir s3://bucket/runs/mine
 
 - The child of an array job gets its setting of the sweep, and a folder of its own below the output.
-- A further attempt goes on where the one before stopped, if that had begun to write.
+- A further attempt goes on where the one before stopped (--resume, which begins a run that had not begun).
 - SIGTERM goes on to the script. So does the notice that this spot instance will be taken back, which AWS gives two
   minutes ahead to those who ask the instance for it; AWS Batch itself lets a job run on until its host is gone.
 """
@@ -44,7 +44,7 @@ def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]
         command = _of_child(command, environment)
     if not environment.get("MLFLOW_TRACKING_URI") and not _has(command, "--tracking-uri"):
         command.append("--mlflow=false")  # a store inside the container would go with it
-    if int(environment.get("AWS_BATCH_JOB_ATTEMPT", 1)) > 1 and _has_begun(_value(command, "--output-dir")):
+    if int(environment.get("AWS_BATCH_JOB_ATTEMPT", 1)) > 1:
         command.append("--resume")
     return command
 
@@ -59,10 +59,6 @@ def _of_child(command: list[str], environment: Mapping[str, str]) -> list[str]:
     return own + sweep.flags(chosen)
 
 
-def _has_begun(output: str | None) -> bool:
-    return bool(output) and storage.exists(storage.join(output, "config.yaml"))
-
-
 def _value(command: Sequence[str], flag: str) -> str | None:
     """The value that follows a flag."""
     return next((command[i + 1] for i, each in enumerate(command[:-1]) if each == flag), None)
@@ -72,28 +68,46 @@ def _has(command: Sequence[str], flag: str) -> bool:
     return any(each == flag or each.startswith(f"{flag}=") for each in command)
 
 
+class Script:
+    """The running script, told to stop at most once: a second SIGTERM would disturb the saving that the first began."""
+
+    def __init__(self, command: Sequence[str]):
+        self._process, self._told = subprocess.Popen([sys.executable, *command]), threading.Lock()
+
+    def stop(self, *_) -> None:
+        if self._told.acquire(blocking=False):
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Its exit status, 128 + n where signal n ended it."""
+        status = self._process.wait()
+        return status if status >= 0 else 128 - status
+
+
 def run(command: Sequence[str], pause: float = PAUSE) -> int:
-    """Runs the script; its exit status, 128 + n where signal n ended it."""
-    process = subprocess.Popen([sys.executable, *command])
+    """Runs the script to its end; its exit status."""
+    script, ended = Script(command), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, frame: process.send_signal(received))
-    ended = threading.Event()
-    threading.Thread(target=_watch, args=(process, ended, pause), daemon=True).start()
-    status = process.wait()
+        signal.signal(number, script.stop)
+    threading.Thread(target=_watch, args=(script, ended, pause), daemon=True).start()
+    status = script.wait()
     ended.set()
-    return status if status >= 0 else 128 - status
+    return status
 
 
-def _watch(process: subprocess.Popen, ended: threading.Event, pause: float) -> None:
-    """Passes the notice on as SIGTERM, once; where there is no metadata service there is nothing to watch."""
+def _watch(script: Script, ended: threading.Event, pause: float) -> None:
+    """Stops the script when the notice comes; where no metadata service ever answered there is nothing to watch."""
+    answered = False
     while not ended.wait(pause):
         try:
-            when = notice()
-        except OSError:
-            return
+            when, answered = notice(), True
+        except (OSError, ValueError, KeyError):
+            if not answered:
+                return
+            continue
         if when:
             print(f"this spot instance will be taken back at {when}: the run is told to save and stop", flush=True)
-            process.send_signal(signal.SIGTERM)
+            script.stop()
             return
 
 
