@@ -58,6 +58,30 @@ def test_dockerfile_passes_hadolint_and_copies_what_the_archive_holds():
     assert "# tests" in (ROOT / "requirements.txt").read_text(), "the Dockerfile leaves out what is below this line"
 
 
+@pytest.mark.parametrize("device, line", [("gpu", "tensorflow[and-cuda]==2.21.0"), ("cpu", "tensorflow==2.21.0")])
+def test_the_image_installs_what_a_device_needs_and_nothing_of_the_tests(tmp_path, device, line):
+    done = in_dockerfile(tmp_path, device)
+    installed = done.stdout.splitlines()
+    assert done.returncode == 0 and line in installed and "tensorflow-probability==0.25.0" in installed
+    assert not [each for each in installed if each.startswith(("pytest", "moto", "seaweedfs", "cfn-lint", "hadolint"))]
+
+
+def test_the_image_is_not_built_for_another_device(tmp_path):
+    done = in_dockerfile(tmp_path, "tpu")
+    assert (done.returncode, done.stdout) == (2, "") and "DEVICE is gpu or cpu, not 'tpu'" in done.stderr
+
+
+def in_dockerfile(folder: Path, device: str) -> subprocess.CompletedProcess:
+    """Runs the step of the Dockerfile that installs, with a `pip` that prints the file it is given."""
+    text = (SUPPORT / "Dockerfile").read_text().replace("\\\n", " ")
+    step = next(line[4:] for line in text.splitlines() if line.startswith("RUN") and "pip install" in line)
+    (folder / "pip").write_text('#!/bin/sh\ncat "$3"\n')
+    (folder / "pip").chmod(0o755)
+    surroundings = {"PATH": f"{folder}:{os.environ['PATH']}", "DEVICE": device}
+    step = step.replace("/tmp/", f"{folder}/")
+    return subprocess.run(["sh", "-c", step], cwd=ROOT, env=surroundings, capture_output=True, text=True)
+
+
 def test_archive_is_small_whole_and_the_same_each_time():
     first, second = image.archive(), image.archive()
     assert first == second and len(first) < 2_000_000
@@ -292,6 +316,8 @@ def test_requests_of_all_kinds_of_jobs():
     ({"app": "1", "sweep": "seed"}, "'seed' is not of the form setting=value,value"),
     ({"app": "1", "sweep": "seed=0,1", "nodes": 2}, "a sweep is of jobs on one machine each"),
     ({"app": "1", "nodes": 0}, "0 nodes"),
+    ({"app": "1", "gpus": 2, "device": "cpu"}, "2 GPUs of a job on CPUs: DEVICE=gpu"),
+    ({"app": "1", "arguments": ("--data", __file__)}, "lies on this machine, where the job is not: put it into S3"),
     ({"app": "1", "name": "a b"}, "name 'a b': up to 128 of"),
     ({"app": "1", "output": "/tmp/x"}, "output '/tmp/x': the machine of a job is gone with the job"),
 ])  # fmt: skip

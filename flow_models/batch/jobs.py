@@ -48,7 +48,9 @@ class Job:
             )
         if self.name and not re.fullmatch(r"[A-Za-z0-9][\w-]{0,127}", self.name):
             raise UserError(f"name '{self.name}': up to 128 of a-z, A-Z, 0-9, - and _")
-        if self.output and not self.output.startswith("s3://"):
+        if self.gpus and self.device == "cpu":
+            raise UserError(f"{self.gpus} GPUs of a job on CPUs: DEVICE=gpu")
+        if self.output and not re.match(r"s3://[^/]+", self.output):
             raise UserError(f"output '{self.output}': the machine of a job is gone with the job; give an s3:// place")
 
 
@@ -114,6 +116,11 @@ def check_arguments(job: Job) -> None:
         if flag.partition("=")[0].replace("_", "-") in _RESERVED:
             raise UserError(f"{flag}: a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy "
                             "(NODES=) and its resuming are set for it")  # fmt: skip
+    for value in job.arguments:
+        if re.search(r"[/.]", value) and not value.startswith(("--", "s3://")) and Path(value).exists():
+            raise UserError(
+                f"{value} lies on this machine, where the job is not: put it into S3 and give its s3:// place"
+            )
     trials = [sweeps.flags({name: value}) for name, values in grid.items() for value in values] or [[]]
     for trial in trials:
         parse(script.Config, script.PRESETS, "", [*job.arguments, *trial])
