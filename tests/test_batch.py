@@ -580,6 +580,12 @@ def test_make_shows_what_it_would_send_without_credentials(arguments, shown):
     assert [each for each in shown if each not in done.stdout] == []
 
 
+def test_a_reader_that_has_seen_enough_ends_it_silently():
+    line = f"{sys.executable} -m flow_models batch status --dry-run | head -1; exit ${{PIPESTATUS[0]}}"
+    done = command("bash", "-c", line, AWS_DEFAULT_REGION="us-east-1")
+    assert (done.stdout, done.stderr, done.returncode) == ("{\n", "", 141)
+
+
 # --- inside a container
 
 
