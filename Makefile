@@ -6,6 +6,9 @@ ARGS ?=
 SET ?= silhouettes
 OUT ?= data/$(SET)
 RUN ?= runs/flowmodels$(APP)/latest
+STACK ?= flow-models
+DEVICE ?= gpu
+NODES ?= 1
 
 # The active environment, else the newest .venv, .venv2, ..., else one that is made.
 find_env = if [ -n "$$VIRTUAL_ENV" ]; then echo "$$VIRTUAL_ENV"; else \
@@ -15,7 +18,8 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train test mlflow mlflow-upload bench-mapping bench-flows data-images bench-data bench-images
+.PHONY: help create-env train test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images \
+	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -55,3 +59,37 @@ bench-flows:  ## compare training and evaluation speed with zuko, normflows, nfl
 
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
+
+doctor:  ## what this machine has and can reach, and how to mend what it cannot
+	@$(use_env); exec python -m flow_models doctor $(ARGS)
+
+# doc/aws_batch.md explains these. DRY_RUN=1 prints what would be sent to AWS, and sends nothing. Values come through the
+# environment of the recipe, where make puts what its command line sets, so that quotes in them stay as they are.
+batch = exec python -m flow_models batch
+on = --stack "$(STACK)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+set = $(if $($(1)),--set "$(2)=$($(1))")
+
+batch-deploy:  ## make or change the stack: [VPC= SUBNETS= NODE_SUBNETS= SPOT=false TRACKING_URI= BUCKET= DATA_BUCKET= PARAMETERS="MaxVcpus=256"]
+	@$(use_env); $(batch) deploy $(on) $(call set,VPC,VpcId) $(call set,SUBNETS,SubnetIds) \
+	$(call set,NODE_SUBNETS,NodeSubnetIds) $(call set,SPOT,Spot) $(call set,TRACKING_URI,TrackingUri) \
+	$(call set,BUCKET,BucketName) $(call set,DATA_BUCKET,DataBucketName) $(foreach p,$(PARAMETERS),--set "$(p)")
+
+batch-build:  ## build the image of the jobs on AWS: DEVICE=gpu (or cpu)
+	@$(use_env); $(batch) build $(on) --device "$(DEVICE)"
+
+batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" NAME= OUTPUT=s3://...]
+	@$(use_env); $(batch) submit $(on) --device "$(DEVICE)" --nodes "$(NODES)" --args="$${ARGS-}" --sweep="$${SWEEP-}" \
+	--name="$${NAME-}" --output="$${OUTPUT-}" $(if $(GPUS),--gpus $(GPUS)) $(if $(VCPUS),--vcpus $(VCPUS)) \
+	$(if $(MEMORY),--memory $(MEMORY)) "$(APP)"
+
+batch-status:  ## all jobs, or JOB=... alone [WAIT=1: until it has ended; its failure is a failure]
+	@$(use_env); $(batch) status $(on) $(if $(WAIT),--wait) $(if $(JOB),"$$JOB")
+
+batch-logs:  ## what JOB=... printed [FOLLOW=1]
+	@$(use_env); $(batch) logs $(on) $(if $(FOLLOW),--follow) $(if $(JOB),"$$JOB")
+
+batch-cancel:  ## end JOB=...
+	@$(use_env); $(batch) cancel $(on) $(if $(JOB),"$$JOB")
+
+batch-delete:  ## take the stack down; the bucket with the runs stays
+	@$(use_env); $(batch) delete $(on)

@@ -1,4 +1,4 @@
-"""The command line for trained models: `python -m flow_models score|sample|interpolate MODEL ...`.
+"""The command line: `python -m flow_models score|sample|interpolate MODEL ...` for trained models, `doctor`, `batch`.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 
 from flow_models.config import guarded
 from flow_models.errors import UserError
 
-COMMANDS = ("score", "sample", "interpolate")
+COMMANDS = ("score", "sample", "interpolate", "doctor", "batch")
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,14 +26,15 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """A sub-command for each module of `flow_models.commands`."""
-    outer = Parser(prog="python -m flow_models", description="Work with a trained model.", allow_abbrev=False)
+    outer = Parser(prog="python -m flow_models", description="Work with trained models, and with AWS.", allow_abbrev=False)
     inner = outer.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name in COMMANDS:
         module = importlib.import_module(f"flow_models.commands.{name}")
         summary = module.__doc__.splitlines()[0]
         command = inner.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-        command.add_argument("model", metavar="MODEL", help="folder of a run or of a model, or its s3:// place")
+        if getattr(module, "NEEDS_MODEL", True):
+            command.add_argument("model", metavar="MODEL", help="folder of a run or of a model, or its s3:// place")
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return outer
@@ -39,7 +42,12 @@ def parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> None:
     given = parser().parse_args(arguments)
-    given.run(given)
+    try:
+        given.run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, head or less, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 if __name__ == "__main__":

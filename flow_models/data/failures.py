@@ -65,7 +65,7 @@ def s3_failures(uri: str) -> Iterator[None]:
         code, message = (error.response.get("Error", {}).get(name, "") for name in ("Code", "Message"))
         raise UserError(f"{uri}: {_S3_CODES.get(code) or _line(f'the store answered {code}: {message}')}") from error
     except (BotoCoreError, Boto3Error) as error:
-        raise UserError(f"{uri}: {_client_side(error)}") from error
+        raise UserError(f"{uri}: {client_side(error)}") from error
     except OSError as error:
         raise UserError(f"{uri}: {_LOCAL.get(error.errno, error.strerror or error)}") from error
     except ValueError as error:  # botocore's word for a malformed endpoint URL
@@ -104,8 +104,8 @@ def near(path: str) -> str:
     return ""
 
 
-def _client_side(error: Exception) -> str:
-    """The meaning of an error that arose before an answer came from the store."""
+def client_side(error: Exception, whom: str = "the store") -> str:
+    """The meaning of an error of botocore that arose before an answer came from the store, or whom it was sent to."""
     from botocore import exceptions as e
 
     meanings = (
@@ -115,7 +115,7 @@ def _client_side(error: Exception) -> str:
         ((e.ParamValidationError,), _S3_CODES["InvalidBucketName"]),
         ((e.ProxyConnectionError, e.SSLError), _line(str(error))),
         ((e.EndpointConnectionError, e.ConnectTimeoutError, e.ConnectionError),
-         f"no connection to the store: {_line(str(error))}; check the network and AWS_ENDPOINT_URL"),
+         f"no connection to {whom}: {_line(str(error))}; check the network and AWS_ENDPOINT_URL"),
         ((e.HTTPClientError,), f"the connection broke off: {_line(str(error))}; try again"),
     )
     return next((text for kinds, text in meanings if isinstance(error, kinds)), _line(str(error)))
