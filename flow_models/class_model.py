@@ -138,7 +138,8 @@ class ClassModel(FlowModel):
     def averaged_log_prob(self, x) -> np.ndarray:
         """log p(x | class) as `classify` takes it, [..., *event] -> [..., M]: of images the mean over noise and mirror images.
 
-        The mean of the logarithms, not of the densities: on silhouettes it classifies better (94.4% of the validation pictures against 93.3%).
+        The mean of the logarithms, not of the densities: on silhouettes it classifies better (94.4% of the validation
+        pictures against 93.3%).
         """
         if not isinstance(self.event, Images):
             return self.class_log_prob(x)
