@@ -53,6 +53,10 @@ class PosteriorConfig(RunConfig):
     """spline_coupling: an affine coupling in front of each spline"""
     linear: bool = True
     """spline_coupling: a learned linear layer, started at a random rotation, in front of each coupling"""
+    joint_depth: int = 6
+    """layers of the joint form, which are spline couplings whatever the architecture of the conditional form"""
+    joint_hidden: tuple[int, ...] = (128, 128)
+    """widths of its conditioners: it has the whole forward model to learn"""
     unroll: int = 1
     """layers in the body of the compiled loop; 1 compiles fastest, 0 (no loop) runs fastest"""
 

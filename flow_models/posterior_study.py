@@ -102,7 +102,9 @@ def _likelihood_of_theta(flow, log_det: float, entropy: float | None):
 def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *, noise_inputs: bool, sigma_y: float,
           least_sd: float = 0.0, **trainer) -> Trained:  # fmt: skip
     """A `JointPosterior` and the training of its flow."""
-    config = dataclasses.replace(config, affine=False)  # inverted far from its data, a chain of affine couplings overflows
+    # inverted far from their data, chains of affine couplings overflow; splines have straight tails
+    config = dataclasses.replace(config, architecture="spline_coupling", affine=False, linear=True, depth=config.joint_depth,
+                                 hidden=config.joint_hidden)  # fmt: skip
     model = joint_posterior.untrained(simulator, train.y[:MEASURED], _flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]

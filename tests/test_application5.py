@@ -20,7 +20,7 @@ from flow_models.simulators.kinematics import Kinematics
 
 TINY = ["--preset", "smoke", "--steps", "20", "--depth", "1", "--hidden", "[8]", "--mlflow", "false",
         "--simulations", "1000", "--validation-draws", "100", "--test-draws", "20", "--references", "3", "--corrected", "2",
-        "--posterior-samples", "60"]  # fmt: skip
+        "--posterior-samples", "60", "--joint-depth", "1", "--joint-hidden", "[8]"]  # fmt: skip
 ARM = Kinematics(tolerance=0.01)
 
 

@@ -16,7 +16,7 @@ from flow_models.tracking import serving
 
 TINY = ["--steps", "30", "--depth", "1", "--hidden", "[8]", "--bins", "4", "--batch-size", "64", "--simulations", "1000",
         "--validation-draws", "100", "--test-draws", "30", "--posterior-samples", "60", "--compare", "false", "--mlflow", "false",
-        "--references", "2", "--reference", "false", "--correct", "false"]  # fmt: skip
+        "--references", "2", "--joint-depth", "1", "--joint-hidden", "[8]", "--reference", "false", "--correct", "false"]  # fmt: skip
 DATA = Path(__file__).parents[1] / "data"
 
 
