@@ -12,6 +12,7 @@ from tqdm import tqdm
 from flow_models import checkpoint, losses
 from flow_models.bijectors.layer import leaves, rebuild
 from flow_models.checkpoint import Progress
+from flow_models.data import storage
 from flow_models.described import to_config
 from flow_models.errors import UserError
 from flow_models.optimizer import adam, initial_moments, learning_rate
@@ -189,9 +190,9 @@ class Trainer:
                         if on_epoch:
                             on_epoch(row)
                     if time.perf_counter() - self.last_saved > self.settings.checkpoint_seconds:
-                        self.save()
+                        self._try_to_save(storage.is_s3(self.folder or "-"))
             except KeyboardInterrupt:
-                self.save()
+                self._try_to_save(True)
                 raise
         self.save()
         self._keep_best()
@@ -291,6 +292,16 @@ class Trainer:
             frozen = [v for v in self.variables if not v.trainable]
             checkpoint.write(self.folder, self.at, frozen, self.identity, self.seconds())
             self.saved_step, self.last_saved = self.at.step, time.perf_counter()
+
+    def _try_to_save(self, warn: bool):
+        """`save`; where it fails, a warning will do: the checkpoint before is whole, and the next one may succeed."""
+        try:
+            self.save()
+        except UserError as error:
+            if not warn:
+                raise
+            self.last_saved = time.perf_counter()
+            print(f"warning: no checkpoint of step {self.at.step}: {error}", file=sys.stderr)
 
     def _restore(self):
         """Takes up the state in the folder."""
