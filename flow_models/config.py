@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flow_models.errors import EX_TEMPFAIL, Terminated, UserError
+from flow_models import cluster
+from flow_models.errors import EX_TEMPFAIL, Terminated, UserError, WorkerLost
 from flow_models.settings import FitSettings
 
 Config = TypeVar("Config")
@@ -147,8 +148,20 @@ def _one_line(message: str) -> str:
 
 
 def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:
-    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, Ctrl-C 130, SIGTERM 75."""
-    guarded(lambda: main(parse(config_class, presets, description, sys.argv[1:])))
+    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, Ctrl-C 130, SIGTERM or a lost worker 75."""
+    guarded(lambda: _started(main, parse(config_class, presets, description, sys.argv[1:])))
+
+
+def _started(main, config) -> None:
+    """main(config), after this process has joined the other workers, if there are any: TensorFlow wants that first."""
+    if cluster.join(config.strategy).count > 1:
+        from flow_models.startup import load_tensorflow
+
+        load_tensorflow()
+        from flow_models import devices
+
+        devices.get(config.strategy)
+    main(config)
 
 
 def guarded(action: Callable[[], None]) -> None:
@@ -161,6 +174,8 @@ def guarded(action: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except WorkerLost as error:
+        _leave(f"error: {error}", EX_TEMPFAIL)
     except Terminated:
         _leave("terminated: the same command with --resume goes on", EX_TEMPFAIL)
     except KeyboardInterrupt:

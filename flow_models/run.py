@@ -10,12 +10,13 @@ import resource
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from flow_models import report
+from flow_models import cluster, report
 from flow_models.data import storage
 from flow_models.data.failures import local_failures
 from flow_models.errors import UserError
@@ -50,6 +51,12 @@ class RunFolder:
             raise UserError("--resume goes on with a run, --overwrite deletes it: give one of them")
         if config.resume and not config.output_dir:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
+        self.mirror, self.temporary = None, None
+        if cluster.task(config.strategy).index:  # of several workers the first one writes; the others do as if
+            self.temporary = tempfile.TemporaryDirectory(prefix="flow_models-", ignore_cleanup_errors=True)
+            self.path = Path(self.temporary.name)
+            self.config = dataclasses.replace(config, output_dir=str(self.path), resume=False, overwrite=False, mlflow=False)
+            return
         self.mirror = Mirror(config.output_dir) if config.output_dir and storage.is_s3(config.output_dir) else None
         if self.mirror:
             self.path = self.mirror.path
@@ -126,6 +133,9 @@ class RunFolder:
         return str(self.path / "model")
 
     def __exit__(self, kind, *error):
+        if self.temporary:
+            self.temporary.cleanup()
+            return None
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             print(f"to go on where this stopped: the same command with --resume --output-dir {self}", file=sys.stderr)
         if self.mirror:
@@ -169,12 +179,13 @@ class RunFolder:
         with local_failures(str(self.path)):
             report.write_report(str(self.path), title, summary, figures, tables, command)
         self._link_latest()
-        for name, value in metrics.items():
+        for name, value in metrics.items() if not self.temporary else ():
             if not (name.endswith(report.INTERVALS) or name.startswith(IN_TABLES)):
                 print(f"{name:30s} {value:.6g}")
         if self.mirror:
             self.mirror.send()
-        print(f"everything is in {self}, to look at: {self}/report.html")
+        if not self.temporary:
+            print(f"everything is in {self}, to look at: {self}/report.html")
         self._listen()
         self.tracker.finish(metrics, str(self.path))
 
