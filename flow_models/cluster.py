@@ -3,7 +3,9 @@
 TF_CONFIG is TensorFlow's own: {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}. On
 Batch only the address of the main node is known, and to the children alone. So every child tells the main node, over
 TCP, its number and address, and gets back the list of all, main node first; from it each node makes its TF_CONFIG.
-Worker 0 is the chief: it writes what a run writes.
+Where TF_CONFIG is given the same exchange, at the address of worker 0, waits for all: TensorFlow itself waits for an hour and
+cannot be interrupted. Worker 0 is the chief: it writes what a run writes. Who knows the job's id is taken for a node, so
+the ports should be open to the nodes alone.
 """
 
 import json
@@ -12,7 +14,7 @@ import socket
 import time
 from typing import NamedTuple
 
-from flow_models.errors import UserError
+from flow_models.errors import UserError, WorkerLost
 
 STRATEGIES = ("auto", "single", "mirrored", "multiworker")
 PORT = 25600  # of the main node, where children register; FLOW_MODELS_PORT is another one
@@ -44,16 +46,20 @@ def task(strategy: str = "auto") -> Task:
 
 
 def join(strategy: str = "auto") -> Task:
-    """`task`, once the nodes of a Batch job have found each other.
+    """`task`, once all workers are there; at once where they were before.
 
     Raises:
-      UserError: multiworker is asked for and nothing says who the workers are, or nodes did not come in time.
+      UserError: multiworker is asked for and nothing says who the workers are.
+      WorkerLost: workers did not come in time.
     """
     nodes = int(os.environ.get(f"{_PREFIX}NUM_NODES", 1))
     if strategy in ("auto", "multiworker") and nodes > 1 and not os.environ.get("TF_CONFIG"):
         own, workers = _gather(nodes)
         index = workers.index(own)
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+    elif task(strategy).count > 1 and os.environ["TF_CONFIG"] not in _met:
+        _meet(task(strategy), json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"][0])
+    _met.add(os.environ.get("TF_CONFIG"))
     if strategy == "multiworker" and not os.environ.get("TF_CONFIG"):
         raise UserError("--strategy multiworker needs TF_CONFIG, or a multi-node AWS Batch job: nothing says who the workers are")
     return task(strategy)
@@ -62,6 +68,19 @@ def join(strategy: str = "auto") -> Task:
 def patience() -> float:
     """Seconds that the workers have to come."""
     return float(os.environ.get("FLOW_MODELS_PATIENCE", PATIENCE))
+
+
+_met: set[str | None] = set()  # of TF_CONFIG: the workers of this process, once they are there
+
+
+def _meet(own: Task, first: str) -> None:
+    """Waits until all workers of a TF_CONFIG are there, at the address of the first, which TensorFlow does not use yet."""
+    host, _, port = first.rpartition(":")
+    until = time.monotonic() + patience()
+    if own.index == 0:
+        _serve(own.count, 0, int(port), until)
+    else:
+        _register(host, int(port), own.index, until)
 
 
 def _gather(nodes: int) -> tuple[str, list[str]]:
@@ -92,7 +111,7 @@ def _serve(nodes: int, index: int, port: int, until: float) -> tuple[str, list[s
                 connection, _ = server.accept()
             except TimeoutError:
                 missing = sorted(set(range(nodes)) - {index, *children})
-                raise UserError(f"nodes {missing} did not register within {patience():g} s at port {port}: look at their logs, and "
+                raise WorkerLost(f"workers {missing} did not register within {patience():g} s at port {port}: look at their logs, and "
                                 "whether the security group lets the nodes reach each other") from None  # fmt: skip
             child = _child(connection)
             if child is None:
@@ -129,7 +148,7 @@ def _register(host: str, port: int, index: int, until: float) -> tuple[str, list
                 return own, json.loads(_line(connection))
         except (OSError, ValueError) as error:
             if time.monotonic() > until:
-                raise UserError(f"the main node {host}:{port} did not answer within {patience():g} s ({error}): look at its log, "
+                raise WorkerLost(f"the main node {host}:{port} did not answer within {patience():g} s ({error}): look at its log, "
                                 "and whether the security group lets the nodes reach each other") from None  # fmt: skip
             time.sleep(1.0)
 

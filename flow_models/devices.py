@@ -10,16 +10,13 @@ shares are averaged by one packed all-reduce a step. So equal seeds and batches 
 from __future__ import annotations
 
 import functools
-import os
-import sys
-import threading
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models import cluster
-from flow_models.errors import EX_TEMPFAIL, UserError
+from flow_models.errors import UserError
 
 # What TensorFlow raises where a worker does not answer any more
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
@@ -120,7 +117,8 @@ def get(strategy: str = "auto") -> Devices:
     Of several workers this must come before anything else of TensorFlow runs; the scripts do so.
 
     Raises:
-      UserError: workers that do not come, or TensorFlow has been at work already.
+      UserError: nothing says who the workers are, or TensorFlow has been at work already.
+      WorkerLost: workers that do not come.
     """
     task = cluster.join(strategy)
     if strategy == "auto":
@@ -132,17 +130,15 @@ def get(strategy: str = "auto") -> Devices:
 def _made(strategy: str, task: cluster.Task) -> Devices:
     """One strategy of a kind in a process, as TensorFlow wants it."""
     if strategy == "multiworker":
-        return Devices(_workers(task), task)
+        return Devices(_workers(), task)
     if strategy == "mirrored":
         local = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return Devices(tf.distribute.MirroredStrategy([device.name for device in local]))
     return Devices()
 
 
-def _workers(task: cluster.Task):
-    """The strategy over all workers, once all are there."""
-    came = threading.Event()
-    threading.Thread(target=_watch, args=(came, task), daemon=True).start()
+def _workers():
+    """The strategy over all workers."""
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
@@ -150,13 +146,3 @@ def _workers(task: cluster.Task):
             raise
         raise UserError("several workers must be joined before TensorFlow is used: call flow_models.devices.get('multiworker') "
                         "first in the program") from None  # fmt: skip
-    finally:
-        came.set()
-
-
-def _watch(came: threading.Event, task: cluster.Task) -> None:
-    """Ends a process that waits for workers in vain; TensorFlow itself would wait for an hour."""
-    if not came.wait(cluster.patience()):
-        print(f"error: worker {task.index} of {task.count}: not all workers came within {cluster.patience():g} s; look at their logs, "
-              "and whether they can reach each other", file=sys.stderr, flush=True)  # fmt: skip
-        os._exit(EX_TEMPFAIL)

@@ -37,7 +37,7 @@ def start(command: list[str], environments: list[dict[str, str]], patience: int 
             for environment in environments]  # fmt: skip
 
 
-def finish(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple[int, str, str]]:
+def finish(processes: list[subprocess.Popen], seconds: float = 280) -> list[tuple[int, str, str]]:
     """Exit status, stdout and stderr of each."""
     try:
         said = [process.communicate(timeout=seconds) for process in processes]
