@@ -1,6 +1,8 @@
 """The state of a training run, and how it is written down and taken up again."""
 
 import dataclasses
+import io
+import json
 
 import numpy as np
 import tensorflow as tf
@@ -32,11 +34,24 @@ def exists(folder: str) -> bool:
 
 def write(folder: str, at: Progress, frozen: list, identity: dict, seconds: float) -> None:
     """Writes the state, in place of the one before. `identity` says which run it belongs to."""
+    serialisation.write(folder, NAME, *_packed(at, frozen, identity, seconds))
+
+
+def to_bytes(at: Progress, frozen: list, identity: dict, seconds: float) -> bytes:
+    """The state as one worker sends it to the others; `from_bytes` reads it."""
+    arrays, header = _packed(at, frozen, identity, seconds)
+    buffer = io.BytesIO()
+    np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+    return buffer.getvalue()
+
+
+def _packed(at, frozen, identity, seconds) -> tuple[dict, dict]:
+    """Arrays and header."""
     groups = {"weights": at.weights, **at.moments, "frozen": frozen, "best": at.best or []}
     arrays = {f"{name}/{i}": np.asarray(a) for name, group in groups.items() for i, a in enumerate(group)}
     header = {"format": FORMAT, "identity": identity, "step": at.step, "rows": at.rows, "seconds": seconds,
               "sums": [float(s) for s in at.sums], "best_objective": float(at.best_objective), "waited": at.waited}  # fmt: skip
-    serialisation.write(folder, NAME, arrays, header)
+    return arrays, header
 
 
 def read(folder: str, like: Progress, frozen: list, identity: dict) -> tuple[Progress, list[np.ndarray], float]:
@@ -48,7 +63,19 @@ def read(folder: str, like: Progress, frozen: list, identity: dict) -> tuple[Pro
     header = serialisation.read_header(folder, NAME, NAME)
     if header.get("format") != FORMAT:
         raise UserError(f"the checkpoint in {folder} is of format {header.get('format')}, this version reads {FORMAT}")
-    arrays = serialisation.read_arrays(folder, header, NAME)
+    return _unpacked(serialisation.read_arrays(folder, header, NAME), header, like, frozen, identity, folder)
+
+
+def from_bytes(data: bytes, like: Progress, frozen: list, identity: dict) -> tuple[Progress, list[np.ndarray], float]:
+    """What `to_bytes` made, as `read` gives it. Raises UserError where this worker's data or settings are others."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        arrays = dict(arrays)
+    header = json.loads(arrays.pop("header").tobytes())
+    return _unpacked(arrays, header, like, frozen, identity, "the run of the first worker")
+
+
+def _unpacked(arrays, header, like, frozen, identity, folder):
+    identity = json.loads(json.dumps(identity))  # tuples are lists in a header
     for key, value in identity.items():
         if header["identity"].get(key) != value:
             raise UserError(f"cannot resume {folder}: {key} was {header['identity'].get(key)!r} and is now {value!r}; "

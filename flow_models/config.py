@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flow_models.errors import UserError
+from flow_models import cluster
+from flow_models.errors import EX_TEMPFAIL, Terminated, UserError, WorkerLost
 from flow_models.settings import FitSettings
 
 Config = TypeVar("Config")
@@ -24,9 +25,9 @@ class RunConfig(FitSettings):
     preset: str = "default"
     """smoke (under a minute, to see it run), default, or full; other flags override it"""
     output_dir: str = ""
-    """folder of this run; empty: runs/<application>/<time>"""
+    """folder of this run, local or s3://bucket/prefix; empty: runs/<application>/<time>"""
     resume: bool = False
-    """go on with the interrupted run in output_dir, exactly where it stopped"""
+    """go on with the run in output_dir, exactly where it stopped; start it where there is none yet"""
     overwrite: bool = False
     """delete what an earlier run left in output_dir"""
     mlflow: bool = True
@@ -147,13 +148,25 @@ def _one_line(message: str) -> str:
 
 
 def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:
-    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, an interruption 130."""
-    guarded(lambda: main(parse(config_class, presets, description, sys.argv[1:])))
+    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, Ctrl-C 130, SIGTERM or a lost worker 75."""
+    guarded(lambda: _started(main, parse(config_class, presets, description, sys.argv[1:])))
+
+
+def _started(main, config) -> None:
+    """main(config), after this process has joined the other workers, if there are any: TensorFlow wants that first."""
+    if cluster.join(config.strategy).count > 1:
+        from flow_models.startup import load_tensorflow
+
+        load_tensorflow()
+        from flow_models import devices
+
+        devices.get(config.strategy)
+    main(config)
 
 
 def guarded(action: Callable[[], None]) -> None:
     """Runs an action as a program, see `run`."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8, as on stderr
     try:
@@ -161,7 +174,22 @@ def guarded(action: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except WorkerLost as error:
+        _leave(f"error: {error}", EX_TEMPFAIL)
+    except Terminated:
+        _leave("terminated: the same command with --resume goes on", EX_TEMPFAIL)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(130)  # background threads of MLflow and TensorFlow would hold the process
+        _leave("interrupted", 130)
+
+
+def _terminate(*_):
+    """SIGTERM, once: a second one must not break off the saving that the first one began."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+def _leave(line: str, status: int) -> None:
+    print(line, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # background threads of MLflow and TensorFlow would hold the process

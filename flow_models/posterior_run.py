@@ -250,7 +250,7 @@ def _observed(folder, model, observed, scores, metrics) -> View:
 def _kept_folder(config, frame) -> Path:
     """Where a model of this geometry, trained with these settings, is kept."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in (
-        "output_dir", "resume", "overwrite", "mlflow", "tracking_uri", "observed", "checkpoint_seconds", "reference_folder", "preset")}  # fmt: skip
+        "output_dir", "resume", "overwrite", "mlflow", "tracking_uri", "observed", "checkpoint_seconds", "reference_folder", "preset", "strategy")}  # fmt: skip
     digest = hashlib.sha256(json.dumps([to_config(frame), settings], sort_keys=True, default=str).encode()).hexdigest()[:16]
     return Path(config.reference_folder or os.path.expanduser("~/.cache/flow_models")) / f"posterior-{digest}"
 

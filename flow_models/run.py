@@ -10,15 +10,17 @@ import resource
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from flow_models import report
+from flow_models import cluster, report
 from flow_models.data import storage
 from flow_models.data.failures import local_failures
 from flow_models.errors import UserError
+from flow_models.mirror import Mirror
 from flow_models.tracking import Tracker
 from flow_models.tracking.folder import public
 
@@ -32,6 +34,8 @@ OF_ONE_COMMAND = ("resume", "overwrite", "output_dir")  # not settings to take o
 
 class RunFolder:
     """The folder of a run, new or resumed. Making it checks; as a context it is created, and MLflow listens.
+
+    A run in S3 writes its checkpoints there; the rest goes to a temporary folder here, and from there up as it comes.
 
     Args:
       config: settings of the run, a `RunConfig`.
@@ -47,46 +51,62 @@ class RunFolder:
             raise UserError("--resume goes on with a run, --overwrite deletes it: give one of them")
         if config.resume and not config.output_dir:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
-        if storage.is_s3(config.output_dir):
-            raise UserError(f"--output-dir {config.output_dir}: runs are written to a local folder")
+        self.mirror, self.temporary = None, None
+        if cluster.task(config.strategy).index:  # of several workers the first one writes; the others do as if
+            self.temporary = tempfile.TemporaryDirectory(prefix="flow_models-", ignore_cleanup_errors=True)
+            self.path = Path(self.temporary.name)
+            self.config = dataclasses.replace(config, output_dir=str(self.path), resume=False, overwrite=False, mlflow=False)
+            return
+        self.mirror = Mirror(config.output_dir) if config.output_dir and storage.is_s3(config.output_dir) else None
+        if self.mirror:
+            self.path = self.mirror.path
+            self._check(self.mirror.names())
+            return
         time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         with local_failures(config.output_dir or "runs"):
             self.path = Path(storage.local_path(config.output_dir or f"runs/{application}/{time}"))
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"{self.path} is a file; --output-dir must be a folder")
-            self._check({file.name for file in self.path.iterdir()} if self.path.exists() else set())
+            self._check(storage.names(self.path))
 
     def _check(self, found: set[str]) -> None:
         """Refuses a folder that is occupied by something else than what the command may touch."""
-        if not found:
+        if found <= {"figures"}:  # nothing, or what a run leaves that is killed before its first file
+            if self.config.resume:
+                print(f"nothing to resume in {self} yet: a new run starts there", file=sys.stderr)
             return
         foreign = sorted(found - OURS)
         if self.config.overwrite and (foreign or "config.yaml" not in found):
             what = f"it holds {foreign[0]}" if foreign else "it has no config.yaml"
-            raise UserError(f"{self.path} is not the folder of a run alone ({what}): nothing was deleted")
+            raise UserError(f"{self} is not the folder of a run alone ({what}): nothing was deleted")
         if self.config.resume and "config.yaml" not in found:
-            raise UserError(f"{self.path} is not the folder of a run (no config.yaml): there is nothing to resume")
+            raise UserError(f"{self} is not the folder of a run (no config.yaml): there is nothing to resume")
         if not (self.config.resume or self.config.overwrite):
-            raise UserError(f"{self.path} holds another run: use --resume to go on with it, --overwrite to delete it, "
+            raise UserError(f"{self} holds another run: use --resume to go on with it, --overwrite to delete it, "
                             "or another --output-dir")  # fmt: skip
 
     def __enter__(self):
         with local_failures(str(self.path)):
             if self.config.overwrite:
                 self._delete()
+            if self.mirror and self.config.resume:
+                self.mirror.fetch(leave_out="checkpoint")
             self._make()
         self.settings = _plain({k: v for k, v in dataclasses.asdict(self.config).items() if k not in OF_ONE_COMMAND})
         self.settings["tracking_uri"] = public(self.config.tracking_uri)
         self.rows = _read_rows(self.path / "history.csv")
-        self._write("config.yaml", yaml.safe_dump(self.settings, sort_keys=False).encode())
-        self.tracker = Tracker(str(self.path), self.application, self.path.name, self.config.tracking_uri or None,
-                               self.config.mlflow)  # fmt: skip
+        self._write("config.yaml", yaml.safe_dump(self.settings, sort_keys=False).encode(), must=True)
+        name = str(self).rstrip("/").rpartition("/")[2]
+        self.tracker = Tracker(str(self.path), self.application, name, self.config.tracking_uri or None,
+                               self.config.mlflow, shown=str(self))  # fmt: skip
         self.tracker.__enter__()
         return self
 
     def _delete(self) -> None:
         """Removes what a run writes, and nothing else."""
-        for name in OURS & {file.name for file in self.path.iterdir()} if self.path.exists() else ():
+        if self.mirror:
+            return self.mirror.delete(OURS & self.mirror.names(), last="config.yaml")
+        for name in OURS & storage.names(self.path):
             item = self.path / name
             shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
 
@@ -102,20 +122,30 @@ class RunFolder:
         (self.path / "figures").mkdir(parents=True, exist_ok=True)
 
     def __str__(self):
-        return str(self.path)
+        return self.mirror.uri if self.mirror else str(self.path)
 
     @property
     def checkpoints(self) -> str:
-        return str(self.path / "checkpoint")
+        return f"{self}/checkpoint"
 
     @property
     def model(self) -> str:
         return str(self.path / "model")
 
     def __exit__(self, kind, *error):
-        if kind is KeyboardInterrupt:
-            print(f"to go on where this stopped: the same command with --resume --output-dir {self.path}", file=sys.stderr)
-        return self.tracker.__exit__(kind, *error)
+        if self.temporary:
+            self.temporary.cleanup()
+            return None
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            print(f"to go on where this stopped: the same command with --resume --output-dir {self}", file=sys.stderr)
+        if self.mirror:
+            self.mirror.send(must=False)  # before MLflow, which may be slow: an interrupted run has little time
+        try:
+            return self.tracker.__exit__(kind, *error)
+        finally:
+            if self.mirror:
+                self.mirror.send(must=kind is None)  # also what MLflow has written at last
+                self.mirror.close()
 
     def log_epoch(self, row: dict[str, float]) -> None:
         """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint give way."""
@@ -149,10 +179,13 @@ class RunFolder:
         with local_failures(str(self.path)):
             report.write_report(str(self.path), title, summary, figures, tables, command)
         self._link_latest()
-        for name, value in metrics.items():
+        for name, value in metrics.items() if not self.temporary else ():
             if not (name.endswith(report.INTERVALS) or name.startswith(IN_TABLES)):
                 print(f"{name:30s} {value:.6g}")
-        print(f"everything is in {self.path}, to look at: {self.path / 'report.html'}")
+        if self.mirror:
+            self.mirror.send()
+        if not self.temporary:
+            print(f"everything is in {self}, to look at: {self}/report.html")
         self._listen()
         self.tracker.finish(metrics, str(self.path))
 
@@ -172,8 +205,10 @@ class RunFolder:
         except OSError as error:
             print(f"warning: no link {link}: {error.strerror}", file=sys.stderr)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, must: bool = False) -> None:
         storage.write_bytes(str(self.path / name), data)
+        if self.mirror:
+            self.mirror.send(must)
 
 
 def machine_metrics() -> dict[str, float]:

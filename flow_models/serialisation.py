@@ -1,11 +1,12 @@
 """Named arrays and a JSON header in a folder: written so that a reader finds the old or the new, never a mixture."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import re
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
@@ -17,16 +18,18 @@ def write(folder: str, name: str, arrays: dict[str, np.ndarray], header: dict) -
     """Writes `folder/name.json`, which points to `folder/name-<digest>.npz`.
 
     The arrays go first, under a name of their own, and the header replaces the old one in one step: a crash or a full
-    disk in between leaves the previous state whole.
+    disk in between leaves the previous state whole. Arrays of earlier writes are removed; in S3 the last but one stay,
+    as a reader may still be on them.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **{key: np.asarray(value) for key, value in arrays.items()})
     data = buffer.getvalue()
     header = {**header, "arrays": f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.npz"}
     header["sha256"] = _digest(header, data)
+    kept = {header["arrays"], _named_before(folder, name)}
     storage.write_bytes(_join(folder, header["arrays"]), data)
     storage.write_bytes(_join(folder, f"{name}.json"), json.dumps(header, indent=1).encode())
-    _remove_older(folder, name, header["arrays"])
+    _remove_older(folder, name, kept)
 
 
 def read_header(folder: str, name: str, what: str) -> dict:
@@ -75,11 +78,19 @@ def _join(folder, name):
     return f"{str(folder).rstrip('/')}/{name}"
 
 
-def _remove_older(folder, name, keep):
-    """Removes the arrays of earlier writes; on S3 they are left, as a reader may still be on them."""
-    if storage.is_s3(str(folder)):
-        return
-    folder = Path(storage.local_path(folder))
-    for file in folder.glob(f"{name}-*.npz"):
-        if file.name != keep:
-            file.unlink(missing_ok=True)
+def _named_before(folder, name) -> str:
+    """The arrays that the present header in S3 points to; empty elsewhere, and where there is none or a broken one."""
+    if not storage.is_s3(str(folder)) or not storage.exists(_join(folder, f"{name}.json")):
+        return ""
+    try:
+        return json.loads(storage.read_bytes(_join(folder, f"{name}.json")))["arrays"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _remove_older(folder, name, kept):
+    """Removes the arrays of earlier writes. Who may not delete in S3 keeps them all: what was written is whole."""
+    older = {each for each in storage.names(folder) if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{12}}\\.npz", each)}
+    with contextlib.suppress(UserError):
+        for each in older - kept:
+            storage.delete(_join(folder, each))

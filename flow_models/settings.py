@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from flow_models.cluster import STRATEGIES
 from flow_models.errors import UserError
 
 SCHEDULES = ("constant", "exponential", "cosine")
@@ -44,6 +45,8 @@ class FitSettings:
     """independent parts of a batch, which XLA runs on different cores; 2 pays for layers without a loop"""
     jit: bool = True
     """compile with XLA"""
+    strategy: str = "auto"
+    """single (one device), mirrored (all GPUs here), multiworker (TF_CONFIG or AWS Batch), or auto: whichever there is"""
 
     def __post_init__(self):
         wrong = [
@@ -56,6 +59,7 @@ class FitSettings:
             (not 0 <= self.final_fraction <= 1, f"final_fraction is {self.final_fraction}, must be between 0 and 1"),
             (not 0 <= self.beta1 < 1, f"beta1 is {self.beta1}, must be in [0, 1)"),
             (not 0 <= self.beta2 < 1, f"beta2 is {self.beta2}, must be in [0, 1)"),
+            (self.strategy not in STRATEGIES, f"strategy is {self.strategy!r}, must be one of {', '.join(STRATEGIES)}"),
             (self.schedule == "exponential" and self.final_fraction == 0, "an exponential schedule needs a final_fraction above 0"),
             (not 0 <= self.clip_norm < math.inf, f"clip_norm is {self.clip_norm}, must be at least 0"),
             (not self.checkpoint_seconds >= 0, f"checkpoint_seconds is {self.checkpoint_seconds}, must be at least 0"),

@@ -42,7 +42,8 @@ class ArraySource:
 
     def batch(self, chunk, i, step):
         arrays, index = chunk
-        return tf.nest.map_structure(lambda a: tf.gather(a, index[i]), arrays)
+        rows = tf.gather(index, i)  # not index[i], for which XLA would compile anew each time where i comes from outside
+        return tf.nest.map_structure(lambda a: tf.gather(a, rows), arrays)
 
     def first_rows(self, n: int):
         """Up to n rows, drawn once, for data-dependent starts."""
@@ -77,11 +78,14 @@ class SimulatorSource:
 
 
 class DatasetSource:
-    """Batches of a `tf.data.Dataset`, repeated; single rows are batched. Deterministic if the dataset is."""
+    """Batches of a `tf.data.Dataset`, repeated; single rows are batched. Deterministic if the dataset is.
+
+    Of several workers each reads its own rows alone where the dataset has a method `share`, else all of them.
+    """
 
     rows = arrays = None
 
-    def __init__(self, dataset: tf.data.Dataset, batch_size: int, seed: int):
+    def __init__(self, dataset: tf.data.Dataset, batch_size: int, seed: int, worker: int = 0, workers: int = 1):
         shapes = [spec.shape for spec in tf.nest.flatten(dataset.element_spec)]
         if all(shape.rank in (1, 3) for shape in shapes):
             dataset = dataset.batch(batch_size, drop_remainder=True)
@@ -92,11 +96,12 @@ class DatasetSource:
         size = sum(spec.shape.num_elements() * spec.dtype.size for spec in specs)
         self.chunk_steps = int(np.clip(CHUNK_BYTES // size, 1, CHUNK))
         self._dataset, self._next, self._batches = dataset, None, None
+        self._mine = dataset.share(worker, workers) if workers > 1 and hasattr(dataset, "share") else dataset
 
     def chunk(self, step: int, n: int):
         """The batches [chunk_steps, batch, ...] of steps step .. step + n - 1; unused places are copies."""
         if self._next != step:
-            self._batches, self._next = iter(self._dataset.repeat().skip(step)), step
+            self._batches, self._next = iter(self._mine.repeat().skip(step)), step
         try:
             batches = [next(self._batches) for _ in range(n)]
         except StopIteration:
@@ -115,14 +120,14 @@ class DatasetSource:
         return tf.nest.map_structure(lambda *b: tf.concat(b, 0), *first)
 
 
-def make_source(data, batch_size: int, seed: int, dtype=np.float32):
+def make_source(data, batch_size: int, seed: int, dtype=np.float32, worker: int = 0, workers: int = 1):
     """The source for arrays (one, or a dictionary), a `tf.data.Dataset`, or a simulator draw(n, seed).
 
     Raises:
       UserError: something else, arrays of unequal length, or rows that are not finite.
     """
     if isinstance(data, tf.data.Dataset):
-        return DatasetSource(data, batch_size, seed)
+        return DatasetSource(data, batch_size, seed, worker, workers)
     if callable(data):
         return SimulatorSource(data, batch_size, seed)
     return ArraySource(as_arrays(data, dtype), batch_size, seed)

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models import checkpoint, losses
+from flow_models import checkpoint, devices, losses
 from flow_models.bijectors.layer import leaves, rebuild
 from flow_models.checkpoint import Progress
+from flow_models.data import storage
 from flow_models.described import to_config
-from flow_models.errors import UserError
+from flow_models.errors import UserError, WorkerLost
 from flow_models.optimizer import adam, initial_moments, learning_rate
 from flow_models.settings import FitSettings
 from flow_models.sources import as_arrays, as_batch, fingerprint, make_source
@@ -68,6 +69,7 @@ def fit(model, data, validation=None, settings: FitSettings | None = None, *, lo
       UserError: data, settings or checkpoint do not fit.
       TrainingDiverged: NaN or Inf; the message names step, batch and the last good checkpoint.
       KeyboardInterrupt: on Ctrl-C, after a checkpoint has been written.
+      WorkerLost: of several workers one does not answer any more; the first has written a checkpoint, if it is left.
     """
     trainer = Trainer(model, data, validation, settings, loss=loss, folder=folder, resume=resume)
     return trainer.run(on_epoch, progress)
@@ -82,9 +84,11 @@ class Trainer:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or FitSettings()
         self.loss = loss or losses.negative_log_likelihood(model)
-        self.folder, self.resume = folder, resume
+        self.devices = devices.get(self.settings.strategy)
+        self.devices.check(self.settings.batch_size)
+        self.folder, self.resume = folder if self.devices.is_chief else None, resume
         dtype = model.dtype.as_numpy_dtype
-        self.source = make_source(data, self.settings.batch_size, self.settings.seed, dtype)
+        self.source = make_source(data, self.settings.batch_size, self.settings.seed, dtype, self.devices.worker, self.devices.workers)
         self.validation = None if validation is None else self._ready(as_arrays(validation, dtype, "validation data"))
         self.variables = list(leaves(model.weights).values())
         self.trainable = [v for v in self.variables if v.trainable]
@@ -100,9 +104,9 @@ class Trainer:
         self.at = Progress(0, weights, initial_moments(weights), np.zeros(len(self.terms), np.float32))
         self.saved_step, self.last_saved = None, time.perf_counter()
         self.compile_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
-        self._compiled = tf.function(self._steps, jit_compile=self.settings.jit, autograph=False)
+        self._compiled = self._loop()
         self._evaluate = Tiled(self._evaluate_rows, model.event.tiles, self.settings.jit)
-        if resume and checkpoint.exists(folder):
+        if resume and self.folder and checkpoint.exists(folder):
             self._restore()
 
     def _ready(self, validation):
@@ -127,7 +131,7 @@ class Trainer:
     def _identity(self, first) -> dict:
         """What must be equal for a run to be resumed exactly."""
         fields = dataclasses.asdict(self.settings)
-        fields = {k: v for k, v in fields.items() if k not in ("checkpoint_seconds", "jit", "shards")}
+        fields = {k: v for k, v in fields.items() if k not in ("checkpoint_seconds", "jit", "shards", "strategy")}
         data = first if self.source.arrays is None else self.source.arrays
         return {**fields, "layer": to_config(self.model.layer), "partition": to_config(self.model.partition),
                 "dtype": self.model.dtype.name, "training data": fingerprint(data),
@@ -142,19 +146,56 @@ class Trainer:
         traced = tf.function(lambda: self.loss(self.model.weights, batch), autograph=False)
         return list(traced.get_concrete_function().structured_outputs)
 
-    def _nest(self, weights):
-        """The model's nest of weights with the trained ones replaced, frozen ones as they are."""
-        trained = iter(weights)
-        return rebuild(self.model.weights, [next(trained) if v.trainable else v for v in self.variables])
+    def _nest(self, weights, frozen=None):
+        """The model's nest of weights with the trained ones replaced, frozen ones as they are, or replaced too."""
+        trained, rest = iter(weights), iter(frozen or ())
+        kept = [next(trained) if v.trainable else next(rest, v) for v in self.variables]
+        return rebuild(self.model.weights, kept)
 
-    def _loss_and_gradients(self, weights, batch):
+    def _loss_and_gradients(self, weights, batch, frozen=None):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            shards = [self.loss(self._nest(weights), shard) for shard in _shards(batch, self.settings.shards)]
+            shards = [self.loss(self._nest(weights, frozen), shard) for shard in _shards(batch, self.settings.shards)]
             terms = [tf.add_n([tf.reduce_mean(shard[name]) for shard in shards]) / len(shards) for name in self.terms]
             objective = terms[self.terms.index("objective")]
         gradients = tape.gradient(objective, weights, unconnected_gradients="zero")
         return tf.stack([tf.cast(term, tf.float32) for term in terms]), gradients
+
+    def _loop(self):
+        """The compiled function of many steps. With several devices XLA compiles the parts between communication."""
+        if self.devices.strategy is None:
+            return tf.function(self._steps, jit_compile=self.settings.jit, autograph=False)
+        self._share_compiled = tf.function(self._of_share, jit_compile=self.settings.jit, autograph=False)
+        self._update_compiled = tf.function(self._update, jit_compile=self.settings.jit, autograph=False)
+        return tf.function(self._steps_of_devices, autograph=False)
+
+    def _steps_of_devices(self, weights, moments, sums, chunk, step, n):
+        """`_steps` on several devices."""
+        frozen = [tf.identity(v) for v in self.variables if not v.trainable]
+        done, good, state = self.devices.steps(self._replica_step, n, (weights, moments, sums), (chunk, step, frozen))
+        return done, good, *state
+
+    def _replica_step(self, i, state, constants, mean, replica):
+        """One step of one replica: its share of the batch, the mean over all replicas, the same update as theirs."""
+        weights, moments, sums = state
+        packed = mean(self._share_compiled(weights, *constants, i, replica))
+        good, *state = self._update_compiled(weights, moments, sums, packed, constants[1] + i)
+        return good, tuple(state)
+
+    def _of_share(self, weights, chunk, step, frozen, i, replica):
+        """The terms of the loss and the gradient over a replica's rows, as one vector."""
+        seed = tf.stack([tf.constant(self.settings.seed), step + i])
+        batch = as_batch(self.source.batch(chunk, i, step + i), self.model, seed)
+        values, gradients = self._loss_and_gradients(weights, devices.share(batch, replica, self.devices.replicas), frozen)
+        return tf.concat([tf.cast(values, self.model.dtype), *(tf.reshape(g, [-1]) for g in gradients)], 0)
+
+    def _update(self, weights, moments, sums, packed, step):
+        """Adam with the gradient that `_of_share` packed, averaged; the same on every replica."""
+        values, *flat = tf.split(packed, [len(self.terms), *(w.shape.num_elements() for w in weights)])
+        gradients = [tf.reshape(g, w.shape) for g, w in zip(flat, weights)]
+        weights, moments, norm = adam(self.settings, step, weights, gradients, moments)
+        values = tf.cast(values, tf.float32)
+        return tf.math.is_finite(tf.reduce_sum(values)) & tf.math.is_finite(norm), weights, moments, sums + values
 
     def _steps(self, weights, moments, sums, chunk, step, n):
         """Up to n optimizer steps; stops before the update of a step whose objective or gradient is not finite."""
@@ -178,10 +219,11 @@ class Trainer:
         """Trains to the end; see `fit`."""
         if self.folder and not self.resume and checkpoint.exists(self.folder):
             raise UserError(f"{self.folder} holds the checkpoint of another run: resume it, or take another folder")
-        show = sys.stderr.isatty() if progress is None else progress
+        show = self.devices.is_chief and (sys.stderr.isatty() if progress is None else progress)
         total = self.settings.steps
         with tqdm(total=total, initial=self.at.step, disable=not show, unit="step", dynamic_ncols=True) as bar:
             try:
+                self._join()
                 while not self._is_over():
                     self._advance(bar)
                     if self._row_is_due():
@@ -189,16 +231,37 @@ class Trainer:
                         if on_epoch:
                             on_epoch(row)
                     if time.perf_counter() - self.last_saved > self.settings.checkpoint_seconds:
-                        self.save()
+                        self._try_to_save(storage.is_s3(self.folder or "-"))
             except KeyboardInterrupt:
-                self.save()
+                self._try_to_save(True)
                 raise
+            except devices.LOST as error:
+                self._lost(error)
         self.save()
         self._keep_best()
         history = {name: [row[name] for row in self.at.rows] for name in self.at.rows[-1]}
         speed = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
         stopped = "finished" if self.at.step == total else "early"
         return FitResult(history, self.seconds(), self.compile_seconds, speed, stopped)
+
+    def _join(self) -> None:
+        """Several workers all start from the first one's state, new or read from its checkpoint."""
+        if self.devices.workers == 1:
+            return
+        frozen = [v for v in self.variables if not v.trainable]
+        mine = checkpoint.to_bytes(self.at, frozen, self.identity, self.seconds()) if self.devices.is_chief else None
+        data = self.devices.bytes_from_chief(mine)
+        if not self.devices.is_chief:
+            self._take(*checkpoint.from_bytes(data, self.at, frozen, self.identity))
+
+    def _lost(self, error: Exception) -> None:
+        """A worker is gone, so nobody can go on. What the first one has of the state is good, and is saved."""
+        if self.devices.workers == 1:
+            raise error
+        self._try_to_save(True)
+        kept = f"the checkpoint of step {self.saved_step} is kept in {self.folder}" if self.folder else "the first worker keeps the checkpoint"
+        raise WorkerLost(f"worker {self.devices.worker} of {self.devices.workers} stops at step {self.at.step}: another worker does not "
+                         f"answer any more; {kept}; start all of them again with --resume") from error  # fmt: skip
 
     def seconds(self) -> float:
         """Wall time of the run so far, of earlier sessions too."""
@@ -222,6 +285,7 @@ class Trainer:
         to_boundary = settings.row_steps - at.step % settings.row_steps
         pace = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
         n = min(to_boundary, settings.steps - at.step, self.source.chunk_steps, max(int(pace * CALL_SECONDS), 1))
+        n = int(self.devices.from_chief([n] if self.devices.is_chief else None, 1)[0])
         chunk = self.source.chunk(at.step, n)
         if not self.compile_seconds:
             bar.set_description_str("compiling")
@@ -268,9 +332,7 @@ class Trainer:
         average = at.moments["average"] if settings.ema else at.weights
         objective = row["train_objective"]
         if self.validation is not None:
-            arrays = self.validation.values() if isinstance(self.validation, dict) else [self.validation]
-            values = self._evaluate(average, *arrays)
-            row |= {f"val_{name}": float(np.mean(value, dtype=np.float64)) for name, value in values.items()}
+            row |= {f"val_{name}": value for name, value in self._validated(average).items()}
             objective = row["val_objective"]
             if not np.isfinite(objective):
                 self._diverged(at.step - 1, f"the validation objective is {objective}")
@@ -280,6 +342,15 @@ class Trainer:
             at, rows=(*at.rows, row), sums=np.zeros_like(at.sums), best=best, waited=0 if better else at.waited + 1,
             best_objective=objective if better else at.best_objective)  # fmt: skip
         return row
+
+    def _validated(self, weights) -> dict[str, float]:
+        """Means over the validation data. Of several workers the first one computes them, so that all decide alike."""
+        if not self.devices.is_chief:
+            return dict(zip(self.terms, self.devices.from_chief(None, len(self.terms))))
+        arrays = self.validation.values() if isinstance(self.validation, dict) else [self.validation]
+        values = {name: float(np.mean(value, dtype=np.float64)) for name, value in self._evaluate(weights, *arrays).items()}
+        self.devices.from_chief([values[name] for name in self.terms], len(self.terms))
+        return values
 
     def _keep_best(self):
         for variable, value in zip(self.trainable, self.at.best):
@@ -292,13 +363,27 @@ class Trainer:
             checkpoint.write(self.folder, self.at, frozen, self.identity, self.seconds())
             self.saved_step, self.last_saved = self.at.step, time.perf_counter()
 
+    def _try_to_save(self, warn: bool):
+        """`save`; where it fails, a warning will do: the checkpoint before is whole, and the next one may succeed."""
+        try:
+            self.save()
+        except UserError as error:
+            if not warn:
+                raise
+            self.last_saved = time.perf_counter()
+            print(f"warning: no checkpoint of step {self.at.step}: {error}", file=sys.stderr)
+
     def _restore(self):
         """Takes up the state in the folder."""
         frozen = [v for v in self.variables if not v.trainable]
-        self.at, values, self.seconds_before = checkpoint.read(self.folder, self.at, frozen, self.identity)
-        for variable, value in zip(frozen, values):
-            variable.assign(value)
+        self._take(*checkpoint.read(self.folder, self.at, frozen, self.identity))
         self.saved_step = self.at.step
+
+    def _take(self, at: Progress, values: list[np.ndarray], seconds: float):
+        """Makes a state that was read this run's."""
+        self.at, self.seconds_before = at, seconds
+        for variable, value in zip((v for v in self.variables if not v.trainable), values):
+            variable.assign(value)
 
 
 def _x(batch):

@@ -107,7 +107,7 @@ def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_pa
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in error
+    assert process.returncode == 75 and "--resume" in error
     resumed = train("--output-dir", str(killed), "--resume", *steps)
     assert resumed.returncode == 0, resumed.stderr
     histories = [list(csv.DictReader((folder / "history.csv").open())) for folder in (whole, killed)]

@@ -19,10 +19,12 @@ _WINDOW_BYTES = 128 * 2**20  # of pictures among which a pass out of shards is s
 
 
 class EndlessBatches(tf.data.Dataset):
-    """The dataset make(s) of batches s, s + 1, ..., which `skip` and `repeat` treat as what it is."""
+    """The dataset make(s, rows) of batches s, s + 1, ..., which `skip` and `repeat` treat as what it is."""
 
-    def __init__(self, make: Callable[[int], tf.data.Dataset], failures: list[UserError], start: int = 0):
-        self._make, self._failures, self._start, self._made = make, failures, start, make(start)
+    def __init__(self, make: Callable[[int, slice], tf.data.Dataset], failures: list[UserError], start: int = 0,
+                 rows: slice = slice(None)):  # fmt: skip
+        self._make, self._failures, self._start, self._rows = make, failures, start, rows
+        self._made = make(start, rows)
         super().__init__(self._made._variant_tensor)
 
     def __iter__(self):
@@ -41,7 +43,7 @@ class EndlessBatches(tf.data.Dataset):
 
     def each(self, change: Callable) -> EndlessBatches:
         """The dataset of change(batch), which still skips at once."""
-        return EndlessBatches(lambda start: self._make(start).map(change), self._failures, self._start)
+        return EndlessBatches(lambda start, rows: self._make(start, rows).map(change), self._failures, self._start, self._rows)
 
     def repeat(self, count=None, name=None):
         """Itself: it has no end."""
@@ -49,7 +51,16 @@ class EndlessBatches(tf.data.Dataset):
 
     def skip(self, count, name=None):
         """The batches from `count` on, none of those before being made."""
-        return EndlessBatches(self._make, self._failures, self._start + int(count))
+        return EndlessBatches(self._make, self._failures, self._start + int(count), self._rows)
+
+    def share(self, worker: int, workers: int):
+        """The same batches of which only the rows of one worker are read; the pixels of the others are 0."""
+        height = self.element_rows // workers
+        return EndlessBatches(self._make, self._failures, self._start, slice(worker * height, (worker + 1) * height))
+
+    @property
+    def element_rows(self) -> int:
+        return tf.nest.flatten(self.element_spec)[0].shape[0]
 
 
 class ShuffledPasses:
@@ -123,13 +134,13 @@ def stream(
     ShuffledPasses(counts, batch_size, seed, window)  # what is wrong is told now, not at the first batch
     failures: list[UserError] = []
 
-    def make(start: int) -> tf.data.Dataset:
+    def make(start: int, rows: slice) -> tf.data.Dataset:
         passes = SharedPasses(groups, batch_size, seed) if groups else ShuffledPasses(counts, batch_size, seed, window)
 
         def read(step):
             try:
                 numbers = passes.numbers(step)
-                return gather(numbers), labels[numbers] if labels is not None else np.zeros(0, np.int32)
+                return _gathered(gather, numbers, rows), labels[numbers] if labels is not None else np.zeros(0, np.int32)
             except UserError as error:
                 failures.append(error)
                 raise
@@ -147,3 +158,13 @@ def stream(
         return steps.map(pixels).map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
 
     return EndlessBatches(make, failures)
+
+
+def _gathered(gather, numbers: np.ndarray, rows: slice) -> np.ndarray:
+    """Pixels [n, H, W, C] of which these rows are read and the others 0, so that augmentation is that of the whole batch."""
+    read = gather(numbers[rows])
+    if len(read) == len(numbers):
+        return read
+    pixels = np.zeros((len(numbers), *read.shape[1:]), read.dtype)
+    pixels[rows] = read
+    return pixels

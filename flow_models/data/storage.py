@@ -128,6 +128,32 @@ def subfolders(uri: str | os.PathLike, most: int = 1000) -> list[str]:
     return [name for name in names if name and not name.startswith(".")][:most]
 
 
+def names(uri: str | os.PathLike) -> set[str]:
+    """Names of what lies directly below a folder or prefix, files and folders; none where there is no such folder."""
+    if not is_s3(uri):
+        path = local_path(uri)
+        with local_failures(path):
+            return set(os.listdir(path)) if os.path.exists(path) else set()
+    bucket, key = _bucket_and_key(uri)
+    found = set()
+    with s3_failures(os.fspath(uri)):
+        for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_folder(key), Delimiter="/"):
+            found |= {each["Key"] for each in page.get("Contents", [])}
+            found |= {each["Prefix"] for each in page.get("CommonPrefixes", [])}
+    return {name.rstrip("/").rpartition("/")[2] for name in found if name != _folder(key)}
+
+
+def delete(uri: str | os.PathLike) -> None:
+    """Removes one file or object; none is missed where there is none."""
+    if is_s3(uri):
+        bucket, key = _bucket_and_key(uri, needs_key=True)
+        with s3_failures(os.fspath(uri)):
+            client().delete_object(Bucket=bucket, Key=key)
+        return
+    with local_failures(local_path(uri)), contextlib.suppress(FileNotFoundError):
+        os.unlink(local_path(uri))
+
+
 def write_bytes(uri: str | os.PathLike, data: bytes) -> None:
     """Write a whole file or nothing: a local file is replaced only once its successor is safe on the disk."""
     _write(uri, io.BytesIO(data))

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from flow_models.data.storage import is_s3
 from flow_models.errors import UserError
 from flow_models.tracking.folder import public, store_uri
 from flow_models.tracking.tracker import upload
@@ -14,7 +15,7 @@ from flow_models.tracking.tracker import upload
 def main(arguments: list[str] | None = None) -> int:
     """The command line of `upload`; the exit status, 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m flow_models.tracking", description="Sends a run folder to MLflow.")
-    parser.add_argument("run", metavar="RUN", help="the folder of the run")
+    parser.add_argument("run", metavar="RUN", help="the folder of the run, local or s3://")
     parser.add_argument(
         "--tracking-uri", help="the store; by default MLFLOW_TRACKING_URI, else the one meant for the run"
     )
@@ -25,7 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{given.run} is in MLflow at {public(store_uri(given.tracking_uri, Path(given.run)))} as run {run_id}")
+    where = "" if is_s3(given.run) else f" at {public(store_uri(given.tracking_uri, Path(given.run)))}"
+    print(f"{given.run} is in MLflow{where} as run {run_id}")
     return 0
 
 

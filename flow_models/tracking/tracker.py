@@ -11,6 +11,7 @@ A run that could not be sent goes up later: `make mlflow-upload RUN=<folder>`, w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -21,7 +22,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from flow_models.data import storage
 from flow_models.errors import UserError
+from flow_models.mirror import Mirror
 from flow_models.tracking.folder import public, read_state, store_uri, write_state
 
 FLUSH_SECONDS, FLUSH_ROWS = 5.0, 100  # rows are sent when either is reached
@@ -46,6 +49,7 @@ class Tracker:
         run_name: by default the name of the folder.
         tracking_uri: by default MLFLOW_TRACKING_URI, else the embedded store of the project (see `folder.store_uri`).
         enabled: False makes every method do nothing.
+        shown: what the user knows the folder as, where it is the copy of one in S3.
 
     As a context manager it ends the run as FINISHED, KILLED (Ctrl-C) or FAILED (any other exception).
 
@@ -60,13 +64,14 @@ class Tracker:
         run_name: str | None = None,
         tracking_uri: str | None = None,
         enabled: bool = True,
+        shown: str | None = None,
     ) -> None:
         if enabled and "://" in str(run_folder):
             raise UserError(
                 f"MLflow tracking needs a local run folder; got {run_folder}. Turn tracking off or write locally."
             )
         self.folder, self.experiment, self.run_name, self.enabled = Path(run_folder), experiment, run_name, enabled
-        self.uri = store_uri(tracking_uri)
+        self.shown, self.uri = shown or str(run_folder), store_uri(tracking_uri)
         self._queue: queue.Queue = queue.Queue()
         self._thread: threading.Thread | None = None
         self._store, self._down, self._warned, self._beat = None, False, False, time.monotonic()
@@ -169,27 +174,39 @@ class Tracker:
         if not self._warned:
             self._warned = True
             line = f"MLflow: {public(self.uri)}: {reason(error)}. The run goes on without it;"
-            print(f"{line} send it later: make mlflow-upload RUN={self.folder}", file=sys.stderr, flush=True)
+            print(f"{line} send it later: make mlflow-upload RUN={self.shown}", file=sys.stderr, flush=True)
 
 
 def upload(run_folder: str | os.PathLike, experiment: str | None = None, tracking_uri: str | None = None) -> str:
     """Sends a run folder to a store and returns the id of its run there; what the store has already is not sent again.
 
     experiment: by default that of mlflow.json, else the name of the folder around the run. tracking_uri: by default
-    MLFLOW_TRACKING_URI, else the store that the run was meant for, else the embedded one.
+    MLFLOW_TRACKING_URI, else the store that the run was meant for, else the embedded one. A folder in S3 is copied here
+    for it, and told what was sent.
 
     Raises:
         UserError: the folder is not that of a run, or the store does not take it.
     """
+    if storage.is_s3(run_folder):
+        with contextlib.closing(Mirror(os.fspath(run_folder))) as mirror:
+            mirror.fetch(leave_out="checkpoint")
+            sent = _upload(mirror.path, mirror.uri, mirror.uri.split("/")[-2], experiment, tracking_uri)
+            mirror.send()
+        return sent
     folder = Path(run_folder)
+    return _upload(folder, str(folder), folder.resolve().parent.name, experiment, tracking_uri)
+
+
+def _upload(folder: Path, shown: str, around: str, experiment: str | None, tracking_uri: str | None) -> str:
+    """`upload` of a local folder that the user knows as `shown`, with the folder `around` it."""
     if not (folder / "config.yaml").is_file():
         raise UserError(
-            f"{folder} is not the folder of a run: it holds no config.yaml. Give the one a training script wrote."
+            f"{shown} is not the folder of a run: it holds no config.yaml. Give the one a training script wrote."
         )
     import yaml
 
     state, uri = read_state(folder), store_uri(tracking_uri, folder)
-    experiment = experiment or state.get("experiment") or folder.resolve().parent.name
+    experiment = experiment or state.get("experiment") or around
     ended = (folder / "metrics.json").is_file()
     try:
         from flow_models.tracking.store import Store
@@ -203,7 +220,7 @@ def upload(run_folder: str | os.PathLike, experiment: str | None = None, trackin
             pass
         store.end("FINISHED" if ended else "KILLED")
     except Exception as error:
-        raise UserError(f"MLflow at {public(uri)} did not take {folder}: {reason(error)}.") from error
+        raise UserError(f"MLflow at {public(uri)} did not take {shown}: {reason(error)}.") from error
     return store.said["run_id"]
 
 

@@ -1,0 +1,195 @@
+"""Training over devices and over processes on loopback: the same curve, one writer, and an end that can be resumed."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import workers
+
+import flow_models as fm
+from flow_models import cluster, devices
+from flow_models.data import image_stream
+from flow_models.errors import WorkerLost
+
+SCRIPT = ["train_flowmodels1.py", "--data", "moons", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64", "--test-points",
+          "500", "--mlflow", "false"]  # fmt: skip
+ROUNDING = 2e-5  # of a float32 sum over a batch, after some hundred steps
+MIRRORED = """
+import sys; sys.path.insert(0, "tests")
+import dataclasses, json, flow_models as fm
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import numpy as np
+from test_training import data, draw, model
+from flow_models.data import image_stream
+settings = fm.FitSettings(steps=60, batch_size=32, epoch_steps=20, warmup_steps=5)
+found = []
+pixels = np.random.default_rng(0).integers(0, 256, [300, 8, 8, 1], dtype=np.uint8)
+def images():
+    event = fm.Images(8, 8, 1, multiple=4)
+    return fm.FlowModel(fm.glow_image(event.canvas, levels=1, depth=1, hidden=(8,)), event=event)
+pictures = image_stream.stream(lambda numbers: pixels[numbers], np.array([300]), (8, 8, 1), 32)
+for make, source, held_out, jit in ((model, data(), data(200, 1), True), (model, draw, data(200, 1), False), (images, pictures, pixels[:40], False)):
+    found.append([fm.fit(make(), source, held_out, dataclasses.replace(settings, strategy=each, jit=jit)).history
+                  for each in ("single", "mirrored")])
+try:
+    fm.fit(model(), data(), settings=dataclasses.replace(settings, batch_size=33, strategy="mirrored"))
+except fm.UserError as error:
+    found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "history.csv").open()))
+
+
+def assert_equal_to_rounding(one, other, scale=1.0):
+    assert len(one) == len(other) > 1
+    for a, b in zip(one, other):
+        for name in a:
+            if name != "seconds":
+                np.testing.assert_allclose(float(a[name]), float(b[name]), rtol=ROUNDING, atol=scale * ROUNDING)
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory):
+    """A run of one process, and one of two nodes as Batch starts them, the second being the main node."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = [*SCRIPT, "--steps", "100", "--epoch-steps", "50", "--output-dir"]
+    started = workers.start([*command, str(folder / "one")], [{}])
+    together = workers.finish(workers.start([*command, str(folder / "two")], workers.by_batch(2, main=1)))
+    for status, _, error in (*workers.finish(started), *together):
+        assert status == 0, error
+    return folder, together
+
+
+def test_two_workers_have_the_curve_of_one(one_and_two):
+    folder, _ = one_and_two
+    assert_equal_to_rounding(rows(folder / "one"), rows(folder / "two"))
+    point = np.array([[0.1, 0.2], [1.0, -0.3]])
+    models = [fm.load(str(folder / name)) for name in ("one", "two")]
+    np.testing.assert_allclose(models[0].log_prob(point), models[1].log_prob(point), atol=1e-3)
+
+
+def test_the_first_worker_alone_writes_and_speaks(one_and_two):
+    folder, together = one_and_two
+    assert {file.name for file in folder.iterdir()} == {"one", "two"}
+    assert "everything is in" in together[1][1] and together[0][1] == "" and together[0][2] == ""
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_stops_all_and_a_restart_goes_on(tmp_path, victim):
+    run = tmp_path / "run"
+    command = [*SCRIPT, "--jit", "false", "--steps", "6000", "--epoch-steps", "200", "--checkpoint-seconds", "0", "--resume", "--output-dir", str(run)]
+    processes = workers.start(command, workers.by_tf_config(2))
+    until = time.monotonic() + 100
+    while not (run / "history.csv").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    processes[victim].kill()
+    ends = workers.finish(processes, 60)
+    assert ends[victim][0] == -signal.SIGKILL and ends[1 - victim][0] == 75, ends
+    lines = [line for line in ends[1 - victim][2].splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "another worker does not answer any more" in lines[0] and "--resume" in lines[0]
+    kept = json.loads((run / "checkpoint" / "checkpoint.json").read_text())["step"]
+    assert kept > 0
+    if victim == 1:  # another number of workers may go on
+        resumed = workers.finish(workers.start(command, [{}]), 100)[0]
+        assert resumed[0] == 0, resumed[2]
+        steps = [float(row["step"]) for row in rows(run)]
+        assert steps == sorted(set(steps)) and steps[-1] == 6000
+
+
+def test_two_devices_of_one_machine_have_the_curve_of_one():
+    result = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, cwd=workers.ROOT, timeout=200,
+                            env={**os.environ, **workers.PLAIN})  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    *pairs, said = json.loads(result.stdout.splitlines()[-1])
+    for (single, mirrored), scale in zip(pairs, (1.0, 1.0, 100.0), strict=True):
+        columns = [[dict(zip(history, values)) for values in zip(*history.values())] for history in (single, mirrored)]
+        assert_equal_to_rounding(*columns, scale=scale)
+    assert said == "batch_size 33 cannot be shared equally by 2 devices: give a multiple of 2, or --strategy single"
+
+
+def test_a_worker_reads_its_own_pictures_alone():
+    read, pixels = [], np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1) + 1
+
+    def gather(numbers):
+        read.append(len(numbers))
+        return pixels[numbers]
+
+    whole = image_stream.stream(gather, np.array([40]), (1, 1, 1), 8)
+    batch = next(iter(whole.skip(3))).numpy()
+    read.clear()
+    shares = [next(iter(whole.share(worker, 2).repeat().skip(3))).numpy() for worker in (0, 1)]
+    assert set(read) == {4}
+    assert (sum(shares) == batch).all() and (shares[0][4:] == 0).all() and (shares[1][:4] == 0).all()
+
+
+def test_shares_put_together_are_the_batch():
+    batch = {"x": np.arange(12, dtype="f").reshape(6, 2), "y": np.arange(6, dtype="f")[:, None]}
+    parts = [devices.share(batch, replica, 3) for replica in range(3)]
+    for name, whole in batch.items():
+        assert (np.concatenate([part[name] for part in parts]) == whole).all()
+    assert devices.ring_bytes(1000, 2) == 4000 and devices.ring_bytes(1000, 4) == 6000 and devices.ring_bytes(1000, 1) == 0
+
+
+@pytest.fixture
+def no_workers(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_BATCH_JOB_") or name in ("TF_CONFIG", "FLOW_MODELS_PORT")]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_nodes_get_one_list_and_strangers_are_sent_away(no_workers):
+    found, nodes = {}, workers.by_batch(3)
+    command = "import os, sys, json; from flow_models import cluster; print(json.dumps([cluster.join(), os.environ['TF_CONFIG']]))"
+    stranger = {**nodes[1], "AWS_BATCH_JOB_ID": "other#1", "FLOW_MODELS_PATIENCE": "3"}
+    processes = workers.start(["-c", command], [*nodes, stranger])
+    ends = workers.finish(processes, 60)
+    for status, out, error in ends[:3]:
+        assert status == 0, error
+        (index, count), config = json.loads(out)
+        config = json.loads(config)
+        assert config["task"]["index"] == index and count == 3
+        found[index] = config["cluster"]["worker"]
+    assert found[0] == found[1] == found[2] and len(set(found[0])) == 3
+    assert ends[3][0] != 0 and "did not answer within 3 s" in ends[3][2]
+
+
+def test_a_node_that_does_not_come_is_named(no_workers):
+    for name, value in {**workers.by_batch(3)[0], "FLOW_MODELS_PATIENCE": "1"}.items():
+        no_workers.setenv(name, value)
+    with pytest.raises(WorkerLost, match=r"workers \[1, 2\] did not register within 1 s at port \d+.*security group"):
+        cluster.join()
+
+
+def test_workers_that_do_not_come_end_the_wait():
+    environment = workers.by_tf_config(2)[0] | {"FLOW_MODELS_PATIENCE": "2"}
+    (status, _, error), = workers.finish(workers.start([*SCRIPT, "--steps", "4"], [environment]), 100)
+    assert status == 75 and error.startswith("error: workers [1] did not register within 2 s") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": {"ps": ["a:1"]}, "task": {}}',
+                                  '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'])  # fmt: skip
+def test_a_wrong_tf_config_is_told(no_workers, text):
+    no_workers.setenv("TF_CONFIG", text)
+    with pytest.raises(fm.UserError, match="TF_CONFIG must be"):
+        cluster.task()
+    assert cluster.task("single") == (0, 1)
+
+
+def test_wrong_strategies_are_told(no_workers):
+    with pytest.raises(fm.UserError, match="strategy is 'horovod', must be one of auto, single, mirrored, multiworker"):
+        fm.FitSettings(strategy="horovod")
+    with pytest.raises(fm.UserError, match="nothing says who the workers are"):
+        devices.get("multiworker")
+    assert devices.get("auto").strategy is None and dataclasses.replace(fm.FitSettings()).strategy == "auto"

@@ -1,0 +1,130 @@
+"""Runs whose folder lies in S3, and how they are interrupted and retried."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import s3  # noqa: F401  (a fixture)
+
+import flow_models as fm
+from benchmarks import interruptions
+from flow_models import serialisation
+from flow_models.data import storage
+from flow_models.mirror import Mirror
+from flow_models.run import RunFolder
+from flow_models.tracking import upload
+
+STEPS = 3000
+
+
+@pytest.fixture(scope="module")
+def bucket(s3):  # noqa: F811
+    s3.client().create_bucket(Bucket="runs")
+    return "s3://runs"
+
+
+@pytest.fixture(scope="module")
+def killed(bucket):
+    """A run that was killed by SIGKILL and by SIGTERM and then went to its end."""
+    uri = f"{bucket}/app1/killed"
+    return uri, interruptions.interrupted(uri, kills=2, steps=STEPS, longest=0.5)
+
+
+def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket):
+    uri, sessions = killed
+    assert [each["status"] for each in sessions] == [-signal.SIGKILL, 75]
+    assert "the same command with --resume --output-dir s3://runs/app1/killed" in sessions[1]["error"]
+    whole = f"{bucket}/app1/whole"
+    interruptions.interrupted(whole, kills=0, steps=STEPS, longest=0)
+    assert interruptions.history(uri) == interruptions.history(whole) != []
+    point = [[0.1, 0.2]]
+    assert fm.load(uri).log_prob(point) == fm.load(whole).log_prob(point)
+
+
+def test_all_that_a_run_writes_is_in_s3_and_nothing_stays_here(killed):
+    uri, _ = killed
+    assert storage.names(uri) == {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint"}
+    assert b"data:image/png" in storage.read_bytes(f"{uri}/report.html")
+    assert json.loads(storage.read_bytes(f"{uri}/metrics.json"))["nll_test"] < 3
+    assert {"density.png", "latents.png"} <= storage.names(f"{uri}/figures")
+    assert len([name for name in storage.names(f"{uri}/checkpoint") if name.endswith(".npz")]) <= 2
+    assert not Path("s3:").exists()
+
+
+def config(uri, **changes):
+    from flow_models.config import RunConfig
+
+    return RunConfig(output_dir=uri, mlflow=False, **changes)
+
+
+def test_an_occupied_prefix_is_refused_resumed_and_overwritten(bucket, capsys):
+    uri = f"{bucket}/app1/occupied"
+    with RunFolder(config(uri), "flowmodels1") as folder:
+        folder.log_epoch({"step": 1, "loss": 2.0})
+        folder.log_epoch({"step": 2, "loss": 1.0})
+    assert not folder.path.exists(), "the local copy is gone"
+    with pytest.raises(fm.UserError, match="s3://runs/app1/occupied holds another run: use --resume"):
+        RunFolder(config(uri), "flowmodels1")
+    with RunFolder(config(uri, resume=True), "flowmodels1") as folder:
+        folder.log_epoch({"step": 2, "loss": 0.5})
+    assert storage.read_bytes(f"{uri}/history.csv") == b"step,loss\n1.0,2.0\n2,0.5\n"
+    storage.write_bytes(f"{uri}/thesis.tex", b"mine")
+    with pytest.raises(fm.UserError, match="it holds thesis.tex"):
+        RunFolder(config(uri, overwrite=True), "flowmodels1")
+    storage.delete(f"{uri}/thesis.tex")
+    storage.write_bytes(f"{bucket}/app1/occupied2/config.yaml", b"of a neighbour")
+    with RunFolder(config(uri, overwrite=True), "flowmodels1"):
+        assert storage.names(uri) == {"config.yaml"}
+    assert storage.exists(f"{bucket}/app1/occupied2/config.yaml")
+    RunFolder(config(f"{bucket}/app1/none", resume=True), "flowmodels1")
+    assert "nothing to resume in s3://runs/app1/none yet: a new run starts there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("uri, said", [("s3://nowhere/run", "no such bucket"), ("s3://", "no bucket named")])
+def test_a_wrong_place_is_told_before_the_training(bucket, uri, said):
+    with pytest.raises(fm.UserError, match=said):
+        RunFolder(config(uri), "flowmodels1")
+
+
+def test_a_store_that_fails_for_a_while_costs_nothing(bucket, monkeypatch, capsys):
+    mirror = Mirror(f"{bucket}/app1/mirror")
+    (mirror.path / "a.json").write_text("{}")
+    with monkeypatch.context() as down:
+        down.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        mirror.send(must=False)
+        assert "the secret key is wrong" in capsys.readouterr().err
+        with pytest.raises(fm.UserError, match="the secret key is wrong"):
+            mirror.send()
+    mirror.send()
+    assert mirror.names() == {"a.json"}
+    mirror.close()
+
+
+def test_the_last_but_one_arrays_stay_for_a_reader(bucket):
+    folder = f"{bucket}/state"
+    for step in range(4):
+        serialisation.write(folder, "checkpoint", {"a": [step]}, {"step": step})
+        header = serialisation.read_header(folder, "checkpoint", "checkpoint")
+        assert serialisation.read_arrays(folder, header, "checkpoint")["a"] == [step]
+    assert len(storage.names(folder)) == 3
+
+
+def test_a_run_in_s3_goes_to_mlflow_later(killed, tmp_path):
+    uri, _ = killed
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    first = upload(uri, "flowmodels1", store)
+    assert upload(uri, "flowmodels1", store) == first, "mlflow.json in S3 remembers the run"
+    with pytest.raises(fm.UserError, match="s3://runs/none is not the folder of a run"):
+        upload("s3://runs/none", "flowmodels1", store)
+
+
+def test_sigterm_here_is_75_and_ctrl_c_130(tmp_path):
+    code = "import sys, os, signal; from flow_models.config import guarded; guarded(lambda: os.kill(os.getpid(), int(sys.argv[1])))"
+    ends = [subprocess.run([sys.executable, "-c", code, str(number.value)], capture_output=True, text=True, env=dict(os.environ))
+            for number in (signal.SIGTERM, signal.SIGINT)]  # fmt: skip
+    assert [end.returncode for end in ends] == [75, 130]
+    assert ends[0].stderr.count("\n") == ends[1].stderr.count("\n") == 1
