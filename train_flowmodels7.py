@@ -49,6 +49,8 @@ NEAR = 1e-4  # s and s/km within which the file's times and rays are those of th
 
 def load_problem(config: Config):
     """The simulator, and the user's data [1, M] where there are some."""
+    if config.sigma < 0:
+        raise UserError(f"sigma is {config.sigma:g}; it must be above 0, or 0 where the file has it")
     from flow_models.simulators.seismic import Seismograms
 
     simulator = Seismograms(layer_thickness=THICKNESS if config.hard else 0.0)
@@ -79,6 +81,8 @@ def read_traces(config: Config, simulator) -> np.ndarray:
 def frame(config: Config, simulator):
     from flow_models.frames import LaplaceFrame
 
+    if config.components >= simulator.data_size:
+        raise UserError(f"components is {config.components}; the traces have {simulator.data_size - 1} samples in all")
     return LaplaceFrame(simulator, components=config.components, steps=config.newton_steps)
 
 
