@@ -82,7 +82,7 @@ class Trainer:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or FitSettings()
         self.loss = loss or losses.negative_log_likelihood(model)
-        self.folder, self.resume = folder, resume
+        self.folder, self.resume, self.draws = folder, resume, data
         dtype = model.dtype.as_numpy_dtype
         self.source = make_source(data, self.settings.batch_size, self.settings.seed, dtype)
         self.validation = None if validation is None else self._ready(as_arrays(validation, dtype, "validation data"))
@@ -130,7 +130,7 @@ class Trainer:
         fields = {k: v for k, v in fields.items() if k not in ("checkpoint_seconds", "jit", "shards")}
         data = first if self.source.arrays is None else self.source.arrays
         return {**fields, "layer": to_config(self.model.layer), "partition": to_config(self.model.partition),
-                "dtype": self.model.dtype.name, "training data": fingerprint(data),
+                "draws": getattr(self.draws, "identity", None), "dtype": self.model.dtype.name, "training data": fingerprint(data),
                 "validation data": fingerprint(self.validation)}  # fmt: skip
 
     def _start(self, first):

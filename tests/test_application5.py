@@ -66,6 +66,16 @@ def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
     np.testing.assert_allclose(*means, atol=0.35)  # four standard errors of the difference
 
 
+def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_path):
+    settings = fm.FitSettings(steps=4, batch_size=32)
+    fm.fit(model.flow, annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path))
+    with pytest.raises(UserError, match="draws was {'share': 0.5} and is now {'share': 0.6}"):
+        fm.fit(model.flow, annealed_draw(model, 4, share=0.6), settings=settings, folder=str(tmp_path), resume=True)
+    with pytest.raises(UserError, match="layer is another one: settings of the network differ"):
+        fm.fit(fm.FlowModel(build("realnvp", 4, depth=3, hidden=(16,), condition_size=12), model.flow.partition),
+               annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path), resume=True)  # fmt: skip
+
+
 def test_context_has_waves_of_the_scores(model):
     context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0]["condition"]
     scores = context[:, 2:4]
