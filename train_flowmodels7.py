@@ -87,16 +87,20 @@ def frame(config: Config, simulator):
 
 
 def show(simulator, views) -> list[tuple[str, object, str]]:
-    """(name, figure, caption) of the posteriors of `views`: velocity against time, and traces predicted over observed."""
+    """(name, figure, caption) of the posteriors of `views`: velocity against time or depth, and traces predicted over
+    observed."""
     from flow_models import plots
 
-    edges = np.arange(simulator.layers + 1) * simulator.layer_time
+    hard = simulator.layer_thickness > 0
+    edges = np.arange(simulator.layers + 1) * (simulator.layer_thickness if hard else simulator.layer_time)
+    below = "depth (km)" if hard else "two-way time (s)"
     times = np.arange(simulator.samples) * simulator.interval
     names = [f"ray {p:.3f} s/km" for p in simulator.ray_parameters]
     figures = []
     for view in views:
         noise = f"noise {np.exp(view.y[-1]):.3f}"
-        profile = plots.profile_bands(edges, view.samples, view.truth, view.reference, "two-way time (s)", "velocity (km/s)", upright=True)
+        profile = plots.profile_bands(edges, view.samples, view.truth, view.reference, below, "velocity (km/s)",
+                                      upright=True)  # fmt: skip
         shape = (len(names), len(times))
         data = plots.predicted_data(times, view.y[:-1].reshape(shape), view.predicted.reshape(-1, *shape), np.exp(view.y[-1]),
                                     names, "time (s)", "amplitude")  # fmt: skip

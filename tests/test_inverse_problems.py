@@ -116,6 +116,18 @@ def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
     assert [r["parameter"] for r in rows][:1] == ["velocity_1_km_s"] and len(rows) == 20
 
 
+@pytest.mark.parametrize("thickness, axis, last", [(0.0, "two-way time (s)", 20 * 0.034), (0.035, "depth (km)", 20 * 0.035)])
+def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last):
+    import train_flowmodels7 as script
+    from flow_models.posterior_run import View
+    from flow_models.simulators.seismic import Seismograms
+
+    simulator, rng = Seismograms(layer_thickness=thickness), np.random.default_rng(0)
+    view = View("one", "one", rng.normal(size=193), rng.uniform(1.8, 2.4, (30, 20)), rng.normal(size=(30, 192)))
+    axes = script.show(simulator, [view])[0][1].axes[0]
+    assert axes.get_ylabel() == axis and max(axes.get_ylim()) == pytest.approx(last)
+
+
 @pytest.mark.parametrize("number, inputs", [(6, {"x"}), (7, {"x", "noise"})])
 def test_the_joint_form(call, tmp_path, number, inputs):
     assert call(number, *TINY, "--form", "joint", "--output-dir", str(tmp_path / "run")) == 0
