@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import sys
@@ -79,9 +80,14 @@ def exact_samples(simulator, sampler: Callable, y: np.ndarray, n: int, seed: int
     return Exact(y, x, sizes)
 
 
+@functools.lru_cache(maxsize=8)
+def _compiled_forward(simulator):
+    return tf.function(lambda t: (simulator.physical(t), simulator.forward(t)), jit_compile=True, autograph=False)
+
+
 def errors(simulator, theta: np.ndarray, exact: Exact) -> Errors:
     """Of whitened samples [B, n, P]."""
-    forward = tf.function(lambda t: (simulator.physical(t), simulator.forward(t)), jit_compile=True, autograph=False)
+    forward = _compiled_forward(simulator)
     mmd, resimulation = [], []
     for samples, y, x in tqdm(list(zip(theta, exact.y, exact.x)), "errors", disable=not sys.stderr.isatty(), leave=False):
         ours, data = (np.asarray(part) for part in forward(tf.constant(samples)))

@@ -96,6 +96,7 @@ def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
     wrong = exact_study.errors(ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), exact)
     assert abs(right.mmd.mean()) < 0.003 and right.resimulation.max() < 1e-10
     assert wrong.mmd.mean() > 0.1 and wrong.resimulation.mean() > 0.3
+    assert exact_study._compiled_forward(ARM).experimental_get_tracing_count() == 1  # or TensorFlow warns of tracing
     metrics = right.metrics("_x")
     assert metrics["posterior_mmd_low_x"] <= metrics["posterior_mmd_x"] <= metrics["posterior_mmd_high_x"]
     heading, columns, rows = wrong.tail(ARM.data_names, y, exact.x.std(1).mean(1))
