@@ -53,7 +53,8 @@ def read(folder: str, like: Progress, frozen: list, identity: dict) -> tuple[Pro
     for key, value in identity.items():
         if header["identity"].get(key) != value:
             was, now = repr(header["identity"].get(key)), repr(value)
-            change = f"was {was} and is now {now}" if len(was + now) < LONGEST else "is another one: settings of the network differ"
+            short = len(was + now) < LONGEST
+            change = f"was {was} and is now {now}" if short else "is another one: settings of the network differ"
             raise UserError(f"cannot resume {folder}: {key} {change}; use the same, or start a new run")
 
     def group(name, length):

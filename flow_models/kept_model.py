@@ -17,14 +17,15 @@ from flow_models.errors import UserError
 from flow_models.simulators import reference_cache
 
 # what says nothing of the model that a run ends with
-OF_THE_RUN = ("output_dir", "resume", "overwrite", "mlflow", "tracking_uri", "observed", "checkpoint_seconds", "reference_folder",
-              "preset")  # fmt: skip
+OF_THE_RUN = ("output_dir", "resume", "overwrite", "mlflow", "tracking_uri", "observed", "checkpoint_seconds",
+              "reference_folder", "preset")  # fmt: skip
 
 
 def folder_of(config, frame) -> Path:
     """Where a model of this geometry, trained with these settings, is kept."""
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in OF_THE_RUN}
-    digest = hashlib.sha256(json.dumps([to_config(frame), settings], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    written = json.dumps([to_config(frame), settings], sort_keys=True, default=str)
+    digest = hashlib.sha256(written.encode()).hexdigest()[:16]
     return Path(reference_cache.folder_of(config.reference_folder)) / f"posterior-{digest}"
 
 

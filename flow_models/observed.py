@@ -32,7 +32,8 @@ def read_columns(uri: str, names: Sequence[str], optional: Sequence[str] = ()) -
     if not len(values):
         raise UserError(f"{os.path.basename(uri)} has no rows")
     if np.abs(values).max() > LARGEST:
-        raise UserError(f"{os.path.basename(uri)} holds {np.abs(values).max():g}, too large for 32-bit numbers: check its units")
+        largest = np.abs(values).max()
+        raise UserError(f"{os.path.basename(uri)} holds {largest:g}, too large for 32-bit numbers: check its units")
     return dict(zip(wanted, values.T))
 
 

@@ -71,4 +71,4 @@ def _refuse_unknown(options) -> None:
     known = architectures.known_options(options, *architectures.ARCHITECTURES.values())
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise UserError(f"no option {unknown[0]!r}; architectures have depth, hidden, activation, bins, bound, unroll and others, see `architectures`")
+        raise UserError(f"no option {unknown[0]!r}; depth, hidden, activation, bins, bound and others are in `architectures`")

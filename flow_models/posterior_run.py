@@ -230,8 +230,8 @@ def _observed(folder, model, observed, scores, metrics) -> View:
     """The posterior of the user's data: a CSV of quantiles, a warning where they are unlike all that is simulated."""
     theta, broken = posterior_study.mended(model.posterior_theta(observed[0], 10_000, 0))
     if broken:
-        print(f"warning: {broken:.1%} of the samples for your data lie where no prior sample does; prior samples are in their place",
-              file=sys.stderr)  # fmt: skip
+        print(f"warning: {broken:.1%} of the samples for your data lie where no prior sample does; prior samples are in "
+              "their place", file=sys.stderr)  # fmt: skip
     x = np.asarray(model.simulator.physical(tf.constant(theta)))
     folder.write_text("posterior.csv", quantile_table(x[None], model.columns))
     metrics["observed_misfit"] = float(np.median(posterior_study.misfit(model.simulator, theta[None, :500], observed)))

@@ -80,5 +80,5 @@ def _check_digits(y, observed) -> None:
         if most > LARGEST:
             raise UserError(f"column {name} of y reaches {most:g}, too large for 32-bit numbers: rescale it")
         if deviation < STEPS * np.spacing(np.float32(most)):
-            raise UserError(f"column {name} of y varies by {deviation:.3g} around {most:.9g}, too little for 32-bit numbers: "
-                            "subtract an offset first")  # fmt: skip
+            raise UserError(f"column {name} of y varies by {deviation:.3g} around {most:.9g}, too little for 32-bit "
+                            "numbers: subtract an offset first")  # fmt: skip

@@ -223,7 +223,7 @@ def _convergence(draws):
     chains = tf.constant(draws.transpose(0, 2, 1, 3))
     rhat = tfp.mcmc.potential_scale_reduction(chains, independent_chain_ndims=1, split_chains=True)
     level = tf.get_logger().level
-    tf.get_logger().setLevel("ERROR")  # TFP takes real parts of its autocorrelations by a cast, of which TensorFlow warns
+    tf.get_logger().setLevel("ERROR")  # TFP takes the real part of autocorrelations by a cast; TensorFlow warns of it
     try:
         effective = tfp.mcmc.effective_sample_size(chains, filter_beyond_positive_pairs=True, cross_chain_dims=1)
     finally:

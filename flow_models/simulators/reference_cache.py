@@ -31,7 +31,7 @@ def default_folder() -> str:
 
 
 def folder_of(given: str) -> str:
-    """Where runs keep exact samples and trained models: the given folder, else `flow_models` in the user's folder for caches.
+    """Where runs keep exact samples and trained models: the given folder, else `flow_models` in the folder for caches.
 
     Raises:
       UserError: it is on S3, or cannot be written to: before the work that is to be kept there.
@@ -42,7 +42,7 @@ def folder_of(given: str) -> str:
     try:
         storage.check_target(os.path.join(folder, "kept"))
     except UserError as error:
-        raise UserError(f"{error} (what a later run need not compute again is kept there; name another --reference-folder)") from error
+        raise UserError(f"{error} (samples and models are kept there; name another --reference-folder)") from error
     return folder
 
 
