@@ -42,6 +42,8 @@ class Config(PosteriorConfig):
     """multiples of the normal scores of y whose sines and cosines the network also sees"""
     simulations: int = 100_000
     """pairs that the ranks of data are measured on, and that the joint form is trained on; the conditional form draws anew"""
+    reference: bool = True
+    """compare with exact posteriors; without, neither the corrections nor the other form have a row"""
     references: int = 1000
     """observations with exact posteriors"""
     corrected: int = 200
@@ -100,18 +102,23 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
     return model, fm.Trainer(model.flow, draw, held_out, config.fit_settings(), **trainer)
 
 
-def judge(model, config: Config, simulator, parts, exact):
-    """Metrics with calibration on fresh pairs under the tolerance, rows of the table, errors, and the samples judged."""
-    from flow_models import exact_study
+def calibrate(model, config: Config, pairs) -> dict[str, float]:
+    """Metrics on fresh pairs under the tolerance."""
     from flow_models.diagnostics import posterior_report
+
+    return posterior_report.judge(pairs.theta, model.posterior_theta(pairs.y, config.posterior_samples, 2))
+
+
+def judge(model, config: Config, simulator, exact):
+    """Metrics against exact posteriors, rows of the table, errors, and the samples judged."""
+    from flow_models import exact_study
     from flow_models.posterior_study import Clock
     from flow_models.simulators.correction import gauss_newton
 
     clock, n = Clock(), config.posterior_samples
     theta = clock.time("sampling", lambda: model.posterior_theta(exact.y, n, 1))
     found = exact_study.errors(simulator, theta, exact)
-    fresh = model.posterior_theta(parts["test"].y, n, 2)
-    metrics = {**posterior_report.judge(parts["test"].theta, fresh), **found.metrics(), "effective_samples_exact": exact.sizes.min(),
+    metrics = {**found.metrics(), "effective_samples_exact": exact.sizes.min(),
                "posterior_seconds": clock.seconds["sampling"] / len(exact.y)}  # fmt: skip
     rows = [found.row(f"{config.form} (this run)", clock.seconds["sampling"])]
     some, metrics_of, steps = exact.first(config.corrected), {}, exact_study.NEWTON_STEPS
@@ -145,19 +152,31 @@ def compare(config: Config, simulator, parts, exact):
     return metrics, found.row(other, time.perf_counter() - began)
 
 
-def show(simulator, exact, theta, worst, history) -> list[tuple[str, object, str]]:
-    """(name, figure, caption): poses of a usual, a rare and the worst observation, parameters in pairs, the training."""
+def against_exact(config: Config, simulator, sampler, model, parts):
+    """Metrics, figures and tables of the comparison with exact posteriors."""
+    from flow_models import exact_study
+
+    exact = exact_study.exact_samples(simulator, sampler, parts["test"].clean[: config.references], config.posterior_samples,
+                                      config.seed, config.reference_folder)  # fmt: skip
+    metrics, rows, errors, theta = judge(model, config, simulator, exact)
+    if config.compare:
+        found, row = compare(config, simulator, parts, exact)
+        metrics, rows = {**metrics, **found}, [*rows, row]
+    tail = errors.tail(simulator.data_names, exact.y, exact.x.std(1).mean(1))
+    figures = show(simulator, exact, theta, int(np.argmax(errors.mmd)))
+    return metrics, figures, [(exact_study.TABLE, exact_study.COLUMNS, rows), tail]
+
+
+def show(simulator, exact, theta, worst) -> list[tuple[str, object, str]]:
+    """(name, figure, caption): poses of a usual, a rare and the worst observation, parameters in pairs."""
     import tensorflow as tf
 
     from flow_models import plots
 
     chosen = [0, int(np.argmin(exact.sizes)), worst]
     x = np.asarray(simulator.physical(tf.constant(theta[0])))
-    figures = [
-        ("corner", plots.corner(x, None, exact.x[0], simulator.parameter_names),
-         "Posterior of the first observation, parameters in pairs."),
-        ("training", plots.training_curves(history), "Training: noise falls over its first part, and the objective with it."),
-    ]  # fmt: skip
+    figures = [("corner", plots.corner(x, None, exact.x[0], simulator.parameter_names),
+                "Posterior of the first observation, parameters in pairs.")]  # fmt: skip
     if hasattr(simulator, "joints"):
         poses = [_joints(simulator, rows) for rows in (theta[chosen], exact_theta(simulator, exact.x[chosen]))]
         kinds = ("first", "rarest", "largest error")
@@ -196,15 +215,23 @@ def observe(config: Config, folder, model, simulator, observed) -> list:
     return [("observed", plots.arms(poses, None, observed[:4]), "Your data: arms that reach the first of your end points.")]
 
 
+def know_strange_data(config: Config, model, parts, observed) -> None:
+    """Trains p(y) and says which of the user's data are unlike all that is simulated."""
+    from flow_models import posterior_study
+
+    posterior_study.data_density(model, config, parts["train"], parts["validation"]).run()
+    posterior_study.p_values(model, observed, posterior_study.simulated_scores(model, config.seed))
+
+
 def _summary(config: Config) -> str:
-    return (f"{config.problem}: {config.steps:,} steps of {config.batch_size} fresh draws; "
-            f"exact posteriors of {config.references:,} observations.")  # fmt: skip
+    exact = f"; exact posteriors of {config.references:,} observations" if config.reference else ""
+    return f"{config.problem}: {config.steps:,} steps of {config.batch_size} fresh draws{exact}."
 
 
 def main(config: Config) -> None:
     check(config)
     simulator, sampler, observed = load_problem(config)
-    from flow_models import exact_study, posterior_study
+    from flow_models import plots, posterior_study
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")
@@ -214,20 +241,19 @@ def main(config: Config) -> None:
     model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
+        if observed is not None and config.form == "conditional":
+            know_strange_data(config, model, parts, observed)
         model.save(folder.model)
-        figures = [] if observed is None else observe(config, folder, model, simulator, observed)
-        exact = exact_study.exact_samples(simulator, sampler, parts["test"].clean[: config.references], config.posterior_samples,
-                                          config.seed, config.reference_folder)  # fmt: skip
-        metrics, rows, errors, theta = judge(model, config, simulator, parts, exact)
-        if config.compare:
-            found, row = compare(config, simulator, parts, exact)
-            metrics, rows = {**metrics, **found}, [*rows, row]
-        figures += show(simulator, exact, theta, int(np.argmax(errors.mmd)), result.history)
-        tail = errors.tail(simulator.data_names, exact.y, exact.x.std(1).mean(1))
-        metrics = {"nll_val": min(result.history["val_objective"]), **metrics, **result.metrics(), **machine_metrics()}
-        folder.finish(result.history, metrics, f"Ill-conditioned parameter estimation: {config.problem}", _summary(config),
-                      [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
-                      [(exact_study.TABLE, exact_study.COLUMNS, rows), tail])  # fmt: skip
+        figures, tables = [] if observed is None else observe(config, folder, model, simulator, observed), []
+        metrics = {"nll_val": min(result.history["val_objective"]), **calibrate(model, config, parts["test"])}
+        if config.reference:
+            found, shown, tables = against_exact(config, simulator, sampler, model, parts)
+            metrics, figures = metrics | found, [*figures, *shown]
+        figures.append(("training", plots.training_curves(result.history), "Training: noise falls over its first part, and the "
+                        "objective with it."))  # fmt: skip
+        folder.finish(result.history, {**metrics, **result.metrics(), **machine_metrics()},
+                      f"Ill-conditioned parameter estimation: {config.problem}", _summary(config),
+                      [(folder.write_figure(name, figure), caption) for name, figure, caption in figures], tables)  # fmt: skip
 
 
 if __name__ == "__main__":

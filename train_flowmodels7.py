@@ -49,6 +49,8 @@ NEAR = 1e-4  # s and s/km within which the file's times and rays are those of th
 
 def load_problem(config: Config):
     """The simulator, and the user's data [1, M] where there are some."""
+    if config.sigma < 0:
+        raise UserError(f"sigma is {config.sigma:g}; it must be above 0, or 0 where the file has it")
     from flow_models.simulators.seismic import Seismograms
 
     simulator = Seismograms(layer_thickness=THICKNESS if config.hard else 0.0)
@@ -79,20 +81,26 @@ def read_traces(config: Config, simulator) -> np.ndarray:
 def frame(config: Config, simulator):
     from flow_models.frames import LaplaceFrame
 
+    if config.components >= simulator.data_size:
+        raise UserError(f"components is {config.components}; the traces have {simulator.data_size - 1} samples in all")
     return LaplaceFrame(simulator, components=config.components, steps=config.newton_steps)
 
 
 def show(simulator, views) -> list[tuple[str, object, str]]:
-    """(name, figure, caption) of the posteriors of `views`: velocity against time, and traces predicted over observed."""
+    """(name, figure, caption) of the posteriors of `views`: velocity against time or depth, and traces predicted over
+    observed."""
     from flow_models import plots
 
-    edges = np.arange(simulator.layers + 1) * simulator.layer_time
+    hard = simulator.layer_thickness > 0
+    edges = np.arange(simulator.layers + 1) * (simulator.layer_thickness if hard else simulator.layer_time)
+    below = "depth (km)" if hard else "two-way time (s)"
     times = np.arange(simulator.samples) * simulator.interval
     names = [f"ray {p:.3f} s/km" for p in simulator.ray_parameters]
     figures = []
     for view in views:
         noise = f"noise {np.exp(view.y[-1]):.3f}"
-        profile = plots.profile_bands(edges, view.samples, view.truth, view.reference, "two-way time (s)", "velocity (km/s)", upright=True)
+        profile = plots.profile_bands(edges, view.samples, view.truth, view.reference, below, "velocity (km/s)",
+                                      upright=True)  # fmt: skip
         shape = (len(names), len(times))
         data = plots.predicted_data(times, view.y[:-1].reshape(shape), view.predicted.reshape(-1, *shape), np.exp(view.y[-1]),
                                     names, "time (s)", "amplitude")  # fmt: skip

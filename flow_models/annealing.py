@@ -37,6 +37,8 @@ def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6,
             theta, context = tf.gather(theta, chosen), tf.gather(context, chosen)
         return {"x": theta, "condition": context}
 
+    draw.identity = {"share": share}  # what the first batch, by which a resumed training knows its draws, does not show
+
     def _extra(step):
         """What, added to noise of size 1, makes it as large as it should be at a step."""
         done = tf.clip_by_value(tf.cast(step, model.dtype) / (share * steps), 0.0, 1.0)

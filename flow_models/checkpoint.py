@@ -12,6 +12,7 @@ from flow_models.errors import UserError
 
 FORMAT = 1
 NAME = "checkpoint"
+LONGEST = 200  # characters of two values that a message shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,10 @@ def _unpacked(arrays, header, like, frozen, identity, folder):
     identity = json.loads(json.dumps(identity))  # tuples are lists in a header
     for key, value in identity.items():
         if header["identity"].get(key) != value:
-            raise UserError(f"cannot resume {folder}: {key} was {header['identity'].get(key)!r} and is now {value!r}; "
-                            "use the same, or start a new run")  # fmt: skip
+            was, now = repr(header["identity"].get(key)), repr(value)
+            short = len(was + now) < LONGEST
+            change = f"was {was} and is now {now}" if short else "is another one: settings of the network differ"
+            raise UserError(f"cannot resume {folder}: {key} {change}; use the same, or start a new run")
 
     def group(name, length):
         return [tf.constant(arrays[f"{name}/{i}"]) for i in range(length)]

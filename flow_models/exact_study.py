@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from flow_models.diagnostics.two_sample import bootstrap_mean, mmd_squared
 from flow_models.posterior_study import corrected
+from flow_models.simulators import reference_cache
 from flow_models.simulators.correction import gauss_newton
 
 COLUMNS = ("posterior", "observations", "re-simulation, mean", "median", "MMD^2, mean", "low", "high", "lower quartile",
@@ -68,22 +69,25 @@ class Errors:
 def exact_samples(simulator, sampler: Callable, y: np.ndarray, n: int, seed: int, folder: str = "") -> Exact:
     """Of sampler(y, n, seed), kept on disk by a hash of all that goes in: it takes minutes once."""
     key = hashlib.sha256(f"{type(simulator).__name__} {sampler.__module__} {n} {seed}".encode() + y.tobytes()).hexdigest()[:16]
-    path = Path(folder or os.path.expanduser("~/.cache/flow_models")) / f"exact-{key}.npz"
-    if path.exists():
-        kept = np.load(path)
+    path = os.path.join(reference_cache.folder_of(folder), f"exact-{key}.npz")
+    kept = reference_cache.load(path)
+    if kept and {"x", "sizes"} <= set(kept):
         return Exact(y, kept["x"], kept["sizes"])
     parts = [sampler(y[i : i + 20], n, seed + i) for i in
              tqdm(range(0, len(y), 20), "exact posteriors", disable=not sys.stderr.isatty(), leave=False)]  # fmt: skip
     x, sizes = (np.concatenate(each) for each in zip(*parts))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path.with_suffix(".part.npz"), x=x, sizes=sizes)
-    os.replace(path.with_suffix(".part.npz"), path)
+    reference_cache.save(path, {"x": x, "sizes": sizes})
     return Exact(y, x, sizes)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_forward(simulator):
+    return tf.function(lambda t: (simulator.physical(t), simulator.forward(t)), jit_compile=True, autograph=False)
 
 
 def errors(simulator, theta: np.ndarray, exact: Exact) -> Errors:
     """Of whitened samples [B, n, P]."""
-    forward = tf.function(lambda t: (simulator.physical(t), simulator.forward(t)), jit_compile=True, autograph=False)
+    forward = _compiled_forward(simulator)
     mmd, resimulation = [], []
     for samples, y, x in tqdm(list(zip(theta, exact.y, exact.x)), "errors", disable=not sys.stderr.isatty(), leave=False):
         ours, data = (np.asarray(part) for part in forward(tf.constant(samples)))

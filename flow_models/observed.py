@@ -12,6 +12,7 @@ import numpy as np
 from flow_models.data import tables
 from flow_models.errors import UserError
 
+LARGEST = 1e18  # its square is still a 32-bit number
 LEVELS = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
 
 
@@ -19,7 +20,7 @@ def read_columns(uri: str, names: Sequence[str], optional: Sequence[str] = ()) -
     """The named columns of a table, float64 [N], with units in their names; optional ones where they are there.
 
     Raises:
-      UserError: no such file or column, or a value that is no finite number.
+      UserError: no such file or column, or a value that is no finite number or above `LARGEST`.
     """
     frame = tables.read_frame(uri)
     missing = [name for name in names if name not in frame.columns]
@@ -30,6 +31,9 @@ def read_columns(uri: str, names: Sequence[str], optional: Sequence[str] = ()) -
     values = tables.as_numbers(frame[wanted], os.path.basename(uri))
     if not len(values):
         raise UserError(f"{os.path.basename(uri)} has no rows")
+    if np.abs(values).max() > LARGEST:
+        largest = np.abs(values).max()
+        raise UserError(f"{os.path.basename(uri)} holds {largest:g}, too large for 32-bit numbers: check its units")
     return dict(zip(wanted, values.T))
 
 

@@ -42,6 +42,9 @@ def fit_posterior(x, y, names: Sequence[str] | None = None, observed: Sequence[s
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
     theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
     scaled = {side: _scaled(bounds, simulator) for side, bounds in (("lower", lower), ("upper", upper)) if bounds is not None}
+    if not 0 < validation < 1:
+        raise UserError(f"validation is {validation}; it is a share of the pairs, above 0 and below 1")
+    _refuse_unknown(options)
     options = {"affine": True, "linear": True, "bins": 8, "unroll": 1, "activation": "silu", **options, **scaled}
 
     name = "maf" if simulator.size == 1 and architecture == "spline_coupling" else architecture  # couplings need two
@@ -61,3 +64,11 @@ def _scaled(bounds, simulator):
     if len(bounds) != simulator.size:
         raise UserError(f"{len(bounds)} bounds for {simulator.size} parameters")
     return [None if b is None else (b - m) / s for b, m, s in zip(bounds, simulator.mean, simulator.scale)]
+
+
+def _refuse_unknown(options) -> None:
+    """Refuses options that no architecture has: a slip of the pen would go unnoticed."""
+    known = architectures.known_options(options, *architectures.ARCHITECTURES.values())
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UserError(f"no option {unknown[0]!r}; depth, hidden, activation, bins, bound and others are in `architectures`")

@@ -72,3 +72,7 @@ def check(config: PosteriorConfig) -> None:
         raise UserError(f"no form {config.form!r}; there are {', '.join(FORMS)}")
     if not 0 < config.bound < math.inf:
         raise UserError(f"bound is {config.bound}; it must be above 0")
+    if config.reference or config.observed:
+        from flow_models.simulators import reference_cache
+
+        reference_cache.folder_of(config.reference_folder)

@@ -77,10 +77,14 @@ class PosteriorModel(tf.Module):
 
     def log_prob_theta(self, theta, y) -> np.ndarray:
         """`log_prob` of whitened parameters."""
-        y = rows_of(y, self.simulator.data_names, "y", self.dtype)
-        lead = np.broadcast_shapes(theta.shape[:-1], y.shape[:-1])
-        distinct, number = np.unique(y.reshape(-1, y.shape[-1]), axis=0, return_inverse=True)
-        number = np.broadcast_to(number.reshape(y.shape[:-1]), lead).reshape(-1)
+        y, of_y = self._data(y)
+        try:
+            lead = np.broadcast_shapes(theta.shape[:-1], of_y)
+        except ValueError:
+            raise UserError(f"x [..., {theta.shape[-1]}] of {list(theta.shape[:-1])} rows and y [..., {y.shape[-1]}] of {list(of_y)} "
+                            "do not go together: give as many, or one y") from None  # fmt: skip
+        distinct, number = np.unique(y, axis=0, return_inverse=True)
+        number = np.broadcast_to(number.reshape(of_y), lead).reshape(-1)
         rows = np.broadcast_to(theta, (*lead, theta.shape[-1])).reshape(-1, theta.shape[-1])
         states, values = self._state(distinct), []
         for first in range(0, max(len(rows), 1), ROWS):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from flow_models import model as saved
-from flow_models import plots, posterior_study
-from flow_models.described import to_config
+from flow_models import kept_model, plots, posterior_study
 from flow_models.diagnostics import calibration, posterior_report
-from flow_models.diagnostics.posterior import contraction_and_z, misspecification
+from flow_models.diagnostics.posterior import contraction_and_z
 from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
 from flow_models.posterior_study import Clock, Pairs
@@ -27,8 +22,6 @@ from flow_models.run import RunFolder, machine_metrics
 COLUMNS = ("posterior", "C2ST, median", "C2ST, worst", "coverage 50%", "coverage 90%", "rms misfit, sigma", "sd ratio", "seconds")
 TABLE = "Posteriors side by side; C2ST and sd ratio against the reference, null of the C2ST in its row"
 COMPARED = 2500  # samples a side in two-sample tests
-ALARM_DRAWS = 2000  # fresh data that the rate of false warnings is counted on
-ALARM = 0.01  # rate of false warnings that data lie outside what the simulator makes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +97,12 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
     observed = None if observed is None else np.asarray(observed, np.float32)
     study = Study(config, simulator, frame, joint)
     folder = RunFolder(config, application)
-    kept = _kept_folder(config, frame) if observed is not None and config.form == "conditional" else None
-    if kept and (kept / "metrics.json").exists() and not config.resume:
+    kept = kept_model.folder_of(config, frame) if observed is not None and config.form == "conditional" else None
+    found = kept_model.load(kept) if kept and not config.resume else None
+    if found:
         print(f"a model of this geometry and these settings is there: {kept}", file=sys.stderr)
         with folder:
-            _finish_kept(folder, kept, study, observed, show, title)
+            _finish_kept(folder, kept, found, study, observed, show, title)
         return
     study.draw()
     training = study.trained(config.form, folder=folder.checkpoints, resume=config.resume)
@@ -119,21 +113,21 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
         if config.form == "conditional":
             metrics |= {"laplace_entropy": training.entropy, "nats_above_laplace": metrics["nll_val"] - training.entropy}
             posterior_study.data_density(model, config, study.parts["train"], study.parts["validation"]).run()
-            scores = model.anomaly_score(posterior_study.draw(simulator, ALARM_DRAWS, config.seed, 3).y)
+            scores = posterior_study.simulated_scores(model, config.seed)
         model.save(folder.model)
-        found, figures, views = _judge(study, model, training, result, folder)
+        found, figures, views = _judge(study, model, training, result)
         metrics |= found | {**result.metrics(), **machine_metrics()}
         if observed is not None:
             views = [_observed(folder, model, observed, scores, metrics), *views]
         if kept:
-            _keep(kept, model, result.history, metrics, scores)
+            kept_model.keep(kept, model, result.history, metrics, scores)
         figures = [*show(simulator, views), *figures]
         folder.finish(result.history, metrics, title, _summary(simulator, config),
                       [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
                       [(TABLE, COLUMNS, study.rows), *_costs(study, metrics)])  # fmt: skip
 
 
-def _judge(study: Study, model, training, result, folder):
+def _judge(study: Study, model, training, result):
     """Metrics, figures of calibration, and the posteriors to look at."""
     config, test, simulator = study.config, study.parts["test"], study.simulator
     theta, seconds = _timed(lambda: model.posterior_theta(test.y, config.posterior_samples, 1))
@@ -152,7 +146,7 @@ def _judge(study: Study, model, training, result, folder):
     metrics["seconds_for_10000_samples"] = _best_of(3, lambda: model.posterior(test.y[0], 10_000))
     metrics["posterior_seconds"] = seconds / len(test.y)
     if config.reference:
-        study.reference = study.clock.time("reference", lambda: posterior_study.reference(simulator, study.chosen.y, config))
+        study.reference = posterior_study.reference(simulator, study.chosen.y, config)
         metrics |= study.reference.metrics
     chosen, took = _timed(lambda: model.posterior_theta(study.chosen.y, COMPARED, 2))
     metrics |= study.compare(f"{config.form} (this run)", chosen, result.train_seconds, metrics)
@@ -234,41 +228,22 @@ def _figures(study, truths, x, spread, training, result, views):
 
 def _observed(folder, model, observed, scores, metrics) -> View:
     """The posterior of the user's data: a CSV of quantiles, a warning where they are unlike all that is simulated."""
-    theta = model.posterior_theta(observed[0], 10_000, 0)
+    theta, broken = posterior_study.mended(model.posterior_theta(observed[0], 10_000, 0))
+    if broken:
+        print(f"warning: {broken:.1%} of the samples for your data lie where no prior sample does; prior samples are in "
+              "their place", file=sys.stderr)  # fmt: skip
     x = np.asarray(model.simulator.physical(tf.constant(theta)))
     folder.write_text("posterior.csv", quantile_table(x[None], model.columns))
     metrics["observed_misfit"] = float(np.median(posterior_study.misfit(model.simulator, theta[None, :500], observed)))
     if scores is not None:
-        p = float(misspecification(model.anomaly_score(observed), scores)[0])
-        metrics["observed_p_value"] = p
-        if p <= ALARM:
-            print(f"warning: the data lie outside what the simulator makes (p = {p:.4f}; one in {1 / ALARM:.0f} data sets that it "
-                  "makes gets this warning): do not trust their posterior", file=sys.stderr)  # fmt: skip
+        metrics["observed_p_value"] = float(posterior_study.p_values(model, observed, scores)[0])
     return View("observed", "your data", observed[0].astype(np.float32), x, _predicted(model.simulator, theta))
 
 
-def _kept_folder(config, frame) -> Path:
-    """Where a model of this geometry, trained with these settings, is kept."""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in (
-        "output_dir", "resume", "overwrite", "mlflow", "tracking_uri", "observed", "checkpoint_seconds", "reference_folder", "preset", "strategy")}  # fmt: skip
-    digest = hashlib.sha256(json.dumps([to_config(frame), settings], sort_keys=True, default=str).encode()).hexdigest()[:16]
-    return Path(config.reference_folder or os.path.expanduser("~/.cache/flow_models")) / f"posterior-{digest}"
-
-
-def _keep(kept: Path, model, history, metrics, scores) -> None:
-    """The model with what a later run reports of it; metrics.json last, which says that all is there."""
-    model.save(str(kept))
-    metrics = {k: v for k, v in metrics.items() if not k.startswith("observed_")}
-    (kept / "history.json").write_text(json.dumps([history, np.asarray(scores, float).tolist()]))
-    (kept / "metrics.json").write_text(json.dumps(metrics))
-
-
-def _finish_kept(folder, kept: Path, study, observed, show, title) -> None:
-    model = saved.load(str(kept))
-    history, scores = json.loads((kept / "history.json").read_text())
-    metrics = json.loads((kept / "metrics.json").read_text())
+def _finish_kept(folder, kept: Path, found, study, observed, show, title) -> None:
+    model, history, scores, metrics = found
     model.save(folder.model)
-    view = _observed(folder, model, observed, np.array(scores), metrics)
+    view = _observed(folder, model, observed, scores, metrics)
     figures = [*show(study.simulator, [view]),
                ("corner", plots.corner(view.samples, names=study.simulator.parameter_names), "Some parameters in pairs, your data.")]  # fmt: skip
     folder.finish(history, metrics, title, f"{_summary(study.simulator, study.config)} Trained before, kept in {kept}.",

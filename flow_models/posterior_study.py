@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from flow_models import architectures, joint_posterior, losses, posterior_model
 from flow_models.diagnostics import two_sample
-from flow_models.diagnostics.posterior import importance_resample
+from flow_models.diagnostics.posterior import importance_resample, misspecification
+from flow_models.errors import UserError
 from flow_models.frames import LaplaceFrame
 from flow_models.model import FlowModel
 from flow_models.posterior_config import PosteriorConfig
@@ -26,6 +27,9 @@ PART = 2**24  # batches a part
 AT_MODES = 500  # validation pairs whose modes are found
 OVERSAMPLED = 8  # samples drawn for one that importance resampling keeps
 FARTHEST = 12.0  # prior standard deviations of a whitened parameter
+ALARM_DRAWS = 2000  # fresh data that the rate of false warnings is counted on
+ALARM = 0.01  # rate of false warnings that data lie outside what the simulator makes
+SHOWN = 10  # rows that such a warning names
 MEASURED = 4000  # pairs that a frame is measured on
 
 
@@ -115,10 +119,29 @@ def data_density(model, config: PosteriorConfig, train: Pairs, validation: Pairs
     """The training of p(y) in the context of the model's frame, which the model then has as its `data_flow`."""
     contexts = [_prepared(model, pairs)[0]["condition"] for pairs in (train, validation)]
     contexts = [np.asarray(model.frame.data_context(context)) for context in contexts]
-    bijector = architectures.build("spline_coupling", contexts[0].shape[1], depth=4, hidden=(64, 64), unroll=1, affine=True)
+    width = contexts[0].shape[1]
+    name = "spline_coupling" if width > 1 else "maf"  # couplings need two columns
+    bijector = architectures.build(name, width, depth=4, hidden=(64, 64), unroll=1, affine=True)
     model.data_flow = FlowModel(bijector)
     settings = dataclasses.replace(config.fit_settings(), steps=max(config.steps // 4, 50), epoch_steps=0)
     return Trainer(model.data_flow, *contexts, settings)
+
+
+def simulated_scores(model, seed: int) -> np.ndarray:
+    """Anomaly scores of fresh data, among which those of the user's are judged."""
+    return model.anomaly_score(draw(model.simulator, ALARM_DRAWS, seed, 3).y)
+
+
+def p_values(model, observed: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Of data [B, M] among the scores of simulated data; a warning names those that are unlike all that is simulated."""
+    found = misspecification(model.anomaly_score(observed), scores)
+    strange = np.flatnonzero(found <= ALARM)
+    if len(strange):
+        rows = ", ".join(str(i + 1) for i in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
+        print(f"warning: the data{f' of rows {rows}' if len(found) > 1 else ''} lie outside what the simulator makes "
+              f"(p = {found.min():.4f}; one in {1 / ALARM:.0f} data sets that it makes gets this warning): do not trust their "
+              "posterior", file=sys.stderr)  # fmt: skip
+    return found
 
 
 def _flow_of(config):
@@ -132,6 +155,8 @@ def _prepared(model, pairs: Pairs):
     parts = [model.prepare(pairs.theta[i : i + 8192], pairs.y[i : i + 8192])
              for i in tqdm(starts, "into the frame", disable=not sys.stderr.isatty(), unit="part", leave=False)]  # fmt: skip
     data = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+    if not all(np.isfinite(each).all() for each in data.values()):
+        raise UserError("posteriors of these data are too narrow for 32-bit numbers: the tolerance is too small beside the data")
     return data, np.concatenate([part[1] for part in parts])
 
 

@@ -87,6 +87,7 @@ class Trainer:
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
+        self.draws = data
         dtype = model.dtype.as_numpy_dtype
         self.source = make_source(data, self.settings.batch_size, self.settings.seed, dtype, self.devices.worker, self.devices.workers)
         self.validation = None if validation is None else self._ready(as_arrays(validation, dtype, "validation data"))
@@ -134,8 +135,8 @@ class Trainer:
         fields = {k: v for k, v in fields.items() if k not in ("checkpoint_seconds", "jit", "shards", "strategy")}
         data = first if self.source.arrays is None else self.source.arrays
         return {**fields, "layer": to_config(self.model.layer), "partition": to_config(self.model.partition),
-                "dtype": self.model.dtype.name, "training data": fingerprint(data),
-                "validation data": fingerprint(self.validation)}  # fmt: skip
+                "draws": getattr(self.draws, "identity", None), "dtype": self.model.dtype.name,
+                "training data": fingerprint(data), "validation data": fingerprint(self.validation)}  # fmt: skip
 
     def _start(self, first):
         start(self.model, first)

@@ -66,6 +66,16 @@ def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
     np.testing.assert_allclose(*means, atol=0.35)  # four standard errors of the difference
 
 
+def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_path):
+    settings = fm.FitSettings(steps=4, batch_size=32)
+    fm.fit(model.flow, annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path))
+    with pytest.raises(UserError, match="draws was {'share': 0.5} and is now {'share': 0.6}"):
+        fm.fit(model.flow, annealed_draw(model, 4, share=0.6), settings=settings, folder=str(tmp_path), resume=True)
+    with pytest.raises(UserError, match="layer is another one: settings of the network differ"):
+        fm.fit(fm.FlowModel(build("realnvp", 4, depth=3, hidden=(16,), condition_size=12), model.flow.partition),
+               annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path), resume=True)  # fmt: skip
+
+
 def test_context_has_waves_of_the_scores(model):
     context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0]["condition"]
     scores = context[:, 2:4]
@@ -78,11 +88,15 @@ def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
     exact = exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path))
     again = exact_study.exact_samples(ARM, not_called, y, 400, 0, str(tmp_path))
     np.testing.assert_array_equal(again.x, exact.x)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"half a file")
+    np.testing.assert_array_equal(exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path)).x, exact.x)
     theta = ARM.whiten(tf.constant(kinematics.exact_posterior(y, 400, 99)[0].reshape(-1, 4)))[0].numpy().reshape(6, 400, 4)
     right = exact_study.errors(ARM, theta.astype(np.float32), again)
     wrong = exact_study.errors(ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), exact)
     assert abs(right.mmd.mean()) < 0.003 and right.resimulation.max() < 1e-10
     assert wrong.mmd.mean() > 0.1 and wrong.resimulation.mean() > 0.3
+    assert exact_study._compiled_forward(ARM).experimental_get_tracing_count() == 1  # or TensorFlow warns of tracing
     metrics = right.metrics("_x")
     assert metrics["posterior_mmd_low_x"] <= metrics["posterior_mmd_x"] <= metrics["posterior_mmd_high_x"]
     heading, columns, rows = wrong.tail(ARM.data_names, y, exact.x.std(1).mean(1))
@@ -138,12 +152,28 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
     assert model.posterior(y, 50).shape == (50, 4) and np.isfinite(model.log_prob(model.posterior(y, 50), y)).all()
 
 
+@pytest.mark.parametrize("problem, columns", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n9,9"),
+                                              ("ballistics", "landing_m\n6.5\n1e6")])  # fmt: skip
+def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_drawn(tmp_path, monkeypatch, capsys, problem, columns):
+    (tmp_path / "mine.csv").write_text(columns + "\n")
+    folder = tmp_path / "run"
+    assert call(monkeypatch, *TINY, "--problem", problem, "--reference", "false", "--observed", str(tmp_path / "mine.csv"),
+                "--reference-folder", str(tmp_path / "kept"), "--output-dir", str(folder)) == 0  # fmt: skip
+    assert "the data of rows 2 lie outside what the simulator makes" in capsys.readouterr().err
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"nll_val", "coverage_90"} <= set(metrics) and "posterior_mmd" not in metrics and not (tmp_path / "kept").exists()
+    model = fm.load(str(folder))
+    assert np.isfinite(model.anomaly_score(np.ones((3, model.simulator.data_size)))).all()
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--problem", "billiards"], "problem is 'billiards'"),
     (["--tilt", "1"], "tilt is 1.0"),
     (["--noise-share", "0"], "noise_share is 0.0"),
     (["--references", "0"], "references is 0, must be at least 1"),
     (["--observed", "nowhere.csv"], "nowhere.csv"),
+    (["--reference-folder", "/dev/null/kept"], "name another --reference-folder"),
+    (["--reference-folder", "s3://bucket/kept"], "is a local folder"),
 ])  # fmt: skip
 def test_wrong_settings_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     assert call(monkeypatch, *TINY, "--output-dir", str(tmp_path / "run"), *arguments) == 2

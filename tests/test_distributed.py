@@ -86,7 +86,7 @@ def test_the_first_worker_alone_writes_and_speaks(one_and_two):
     assert "everything is in" in together[1][1] and together[0][1] == "" and together[0][2] == ""
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0])
 def test_a_killed_worker_stops_all_and_a_restart_goes_on(tmp_path, victim):
     run = tmp_path / "run"
     command = [*SCRIPT, "--jit", "false", "--steps", "6000", "--epoch-steps", "200", "--checkpoint-seconds", "0", "--resume", "--output-dir", str(run)]

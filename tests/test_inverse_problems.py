@@ -78,6 +78,11 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, 
     assert "a model of this geometry" in capsys.readouterr().err
     again = {r["parameter"]: float(r["q0.5"]) for r in csv.DictReader(open(tmp_path / "next" / "posterior.csv"))}
     assert again[rows[20]["parameter"]] < float(rows[20]["q0.5"])  # less gravity, a shallower valley
+    (kept,) = (tmp_path / "kept").iterdir()
+    (kept / "model.json").write_text("{")
+    assert call(6, *TINY, "--correct", "true", "--output-dir", str(tmp_path / "third"), "--observed", str(gravity_profile)) == 0
+    assert "is damaged and trained anew" in capsys.readouterr().err
+    assert (tmp_path / "third" / "posterior.csv").read_bytes() == (tmp_path / "next" / "posterior.csv").read_bytes()
     model = fm.load(str(tmp_path / "next"))
     assert model.simulator.stations == (3.0, 11.0, 20.0, 28.0, 36.0)
     y = np.array([[-5.0, -20, -25, -20, -5]], np.float32)
@@ -95,6 +100,11 @@ def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profil
     assert call(6, *TINY, "--output-dir", str(tmp_path / "run"), "--observed", str(strange)) == 0
     assert "outside what the simulator makes" in capsys.readouterr().err
     assert metrics_of(tmp_path / "run")["observed_p_value"] < 0.01
+    strange.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},1e15" for s in (3, 11, 20, 28, 36)))
+    assert call(6, *TINY, "--output-dir", str(tmp_path / "far"), "--observed", str(strange)) == 0
+    assert "prior samples are in their place" in capsys.readouterr().err
+    rows = list(csv.DictReader(open(tmp_path / "far" / "posterior.csv")))
+    assert all(np.isfinite(float(row["q0.5"])) for row in rows)
 
 
 def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
@@ -104,6 +114,18 @@ def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
     assert {"velocity_observed", "traces_observed"} <= {n.removesuffix(".png") for n in os.listdir(tmp_path / "run" / "figures")}
     rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
     assert [r["parameter"] for r in rows][:1] == ["velocity_1_km_s"] and len(rows) == 20
+
+
+@pytest.mark.parametrize("thickness, axis, last", [(0.0, "two-way time (s)", 20 * 0.034), (0.035, "depth (km)", 20 * 0.035)])
+def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last):
+    import train_flowmodels7 as script
+    from flow_models.posterior_run import View
+    from flow_models.simulators.seismic import Seismograms
+
+    simulator, rng = Seismograms(layer_thickness=thickness), np.random.default_rng(0)
+    view = View("one", "one", rng.normal(size=193), rng.uniform(1.8, 2.4, (30, 20)), rng.normal(size=(30, 192)))
+    axes = script.show(simulator, [view])[0][1].axes[0]
+    assert axes.get_ylabel() == axis and max(axes.get_ylim()) == pytest.approx(last)
 
 
 @pytest.mark.parametrize("number, inputs", [(6, {"x"}), (7, {"x", "noise"})])
@@ -140,6 +162,10 @@ TRACES = (DATA / "traces.csv").read_text()
     (7, TRACES[: TRACES.rindex("0.1800")], [], "191 rows of traces, expected 4 rays of 48 samples"),
     (7, TRACES.replace("0.94", "0.95"), [], "column time_s: 0.95 where"),
     (7, None, ["--components", "0"], "components is 0"),
+    (7, None, ["--sigma", "-1"], "sigma is -1"),
+    (7, None, ["--components", "300"], "components is 300; the traces have 192 samples"),
+    (6, table(["1,-20", "2,1e300"]), [], "too large for 32-bit numbers"),
+    (6, None, ["--tolerance", "1e-7"], "the tolerance is too small beside the data"),
     (7, None, ["--newton-steps", "-1"], "newton_steps is -1"),
 ])  # fmt: skip
 def test_wrong_input_is_one_clear_line_and_leaves_no_folder(call, tmp_path, capsys, number, text, more, message):

@@ -53,6 +53,13 @@ def test_one_parameter_and_a_resumed_run(tmp_path):
     ({"lower": [0.0, 0.0]}, "lower|outside|bound"),
     ({"names": ["a"]}, "1 and 1 names|names for"),
     ({"x": np.full((300, 2), np.nan)}, "NaN"),
+    ({"names": "ab"}, "names are a list"),
+    ({"names": ["a", "a"]}, "names are a list"),
+    ({"y": 1e6 + 1e-3 * np.arange(300.0)[:, None]}, "too little for 32-bit"),
+    ({"y": 1e30 * np.arange(300.0)[:, None]}, "too large for 32-bit"),
+    ({"validation": 1.0}, "validation is 1.0"),
+    ({"validation": float("nan")}, "validation is nan"),
+    ({"dept": 3}, "no option 'dept'"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(change, message):
     rng = np.random.default_rng(0)

@@ -96,6 +96,8 @@ def test_y_of_one_row_serves_many_x(laplace):
     (lambda m: m.posterior(np.zeros(2), 0), "at least 1"),
     (lambda m: m.posterior("here", 5), "must be numbers"),
     (lambda m: m.log_prob(np.zeros(2), np.zeros(2)), r"x must have shape \[..., 3\]"),
+    (lambda m: m.log_prob(np.zeros((3, 3)), np.zeros((2, 2))), "do not go together"),
+    (lambda m: m.log_prob(np.zeros(3), np.array([np.nan, 0.0])), "y has values that are not finite"),
     (lambda m: m.sample(3), "give y"),
     (lambda m: m.anomaly_score(np.zeros(2)), "no density of the data"),
 ])  # fmt: skip

@@ -10,7 +10,7 @@ from flow_models import UserError
 from flow_models.simulators import reference_cache
 from flow_models.simulators.gravity import Gravity
 from flow_models.simulators.laplace import gauss_newton, laplace, mean_entropy, modes
-from flow_models.simulators.reference import Sampling, reference, sample
+from flow_models.simulators.reference import Sampling, _convergence, reference, sample
 from flow_models.simulators.simulator import Simulator
 
 SHORT = Sampling(chains=4, warmup=100, draws=600, thin=2, starts=3)
@@ -192,3 +192,14 @@ def test_wrong_data(tmp_path):
         reference(Linear(), np.zeros((1, 3)), SHORT, tmp_path)
     with pytest.raises(UserError, match="expected finite numbers"):
         reference(Linear(), np.full((1, 2), np.nan), SHORT, tmp_path)
+
+
+def test_tensorflow_says_nothing_of_complex_numbers(caplog):
+    tf.get_logger().addHandler(caplog.handler)
+    level = tf.get_logger().level
+    try:
+        rhat, effective = _convergence(np.random.default_rng(0).normal(size=(200, 2, 4, 3)))
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.records and tf.get_logger().level == level
+    assert (rhat < 1.05).all() and (effective > 400).all()

@@ -5,6 +5,8 @@ of the samples as drawn. Steps along the normals of the surface F(theta) = y the
 along it.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -20,7 +22,7 @@ def gauss_newton(simulator: Simulator, theta, y, steps: int = 3) -> np.ndarray:
     with r and J in units of the noise (`residual_and_jacobian`), so that directions which the data do not feel stay as they
     are. This is the Gauss-Newton step of |r|^2 / 2 + |step|^2 / 2 (Levenberg and Marquardt).
     """
-    step = _compiled(lambda t, d: _steps(simulator, t, d, steps))
+    step = _compiled_steps(simulator, steps)
     return np.stack([step(*rows).numpy() for rows in _rows(theta, y)])
 
 
@@ -33,8 +35,9 @@ def _steps(simulator, theta, y, steps):
     return theta
 
 
-def _compiled(function):
-    return tf.function(function, jit_compile=True, autograph=False)
+@functools.lru_cache(maxsize=8)
+def _compiled_steps(simulator, steps):
+    return tf.function(lambda theta, y: _steps(simulator, theta, y, steps), jit_compile=True, autograph=False)
 
 
 def _rows(theta, y):

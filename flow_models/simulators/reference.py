@@ -222,7 +222,12 @@ def _convergence(draws):
     """Largest R-hat and smallest effective sample size over the parameters, each [B], of draws [n, B, C, P]."""
     chains = tf.constant(draws.transpose(0, 2, 1, 3))
     rhat = tfp.mcmc.potential_scale_reduction(chains, independent_chain_ndims=1, split_chains=True)
-    effective = tfp.mcmc.effective_sample_size(chains, filter_beyond_positive_pairs=True, cross_chain_dims=1)
+    level = tf.get_logger().level
+    tf.get_logger().setLevel("ERROR")  # TFP takes the real part of autocorrelations by a cast; TensorFlow warns of it
+    try:
+        effective = tfp.mcmc.effective_sample_size(chains, filter_beyond_positive_pairs=True, cross_chain_dims=1)
+    finally:
+        tf.get_logger().setLevel(level)
     return rhat.numpy().max(-1), effective.numpy().min(-1)
 
 

@@ -27,7 +27,27 @@ def path(folder: str | os.PathLike | None, simulator, settings, y: np.ndarray) -
 
 def default_folder() -> str:
     """`flow_models/references` in the user's folder for caches (XDG_CACHE_HOME, else ~/.cache)."""
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flow_models", "references")
+    return os.path.join(_cache(), "references")
+
+
+def folder_of(given: str) -> str:
+    """Where runs keep exact samples and trained models: the given folder, else `flow_models` in the folder for caches.
+
+    Raises:
+      UserError: it is on S3, or cannot be written to: before the work that is to be kept there.
+    """
+    if storage.is_s3(given):
+        raise UserError(f"{given}: the cache of references is a local folder")
+    folder = storage.local_path(given) if given else _cache()
+    try:
+        storage.check_target(os.path.join(folder, "kept"))
+    except UserError as error:
+        raise UserError(f"{error} (samples and models are kept there; name another --reference-folder)") from error
+    return folder
+
+
+def _cache() -> str:
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flow_models")
 
 
 def load(path: str) -> dict[str, np.ndarray] | None:

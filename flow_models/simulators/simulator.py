@@ -1,7 +1,6 @@
 """What every simulator is: a prior in whitened coordinates, a forward model, and the noise of the data."""
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
@@ -78,10 +77,6 @@ class Simulator(Described):
     def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """log p(theta) + log p(y | theta) but for a constant, [B]."""
         return -0.5 * (tf.reduce_sum(tf.square(self.residual(theta, y)), -1) + tf.reduce_sum(tf.square(theta), -1))
-
-    def log_prior(self, theta: tf.Tensor) -> tf.Tensor:
-        """log N(theta; 0, I), [B]."""
-        return -0.5 * tf.reduce_sum(tf.square(theta), -1) - 0.5 * self.size * math.log(2 * math.pi)
 
     def prior(self, n: int, seed, dtype=tf.float32) -> tf.Tensor:
         """theta [n, P]."""
