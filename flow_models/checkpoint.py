@@ -55,6 +55,7 @@ def read(folder: str, like: Progress, frozen: list, identity: dict) -> tuple[Pro
             was, now = repr(header["identity"].get(key)), repr(value)
             short = len(was + now) < LONGEST
             change = f"was {was} and is now {now}" if short else "is another one: settings of the network differ"
+            change = "are others: settings of the problem, or files, differ" if key.endswith("data") else change
             raise UserError(f"cannot resume {folder}: {key} {change}; use the same, or start a new run")
 
     def group(name, length):
