@@ -82,6 +82,7 @@ def _unpacked(arrays, header, like, frozen, identity, folder):
             was, now = repr(header["identity"].get(key)), repr(value)
             short = len(was + now) < LONGEST
             change = f"was {was} and is now {now}" if short else "is another one: settings of the network differ"
+            change = "are others: settings of the problem, or files, differ" if key.endswith("data") else change
             raise UserError(f"cannot resume {folder}: {key} {change}; use the same, or start a new run")
 
     def group(name, length):

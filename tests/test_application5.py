@@ -71,6 +71,8 @@ def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_pa
     fm.fit(model.flow, annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path))
     with pytest.raises(UserError, match="draws was {'share': 0.5} and is now {'share': 0.6}"):
         fm.fit(model.flow, annealed_draw(model, 4, share=0.6), settings=settings, folder=str(tmp_path), resume=True)
+    with pytest.raises(UserError, match="training data are others: settings of the problem"):
+        fm.fit(model.flow, annealed_draw(model, 4, first=3.0, share=0.5), settings=settings, folder=str(tmp_path), resume=True)
     with pytest.raises(UserError, match="layer is another one: settings of the network differ"):
         fm.fit(fm.FlowModel(build("realnvp", 4, depth=3, hidden=(16,), condition_size=12), model.flow.partition),
                annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path), resume=True)  # fmt: skip

@@ -104,9 +104,9 @@ def test_resuming_with_other_settings_or_a_damaged_checkpoint_is_refused(tmp_pat
     for change, word in (({"learning_rate": 0.1}, "learning_rate was 0.004"), ({"steps": 70}, "steps was 60")):
         with pytest.raises(fm.UserError, match=word):
             fm.fit(model(), data(), None, dataclasses.replace(PLAIN, **change), folder=str(tmp_path), resume=True)
-    with pytest.raises(fm.UserError, match="training data was"):
+    with pytest.raises(fm.UserError, match="training data are others"):
         fm.fit(model(), data(seed=9), None, PLAIN, folder=str(tmp_path), resume=True)
-    with pytest.raises(fm.UserError, match="layer was"):
+    with pytest.raises(fm.UserError, match="layer is another one"):
         fm.fit(model(name="maf"), data(), None, PLAIN, folder=str(tmp_path), resume=True)
     next(tmp_path.glob("*.npz")).write_bytes(b"x")
     with pytest.raises(fm.UserError, match="checksum"):
