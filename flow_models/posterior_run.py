@@ -171,8 +171,8 @@ def _others(study: Study, model) -> dict[str, float]:
         training = study.trained(other)
         result = training.trainer.run()
         test = study.parts["test"]
-        drawn = posterior_study.mended(training.model.posterior_theta(test.y, config.posterior_samples, 1))[0]
-        found = posterior_report.judge(test.theta, drawn)
+        drawn = training.model.posterior_theta(test.y[:OTHERS], min(config.posterior_samples, OTHERS), 1)
+        found = posterior_report.judge(test.theta[:OTHERS], posterior_study.mended(drawn)[0])
         metrics |= _suffixed({key: found[key] for key in ("coverage_50", "coverage_90", "posterior_bias", "posterior_spread")}, other)
         chosen = training.model.posterior_theta(study.chosen.y, COMPARED, 2)
         metrics |= _suffixed(study.compare(other, chosen, result.train_seconds, found), other)
