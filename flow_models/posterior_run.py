@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from flow_models import kept_model, plots, posterior_study
 from flow_models.diagnostics import calibration, posterior_report
-from flow_models.diagnostics.posterior import contraction_and_z
+from flow_models.diagnostics.posterior import contraction_and_z, predictive_check
 from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
 from flow_models.posterior_study import Clock, Pairs
@@ -139,7 +139,9 @@ def _judge(study: Study, model, training, result):
         densities = {"log_prob_truths": model.log_prob_theta(test.theta, test.y),
                      "log_prob_samples": model.log_prob_theta(theta[:, :100], test.y[:, None])}  # fmt: skip
     metrics = posterior_report.judge(truths, x, **densities, prior_sd=spread, seed=0)
-    metrics["resimulation_error"] = float(np.median(posterior_study.misfit(simulator, theta[:, :100], test.y)))
+    again = posterior_study.residuals(simulator, theta[:, :50], test.y)
+    metrics["resimulation_error"] = float(np.median(np.sqrt(np.mean(np.square(again), -1))))
+    metrics["predictive_p_below_5_percent"] = float(np.mean(predictive_check(np.zeros_like(again[:, 0]), again, 1.0).p_values < 0.05))
     metrics |= _by_noise(simulator, truths, x, test.y)
     for line in posterior_report.warnings(metrics, names=simulator.parameter_names):
         print(f"warning: {line}", file=sys.stderr)

@@ -162,14 +162,20 @@ def _prepared(model, pairs: Pairs):
 
 def misfit(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Root mean square of the whitened residuals of samples [B, S, P] against y [B, M]: 1 is the noise; [B, S]."""
+    return np.sqrt(np.mean(np.square(residuals(simulator, theta, y)), -1))
+
+
+def residuals(simulator, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """forward(theta) - y, decorrelated, in units of the noise, of samples [B, S, P] and data [B, M]: [B, S, M']."""
     size = theta.shape[1]
     most = min(max(2**14 // size, 1), len(y))
     residual, found = _compiled_residual(simulator), []
     for first in range(0, len(y), most):
         rows = np.resize(theta[first : first + most], (most, *theta.shape[1:])).reshape(-1, theta.shape[2])
         data = np.repeat(np.resize(y[first : first + most], (most, y.shape[1])), size, 0)
-        found.append(np.sqrt(np.mean(np.square(residual(tf.constant(rows), tf.constant(data))), -1)).reshape(most, size))
-    return np.concatenate(found)[: len(y)]
+        values = residual(tf.constant(rows), tf.constant(data)).numpy()
+        found.append(values.reshape(most, size, -1)[: len(y) - first])
+    return np.concatenate(found)
 
 
 def _mean_laplace_entropy(model, pairs: Pairs, log_det: np.ndarray) -> float | None:

@@ -64,7 +64,8 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, 
     metrics = metrics_of(tmp_path / "run")
     assert {"nll_val", "laplace_entropy", "nats_above_laplace", "coverage_50", "coverage_90", "sbc_max_deviation", "resimulation_error",
             "seconds_for_10000_samples", "effective_share", "kl_to_posterior", "misfit_laplace", "misfit_corrected",
-            "observed_p_value", "observed_misfit", "train_seconds"} <= set(metrics)  # fmt: skip
+            "predictive_p_below_5_percent", "observed_p_value", "observed_misfit", "train_seconds"} <= set(metrics)  # fmt: skip
+    assert metrics["predictive_p_below_5_percent"] < 0.2
     assert metrics["nats_above_laplace"] < 1.5 and metrics["effective_share"] > 0.02 and 0.8 < metrics["resimulation_error"] < 1.3
     figures = {"valley_observed", "gravity_observed", "valley_test_1", "corner", "ranks", "coverage", "contraction", "training"}
     assert figures <= {name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")}
