@@ -190,7 +190,6 @@ WRONG = {
     "somebody's folder": (["--data", "{}/good.csv", "--output-dir", "{}", "--overwrite"], "nothing was deleted"),
     "nothing to resume": (["--data", "{}/good.csv", "--output-dir", "{}", "--resume"], "nothing to resume"),
     "resume and overwrite": (["--resume", "--overwrite"], "give one of them"),
-    "a run in s3": (["--output-dir", "s3://bucket/run"], "local folder"),
     "too few test points": (["--data", "moons", "--test-points", "7"], "must be at least 8"),
     "too few rows": (["--data", "{}/short.npy", "--batch-size", "8"], "at least 80"),
     "no bounds": (["--data", "{}/good.csv", "--lower", "[]"], "bounds for 0 columns"),
