@@ -6,6 +6,7 @@ doc/aws_batch.md says what this and the other tests of AWS Batch prove, and what
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -237,6 +238,6 @@ def test_make_shows_what_it_would_send_without_credentials(arguments, shown):
 
 
 def test_a_reader_that_has_seen_enough_ends_it_silently():
-    line = f"{sys.executable} -m flow_models batch status --dry-run | head -1; exit ${{PIPESTATUS[0]}}"
+    line = f"{shlex.quote(sys.executable)} -m flow_models batch status --dry-run | head -1; exit ${{PIPESTATUS[0]}}"
     done = command("bash", "-c", line, AWS_DEFAULT_REGION="us-east-1")
     assert (done.stdout, done.stderr, done.returncode) == ("{\n", "", 141)
