@@ -99,7 +99,7 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
                                       lambda size, width: build(config.architecture, size, **options, condition_size=width))  # fmt: skip
     draw = annealed_draw(model, config.steps, first=config.first_noise, share=config.noise_share, tilt=config.tilt)
     held_out = model.prepare(validation.theta, validation.y)[0]
-    return model, fm.Trainer(model.flow, draw, held_out, config.fit_settings(), **trainer)
+    return model, fm.Trainer(model.flow, draw, held_out, config.fit_settings(), loss=posterior_study.objective(model.flow, config), **trainer)
 
 
 def calibrate(model, config: Config, pairs) -> dict[str, float]:

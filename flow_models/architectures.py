@@ -16,8 +16,10 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.spline import RationalQuadratic
+from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.yeo_johnson import YeoJohnson
 from flow_models.errors import UserError
+from flow_models.networks import MLP
 
 
 def realnvp(size: int, depth: int = 8, hidden: Sequence[int] = (128, 128), activation: str = "relu", *,
@@ -98,15 +100,26 @@ ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
 }
 
 
-def build(name: str, size: int, **options) -> FlowBijector:
+def build(name: str, size: int, *, summary: int = 0, summary_hidden: Sequence[int] = (128,), condition_size: int = 0,
+          **options) -> FlowBijector:  # fmt: skip
     """The architecture `name` with those of `options` that it has.
 
+    Args:
+      summary: columns that a network of widths `summary_hidden` makes of the condition for all layers; 0: they see it whole.
+
     Raises:
-      UserError: no architecture of that name.
+      UserError: no architecture of that name, or a summary of no condition.
     """
     if name not in ARCHITECTURES:
         raise UserError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name](size, **known_options(options, ARCHITECTURES[name], in_units_of_the_data))
+    if summary < 0 or summary and not condition_size:
+        raise UserError(f"summary is {summary}: it is a number of columns, of a condition")
+    bijector = ARCHITECTURES[name](size, condition_size=summary or condition_size,
+                                   **known_options(options, ARCHITECTURES[name], in_units_of_the_data))  # fmt: skip
+    if not summary:
+        return bijector
+    network = MLP(condition_size, summary, tuple(summary_hidden), options.get("activation", "relu"))
+    return FlowBijector(Summarised(bijector.layer, network), options.get("seed", 0), bijector.dtype)
 
 
 def known_options(options: dict, *functions: Callable) -> dict:

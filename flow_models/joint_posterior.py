@@ -64,7 +64,7 @@ class JointPosterior(tf.Module):
 
     def posterior_theta(self, y, n: int, seed: int = 0) -> np.ndarray:
         """`posterior` in whitened parameters."""
-        y, lead = one_or_many(y, n, self.simulator, self.dtype)
+        y, lead = one_or_many(y, n, self.simulator.data_names, "y", self.dtype)
         size, drawn = self.simulator.size, []
         for first, row in enumerate(np.array_split(y, max(len(y) * n // ROWS, 1))):
             given = {"y": np.repeat(self._components(row), n, 0)}

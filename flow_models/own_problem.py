@@ -15,6 +15,7 @@ from flow_models.simulators.drawn import Drawn
 from flow_models.training import Trainer
 
 LEAST = 200  # pairs
+KEPT = 20_000  # data of pairs that the model keeps, to predict from
 
 
 def fit_posterior(x, y, names: Sequence[str] | None = None, observed: Sequence[str] | None = None, *,
@@ -56,6 +57,7 @@ def fit_posterior(x, y, names: Sequence[str] | None = None, observed: Sequence[s
     held_out = max(int(len(x) * validation), 1)
     parts = [model.prepare(theta[rows], y[rows])[0] for rows in (slice(held_out, None), slice(held_out))]
     Trainer(model.flow, *parts, settings or FitSettings(), folder=folder, resume=resume).run()
+    model.draws = y[:KEPT]
     return model
 
 
@@ -68,7 +70,7 @@ def _scaled(bounds, simulator):
 
 def _refuse_unknown(options) -> None:
     """Refuses options that no architecture has: a slip of the pen would go unnoticed."""
-    known = architectures.known_options(options, *architectures.ARCHITECTURES.values())
+    known = architectures.known_options(options, architectures.build, *architectures.ARCHITECTURES.values())
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UserError(f"no option {unknown[0]!r}; depth, hidden, activation, bins, bound and others are in `architectures`")

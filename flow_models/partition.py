@@ -118,6 +118,10 @@ class Partition(Described):
         """N(0, I) numbers from outputs [..., N] that belong to y: the inverse of `from_standardised`."""
         return self._in_y(v, lambda block: (block - self._given(y)) / self.sigma_y)
 
+    def with_y(self, v, y=None) -> tf.Tensor:
+        """Outputs [..., N] with y [..., M] in its block, where it is among the outputs."""
+        return self._in_y(v, lambda _: self._given(y))
+
     def _in_y(self, v, change):
         """The outputs with the block y changed, where there is one."""
         if "y" not in self.outputs:

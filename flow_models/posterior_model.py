@@ -16,6 +16,7 @@ from flow_models.tiling import Tiled
 TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
 MOST_SAMPLES = 2**17  # drawn in one go
 PROBLEMS = ("ballistics", "drawn", "gravity", "kinematics", "linear_gaussian", "seismic")
+FEWEST = 20.0  # effective draws that a prediction is made from
 ROWS = 2**14  # of which densities are computed in one go
 
 
@@ -30,6 +31,7 @@ class PosteriorModel(tf.Module):
       constants: of the frame, from its `measure`.
       flow: density of z given the context.
       data_flow: density of the data's own context, p(y), where one was trained: what `anomaly_score` is.
+      draws: data [K, M] of the prior, from which `predict` chooses where nothing can simulate.
 
     Example:
       >>> model = fm.load("runs/flowmodels6/latest")
@@ -37,9 +39,10 @@ class PosteriorModel(tf.Module):
       >>> model.log_prob(x, y)
     """
 
-    def __init__(self, frame: Described, constants: dict[str, np.ndarray], flow: FlowModel, data_flow: FlowModel | None = None):
+    def __init__(self, frame: Described, constants: dict[str, np.ndarray], flow: FlowModel, data_flow: FlowModel | None = None,
+                 draws: np.ndarray | None = None):  # fmt: skip
         super().__init__(name="posterior_model")
-        self.frame, self.flow, self.data_flow = frame, flow, data_flow
+        self.frame, self.flow, self.data_flow, self.draws = frame, flow, data_flow, draws
         self.constants = {name: np.asarray(value, flow.dtype.as_numpy_dtype) for name, value in constants.items()}
         self._locate = Tiled(self.frame.locate, TILES, jit=False)  # its linear algebra is faster outside XLA
 
@@ -99,7 +102,7 @@ class PosteriorModel(tf.Module):
 
     def posterior_theta(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
         """`posterior` in whitened parameters."""
-        y, lead = one_or_many(y, n, self.simulator, self.dtype)
+        y, lead = one_or_many(y, n, self.simulator.data_names, "y", self.dtype)
         state, size = self._state(y), self.simulator.size
         drawn = np.empty((len(y), n, size), self.dtype.as_numpy_dtype)
         most = max(MOST_SAMPLES // n, 1)
@@ -116,6 +119,33 @@ class PosteriorModel(tf.Module):
         if y is None:
             raise UserError(f"this model is of p(x | y): give y [..., {self.simulator.data_size}]")
         return self.posterior(y, n, seed, temperature)
+
+    def predict(self, x, n: int, seed: int = 0) -> np.ndarray:
+        """n draws of the data that x would give, noise included: [n, M] for one x [P], [B, n, M] for x [B, P].
+
+        Where the problem has a simulator, by it. Where pairs are all there is, by the network, from Bayes' rule:
+        p(y | x) ~ p(x | y) p(y), resampled from data of the prior.
+
+        Raises:
+          UserError: by the network, where fewer than FEWEST of these data are like what x would give.
+        """
+        x, lead = one_or_many(x, n, self.simulator.parameter_names, "x", self.dtype)
+        if self.draws is None:
+            theta = np.repeat(self.simulator.whiten(tf.constant(x))[0].numpy(), n, 0)
+            drawn = self.simulator.observe(self.simulator.forward(tf.constant(theta)), tf.constant([seed, 0])).numpy()
+        else:
+            drawn = np.concatenate([self._resampled(row, n, (seed, i)) for i, row in enumerate(x)])
+        return drawn.reshape(*lead, n, self.simulator.data_size)
+
+    def _resampled(self, x, n, seed):
+        """n of the draws [n, M], by the weights p(x | y)."""
+        log_weights = self.log_prob(x, self.draws).astype(np.float64)
+        weights = np.exp(log_weights - np.logaddexp.reduce(log_weights))
+        effective = 1 / np.square(weights).sum()
+        if not effective >= FEWEST:
+            raise UserError(f"of {len(weights)} simulated data only {effective:.1f} are like what x = {x.tolist()} would give, too few to "
+                            "predict from: simulate it, or give more pairs")  # fmt: skip
+        return self.draws[np.random.default_rng(seed).choice(len(weights), n, p=weights)]
 
     def anomaly_score(self, y) -> np.ndarray:
         """-log p(y) of the data in their context, [..., M] -> [...]: higher is further from what the simulator makes."""
@@ -139,17 +169,18 @@ class PosteriorModel(tf.Module):
                   **{name: flow and flow.header() for name, flow in flows.items()}}  # fmt: skip
         arrays = {f"frame/{name}": value for name, value in self.constants.items()}
         arrays |= {f"{name}/{key}": value for name, flow in flows.items() if flow for key, value in flow.arrays().items()}
+        arrays |= {} if self.draws is None else {"draws/y": self.draws}
         serialisation.write(folder, "model", arrays, header)
 
     def take(self, arrays: dict[str, np.ndarray]) -> bool:
         """Takes over constants and weights by name; False where they do not fit."""
-        parts: dict[str, dict] = {"frame": {}, "flow": {}, "data_flow": {}}
+        parts: dict[str, dict] = {"frame": {}, "flow": {}, "data_flow": {}, "draws": {}}
         for name, value in arrays.items():
             part, _, key = name.partition("/")
             parts.setdefault(part, {})[key] = value
-        self.constants = parts["frame"]
+        self.constants, self.draws = parts["frame"], parts["draws"].get("y")
         fits = self.flow.take(parts["flow"]) and (self.data_flow is None or self.data_flow.take(parts["data_flow"]))
-        return fits and len(parts) == 3
+        return fits and len(parts) == 4
 
 
 def build(header: dict, jit: bool = True) -> PosteriorModel:
@@ -189,14 +220,14 @@ def finite_rows(values, names, what: str, dtype: tf.DType) -> tuple[np.ndarray, 
     return values.reshape(-1, values.shape[-1]), values.shape[:-1]
 
 
-def one_or_many(y, n, simulator, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
-    """What a posterior takes: n draws for one observation [M] or for many [B, M]; as rows, and the leading shape."""
+def one_or_many(values, n, names, what: str, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What n draws are asked for: one row [M] or many [B, M] of len(names) numbers; as rows, and the leading shape."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
-    y, lead = finite_rows(y, simulator.data_names, "y", dtype)
+    rows, lead = finite_rows(values, names, what, dtype)
     if len(lead) > 1:
-        raise UserError(f"y must have shape [{simulator.data_size}] or [B, {simulator.data_size}]")
-    return y, lead
+        raise UserError(f"{what} must have shape [{len(names)}] or [B, {len(names)}]")
+    return rows, lead
 
 
 def untrained(frame: Described, theta: np.ndarray, y: np.ndarray, bijector_of) -> PosteriorModel:

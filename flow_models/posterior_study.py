@@ -87,18 +87,25 @@ def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs,
     data = _prepared(model, train)[0]
     held_out, log_det = _prepared(model, validation)
     entropy = _mean_laplace_entropy(model, validation, log_det)
-    loss = _likelihood_of_theta(model.flow, float(log_det.mean()), entropy)
+    loss = _likelihood_of_theta(objective(model.flow, config), float(log_det.mean()), entropy)
     return Trained(model, Trainer(model.flow, data, held_out, config.fit_settings(), loss=loss, **trainer), entropy)
 
 
-def _likelihood_of_theta(flow, log_det: float, entropy: float | None):
+def objective(flow, config: PosteriorConfig):
+    """The loss of a flow: its likelihood, and what the settings add by weight."""
+    return losses.negative_log_likelihood(
+        flow, mmd_latents=(config.mmd_latents, losses.mmd_of_latents(flow)),
+        mmd_parameters=(config.mmd_parameters, losses.mmd_of_inputs(flow)),
+        reconstruction=(config.reconstruction, losses.reconstruction(flow)))  # fmt: skip
+
+
+def _likelihood_of_theta(likelihood, log_det: float, entropy: float | None):
     """-log p(theta | y) in nats, from that of z and the mean log |det dz/dtheta| of the validation pairs."""
-    likelihood = losses.negative_log_likelihood(flow)
 
     def loss(weights, batch):
         terms = likelihood(weights, batch)
-        terms = {"objective": terms["objective"] - log_det, "latent": terms["latent"], "log_det": terms["log_det"] + log_det}
-        return terms if entropy is None else {**terms, "above_laplace": terms["objective"] - entropy}
+        terms |= {"objective": terms["objective"] - log_det, "log_det": terms["log_det"] + log_det}
+        return terms if entropy is None else {**terms, "above_laplace": terms["latent"] - terms["log_det"] - entropy}
 
     return loss
 
@@ -108,11 +115,11 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
     """A `JointPosterior` and the training of its flow."""
     # inverted far from their data, chains of affine couplings overflow; splines have straight tails
     config = dataclasses.replace(config, architecture="spline_coupling", affine=False, linear=True, depth=config.joint_depth,
-                                 hidden=config.joint_hidden)  # fmt: skip
+                                 hidden=config.joint_hidden, summary=0)  # fmt: skip
     model = joint_posterior.untrained(simulator, train.y[:MEASURED], _flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
-    return Trained(model, Trainer(model.flow, *data, config.fit_settings(), **trainer))
+    return Trained(model, Trainer(model.flow, *data, config.fit_settings(), loss=objective(model.flow, config), **trainer))
 
 
 def data_density(model, config: PosteriorConfig, train: Pairs, validation: Pairs) -> Trainer:

@@ -9,10 +9,11 @@ import flow_models as fm
 from flow_models.bijectors import (
     ActNorm, Additive, Affine, Autoregressive, Chain, CheckerboardCoupling, Composed, ConvCoupling, Coupling, Dequantisation,
     Domain, Flatten, FlowBijector, Householder, Inverse, LULinear, MultiScale, Permutation, Pixels, RationalQuadratic,
-    Repeat, Reversible, Squeeze, Standardise,
+    Repeat, Reversible, Squeeze, Standardise, Summarised,
 )  # fmt: skip
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
 from flow_models.described import from_config, to_config
+from flow_models.networks import MLP
 
 SMALL = {"hidden": (8, 8), "activation": "silu"}
 SPLINE = Composed(Affine(), RationalQuadratic(bins=6, bound=3.0))
@@ -45,6 +46,7 @@ LAYERS = {
     "reversible_loop": Reversible(Repeat(Chain([ActNorm(3), LULinear(3), Coupling(3, **SMALL)]), 4, 1, "everything")),
     "reversible_conditional_loop": Reversible(Repeat(Coupling(3, condition_size=2, **SMALL), 3, 1, "everything")),
     "reversible_autoregressive": Reversible(Autoregressive(3, **SMALL)),
+    "summarised_conditional": Summarised(Repeat(Coupling(3, condition_size=1, **SMALL), 2, 1), MLP(2, 1, (5,))),
 }
 STEP = Chain([ActNorm(8), LULinear(8), ConvCoupling(8, **SMALL)])
 LEVELS = [Chain([Squeeze(), STEP]), Chain([Squeeze("haar"), Repeat(Chain([ConvCoupling(16, **SMALL), Householder(16)]), 2, 1)])]

@@ -109,7 +109,7 @@ def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profil
 
 
 def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
-    assert call(7, *TINY, "--components", "12", "--output-dir", str(tmp_path / "run"), "--observed", str(DATA / "traces.csv")) == 0
+    assert call(7, *TINY, "--components", "12", "--summary", "6", "--summary-hidden", "[16]", "--output-dir", str(tmp_path / "run"), "--observed", str(DATA / "traces.csv")) == 0
     metrics = metrics_of(tmp_path / "run")
     assert metrics["nats_above_laplace"] < 1.5 and 0.8 < metrics["observed_misfit"] < 1.25
     assert {"velocity_observed", "traces_observed"} <= {n.removesuffix(".png") for n in os.listdir(tmp_path / "run" / "figures")}
@@ -131,7 +131,11 @@ def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last
 
 @pytest.mark.parametrize("number, inputs", [(6, {"x"}), (7, {"x", "noise"})])
 def test_the_joint_form(call, tmp_path, number, inputs):
-    assert call(number, *TINY, "--form", "joint", "--output-dir", str(tmp_path / "run")) == 0
+    terms = ("mmd_latents", "mmd_parameters", "reconstruction")
+    weights = [text for term in terms for text in (f"--{term.replace('_', '-')}", "0.1")]
+    assert call(number, *TINY, "--form", "joint", *weights, "--output-dir", str(tmp_path / "run")) == 0
+    header = (tmp_path / "run" / "history.csv").read_text().splitlines()[0]
+    assert all(f"train_{term}" in header and f"val_{term}" in header for term in terms)
     assert 0 < metrics_of(tmp_path / "run")["coverage_90"] <= 1
     model = fm.load(str(tmp_path / "run"))
     assert set(model.flow.partition.inputs) == inputs and "y" in model.flow.partition.outputs
@@ -157,6 +161,7 @@ TRACES = (DATA / "traces.csv").read_text()
     (6, None, ["--tolerance", "-1"], "tolerance is -1"),
     (6, None, ["--form", "both"], "no form 'both'; there are conditional, joint"),
     (6, None, ["--simulations", "10"], "simulations is 10, must be at least 1000"),
+    (6, None, ["--mmd-latents", "-1"], "mmd_latents is -1"),
     (6, None, ["--architecture", "nice"], "no architecture 'nice'"),
     (7, TRACES.replace(",0.01\n", "\n").replace(",sigma", ""), [], "give the noise as one number above 0: --sigma"),
     (7, TRACES.replace("0.18", "0.19"), [], "column ray_s_per_km: 0.19 where the network was made for 0.18"),

@@ -45,6 +45,13 @@ def test_one_parameter_and_a_resumed_run(tmp_path):
     np.testing.assert_array_equal(again.posterior([0.5], 4), model.posterior([0.5], 4))
     draws = model.posterior([1.0], 5000)
     assert draws.mean() == pytest.approx(0.8, abs=0.08) and draws.std() == pytest.approx(0.2**0.5, abs=0.06)
+    predicted = model.predict([[0.7], [-0.4]], 4000)
+    np.testing.assert_allclose(predicted.mean(1)[:, 0], [0.7, -0.4], atol=0.1)
+    np.testing.assert_allclose(predicted.std(1)[:, 0], 0.5, atol=0.1)
+    model.save(str(tmp_path / "model"))
+    np.testing.assert_array_equal(fm.load(str(tmp_path / "model")).predict([0.7], 9), model.predict([0.7], 9))
+    with pytest.raises(fm.UserError, match="too few to predict from"):
+        model.predict([9.0], 10)
 
 
 @pytest.mark.parametrize("change, message", [

@@ -111,3 +111,13 @@ def test_pairs_that_do_not_fit_are_refused():
         Drawn.of(np.zeros((3, 1)), np.zeros((4, 1)))
     with pytest.raises(fm.UserError, match="column 0 of y is constant"):
         Drawn.of(np.arange(4.0)[:, None], np.ones((4, 1)))
+
+
+def test_data_are_predicted_by_the_simulator(laplace):
+    x = np.array([[1.0, -1.0, 0.5], [0.0, 2.0, 0.0]], np.float32)
+    y = laplace.predict(x, 20_000, seed=3)
+    np.testing.assert_allclose(y.mean(1), x @ np.array(SIMULATOR.matrix).T, atol=0.05)
+    assert laplace.predict(x[0], 5).shape == (5, 2)
+    np.testing.assert_array_equal(laplace.predict(x[0], 5, seed=1), laplace.predict(x[0], 5, seed=1))
+    with pytest.raises(fm.UserError, match=r"x must have shape \[..., 3\]"):
+        laplace.predict(x[:, :2], 5)

@@ -15,11 +15,12 @@ from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.pixels import Dequantisation, Pixels
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
+from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.yeo_johnson import YeoJohnson
 
 __all__ = [
     "ActNorm", "Additive", "Affine", "Autoregressive", "Chain", "CheckerboardCoupling", "ClassGaussian", "Composed",
     "ConvCoupling", "Coupling", "Dequantisation", "Domain", "Flatten", "FlowBijector", "Householder", "Inverse", "LULinear",
     "Layer", "MultiScale", "Permutation", "Pixels", "RationalQuadratic", "Repeat", "Reversible", "Squeeze", "Standardise",
-    "YeoJohnson",
+    "Summarised", "YeoJohnson",
 ]  # fmt: skip

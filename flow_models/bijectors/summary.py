@@ -1,0 +1,40 @@
+"""A condition of many columns, seen by the layers as the few that a network makes of it."""
+
+import dataclasses
+
+from flow_models.bijectors.layer import Layer
+from flow_models.networks import MLP
+
+
+@dataclasses.dataclass(frozen=True)
+class Summarised(Layer):
+    """`layer` under the condition network(condition): learned summary statistics, one for all layers inside.
+
+    BayesFlow (Radev, Mertens, Voss, Ardizzone and Koethe 2020).
+
+    Attributes:
+      layer: what sees the summary; its condition is as wide as the network's outputs.
+      network: [B, C] -> [B, K].
+    """
+
+    layer: Layer
+    network: MLP
+
+    def init(self, rng):
+        return {"network": self.network.init(rng), "layer": self.layer.init(rng)}
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        return self.layer.forward_and_log_det(weights["layer"], x, self._summary(weights, condition))
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        return self.layer.inverse_and_log_det(weights["layer"], y, self._summary(weights, condition))
+
+    def start(self, weights, x, condition=None):
+        inner, y = self.layer.start(weights["layer"], x, self._summary(weights, condition))
+        return {**weights, "layer": inner}, y
+
+    def check(self, x):
+        self.layer.check(x)
+
+    def _summary(self, weights, condition):
+        return self.network(weights["network"], condition)
