@@ -96,6 +96,8 @@ class Problem:
         """The same with the labels of all but `keep` training rows taken off."""
         if keep < len(self.classes):
             raise UserError(f"{keep} labels are fewer than the {len(self.classes)} classes: each needs one")
+        if keep > self.labelled:
+            raise UserError(f"{keep} labels are more than the {self.labelled} training rows have")
         return dataclasses.replace(self, train=without_labels(self.train, keep, seed), simulator=None, stream=None)
 
 

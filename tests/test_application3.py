@@ -112,6 +112,7 @@ WRONG = {
     "classes of one": (["--data", "digits", "--classes", "[1]"], "a classifier needs two classes"),
     "unknown of none": (["--data", "digits", "--unknown", "rose"], "cannot leave out 'rose'"),
     "fewer labels than classes": (["--data", "digits", "--labelled", "3"], "3 labels are fewer than the 10 classes"),
+    "more labels than pictures": (["--data", "digits", "--labelled", "100000"], "100000 labels are more than the"),
     "form": (["--data", "digits", "--form", "both"], "no form 'both'"),
     "beta": (["--data", "digits", "--beta", "-1"], "beta is -1"),
     "width of another form": (["--data", "digits", "--sigma-y", "0"], "sigma_y is 0.0"),
