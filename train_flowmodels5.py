@@ -86,7 +86,6 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
     """A model of one form and its `Trainer`."""
     from flow_models import posterior_model, posterior_study
     from flow_models.annealing import annealed_draw
-    from flow_models.architectures import build
     from flow_models.frames import PriorFrame
 
     measured, validation = parts["train"], parts["validation"]
@@ -94,12 +93,12 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
         options = {"noise_inputs": False, "sigma_y": config.joint_sigma}
         made = posterior_study.joint(simulator, config, measured, validation, **options, **trainer)
         return made.model, made.trainer
-    options = {**dataclasses.asdict(config), "standardise": False}
-    model = posterior_model.untrained(PriorFrame(simulator, config.waves), measured.theta, measured.y,
-                                      lambda size, width: build(config.architecture, size, **options, condition_size=width))  # fmt: skip
+    frame = PriorFrame(simulator, config.waves)
+    model = posterior_model.untrained(frame, measured.theta, measured.y, posterior_study.flow_of(config))
     draw = annealed_draw(model, config.steps, first=config.first_noise, share=config.noise_share, tilt=config.tilt)
     held_out = model.prepare(validation.theta, validation.y)[0]
-    return model, fm.Trainer(model.flow, draw, held_out, config.fit_settings(), loss=posterior_study.objective(model.flow, config), **trainer)
+    loss = posterior_study.objective(model.flow, config)
+    return model, fm.Trainer(model.flow, draw, held_out, config.fit_settings(), loss=loss, **trainer)
 
 
 def calibrate(model, config: Config, pairs) -> dict[str, float]:
@@ -235,9 +234,7 @@ def main(config: Config) -> None:
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")
-    tested = max(config.test_draws, config.references)
-    counts = {"train": config.simulations, "validation": config.validation_draws, "test": tested}
-    parts = {name: posterior_study.draw(simulator, n, config.seed, part) for part, (name, n) in enumerate(counts.items())}
+    parts, rate = posterior_study.draw_parts(simulator, config, max(config.test_draws, config.references))
     model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
@@ -245,7 +242,8 @@ def main(config: Config) -> None:
             know_strange_data(config, model, parts, observed)
         model.save(folder.model)
         figures, tables = [] if observed is None else observe(config, folder, model, simulator, observed), []
-        metrics = {"nll_val": min(result.history["val_objective"]), **calibrate(model, config, parts["test"])}
+        metrics = {"nll_val": min(result.history["val_objective"]), "simulations_per_second": rate,
+                   **calibrate(model, config, parts["test"])}  # fmt: skip
         if config.reference:
             found, shown, tables = against_exact(config, simulator, sampler, model, parts)
             metrics, figures = metrics | found, [*figures, *shown]

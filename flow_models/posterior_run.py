@@ -46,16 +46,15 @@ class Study:
     frame: object
     joint: dict  # options of the joint form
     parts: dict[str, Pairs] = dataclasses.field(default_factory=dict)
+    rate: float = 0.0  # simulations a second
     clock: Clock = dataclasses.field(default_factory=Clock)
     reference: object = None
     rows: list = dataclasses.field(default_factory=list)
 
     def draw(self) -> None:
         """The three parts: training, validation, test."""
-        counts = (self.config.simulations, self.config.validation_draws, self.config.test_draws)
-        for part, (name, n) in enumerate(zip(("train", "validation", "test"), counts)):
-            self.parts[name] = self.clock.time(f"simulate_{name}", lambda n=n, part=part: posterior_study.draw(
-                self.simulator, n, self.config.seed, part))  # fmt: skip
+        self.parts, self.rate = self.clock.time("simulate", lambda: posterior_study.draw_parts(
+            self.simulator, self.config, self.config.test_draws))  # fmt: skip
 
     def trained(self, form: str, **trainer):
         """A model of one form and its `Trainer`."""
@@ -108,7 +107,7 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
     training = study.trained(config.form, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = training.trainer.run(on_epoch=folder.log_epoch)
-        model, metrics = training.model, {"nll_val": min(result.history["val_objective"])}
+        model, metrics = training.model, {"nll_val": min(result.history["val_objective"]), "simulations_per_second": study.rate}
         scores = None
         if config.form == "conditional":
             metrics |= {"laplace_entropy": training.entropy, "nats_above_laplace": metrics["nll_val"] - training.entropy}
@@ -261,7 +260,7 @@ def _costs(study: Study, metrics):
     """Seconds for 1 to 1,000 observations: training once and sampling, against a chain for each."""
     if study.reference is None:
         return []
-    ahead = metrics["train_seconds"] + sum(v for k, v in study.clock.seconds.items() if k.startswith("simulate"))
+    ahead = metrics["train_seconds"] + study.clock.seconds["simulate"]
     each = study.reference.seconds / len(study.chosen.y)
     rows = [(n, ahead + n * metrics["posterior_seconds"], n * each) for n in (1, 10, 100, 1000)]
     columns = ("observations", f"flow: simulation, training, {study.config.posterior_samples} samples each", "reference, HMC")

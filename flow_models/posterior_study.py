@@ -51,6 +51,15 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
     return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
 
 
+def draw_parts(simulator: Simulator, config: PosteriorConfig, tests: int) -> tuple[dict[str, Pairs], float]:
+    """Pairs for training, validation and test, and how many were simulated in a second once compiled."""
+    counts = {"train": config.simulations, "validation": config.validation_draws, "test": tests}
+    parts, clock = {}, Clock()
+    for number, (name, n) in enumerate(counts.items()):
+        parts[name] = clock.time(name, lambda n=n, number=number: draw(simulator, n, config.seed, number))
+    return parts, -(-config.validation_draws // BATCH) * BATCH / clock.seconds["validation"]
+
+
 @functools.lru_cache(maxsize=8)
 def _compiled_batch(simulator: Simulator):
     def batch(seed):
@@ -83,7 +92,7 @@ class Trained:
 
 def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs, **trainer) -> Trained:
     """A `PosteriorModel` and the training of its flow on pairs taken into the frame."""
-    model = posterior_model.untrained(frame, train.theta[:MEASURED], train.y[:MEASURED], _flow_of(config))
+    model = posterior_model.untrained(frame, train.theta[:MEASURED], train.y[:MEASURED], flow_of(config))
     data = _prepared(model, train)[0]
     held_out, log_det = _prepared(model, validation)
     entropy = _mean_laplace_entropy(model, validation, log_det)
@@ -116,7 +125,7 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
     # inverted far from their data, chains of affine couplings overflow; splines have straight tails
     config = dataclasses.replace(config, architecture="spline_coupling", affine=False, linear=True, depth=config.joint_depth,
                                  hidden=config.joint_hidden, summary=0)  # fmt: skip
-    model = joint_posterior.untrained(simulator, train.y[:MEASURED], _flow_of(config), noise_inputs=noise_inputs,
+    model = joint_posterior.untrained(simulator, train.y[:MEASURED], flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
     return Trained(model, Trainer(model.flow, *data, config.fit_settings(), loss=objective(model.flow, config), **trainer))
@@ -151,7 +160,8 @@ def p_values(model, observed: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _flow_of(config):
+def flow_of(config: PosteriorConfig):
+    """What makes the flow of a model from the width of its parameters and of its condition."""
     options = {**dataclasses.asdict(config), "standardise": False}
     return lambda size, width: architectures.build(config.architecture, size, **options, condition_size=width)
 
