@@ -18,7 +18,7 @@ import tensorflow as tf
 from flow_models.errors import UserError
 from flow_models.simulators.karhunen_loeve import KarhunenLoeve, exponential, karhunen_loeve
 from flow_models.simulators.reflectivity import Spectrum, reflect, reflect_and_differentiate
-from flow_models.simulators.simulator import Simulator
+from flow_models.simulators.simulator import Simulator, log_uniform
 
 TOP, GRADIENT = 1.8, 0.028  # km/s of the half-space above, and of the trend a layer
 SPREAD, CORRELATION = 0.08, 2.0  # of delta; layers
@@ -112,7 +112,7 @@ class Seismograms(Simulator):
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         rows = tf.shape(clean)[0]
         if log_sigma is None:
-            log_sigma = self._draw_log_sigma(rows, seeds[0], clean.dtype)
+            log_sigma = log_uniform(rows, (self.sigma,) * 2 if self.sigma else SIGMA_RANGE, seeds[0], clean.dtype)
         shape = [rows, len(self.ray_parameters), self.samples]
         white = tf.random.stateless_normal(shape, seeds[1], dtype=clean.dtype)
         noise = tf.linalg.matmul(white, tf.constant(_noise_factor(self.samples).T, clean.dtype))
@@ -179,10 +179,6 @@ class Seismograms(Simulator):
         above = -half * tf.concat([impedance[:1], impedance[:-1]], 0)
         power = -1 / squared[:-1] if self.layer_thickness else 1 - 1 / squared[:-1]  # d ln phi / d ln v
         return half * impedance, above, phase * power
-
-    def _draw_log_sigma(self, rows, seed, dtype):
-        low, high = [math.log(sigma) for sigma in ([self.sigma] * 2 if self.sigma else SIGMA_RANGE)]
-        return low + (high - low) * tf.random.stateless_uniform([rows], seed, dtype=dtype)
 
 
 def _rows(traces):
