@@ -21,11 +21,14 @@ _NUDGE = 1e-5  # relative, of the slopes of F
 _PIECE = 8  # rows below which a thread is not worth its start
 
 
-def phase_velocities(velocity: np.ndarray, thickness: np.ndarray, periods: np.ndarray) -> np.ndarray:
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")  # a division by zero is no error, but not finite
+
+
+def phase_velocities(velocity: np.ndarray, thickness: np.ndarray, periods: np.ndarray, search: float = _SEARCH) -> np.ndarray:
     """c [N, T] of media [N, P], the last layer a half-space; a row is NaN where the search fails or the wave is not bound to
     the surface (c above the half-space's S velocity at some period)."""
     found = np.empty((len(velocity), len(periods)))
-    _on_all_cores(_search, (velocity,), (thickness, periods), found)
+    _on_all_cores(_search, (velocity,), (thickness, periods, np.array([search])), found)
     return found
 
 
@@ -46,14 +49,14 @@ def _on_all_cores(kernel, rows, fixed, found):
             pass  # raises what the thread raised
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _rest(velocity):
     """vp and density that go with S velocities."""
     vp = VP_OVER_VS * velocity
     return vp, GARDNER[0] * vp ** GARDNER[1]
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _equation(c, period, thickness, vp, v, density, work):
     """F, and its slope by c."""
     w = 2 * np.pi / period
@@ -61,8 +64,8 @@ def _equation(c, period, thickness, vp, v, density, work):
     return here, (dltar4(w / (c + _NUDGE), w, thickness, vp, v, density, -1, work) - here) / _NUDGE
 
 
-@numba.njit(nogil=True, cache=True)
-def _search(velocity, thickness, periods, found):
+@_compiled
+def _search(velocity, thickness, periods, search, found):
     work = np.empty((5, 5))
     for row in range(len(velocity)):
         v = velocity[row].copy()
@@ -71,17 +74,17 @@ def _search(velocity, thickness, periods, found):
             continue
         vp, density = _rest(v)
         try:
-            c = getc(periods, thickness, vp, v, density, 0, 2, _SEARCH)
+            c = getc(periods, thickness, vp, v, density, 0, 2, search[0])
         except Exception:  # its DispersionError: compiled code can catch no other kind
             continue
         for k in range(len(periods)):  # the search ends at 1e-6 of c: smooth curves take one step of Newton's more
             here, by_c = _equation(c[k], periods[k], thickness, vp, v, density, work)
             c[k] -= here / by_c
-        if np.max(c) < v[-1]:
+        if np.min(c) > 0.0 and np.max(c) < v[-1]:
             found[row] = c
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _differentiate(velocity, phase, thickness, periods, found):
     work = np.empty((5, 5))
     for row in range(len(velocity)):
