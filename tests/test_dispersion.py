@@ -95,8 +95,8 @@ def test_a_finer_search_finds_the_same_roots():
 
 
 def test_media_without_a_bound_mode_are_left_out_and_counted(monkeypatch):
-    slow_below, broken = np.array([[3.0, 3.0, 1.5]]), np.array([[np.nan, 3.0, 4.0]])
-    for velocity in (slow_below, broken):
+    slow_below, broken, far_off = [[3.0, 3.0, 1.5]], [[np.nan, 3.0, 4.0]], [[3.0, 3.0, 1e30]]
+    for velocity in map(np.array, (slow_below, broken, far_off)):
         assert np.isnan(phase_velocities(velocity, np.array([5.0, 5.0, 0.0]), np.array([1.0, 2.0]))).all()
     monkeypatch.setattr(dispersion, "SPREAD", 0.5)  # half-spaces far slower than what lies above
     dispersion._prior.cache_clear()

@@ -17,6 +17,7 @@ from disba._cps._surf96 import dltar4, getc
 VP_OVER_VS = 1.75  # a Poisson's ratio of 0.258
 GARDNER = (1.741, 0.25)  # density 1.741 vp^0.25 g/cm^3
 _SEARCH = 0.02  # km/s between trial velocities; a tenth of it finds the same roots (tests/test_dispersion.py)
+_FASTEST = 20.0  # km/s: beyond it, 15 prior standard deviations off, the search would take for ever
 _NUDGE = 1e-5  # relative, of the slopes of F
 _PIECE = 8  # rows below which a thread is not worth its start
 
@@ -70,7 +71,7 @@ def _search(velocity, thickness, periods, search, found):
     for row in range(len(velocity)):
         v = velocity[row].copy()
         found[row] = np.nan
-        if not np.all(np.isfinite(v)) or np.min(v) <= 0.0:
+        if not (np.min(v) > 0.0 and np.max(v) < _FASTEST):  # nor is NaN
             continue
         vp, density = _rest(v)
         try:
@@ -96,6 +97,8 @@ def _differentiate(velocity, phase, thickness, periods, found):
             if not np.isfinite(c):
                 continue
             here, by_c = _equation(c, periods[k], thickness, vp, v, density, work)
+            if by_c == 0.0:
+                continue
             for i in range(len(v)):
                 kept = v[i], vp[i], density[i]
                 v[i] *= 1 + _NUDGE
