@@ -115,7 +115,7 @@ class Seismograms(Simulator):
             log_sigma = log_uniform(rows, (self.sigma,) * 2 if self.sigma else SIGMA_RANGE, seeds[0], clean.dtype)
         shape = [rows, len(self.ray_parameters), self.samples]
         white = tf.random.stateless_normal(shape, seeds[1], dtype=clean.dtype)
-        noise = tf.linalg.matmul(white, tf.constant(_noise_factor(self.samples).T, clean.dtype))
+        noise = tf.linalg.matmul(white, tf.constant(self._noise_factor.T, clean.dtype))
         noisy = clean + tf.exp(log_sigma)[:, None] * tf.reshape(noise, [rows, -1])
         return tf.concat([noisy, log_sigma[:, None]], -1)
 
@@ -138,11 +138,23 @@ class Seismograms(Simulator):
         return self._misfit(_rows(tf.tensordot(synthesis, reflection, 1)), y), jacobian
 
     @property
+    def _noise_factor(self) -> np.ndarray:
+        """Lower factor [T, T] of the covariance of a trace's noise of unit variance, and below its inverse."""
+        return np.linalg.cholesky(exponential(np.arange(self.samples), -1 / np.log(NOISE_CORRELATION)))
+
+    @property
+    def _whitener(self) -> np.ndarray:
+        """w_0 = n_0, w_j = (n_j - 0.6 n_(j-1)) / sqrt(1 - 0.36)."""
+        scale = np.full(self.samples, 1 / np.sqrt(1 - NOISE_CORRELATION**2))
+        scale[0] = 1
+        return scale[:, None] * (np.eye(self.samples) - NOISE_CORRELATION * np.eye(self.samples, k=-1))
+
+    @property
     def _spectrum(self) -> Spectrum:
         return Spectrum(self.samples, self.interval, self.frequency, self.delay)
 
     def _white_synthesis(self, dtype):
-        return tf.constant(_whitener(self.samples) @ self._spectrum.synthesis(), dtype)
+        return tf.constant(self._whitener @ self._spectrum.synthesis(), dtype)
 
     def _traces(self, theta, synthesis):
         reflection = reflect(self._spectrum, *self._medium(self.physical(theta)))
@@ -150,7 +162,7 @@ class Seismograms(Simulator):
 
     def _misfit(self, white_traces, y):
         data = tf.reshape(y[:, :-1], [-1, len(self.ray_parameters), self.samples])
-        white = tf.linalg.matmul(data, tf.constant(_whitener(self.samples).T, y.dtype))
+        white = tf.linalg.matmul(data, tf.constant(self._whitener.T, y.dtype))
         return (white_traces - tf.reshape(white, tf.shape(white_traces))) * tf.exp(-y[:, -1:])
 
     def _cosine(self, velocity):
@@ -189,15 +201,3 @@ def _rows(traces):
 @functools.lru_cache(maxsize=16)
 def _prior(layers: int) -> KarhunenLoeve:
     return karhunen_loeve(SPREAD**2 * exponential(np.arange(layers), CORRELATION))
-
-
-def _noise_factor(samples: int) -> np.ndarray:
-    """Cholesky factor of 0.6^|i - j| [T, T]."""
-    return np.linalg.cholesky(exponential(np.arange(samples), -1 / np.log(NOISE_CORRELATION)))
-
-
-def _whitener(samples: int) -> np.ndarray:
-    """Its inverse: w_0 = n_0, w_j = (n_j - 0.6 n_(j-1)) / sqrt(1 - 0.36)."""
-    scale = np.full(samples, 1 / np.sqrt(1 - NOISE_CORRELATION**2))
-    scale[0] = 1
-    return scale[:, None] * (np.eye(samples) - NOISE_CORRELATION * np.eye(samples, k=-1))
