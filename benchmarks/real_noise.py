@@ -40,7 +40,6 @@ from flow_models.simulators.seismic import NOISE_CORRELATION, Seismograms  # noq
 FIGURE = Path(__file__).parent / "results" / "real_noise.png"
 BEFORE_P = 10.0  # s between the end of a window and the P wave as the model iasp91 has it
 SPIKY = 10.0  # kurtosis of a window that is left out; Gaussian noise has 3
-FLOOR = 0.01  # of the variance: white noise in the estimate, or frequencies that the instrument cut off are taken for noise-free
 OBSERVATIONS, SAMPLES = 500, 500
 SETTINGS = PosteriorConfig(steps=1500, learning_rate=1e-3, simulations=40_000, validation_draws=4000, architecture="realnvp", depth=4, hidden=(32,))
 
@@ -88,9 +87,9 @@ def _standardised(record):
 
 
 def autocorrelation(records, lags: int) -> np.ndarray:
-    """Mean over records [n] at lags 0 .. lags - 1, divided by n so that the matrix is positive definite, with the FLOOR."""
+    """Mean over records [n] at lags 0 .. lags - 1, divided by n so that the matrix is positive definite."""
     found = np.mean([[each[lag:] @ each[: len(each) - lag] / len(each) for lag in range(lags)] for each in records], 0)
-    return (1 - FLOOR) * found / found[0] + FLOOR * (np.arange(lags) == 0)
+    return found / found[0]
 
 
 def segments(records, n: int, traces: int, samples: int, seed: int) -> np.ndarray:
@@ -142,12 +141,12 @@ def drawn(correlation, recorded, own, curves):
     left.plot(lags, NOISE_CORRELATION**lags, color=MODEL, label=f"taken for granted: {NOISE_CORRELATION}^lag")
     left.axhline(0, color=FAINT, lw=0.7)
     left.set(xlabel="lag (samples)", ylabel="autocorrelation of the noise")
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     for i in range(3):
         middle.plot(recorded[i] - 5.0 * i, color=DATA, label="recorded" if i == 0 else None)
         middle.plot(own[i] - 5.0 * i - 15, color=MODEL, label="taken for granted" if i == 0 else None)
     middle.set(xlabel="sample", ylabel="noise / sd", yticks=[])
-    middle.legend(loc="upper right")
+    middle.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     right.plot([0, 1], [0, 1], color=INK, lw=0.8)
     for (name, covered), style in zip(curves.items(), ((MODEL, ":"), (MODEL, "-"), (DATA, ":"), (DATA, "-"))):
         right.plot(covered.levels, covered.mean, color=style[0], ls=style[1], label=name)

@@ -195,6 +195,7 @@ def call(monkeypatch, tmp_path):
         import train_flowmodels7 as script
         from flow_models.config import run
 
+        monkeypatch.setattr(posterior_study, "ALARM_DRAWS", 300)
         monkeypatch.setattr(sys, "argv", ["train_flowmodels7.py", "--reference-folder", str(tmp_path / "kept"), *TINY, *arguments])
         handler = signal.getsignal(signal.SIGTERM)
         try:

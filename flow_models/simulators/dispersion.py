@@ -132,12 +132,14 @@ def loaded_package():
     """The forward model, loaded when first used: Numba takes its time.
 
     Raises:
-      UserError: its package is missing.
+      UserError: its package is missing, or Numba has nowhere to keep what it compiles.
     """
     try:
         from flow_models.simulators import rayleigh
     except ModuleNotFoundError as error:
         raise UserError(f"dispersion curves need the package {error.name}: pip install -r requirements.txt") from None
+    except RuntimeError as error:  # Numba's, at the decorators
+        raise UserError(f"dispersion curves: {error}; name a folder that can be written to in NUMBA_CACHE_DIR") from None
     return rayleigh
 
 
