@@ -218,7 +218,7 @@ def know_strange_data(config: Config, model, parts, observed) -> None:
     """Trains p(y) and says which of the user's data are unlike all that is simulated."""
     from flow_models import posterior_study
 
-    posterior_study.data_density(model, config, parts["train"], parts["validation"]).run()
+    posterior_study.data_density(model, config, posterior_study.contexts(model, parts["train"], parts["validation"])).run()
     posterior_study.p_values(model, observed, posterior_study.simulated_scores(model, config.seed))
 
 

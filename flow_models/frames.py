@@ -129,7 +129,8 @@ class LaplaceFrame(Described):
         """Components [B, K], and the best of the iterates: m [B, P], its residuals and its curvature [B, P, P]."""
         components = (self.simulator.decorrelated(y) - constants["mean"]) @ constants["axes"]
         theta, best = components @ constants["regression"], None
-        linearised = tf.function(self.simulator.residual_and_jacobian, jit_compile=True, autograph=False)  # the rest is LAPACK's
+        # the rest is LAPACK's
+        linearised = tf.function(self.simulator.residual_and_jacobian, jit_compile=self.simulator.by_xla, autograph=False)
         for step in range(self.steps + 1):
             residual, jacobian = linearised(theta, y)
             curvature = tf.eye(self.simulator.size, dtype=y.dtype) + tf.matmul(jacobian, jacobian, transpose_a=True)

@@ -15,7 +15,7 @@ from flow_models.tiling import Tiled
 
 TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
 MOST_SAMPLES = 2**17  # drawn in one go
-PROBLEMS = ("ballistics", "drawn", "gravity", "kinematics", "linear_gaussian", "seismic")
+PROBLEMS = ("ballistics", "dispersion", "drawn", "gravity", "kinematics", "linear_gaussian", "seismic")
 FEWEST = 20.0  # effective draws that a prediction is made from
 ROWS = 2**14  # of which densities are computed in one go
 

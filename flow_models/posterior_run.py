@@ -64,6 +64,11 @@ class Study:
         return posterior_study.conditional(self.frame, *given, **trainer)
 
     @property
+    def left_out(self) -> int:
+        """Draws of the prior, of all parts, that the forward model could not simulate."""
+        return sum(pairs.left_out for pairs in self.parts.values())
+
+    @property
     def chosen(self) -> Pairs:
         """The test pairs that the reference is run on."""
         n, test = self.config.references, self.parts["test"]
@@ -111,17 +116,17 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
         scores = None
         if config.form == "conditional":
             metrics |= {"laplace_entropy": training.entropy, "nats_above_laplace": metrics["nll_val"] - training.entropy}
-            posterior_study.data_density(model, config, study.parts["train"], study.parts["validation"]).run()
+            posterior_study.data_density(model, config, training.contexts).run()
             scores = posterior_study.simulated_scores(model, config.seed)
         model.save(folder.model)
         found, figures, views = _judge(study, model, training, result)
-        metrics |= found | {**result.metrics(), **machine_metrics()}
+        metrics |= found | {**result.metrics(), **machine_metrics(), "draws_left_out": study.left_out}
         if observed is not None:
             views = [_observed(folder, model, observed, scores, metrics), *views]
         if kept:
             kept_model.keep(kept, model, result.history, metrics, scores)
         figures = [*show(simulator, views), *figures]
-        folder.finish(result.history, metrics, title, _summary(simulator, config),
+        folder.finish(result.history, metrics, title, _summary(simulator, config, study.left_out),
                       [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
                       [(TABLE, COLUMNS, study.rows), *_costs(study, metrics)])  # fmt: skip
 
@@ -247,13 +252,14 @@ def _finish_kept(folder, kept: Path, found, study, observed, show, title) -> Non
     view = _observed(folder, model, observed, scores, metrics)
     figures = [*show(study.simulator, [view]),
                ("corner", plots.corner(view.samples, names=study.simulator.parameter_names), "Some parameters in pairs, your data.")]  # fmt: skip
-    folder.finish(history, metrics, title, f"{_summary(study.simulator, study.config)} Trained before, kept in {kept}.",
+    folder.finish(history, metrics, title, f"{_summary(study.simulator, study.config, study.left_out)} Trained before, kept in {kept}.",
                   [(folder.write_figure(name, figure), caption) for name, figure, caption in figures])  # fmt: skip
 
 
-def _summary(simulator, config) -> str:
+def _summary(simulator, config, left_out: int) -> str:
+    cut = f" {left_out:,} draws of the prior could not be simulated and were left out." if left_out else ""
     return (f"{simulator.size} parameters, {simulator.data_size} data, {config.simulations:,} simulations; "
-            f"{config.test_draws:,} fresh pairs for calibration.")  # fmt: skip
+            f"{config.test_draws:,} fresh pairs for calibration.{cut}")  # fmt: skip
 
 
 def _costs(study: Study, metrics):

@@ -35,20 +35,32 @@ MEASURED = 4000  # pairs that a frame is measured on
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """theta [N, P] of the prior, data without noise [N, M'], and data y [N, M]."""
+    """theta [N, P] of the prior, data without noise [N, M'], and data y [N, M]; `left_out` draws could not be simulated."""
 
     theta: np.ndarray
     clean: np.ndarray
     y: np.ndarray
+    left_out: int = 0
 
 
 def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "simulating") -> Pairs:
-    """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts are other pairs."""
+    """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts are other pairs.
 
-    batch = _compiled_batch(simulator)
-    numbers = tqdm(range(part * PART, part * PART + -(-n // BATCH)), what, disable=not sys.stderr.isatty(), unit="k", leave=False)
-    drawn = [batch(tf.constant([seed, number])) for number in numbers]
-    return Pairs(*(np.concatenate([np.asarray(part) for part in parts])[:n] for parts in zip(*drawn)))
+    Raises:
+      UserError: of a whole batch of draws no one can be simulated.
+    """
+    batch, drawn, count, left_out = _compiled_batch(simulator), [], 0, 0
+    with tqdm(total=n, desc=what, disable=not sys.stderr.isatty(), unit_scale=True, leave=False) as bar:
+        while count < n:
+            rows = [np.asarray(each) for each in batch(tf.constant([seed, part * PART + len(drawn)]))]
+            usable = np.isfinite(rows[1]).all(1)
+            if not usable.any():
+                raise UserError(f"none of {BATCH} draws of the prior can be simulated")
+            left_out += int(np.sum(~usable))
+            drawn.append(rows if usable.all() else [each[usable] for each in rows])
+            count += len(drawn[-1][0])
+            bar.update(len(drawn[-1][0]))
+    return Pairs(*(np.concatenate(parts)[:n] for parts in zip(*drawn)), left_out)
 
 
 def draw_parts(simulator: Simulator, config: PosteriorConfig, tests: int) -> tuple[dict[str, Pairs], float]:
@@ -57,7 +69,7 @@ def draw_parts(simulator: Simulator, config: PosteriorConfig, tests: int) -> tup
     parts, clock = {}, Clock()
     for number, (name, n) in enumerate(counts.items()):
         parts[name] = clock.time(name, lambda n=n, number=number: draw(simulator, n, config.seed, number))
-    return parts, -(-config.validation_draws // BATCH) * BATCH / clock.seconds["validation"]
+    return parts, config.validation_draws / clock.seconds["validation"]
 
 
 @functools.lru_cache(maxsize=8)
@@ -68,26 +80,28 @@ def _compiled_batch(simulator: Simulator):
         clean = simulator.forward(theta)
         return theta, clean, simulator.observe(clean, seeds[1])
 
-    return tf.function(batch, jit_compile=True, autograph=False)
+    return tf.function(batch, jit_compile=simulator.by_xla, autograph=False)
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled_log_posterior(simulator: Simulator):
-    return tf.function(simulator.log_posterior, jit_compile=True, autograph=False)
+    return tf.function(simulator.log_posterior, jit_compile=simulator.by_xla, autograph=False)
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled_residual(simulator: Simulator):
-    return tf.function(simulator.residual, jit_compile=True, autograph=False)
+    return tf.function(simulator.residual, jit_compile=simulator.by_xla, autograph=False)
 
 
 @dataclasses.dataclass
 class Trained:
-    """A model in training: its `Trainer`, and the mean Laplace entropy, where the form has nats of theta to compare with it."""
+    """A model in training: its `Trainer`; of the conditional form the mean Laplace entropy, where the frame has one, and the
+    contexts of the training and validation pairs."""
 
     model: object
     trainer: Trainer
     entropy: float | None = None
+    contexts: tuple[np.ndarray, ...] = ()
 
 
 def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs, **trainer) -> Trained:
@@ -97,7 +111,8 @@ def conditional(frame, config: PosteriorConfig, train: Pairs, validation: Pairs,
     held_out, log_det = _prepared(model, validation)
     entropy = _mean_laplace_entropy(model, validation, log_det)
     loss = _likelihood_of_theta(objective(model.flow, config), float(log_det.mean()), entropy)
-    return Trained(model, Trainer(model.flow, data, held_out, config.fit_settings(), loss=loss, **trainer), entropy)
+    trainer = Trainer(model.flow, data, held_out, config.fit_settings(), loss=loss, **trainer)
+    return Trained(model, trainer, entropy, (data["condition"], held_out["condition"]))
 
 
 def objective(flow, config: PosteriorConfig):
@@ -131,9 +146,13 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
     return Trained(model, Trainer(model.flow, *data, config.fit_settings(), loss=objective(model.flow, config), **trainer))
 
 
-def data_density(model, config: PosteriorConfig, train: Pairs, validation: Pairs) -> Trainer:
-    """The training of p(y) in the context of the model's frame, which the model then has as its `data_flow`."""
-    contexts = [_prepared(model, pairs)[0]["condition"] for pairs in (train, validation)]
+def contexts(model, *parts: Pairs) -> tuple[np.ndarray, ...]:
+    """What the flow of a `PosteriorModel` is told about the data of some pairs."""
+    return tuple(_prepared(model, pairs)[0]["condition"] for pairs in parts)
+
+
+def data_density(model, config: PosteriorConfig, contexts) -> Trainer:
+    """The training of p(y) in the contexts of training and validation pairs; the model then has it as its `data_flow`."""
     contexts = [np.asarray(model.frame.data_context(context)) for context in contexts]
     width = contexts[0].shape[1]
     name = "spline_coupling" if width > 1 else "maf"  # couplings need two columns

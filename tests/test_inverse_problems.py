@@ -125,7 +125,7 @@ def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last
 
     simulator, rng = Seismograms(layer_thickness=thickness), np.random.default_rng(0)
     view = View("one", "one", rng.normal(size=193), rng.uniform(1.8, 2.4, (30, 20)), rng.normal(size=(30, 192)))
-    axes = script.show(simulator, [view])[0][1].axes[0]
+    axes = script.show_traces(simulator, [view])[0][1].axes[0]
     assert axes.get_ylabel() == axis and max(axes.get_ylim()) == pytest.approx(last)
 
 

@@ -122,7 +122,7 @@ def _distinct(found: Laplace, index: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _compiled(simulator: Simulator, steps: int):
     """XLA compiles the simulator alone: factorisations are faster outside it on a CPU."""
-    linearise = tf.function(simulator.residual_and_jacobian, jit_compile=True, autograph=False)
+    linearise = tf.function(simulator.residual_and_jacobian, jit_compile=simulator.by_xla, autograph=False)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def descend(theta, y):

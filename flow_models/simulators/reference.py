@@ -186,7 +186,7 @@ def _sampler(simulator: Simulator, settings: Sampling, shape: tuple[int, int, in
         )
         return drawn.all_states, drawn.trace, drawn.final_kernel_results
 
-    compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+    compiled = functools.partial(tf.function, jit_compile=simulator.by_xla, autograph=False)
     return compiled(bootstrap), compiled(block)
 
 

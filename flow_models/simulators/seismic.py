@@ -18,7 +18,7 @@ import tensorflow as tf
 from flow_models.errors import UserError
 from flow_models.simulators.karhunen_loeve import KarhunenLoeve, exponential, karhunen_loeve
 from flow_models.simulators.reflectivity import Spectrum, reflect, reflect_and_differentiate
-from flow_models.simulators.simulator import Simulator
+from flow_models.simulators.simulator import Simulator, log_uniform
 
 TOP, GRADIENT = 1.8, 0.028  # km/s of the half-space above, and of the trend a layer
 SPREAD, CORRELATION = 0.08, 2.0  # of delta; layers
@@ -112,10 +112,10 @@ class Seismograms(Simulator):
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         rows = tf.shape(clean)[0]
         if log_sigma is None:
-            log_sigma = self._draw_log_sigma(rows, seeds[0], clean.dtype)
+            log_sigma = log_uniform(rows, (self.sigma,) * 2 if self.sigma else SIGMA_RANGE, seeds[0], clean.dtype)
         shape = [rows, len(self.ray_parameters), self.samples]
         white = tf.random.stateless_normal(shape, seeds[1], dtype=clean.dtype)
-        noise = tf.linalg.matmul(white, tf.constant(_noise_factor(self.samples).T, clean.dtype))
+        noise = tf.linalg.matmul(white, tf.constant(self._noise_factor.T, clean.dtype))
         noisy = clean + tf.exp(log_sigma)[:, None] * tf.reshape(noise, [rows, -1])
         return tf.concat([noisy, log_sigma[:, None]], -1)
 
@@ -138,11 +138,23 @@ class Seismograms(Simulator):
         return self._misfit(_rows(tf.tensordot(synthesis, reflection, 1)), y), jacobian
 
     @property
+    def _noise_factor(self) -> np.ndarray:
+        """Lower factor [T, T] of the covariance of a trace's noise of unit variance, and below its inverse."""
+        return np.linalg.cholesky(exponential(np.arange(self.samples), -1 / np.log(NOISE_CORRELATION)))
+
+    @property
+    def _whitener(self) -> np.ndarray:
+        """w_0 = n_0, w_j = (n_j - 0.6 n_(j-1)) / sqrt(1 - 0.36)."""
+        scale = np.full(self.samples, 1 / np.sqrt(1 - NOISE_CORRELATION**2))
+        scale[0] = 1
+        return scale[:, None] * (np.eye(self.samples) - NOISE_CORRELATION * np.eye(self.samples, k=-1))
+
+    @property
     def _spectrum(self) -> Spectrum:
         return Spectrum(self.samples, self.interval, self.frequency, self.delay)
 
     def _white_synthesis(self, dtype):
-        return tf.constant(_whitener(self.samples) @ self._spectrum.synthesis(), dtype)
+        return tf.constant(self._whitener @ self._spectrum.synthesis(), dtype)
 
     def _traces(self, theta, synthesis):
         reflection = reflect(self._spectrum, *self._medium(self.physical(theta)))
@@ -150,7 +162,7 @@ class Seismograms(Simulator):
 
     def _misfit(self, white_traces, y):
         data = tf.reshape(y[:, :-1], [-1, len(self.ray_parameters), self.samples])
-        white = tf.linalg.matmul(data, tf.constant(_whitener(self.samples).T, y.dtype))
+        white = tf.linalg.matmul(data, tf.constant(self._whitener.T, y.dtype))
         return (white_traces - tf.reshape(white, tf.shape(white_traces))) * tf.exp(-y[:, -1:])
 
     def _cosine(self, velocity):
@@ -180,10 +192,6 @@ class Seismograms(Simulator):
         power = -1 / squared[:-1] if self.layer_thickness else 1 - 1 / squared[:-1]  # d ln phi / d ln v
         return half * impedance, above, phase * power
 
-    def _draw_log_sigma(self, rows, seed, dtype):
-        low, high = [math.log(sigma) for sigma in ([self.sigma] * 2 if self.sigma else SIGMA_RANGE)]
-        return low + (high - low) * tf.random.stateless_uniform([rows], seed, dtype=dtype)
-
 
 def _rows(traces):
     """[T, R, B] as [B, R T]."""
@@ -193,15 +201,3 @@ def _rows(traces):
 @functools.lru_cache(maxsize=16)
 def _prior(layers: int) -> KarhunenLoeve:
     return karhunen_loeve(SPREAD**2 * exponential(np.arange(layers), CORRELATION))
-
-
-def _noise_factor(samples: int) -> np.ndarray:
-    """Cholesky factor of 0.6^|i - j| [T, T]."""
-    return np.linalg.cholesky(exponential(np.arange(samples), -1 / np.log(NOISE_CORRELATION)))
-
-
-def _whitener(samples: int) -> np.ndarray:
-    """Its inverse: w_0 = n_0, w_j = (n_j - 0.6 n_(j-1)) / sqrt(1 - 0.36)."""
-    scale = np.full(samples, 1 / np.sqrt(1 - NOISE_CORRELATION**2))
-    scale[0] = 1
-    return scale[:, None] * (np.eye(samples) - NOISE_CORRELATION * np.eye(samples, k=-1))

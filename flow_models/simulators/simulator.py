@@ -1,6 +1,7 @@
 """What every simulator is: a prior in whitened coordinates, a forward model, and the noise of the data."""
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -61,6 +62,12 @@ class Simulator(Described):
         """Whether the last column of y is log sigma."""
         return False
 
+    @property
+    def by_xla(self) -> bool:
+        """Whether XLA can compile it; not where NumPy does the work. Data without noise may then be NaN in rows that the
+        forward model cannot simulate."""
+        return True
+
     def noise_level(self, y: tf.Tensor) -> tf.Tensor:
         """The noise level of every row of y, [B], where it varies."""
         return tf.exp(y[:, -1])
@@ -87,3 +94,9 @@ class Simulator(Described):
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         theta = self.prior(n, seeds[0], dtype)
         return theta, self.observe(self.forward(theta), seeds[1])
+
+
+def log_uniform(rows, bounds: tuple[float, float], seed, dtype=tf.float32) -> tf.Tensor:
+    """log sigma [rows], uniform between the logarithms of the bounds."""
+    low, high = (math.log(bound) for bound in bounds)
+    return low + (high - low) * tf.random.stateless_uniform([rows], seed, dtype=dtype)
