@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow_server import MlflowServer, free_port
+from mlflow_server import free_port
 
 from flow_models.tracking import folder as tracking_folder
 from flow_models.errors import UserError
@@ -36,13 +36,6 @@ def quick(monkeypatch):
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('embedded') / 'mlflow.db'}"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    running = MlflowServer(tmp_path_factory.mktemp("server")).start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="session")
@@ -168,26 +161,26 @@ def test_embedded_store_end_to_end(run, embedded, flow, capfd):
     assert len(client(embedded).search_model_versions("name='end to end'")) == 1
 
 
-def test_real_server_end_to_end(run, server, flow, capfd):
+def test_real_server_end_to_end(run, tracking_server, flow, capfd):
     flow.save(str(run / "model"))
-    track(run, "moons", server.uri)
+    track(run, "moons", tracking_server.uri)
     assert told(capfd) == []
-    (run_id,) = run_ids(server.uri, "moons")
-    assert_whole(server.uri, run_id)
-    assert client(server.uri).get_run(run_id).info.run_name == "2026-01-01"
-    assert_serves(server.uri, "moons", run_id, flow)
+    (run_id,) = run_ids(tracking_server.uri, "moons")
+    assert_whole(tracking_server.uri, run_id)
+    assert client(tracking_server.uri).get_run(run_id).info.run_name == "2026-01-01"
+    assert_serves(tracking_server.uri, "moons", run_id, flow)
 
 
-def test_a_server_killed_in_the_middle_costs_nothing(run, server, capfd):
-    tracker = Tracker(run, "killed", tracking_uri=server.uri)
+def test_a_server_killed_in_the_middle_costs_nothing(run, tracking_server, capfd):
+    tracker = Tracker(run, "killed", tracking_uri=tracking_server.uri)
     tracker.start(CONFIG)
     for row in rows()[:10]:
         tracker.log_row(row)
     for _ in range(100):
-        if run_ids(server.uri, "killed") and line(server.uri, run_ids(server.uri, "killed")[0]):
+        if run_ids(tracking_server.uri, "killed") and line(tracking_server.uri, run_ids(tracking_server.uri, "killed")[0]):
             break
         time.sleep(0.1)
-    server.stop()
+    tracking_server.stop()
     try:
         began = time.monotonic()
         for row in rows()[10:]:
@@ -202,10 +195,10 @@ def test_a_server_killed_in_the_middle_costs_nothing(run, server, capfd):
             upload(run)
         assert "\n" not in str(caught.value)
     finally:
-        server.start()
+        tracking_server.start()
     run_id = upload(run)
-    assert run_ids(server.uri, "killed") == [run_id]
-    assert_whole(server.uri, run_id)
+    assert run_ids(tracking_server.uri, "killed") == [run_id]
+    assert_whole(tracking_server.uri, run_id)
 
 
 def test_a_closed_port_is_told_once_and_the_run_goes_up_later(run, embedded, capfd):
