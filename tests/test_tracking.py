@@ -17,7 +17,7 @@ import pytest
 from mlflow_server import free_port
 
 from flow_models.tracking import folder as tracking_folder
-from flow_models.errors import UserError
+from flow_models.errors import UserError, WorkerLost
 from flow_models.tracking import Tracker, upload
 from flow_models.tracking.__main__ import main
 
@@ -311,6 +311,7 @@ def test_a_run_that_was_stopped_goes_up_as_stopped_and_is_finished_later(run, em
     "error, status",
     [
         (KeyboardInterrupt, "KILLED"),
+        (WorkerLost, "KILLED"),
         (FloatingPointError, "FAILED"),
         (SystemExit(2), "KILLED"),
         (SystemExit(0), "FINISHED"),
@@ -343,6 +344,28 @@ def test_a_resumed_run_goes_on_in_the_same_run(run, embedded):
     assert data.params["seed"] == "0" and data.tags["resumed.seed"] == "1" and data.params["steps"] == "300"
     assert line(embedded, run_id) == [(row["step"], pytest.approx(row["train_objective"])) for row in rows()]
     assert client(embedded).get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_run_whose_process_was_killed_goes_on_in_the_same_run(run, embedded):
+    code = (
+        "import sys, time; from pathlib import Path; from flow_models.tracking import Tracker, folder, tracker as module\n"
+        "module.FLUSH_SECONDS = 0.1; tracker = Tracker(sys.argv[1], 'shot', tracking_uri=sys.argv[2])\n"
+        "tracker.start({'seed': 0})\n"
+        "for row in folder.history(Path(sys.argv[1]))[:20]: tracker.log_row(row); time.sleep(0.02)\n"
+        "time.sleep(60)"
+    )
+    place = os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)}
+    process = subprocess.Popen([sys.executable, "-c", code, str(run), embedded], env=place)
+    for _ in range(600):
+        if any(line(embedded, one) for one in run_ids(embedded, "shot")):
+            break
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    (run_id,) = run_ids(embedded, "shot")
+    assert client(embedded).get_run(run_id).info.status == "RUNNING" and line(embedded, run_id)
+    assert upload(run, tracking_uri=embedded) == run_id and run_ids(embedded, "shot") == [run_id]
+    assert_whole(embedded, run_id)
 
 
 def test_numbers_that_are_none_break_nothing(run, embedded, capfd):

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flow_models.data import storage
-from flow_models.errors import UserError
+from flow_models.errors import UserError, WorkerLost
 from flow_models.mirror import Mirror
 from flow_models.tracking.folder import public, read_state, store_uri, write_state
 
@@ -51,7 +51,7 @@ class Tracker:
         enabled: False makes every method do nothing.
         shown: what the user knows the folder as, where it is the copy of one in S3.
 
-    As a context manager it ends the run as FINISHED, KILLED (Ctrl-C) or FAILED (any other exception).
+    As a context manager it ends the run as FINISHED, KILLED (Ctrl-C, a lost worker) or FAILED (any other exception).
 
     Raises:
         UserError: run_folder is a URL.
@@ -106,7 +106,7 @@ class Tracker:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit, WorkerLost))
         right = kind is None or (stopped and getattr(error, "code", 1) in (0, None))
         self.close("FINISHED" if right else "KILLED" if stopped else "FAILED")
 
