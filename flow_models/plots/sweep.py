@@ -30,6 +30,8 @@ def trials(found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher
     for axes, name in zip(panels, names):
         _panel(axes, [(setting[name], value) for setting, value in finite if name in setting], higher)
         axes.set_xlabel(plain(name))
+    if finite:
+        panels[0].legend(fontsize=8, loc="upper right")
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     for axes in panels[::columns]:
@@ -46,6 +48,7 @@ def _panel(axes: Axes, pairs: Sequence[tuple[str, float]], higher: bool) -> None
         return
     texts, values = [text for text, _ in pairs], np.array([value for _, value in pairs])
     distinct, numbers = list(dict.fromkeys(texts)), _numbers(texts)
+    distinct = distinct if numbers is None else sorted(distinct, key=float)
     by_name = numbers is None or len(distinct) <= NAMED
     places = np.array([distinct.index(text) for text in texts], float) if by_name else numbers
     axes.scatter(places, values, 22, color=DATA, alpha=0.7, linewidths=0, label="trial")
@@ -58,7 +61,6 @@ def _panel(axes: Axes, pairs: Sequence[tuple[str, float]], higher: bool) -> None
         axes.set_xscale("log")
     best = int(values.argmax() if higher else values.argmin())
     axes.plot(places[best], values[best], "o", mfc="none", mec=MODEL, ms=9, label="best")
-    axes.legend(fontsize=8)
 
 
 def _numbers(texts: Sequence[str]) -> np.ndarray | None:

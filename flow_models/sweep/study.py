@@ -1,4 +1,4 @@
-"""Which trials there are and what became of them: an Optuna study in study.db, so that a stopped sweep can go on.
+"""Which trials there are and what became of them: an Optuna study in study.db, so that a stopped one can go on.
 
 A grid is queued whole, in its order; a search asks Optuna's TPE sampler (Bergstra et al., Algorithms for hyper-parameter
 optimization, 2011) for each next setting. A trial is known by its number in the sweep, which its folder's name begins with;
@@ -50,54 +50,46 @@ class Study:
         said = json.dumps({name: str(values) for name, values in space.items()} | {"trials": trials})
         if self.resumed and self.study.user_attrs.get("space") != said:
             raise UserError(f"{folder} holds a sweep over something else, or with another number of trials: take another --output-dir")
-        if not self.resumed:
-            self.study.set_user_attr("space", said)
-            if not trials:
-                for index, setting in enumerate(grid.settings(space)):
-                    self.study.enqueue_trial(setting, user_attrs={"index": index})
-        self.again = self._unfinished() if self.resumed else []
+        self.study.set_user_attr("space", said)
+        last = self._last()
+        for index, setting in enumerate([] if trials else grid.settings(space)):
+            if index not in last:
+                self.study.enqueue_trial(setting, user_attrs={"index": index})
+        self.stopped = [trial for trial in last.values() if trial.state == TrialState.RUNNING]
+        for index, trial in last.items():
+            if trial.state == TrialState.FAIL:
+                self.study.enqueue_trial(_setting(trial), user_attrs={"index": index, "setting": _setting(trial)})
 
-    def _unfinished(self) -> list:
-        """Trials that were stopped or have failed, the last attempt of each: they come first."""
-        last = {trial.user_attrs["index"]: trial for trial in self.study.trials if "index" in trial.user_attrs}
-        return [trial for trial in last.values() if trial.state in (self.states.RUNNING, self.states.FAIL)]
+    def _last(self) -> dict:
+        """The last attempt of each trial, by its number in the sweep."""
+        return {trial.user_attrs["index"]: trial for trial in self.study.trials if "index" in trial.user_attrs}
 
     def settings(self) -> list[tuple[int, dict[str, str]]]:
         """(number, setting) of all trials that there are by now, by number."""
-        known = {}
-        for trial in self.study.trials:
-            if "index" in trial.user_attrs:
-                known[trial.user_attrs["index"]] = _setting(trial)
-        return sorted(known.items())
+        return sorted((index, _setting(trial)) for index, trial in self._last().items())
 
     def failed(self) -> set[int]:
         """Numbers of the trials whose last attempt has failed."""
-        last = {trial.user_attrs["index"]: trial.state for trial in self.study.trials if "index" in trial.user_attrs}
-        return {index for index, state in last.items() if state == self.states.FAIL}
+        return {index for index, trial in self._last().items() if trial.state == self.states.FAIL}
 
     def take(self) -> tuple[int, int, dict[str, str]] | None:
-        """(Optuna's number, number in the sweep, setting) of the next trial, None where there is none."""
-        if self.again:
-            trial = self.again.pop(0)
-            index, setting = trial.user_attrs["index"], _setting(trial)
-            if trial.state == self.states.RUNNING:
-                return trial.number, index, setting
-            self.study.enqueue_trial(trial.params or setting, user_attrs={"index": index, "setting": setting})
-            return self._ask(index, setting)
-        waiting = any(trial.state == self.states.WAITING for trial in self.study.trials)
-        if waiting or len(self.settings()) < self.size:
-            return self._ask()
-        return None
+        """(Optuna's number, number in the sweep, setting) of the next trial, None where there is none.
 
-    def _ask(self, index: int | None = None, setting: dict[str, str] | None = None) -> tuple[int, int, dict[str, str]]:
+        First those that were stopped, then those that wait, of a resumed sweep also those that have failed.
+        """
+        if self.stopped:
+            trial = self.stopped.pop(0)
+            return trial.number, trial.user_attrs["index"], _setting(trial)
+        waits = any(trial.state == self.states.WAITING for trial in self.study.trials)
+        return self._ask() if waits or len(self._last()) < self.size else None
+
+    def _ask(self) -> tuple[int, int, dict[str, str]]:
         trial = self.study.ask()
         drawn = {name: _suggested(trial, name, values) for name, values in self.space.items()}
-        setting = setting or drawn
-        if index is None:
-            index = trial.user_attrs.get("index", len(self.settings()))
-        trial.set_user_attr("index", index)
-        trial.set_user_attr("setting", setting)
-        return trial.number, index, setting
+        known = {"index": len(self._last()), "setting": drawn} | trial.user_attrs
+        for name, value in known.items():
+            trial.set_user_attr(name, value)
+        return trial.number, known["index"], known["setting"]
 
     def tell(self, number: int, value: float | None) -> None:
         """The value of a trial, None of one that failed. One that was stopped is not told: it goes on another time."""
