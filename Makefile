@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images \
+.PHONY: help create-env train sweep test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -62,8 +62,14 @@ bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowm
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)
 
+bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and 4; writes a table of doc/scaling.md
+	@$(use_env); exec python benchmarks/workers.py $(ARGS)
+
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
+
+check-dashboard:  ## look at MLflow's pages and a report in headless Chromium (the system's; skipped without): ARGS="--shots shots"
+	@$(use_env); python -m pip install --quiet --disable-pip-version-check playwright==1.65.2; exec python benchmarks/dashboard.py $(ARGS)
 
 doctor:  ## what this machine has and can reach, and how to mend what it cannot
 	@$(use_env); exec python -m flow_models doctor $(ARGS)

@@ -58,7 +58,7 @@ class Study:
         self.stopped = [trial for trial in last.values() if trial.state == TrialState.RUNNING]
         for index, trial in last.items():
             if trial.state == TrialState.FAIL:
-                self.study.enqueue_trial(_setting(trial), user_attrs={"index": index, "setting": _setting(trial)})
+                self.study.enqueue_trial(trial.params or _setting(trial), user_attrs={"index": index, "setting": _setting(trial)})
 
     def _last(self) -> dict:
         """The last attempt of each trial, by its number in the sweep."""
