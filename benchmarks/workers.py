@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 PAGE, BEGIN, END = ROOT / "doc" / "scaling.md", "<!-- workers -->", "<!-- /workers -->"
 BATCH = {"points": 1024, "pictures": 16}  # of one worker
-NAMES = {"points": "RealNVP, 8 couplings of 2x128, points", "pictures": "Glow, 32x32 in colour, 3 levels of 4 steps of 64"}
+NAMES = {"points": "RealNVP, 8 couplings of 2x128, points", "pictures": "Glow, 32x32 in colour, 2 levels of 2 steps"}
 GIGABIT, LATENCY = 5.0, 1e-4  # of the projection: Gbit/s, seconds a message
 CURVE = ("train_objective", "val_objective")
 
@@ -35,7 +35,7 @@ def model_and_data(kind: str):
     chance = np.random.default_rng(0)
     if kind == "pictures":
         event = fm.Images(32, 32, 3)
-        model = fm.FlowModel(fm.glow_image(event.canvas, levels=3, depth=4, hidden=(64, 64)), event=event)
+        model = fm.FlowModel(fm.glow_image(event.canvas, levels=2, depth=2, hidden=(64, 64)), event=event)
         return model, chance.integers(0, 256, (256, 32, 32, 3)).astype(np.uint8)
     size = {"depth": 8, "hidden": (128, 128)} if kind == "points" else {"depth": 2, "hidden": (16, 16)}
     return fm.FlowModel(fm.realnvp(2, **size)), chance.normal(size=(20_000, 2)).astype("f") ** 3
@@ -148,7 +148,7 @@ def page(best: dict, off: dict[int, float], load: float) -> str:
     """The table of doc/scaling.md."""
     from flow_models.devices import ring_bytes
 
-    lines = [f"`make bench-workers`: a core a worker, best of several rounds, load of the machine at the end {load:.1f}.", "",
+    lines = [f"`make bench-workers`: a core a worker, best of the rounds, load of the machine at the end {load:.1f}.", "",
              "| | batch | steps/s | rows/s against one worker | ms of a processor a step | bytes sent a step |", "|---|---|---|---|---|---|"]  # fmt: skip
     for kind, of in best.items():
         rate = of["one"]["steps_per_second"] * BATCH[kind]
@@ -170,8 +170,8 @@ def page(best: dict, off: dict[int, float], load: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of timed steps a case")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of timed steps a case")
     parser.add_argument("--no-page", action="store_true", help="print the table, and leave doc/scaling.md as it is")
     for name, kind in (("work", str), ("batch", int), ("core", int)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
