@@ -3,10 +3,10 @@
     make check-dashboard                             # installs playwright; Chromium is the system's: apt-get install chromium
     python benchmarks/dashboard.py --shots shots     # keeps the screenshots in shots/
 
-A server is started on loopback, application 1 logs a small run and a sweep of two to it. Then headless Chromium opens the page of the
-run, its figure among the artifacts, the report, the charts of all runs, and the figure of the sweep. Each figure must be an
-image that the browser has decoded (naturalWidth above 0) and that is not of one colour. Ends with status 0, with 1 where something
-is not to be seen, and with one line and 0 where there is no browser.
+A server is started on loopback, application 1 logs a small run and a sweep of two to it. Then headless Chromium opens
+the page of the run, its figure among the artifacts, the report, the charts of all runs, and the figure of the sweep.
+Each figure must be an image that the browser has decoded (naturalWidth above 0) and that is not of one colour. Ends
+with status 0, with 1 where something is not to be seen, and with one line and 0 where there is no browser.
 """
 
 import argparse
@@ -36,7 +36,17 @@ def logged(uri: str, folder: Path) -> tuple[str, str, str]:
 
     place = {**os.environ, "MLFLOW_TRACKING_URI": uri, "CUDA_VISIBLE_DEVICES": ""}
     train = [sys.executable, "train_flowmodels1.py", *RUN.split(), "--output-dir", str(folder / "run")]
-    sweep = [sys.executable, "-m", "flow_models", "sweep", "1", "learning_rate=1e-3,1e-2", f"--args={RUN}", "--output-dir", str(folder / "sweep")]
+    sweep = [
+        sys.executable,
+        "-m",
+        "flow_models",
+        "sweep",
+        "1",
+        "learning_rate=1e-3,1e-2",
+        f"--args={RUN}",
+        "--output-dir",
+        str(folder / "sweep"),
+    ]
     for command in (train, sweep):
         subprocess.run(command, cwd=ROOT, env=place, check=True, stdout=subprocess.DEVNULL)
     client = MlflowClient(tracking_uri=uri)
@@ -120,7 +130,9 @@ def look_at_all(browser: str, shots: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shots", default="", metavar="FOLDER", help="where screenshots are kept (default: a temporary folder)")
+    parser.add_argument(
+        "--shots", default="", metavar="FOLDER", help="where screenshots are kept (default: a temporary folder)"
+    )
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:

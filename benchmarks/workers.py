@@ -1,12 +1,14 @@
-"""Steps a second of one and two workers with a core each, what they exchange, and whether 1, 2 and 4 have one loss curve.
+"""Steps a second of one and two workers with a core each, what they exchange, and whether 1, 2 and 4 have one loss
+curve.
 
     python benchmarks/workers.py                # about six minutes on two idle cores; writes the table of doc/scaling.md
     python benchmarks/workers.py --rounds 1 --seconds 3 --no-page
 
-Worker k runs on core k alone. A round measures each case once, in turn; of the rounds the best one counts, as whatever else the
-machine does can only slow a case down. Steps are timed after compilation, by the clock and by the processor time of the process. The
-projection for more workers is arithmetic: the step of one worker with its own batch, what two workers add to it here, and
-what the ring and its 2 (W - 1) messages add at the bandwidth and latency that are stated.
+Worker k runs on core k alone. A round measures each case once, in turn; of the rounds the best one counts, as
+whatever else the machine does can only slow a case down. Steps are timed after compilation, by the clock and by the
+processor time of the process. The projection for more workers is arithmetic: the step of one worker with its own
+batch, what two workers add to it here, and what the ring and its 2 (W - 1) messages add at the bandwidth and latency
+that are stated.
 """
 
 import argparse
@@ -42,7 +44,8 @@ def model_and_data(kind: str):
 
 
 def work(kind: str, batch: int, seconds: float, core: int) -> None:
-    """One worker: trains for about so many seconds after compilation, or 200 steps of the curve, and prints what it has seen."""
+    """One worker: trains for about so many seconds after compilation, or 200 steps of the curve, and prints what it has
+seen."""
     os.sched_setaffinity(0, {core})
     import resource
     import time
@@ -119,9 +122,15 @@ def race(rounds: int, seconds: float) -> dict[str, dict[str, dict]]:
                 seen = measured(kind, workers, size, seconds)
                 one = {"steps_per_second": min(each["steps_per_second"] for each in seen), "cpu_ms": max(each["cpu_ms"] for each in seen),
                        "numbers": seen[0]["numbers"]}  # fmt: skip
-                print(f"round {number + 1} {kind} {name}: {one['steps_per_second']:.1f} steps/s, {one['cpu_ms']:.2f} ms of a processor", flush=True)
+                print(
+                    f"round {number + 1} {kind} {name}: {one['steps_per_second']:.1f} steps/s, {one['cpu_ms']:.2f} ms of a processor",
+                    flush=True,
+                )
                 kept = best[kind].setdefault(name, one)
-                kept |= {"steps_per_second": max(kept["steps_per_second"], one["steps_per_second"]), "cpu_ms": min(kept["cpu_ms"], one["cpu_ms"])}
+                kept |= {
+                    "steps_per_second": max(kept["steps_per_second"], one["steps_per_second"]),
+                    "cpu_ms": min(kept["cpu_ms"], one["cpu_ms"]),
+                }
     return best
 
 
@@ -165,7 +174,13 @@ def page(best: dict, off: dict[int, float], load: float) -> str:
         share = [projected(step, added, of["one"]["numbers"], workers) for workers in (4, 8, 16)]
         lines.append(f"| {NAMES[kind]} | {1000 * added:.2f} | {share[0]:.2f} | {share[1]:.2f} | {share[2]:.2f} |")
     said = ", ".join(f"{workers} workers {value:.1e}" for workers, value in off.items())
-    return "\n".join([*lines, "", f"Loss curves over 200 steps, equal global batch and seed, largest relative difference from one worker: {said}."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Loss curves over 200 steps, equal global batch and seed, largest relative difference from one worker: {said}.",
+        ]
+    )
 
 
 def main() -> None:

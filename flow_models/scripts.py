@@ -12,7 +12,12 @@ from flow_models.data.failures import pick
 from flow_models.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
-OF_A_RUN = ("--config", "--output-dir", "--resume", "--overwrite")  # what a job or a trial is given, not the user's to set
+OF_A_RUN = (
+    "--config",
+    "--output-dir",
+    "--resume",
+    "--overwrite",
+)  # what a job or a trial is given, not the user's to set
 
 
 def path_of(app: str) -> Path:

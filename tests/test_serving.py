@@ -72,7 +72,9 @@ def registered(model, name: str, folder, uri: str) -> str:
 def ask(address: str, rows, **params):
     """The predictions for rows, or MLflow's message where it refuses them."""
     asked = {"inputs": np.asarray(rows).tolist(), "params": params}
-    request = urllib.request.Request(f"{address}/invocations", json.dumps(asked).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{address}/invocations", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return np.array(json.load(answer)["predictions"])
@@ -96,9 +98,27 @@ def until_up(address: str, alive) -> None:
 def mlflow_models_serve(model: str, uri: str, folder):
     """`mlflow models serve`, the command that a user runs, away from the sources."""
     address, log = f"http://127.0.0.1:{(port := free_port())}", folder / "serve.log"
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        model,
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     place = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    place |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{os.path.dirname(sys.executable)}:{place['PATH']}"}
+    place |= {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": f"{os.path.dirname(sys.executable)}:{place['PATH']}",
+    }
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, env=place, stdout=out, stderr=out, start_new_session=True)
     try:
@@ -150,7 +170,9 @@ def test_points_by_the_command_from_a_server(tmp_path, tracking_server):
         near(ask(address, x), model.log_prob(x))
         near(ask(address, x, method="anomaly_score"), model.anomaly_score(x))
         near(ask(address, model.encode(x), method="decode"), x)
-        near(ask(address, x[:1], method="sample", n=6, seed=3, temperature=0.5), model.sample(6, seed=3, temperature=0.5))
+        near(
+            ask(address, x[:1], method="sample", n=6, seed=3, temperature=0.5), model.sample(6, seed=3, temperature=0.5)
+        )
         assert "method must be one of log_prob" in ask(address, x, method="weights")
 
 
@@ -167,7 +189,9 @@ def test_images(tmp_path, store):
         near(ask(address, x, method="bits_per_dim"), model.bits_per_dim(x))
         drawn = ask(address, x[:1], method="sample", n=2, seed=1)
         assert drawn.shape == (2, *SHAPE) and (drawn == model.sample(2, seed=1)).all()
-        assert "pixels are numbers from 0 to 255; got -1 to 0" in ask(address, np.full((1, *SHAPE), -1) + np.eye(6)[None, ..., None])
+        assert "pixels are numbers from 0 to 255; got -1 to 0" in ask(
+            address, np.full((1, *SHAPE), -1) + np.eye(6)[None, ..., None]
+        )
 
 
 def test_classes(tmp_path, store):

@@ -79,7 +79,7 @@ def test_mistakes_are_told_before_anything_runs(arguments, line, tmp_path, monke
     with pytest.raises(UserError, match=re.escape(line)):
         given = parser().parse_args(["sweep", *arguments])
         given.run(given)
-    assert not list(tmp_path.rglob("*.csv"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_needs_no_tensorflow():
@@ -185,21 +185,34 @@ def test_ctrl_c_stops_the_running_trial_and_resuming_goes_on_with_it(runner):
 
 def test_the_best_is_that_of_the_mean_over_seeds_and_the_table_has_all():
     values = {("3", "0"): 1.0, ("3", "1"): 3.0, ("5", "0"): 1.8, ("5", "1"): 1.6, ("7", "0"): 0.1}
-    trials = [results.Trial(i, {"depth": d, "seed": s}, {"nll_val": v, "accuracy": v}) for i, ((d, s), v) in enumerate(values.items())]
+    trials = [
+        results.Trial(i, {"depth": d, "seed": s}, {"nll_val": v, "accuracy": v})
+        for i, ((d, s), v) in enumerate(values.items())
+    ]
     trials.append(results.Trial(5, {"depth": "7", "seed": "1"}, {}, failed=True))
     setting, found, trial = results.best(trials, "nll_val")
     assert setting == {"depth": "5"} and found == [1.8, 1.6] and trial.index == 3
-    assert results.described(trials, "nll_val") == "best: depth=5, nll_val 1.7 +- 0.1 over 2 seeds; its best run: 003-depth=5-seed=1"
+    assert (
+        results.described(trials, "nll_val")
+        == "best: depth=5, nll_val 1.7 +- 0.1 over 2 seeds; its best run: 003-depth=5-seed=1"
+    )
     assert results.best(trials, "accuracy")[0] == {"depth": "3"}
     assert results.best(trials, "nothing") is None
     rows = list(csv.DictReader(results.table(trials, "nll_val").splitlines()))
-    assert [row["state"] for row in rows] == ["finished"] * 5 + ["failed"] and rows[5]["nll_val"] == "" and rows[2]["depth"] == "5"
+    assert (
+        [row["state"] for row in rows] == ["finished"] * 5 + ["failed"]
+        and rows[5]["nll_val"] == ""
+        and rows[2]["depth"] == "5"
+    )
     assert results.summary(trials, "nll_val") == {"trials": 6, "trials_finished": 5, "trials_failed": 1, "trials_unfinished": 0,
                                                   "best_nll_val": pytest.approx(1.7)}  # fmt: skip
 
 
 def test_a_sweep_of_the_script_end_to_end(tmp_path, store):
-    folder, flags = tmp_path / "mine", "--data moons --steps 4 --jit false --test-points 200 --depth 2 --hidden [4,4] --batch-size 16"
+    folder, flags = (
+        tmp_path / "mine",
+        "--data moons --steps 4 --jit false --test-points 200 --depth 2 --hidden [4,4] --batch-size 16",
+    )
     command = [sys.executable, "-m", "flow_models", "sweep", "1", "learning_rate=1e-3", "--seeds", "2", f"--args={flags}",
                "--jobs", "2", "--output-dir", str(folder)]  # fmt: skip
     place = os.environ | {"MLFLOW_TRACKING_URI": store}
@@ -215,7 +228,9 @@ def test_a_sweep_of_the_script_end_to_end(tmp_path, store):
     assert above.data.params["sweep"] == "learning_rate=1e-3 seed=0,1"
     assert {item.path for item in client(store).list_artifacts(above.info.run_id)} == {"trials.csv", "trials.png"}
     again = subprocess.run(command, cwd=ROOT, env=place, capture_output=True, text=True)
-    assert again.returncode == 2 and "holds another sweep: use --resume" in again.stderr and again.stderr.count("\n") == 1
+    assert (
+        again.returncode == 2 and "holds another sweep: use --resume" in again.stderr and again.stderr.count("\n") == 1
+    )
     resumed = subprocess.run([*command, "--resume"], cwd=ROOT, env=place, capture_output=True, text=True)
     assert resumed.returncode == 0 and "of 2  learning_rate" not in resumed.stdout, resumed.stderr
     assert sorted(family(store, "flowmodels1")[1]) == names
@@ -226,7 +241,9 @@ def test_a_sweep_of_the_script_end_to_end(tmp_path, store):
 
 def claim(uri: str, number: int, found) -> None:
     api = client(uri)
-    found.put(parents.find_or_make(api, api.get_experiment_by_name("e").experiment_id, "key name", {"number": str(number)}))
+    found.put(
+        parents.find_or_make(api, api.get_experiment_by_name("e").experiment_id, "key name", {"number": str(number)})
+    )
 
 
 def test_many_who_come_at_once_make_one_run(store, tmp_path):
@@ -273,13 +290,20 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
 def test_a_sweep_is_shown_anew(tmp_path, store, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     place = str(tmp_path / "mine")
-    header = entry.sweep_of(["train_flowmodels1.py", "--output-dir", place], {"FLOW_MODELS_SWEEP": "depth=3,5", "MLFLOW_TRACKING_URI": store})[1]
+    header = entry.sweep_of(
+        ["train_flowmodels1.py", "--output-dir", place],
+        {"FLOW_MODELS_SWEEP": "depth=3,5", "MLFLOW_TRACKING_URI": store},
+    )[1]
     Path(place, "000-depth=3").mkdir(parents=True)
     Path(place, "000-depth=3", "metrics.json").write_text('{"nll_val": 2.0}')
     entry.conclude(place, header, 0)
     shown.show(place)
     said = capsys.readouterr().out
-    assert "finished    000-depth=3  2" in said and "unfinished  001-depth=5  nan" in said and "best: depth=3, nll_val 2" in said
+    assert (
+        "finished    000-depth=3  2" in said
+        and "unfinished  001-depth=5  nan" in said
+        and "best: depth=3, nll_val 2" in said
+    )
 
 
 def test_a_store_that_is_down_is_told_and_ends_nothing(tmp_path, capsys):

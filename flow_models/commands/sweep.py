@@ -5,10 +5,10 @@
     python -m flow_models sweep 1 learning_rate=1e-4..1e-2:log depth=3..6 --trials 20        a search over ranges
     python -m flow_models sweep --show runs/flowmodels1/sweep          of a sweep here, or of an array job: s3://...
 
-Values are a grid, tried in order; ranges are searched (Optuna's TPE), where later trials learn from earlier ones. Each trial
-is a run of its own, in <output-dir>/<number>-<setting> and in MLflow below one run, which gets the table and the figure of
-all. A trial that fails is told, and the sweep goes on. Ctrl-C stops after the running trial has saved; the same command with
---resume goes on, and tries failed trials anew. Ends with status 0 if all trials have a value, else 1.
+Values are a grid, tried in order; ranges are searched (Optuna's TPE), where later trials learn from earlier ones. Each
+trial is a run of its own, in <output-dir>/<number>-<setting> and in MLflow below one run, which gets the table and the
+figure of all. A trial that fails is told, and the sweep goes on. Ctrl-C stops after the running trial has saved; the same
+command with --resume goes on, and tries failed trials anew. Ends with status 0 if all trials have a value, else 1.
 """
 
 from __future__ import annotations
@@ -27,15 +27,26 @@ NEEDS_MODEL = False
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", nargs="?", metavar="APP", help="number of the application, or its script")
-    parser.add_argument("settings", nargs="*", metavar="SETTING=VALUES", help="value,value or low..high or low..high:log")
+    parser.add_argument(
+        "settings", nargs="*", metavar="SETTING=VALUES", help="value,value or low..high or low..high:log"
+    )
     parser.add_argument("--args", default="", metavar="TEXT", help="flags that all trials have: --args='--data moons'")
     parser.add_argument("--seeds", type=int, default=0, metavar="N", help="each setting with seeds 0 .. N - 1")
-    parser.add_argument("--trials", type=int, default=0, metavar="N", help="settings to draw (default: the grid of all values)")
-    parser.add_argument("--metric", default="", metavar="NAME", help=f"of metrics.json, to compare by (default {METRIC})")
+    parser.add_argument(
+        "--trials", type=int, default=0, metavar="N", help="settings to draw (default: the grid of all values)"
+    )
+    parser.add_argument(
+        "--metric", default="", metavar="NAME", help=f"of metrics.json, to compare by (default {METRIC})"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at a time (default 1)")
     parser.add_argument("--output-dir", default="", metavar="FOLDER", help="default runs/flowmodels<APP>/sweep_<time>")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep in the output-dir")
-    parser.add_argument("--show", default="", metavar="PLACE", help="a sweep's folder or s3:// place: table and figure anew, and the best")
+    parser.add_argument(
+        "--show",
+        default="",
+        metavar="PLACE",
+        help="a sweep's folder or s3:// place: table and figure anew, and the best",
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -47,9 +58,13 @@ def run(given: argparse.Namespace) -> None:
         shown.show(given.show, given.metric)
         return
     if not given.app or not given.settings and not given.seeds:
-        raise UserError("sweep needs an application and what to vary: sweep 1 learning_rate=1e-3,3e-3; --help says more")
+        raise UserError(
+            "sweep needs an application and what to vary: sweep 1 learning_rate=1e-3,3e-3; --help says more"
+        )
     if min(given.seeds, given.trials) < 0 or given.jobs < 1:
-        raise UserError(f"--seeds {given.seeds} --trials {given.trials} --jobs {given.jobs}: whole numbers, --jobs from 1")
+        raise UserError(
+            f"--seeds {given.seeds} --trials {given.trials} --jobs {given.jobs}: whole numbers, --jobs from 1"
+        )
     try:
         flags = tuple(shlex.split(given.args))
     except ValueError as error:

@@ -37,7 +37,12 @@ def trials(found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher
     for axes in panels[::columns]:
         axes.set_ylabel(f"{plain(metric)}, {'higher' if higher else 'lower'} is better")
     missing = len(found) - len(finite)
-    figure.suptitle(f"{len(finite)} trials" + (f", and {missing} without a value" if missing else ""), x=0.01, ha="left", fontsize=10)
+    figure.suptitle(
+        f"{len(finite)} trials" + (f", and {missing} without a value" if missing else ""),
+        x=0.01,
+        ha="left",
+        fontsize=10,
+    )
     return figure
 
 

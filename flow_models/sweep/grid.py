@@ -1,4 +1,4 @@
-"""What a sweep varies: `seed=0,1,2 depth=3,5` is six settings, numbered in this order; `learning_rate=1e-4..1e-2:log` a range."""
+"""What a sweep varies: `seed=0,1,2 depth=3,5` is six settings, numbered in this order; `rate=1e-4..1e-2:log` a range."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def parse(text: str) -> dict[str, list[str]]:
     grid = space(text)
     ranges = [name for name, values in grid.items() if isinstance(values, Range)]
     if ranges:
-        raise UserError(f"SWEEP: {ranges[0]} is a range; a grid has values, and only a search (--trials) draws from ranges")
+        raise UserError(
+            f"SWEEP: {ranges[0]} is a range; a grid has values, and only a search (--trials) draws from ranges"
+        )
     size = count(grid)
     if not 2 <= size <= MOST:
         raise UserError(f"SWEEP: {size:,} settings; a sweep has 2 to {MOST:,}")
@@ -61,7 +63,9 @@ def _range(part: str, values: str) -> Range:
     matched = re.fullmatch(rf"({_NUMBER})\.\.({_NUMBER})(:log)?", values, re.IGNORECASE)
     low, high = (float(matched[i]) for i in (1, 2)) if matched else (math.nan, math.nan)
     if not (low < high and (low > 0 or not matched[3])):
-        raise UserError(f"SWEEP: '{part}' is not of the form setting=low..high or low..high:log, low below high, above 0 with log")
+        raise UserError(
+            f"SWEEP: '{part}' is not of the form setting=low..high or low..high:log, low below high, above 0 with log"
+        )
     return Range(low, high, bool(matched[3]), all(re.fullmatch(r"[-+]?\d+", matched[i]) for i in (1, 2)))
 
 

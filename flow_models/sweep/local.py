@@ -15,7 +15,7 @@ from flow_models.errors import UserError
 from flow_models.sweep import grid, results, shown
 from flow_models.sweep.grid import Range
 from flow_models.sweep.shown import HEADER
-from flow_models.sweep.study import Study
+from flow_models.sweep.study import Study, size_of
 from flow_models.sweep.trials import Runner
 
 _WHY = "each trial has its own folder, and --resume of the sweep goes on with its trials"
@@ -54,18 +54,26 @@ class Sweep:
         header = self._open(config)
         study = Study(self.folder, space, self.trials, results.is_higher_better(self.metric), self.resume)
         said = f"{study.size} trials in {self.folder}"
-        print(said + (f", MLflow: experiment {header['experiment']}, run {self.folder.name}" if config.mlflow else ""), flush=True)
+        print(
+            said + (f", MLflow: experiment {header['experiment']}, run {self.folder.name}" if config.mlflow else ""),
+            flush=True,
+        )
 
         def tell(line: str, index: int) -> None:
             print(f"{index + 1:3d} of {study.size}  {line}", flush=True)
             self._publish(header, study, ended=False)
 
-        runner = Runner(scripts.path_of(self.app), self.arguments, self.folder, header["parent"], self.metric, tell, self.jobs)
+        runner = Runner(
+            scripts.path_of(self.app), self.arguments, self.folder, header["parent"], self.metric, tell, self.jobs
+        )
         try:
             runner.run(study)
         except KeyboardInterrupt:
             self._publish(header, study, ended=False)
-            print(f"to go on where this stopped: the same command with --resume --output-dir {self.folder}", file=sys.stderr)
+            print(
+                f"to go on where this stopped: the same command with --resume --output-dir {self.folder}",
+                file=sys.stderr,
+            )
             raise
         done = self._publish(header, study, ended=not runner.stopped)
         return self._conclude(done)
@@ -73,6 +81,7 @@ class Sweep:
     def check(self):
         """The settings of the first trial, and the space; every value of a list is tried on the script's settings."""
         space, script = grid.space(self.space), scripts.load(self.app)
+        size_of(space, self.trials)
         scripts.refuse([*self.arguments, *(f"--{name}" for name in space)], scripts.OF_A_RUN, _WHY)
         trials = [grid.flags({name: each}) for name, values in space.items() for each in _ends(values)]
         return [scripts.settings(script, [*self.arguments, *trial]) for trial in trials][0], space
@@ -96,9 +105,13 @@ class Sweep:
         if not (self.folder / HEADER).is_file():
             raise UserError(f"{self.folder} is not the folder of a sweep (no {HEADER}): take another --output-dir")
         if not self.resume:
-            raise UserError(f"{self.folder} holds another sweep: use --resume to go on with it, or another --output-dir")
+            raise UserError(
+                f"{self.folder} holds another sweep: use --resume to go on with it, or another --output-dir"
+            )
         header = yaml.safe_load((self.folder / HEADER).read_text())
-        other = [f"{name} {header.get(name)!r}, not {value!r}" for name, value in asked.items() if header.get(name) != value]
+        other = [
+            f"{name} {header.get(name)!r}, not {value!r}" for name, value in asked.items() if header.get(name) != value
+        ]
         if other:
             raise UserError(f"{self.folder} holds a sweep with {other[0]}: take another --output-dir")
         return header

@@ -47,9 +47,13 @@ def is_higher_better(metric: str) -> bool:
     return metric.startswith(HIGHER)
 
 
-def collect(place: str | Path, settings: Iterable[tuple[int, Mapping[str, str]]], failed: Collection[int] = ()) -> list[Trial]:
+def collect(
+    place: str | Path, settings: Iterable[tuple[int, Mapping[str, str]]], failed: Collection[int] = ()
+) -> list[Trial]:
     """Numbered settings with what their folders below `place`, local or s3://, hold by now."""
-    return [Trial(i, chosen, _metrics(storage.join(place, grid.folder(i, chosen))), i in failed) for i, chosen in settings]
+    return [
+        Trial(i, chosen, _metrics(storage.join(place, grid.folder(i, chosen))), i in failed) for i, chosen in settings
+    ]
 
 
 def _metrics(folder: str) -> dict[str, float]:
@@ -99,7 +103,10 @@ def spread(values: Sequence[float]) -> str:
 
 def summary(trials: Sequence[Trial], metric: str) -> dict[str, float]:
     """The metrics of the run above: counts, and the best mean."""
-    counts = {f"trials_{state}": sum(trial.state == state for trial in trials) for state in ("finished", "failed", "unfinished")}
+    counts = {
+        f"trials_{state}": sum(trial.state == state for trial in trials)
+        for state in ("finished", "failed", "unfinished")
+    }
     found = best(trials, metric)
     return {"trials": len(trials), **counts} | ({f"best_{metric}": statistics.fmean(found[1])} if found else {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import sys
 import tempfile
@@ -21,8 +22,8 @@ HEADER = "sweep.yaml"
 def publish(place: str, trials: Sequence[results.Trial], header: dict, ended: bool) -> None:
     """trials.csv and trials.png below `place`; in MLflow, where it is on: these, counts, the best value, what was varied.
 
-    header: sweep.yaml: experiment, space, arguments, metric, parent, mlflow, tracking_uri. A store that does not answer
-    is told on stderr; the next call, or `sweep --show`, makes it good.
+    header: sweep.yaml: experiment, space, arguments, metric, parent, mlflow, tracking_uri. A store that does not
+    answer is told on stderr; the next call, or `sweep --show`, makes it good.
     """
     metric = header["metric"]
     results.write(place, trials, metric)
@@ -39,8 +40,14 @@ def publish(place: str, trials: Sequence[results.Trial], header: dict, ended: bo
             files = [_copy(place, name, Path(folder)) for name in (results.TABLE, results.FIGURE)]
             send(uri, header["experiment"], header["parent"], results.summary(trials, metric), settings, files, ended)
     except Exception as error:  # MLflow's own, SQL's, the network's: none may end a sweep
-        print(f"MLflow: {public(uri)}: {reason(error)}. The sweep goes on without it; python -m flow_models sweep --show {place} "
-              "sends its table later", file=sys.stderr, flush=True)  # fmt: skip
+        _tell(f"MLflow: {public(uri)}: {reason(error)}. The sweep goes on without it; python -m flow_models sweep --show "
+              f"{place} sends its table later")  # fmt: skip
+
+
+@functools.cache
+def _tell(line: str) -> None:
+    """A line on stderr, once."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _copy(place: str, name: str, folder: Path) -> Path:

@@ -1,8 +1,8 @@
 """Which trials there are and what became of them: an Optuna study in study.db, so that a stopped one can go on.
 
-A grid is queued whole, in its order; a search asks Optuna's TPE sampler (Bergstra et al., Algorithms for hyper-parameter
-optimization, 2011) for each next setting. A trial is known by its number in the sweep, which its folder's name begins with;
-the study counts again a trial that was tried anew.
+A grid is queued whole, in its order; a search asks Optuna's TPE sampler (Bergstra et al., Algorithms for hyper-
+parameter optimization, 2011) for each next setting. A trial is known by its number in the sweep, which its folder's
+name begins with; the study counts again a trial that was tried anew.
 """
 
 from __future__ import annotations
@@ -31,13 +31,11 @@ class Study:
       resume: go on with the study in the folder.
 
     Raises:
-      UserError: too few or too many settings, ranges without a number of trials, or a study of something else.
+      UserError: what `size_of` refuses, or a study of something else in the folder.
     """
 
     def __init__(self, folder: Path, space: Mapping[str, list[str] | Range], trials: int, higher: bool, resume: bool):
-        self.space, self.size = space, trials or _grid_size(space)
-        if not 1 <= self.size <= MOST:
-            raise UserError(f"{self.size:,} trials; a sweep on one machine has up to {MOST:,}: AWS Batch takes more (doc/aws_batch.md)")
+        self.space, self.size = space, size_of(space, trials)
         import optuna
         from optuna.trial import TrialState
 
@@ -49,7 +47,9 @@ class Study:
         self.study.sampler = optuna.samplers.TPESampler(seed=len(self.study.trials))
         said = json.dumps({name: str(values) for name, values in space.items()} | {"trials": trials})
         if self.resumed and self.study.user_attrs.get("space") != said:
-            raise UserError(f"{folder} holds a sweep over something else, or with another number of trials: take another --output-dir")
+            raise UserError(
+                f"{folder} holds a sweep over something else, or with another number of trials: take another --output-dir"
+            )
         self.study.set_user_attr("space", said)
         last = self._last()
         for index, setting in enumerate([] if trials else grid.settings(space)):
@@ -58,7 +58,9 @@ class Study:
         self.stopped = [trial for trial in last.values() if trial.state == TrialState.RUNNING]
         for index, trial in last.items():
             if trial.state == TrialState.FAIL:
-                self.study.enqueue_trial(trial.params or _setting(trial), user_attrs={"index": index, "setting": _setting(trial)})
+                self.study.enqueue_trial(
+                    trial.params or _setting(trial), user_attrs={"index": index, "setting": _setting(trial)}
+                )
 
     def _last(self) -> dict:
         """The last attempt of each trial, by its number in the sweep."""
@@ -99,11 +101,18 @@ class Study:
             self.study.tell(number, value)
 
 
-def _grid_size(space) -> int:
+def size_of(space: Mapping[str, list[str] | Range], trials: int) -> int:
+    """How many trials there will be. Raises UserError where there are none or too many, or a range without their
+number."""
     ranges = [name for name, values in space.items() if isinstance(values, Range)]
-    if ranges:
+    if ranges and not trials:
         raise UserError(f"{ranges[0]} is a range: --trials says how many settings to try")
-    return grid.count(space)
+    size = trials or grid.count(space)
+    if not 1 <= size <= MOST:
+        raise UserError(
+            f"{size:,} trials; a sweep on one machine has up to {MOST:,}: AWS Batch takes more (doc/aws_batch.md)"
+        )
+    return size
 
 
 def _setting(trial) -> dict[str, str]:

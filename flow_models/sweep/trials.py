@@ -63,7 +63,15 @@ class Runner:
     def _start(self, index: int, setting: Mapping[str, str]) -> subprocess.Popen:
         """A process of its own group, so that Ctrl-C comes to it once, from here."""
         name = grid.folder(index, setting)
-        command = [sys.executable, str(self.script), *self.arguments, *grid.flags(setting), "--output-dir", str(self.folder / name), "--resume"]
+        command = [
+            sys.executable,
+            str(self.script),
+            *self.arguments,
+            *grid.flags(setting),
+            "--output-dir",
+            str(self.folder / name),
+            "--resume",
+        ]
         (self.folder / LOGS).mkdir(exist_ok=True)
         with self.log(index, setting).open("ab") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

@@ -1,7 +1,7 @@
 """The run above the runs of a sweep: found by its key, made by whoever comes first, however many come at once.
 
-PARENT_VARIABLE holds "<key> <name>" for every run that belongs below. The key, a tag of the run above, is unique to the
-sweep: the id of an array job, or one made up; the name is what people see.
+PARENT_VARIABLE holds "<key> <name>" for every run that belongs below. The key, a tag of the run above, is unique to
+the sweep: the id of an array job, or one made up; the name is what people see.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SETTLED, OLD = 2.0, 60.0  # seconds that what is found must stay the same, and a
 def find_or_make(client, experiment: str, parent: str, tags: Mapping[str, str]) -> str:
     """The id of the run above.
 
-    MLflow makes two runs for two who ask at once. So all look until they see the same runs for SETTLED seconds, all take
-    the first of them, and who has made another one removes it.
+    MLflow makes two runs for two who ask at once. So all look until they see the same runs for SETTLED seconds, all
+    take the first of them, and who has made another one removes it.
     """
     key, _, name = parent.partition(" ")
     mine, seen, since = None, None, 0.0
