@@ -62,7 +62,7 @@ bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowm
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)
 
-bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and 4; writes a table of doc/scaling.md
+bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and 4; writes tables of doc/scaling.md
 	@$(use_env); exec python benchmarks/workers.py $(ARGS)
 
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension

@@ -1,7 +1,7 @@
 """Steps a second of one and two workers with a core each, what they exchange, and whether 1, 2 and 4 have one loss
 curve.
 
-    python benchmarks/workers.py                # about six minutes on two idle cores; writes the table of doc/scaling.md
+    python benchmarks/workers.py                # a quarter of an hour at most; writes the tables of doc/scaling.md
     python benchmarks/workers.py --rounds 1 --seconds 3 --no-page
 
 Worker k runs on core k alone. A round measures each case once, in turn; of the rounds the best one counts, as
@@ -114,32 +114,26 @@ def cases(batch: int) -> dict[str, tuple[int, int]]:
 
 
 def race(rounds: int, seconds: float) -> dict[str, dict[str, dict]]:
-    """The best of the rounds of every case of every kind."""
+    """The best of the rounds of every case of every kind; of several workers the slowest one counts."""
     best: dict[str, dict[str, dict]] = {kind: {} for kind in BATCH}
     for number in range(rounds):
         for kind, batch in BATCH.items():
             for name, (workers, size) in cases(batch).items():
                 seen = measured(kind, workers, size, seconds)
-                one = {"steps_per_second": min(each["steps_per_second"] for each in seen), "cpu_ms": max(each["cpu_ms"] for each in seen),
-                       "numbers": seen[0]["numbers"]}  # fmt: skip
-                print(
-                    f"round {number + 1} {kind} {name}: {one['steps_per_second']:.1f} steps/s, {one['cpu_ms']:.2f} ms of a processor",
-                    flush=True,
-                )
-                kept = best[kind].setdefault(name, one)
-                kept |= {
-                    "steps_per_second": max(kept["steps_per_second"], one["steps_per_second"]),
-                    "cpu_ms": min(kept["cpu_ms"], one["cpu_ms"]),
-                }
+                rate, cpu = min(each["steps_per_second"] for each in seen), max(each["cpu_ms"] for each in seen)
+                print(f"round {number + 1} {kind} {name}: {rate:.1f} steps/s, {cpu:.2f} ms of a processor", flush=True)
+                kept = best[kind].setdefault(name, {"steps_per_second": 0.0, "cpu_ms": float("inf")} | {"numbers": seen[0]["numbers"]})
+                kept |= {"steps_per_second": max(kept["steps_per_second"], rate), "cpu_ms": min(kept["cpu_ms"], cpu)}
     return best
 
 
-def projected(step: float, added: float, numbers: int, workers: int) -> float:
-    """Efficiency of W workers with a batch each: seconds of a step alone over those together."""
+def projected(of: dict[str, dict], workers: int) -> float:
+    """Efficiency of W workers with a batch each: the processor's time of a step alone over that of a step together."""
     from flow_models.devices import ring_bytes
 
-    more = ring_bytes(numbers, workers) * 8 / (GIGABIT * 1e9) + 2 * (workers - 2) * LATENCY
-    return step / (step + added + more)
+    step, two = (of[name]["cpu_ms"] / 1000 for name in ("one", "equal batch a worker"))
+    more = ring_bytes(of["one"]["numbers"], workers) * 8 / (GIGABIT * 1e9) + 2 * (workers - 2) * LATENCY
+    return step / (max(two, step) + more)
 
 
 def curves() -> dict[int, float]:
@@ -148,39 +142,43 @@ def curves() -> dict[int, float]:
 
     one, *others = [measured("curve", workers, 64, 0)[0]["history"] for workers in (1, 2, 4)]
     found = {}
-    for workers, other in zip((2, 4), others):
+    for workers, other in zip((2, 4), others, strict=True):
         found[workers] = max(float(np.max(np.abs(np.array(other[name]) / np.array(one[name]) - 1))) for name in CURVE)
     return found
 
 
 def page(best: dict, off: dict[int, float], load: float) -> str:
-    """The table of doc/scaling.md."""
+    """The tables of doc/scaling.md."""
+    cells = [_row(kind, of, name) for kind, of in best.items() for name in of]
+    measured_here = ["", "batch", "steps/s", "rows/s against one", "processor, ms a step", "efficiency by it", "bytes sent a step"]
+    paper = [[NAMES[kind], *(f"{projected(of, workers):.2f}" for workers in (4, 8, 16))] for kind, of in best.items()]
+    said = ", ".join(f"{workers} workers {value:.1e}" for workers, value in off.items())
+    return "\n\n".join([
+        f"`make bench-workers`, a core a worker. The load of the machine was {load:.1f}: where that is above two, others ran beside "
+        "it, the clock says little, and the processor's time of the slower worker is what counts.",
+        _table([measured_here, *cells]),
+        f"On paper for more workers with a batch each, from the processor's time of two, at {GIGABIT:g} Gbit/s and "
+        f"{1000 * LATENCY:g} ms a message:",
+        _table([["", "efficiency of 4", "of 8", "of 16"], *paper]),
+        f"Loss curves over 200 steps, equal global batch and seed, largest relative difference from that of one: {said}.",
+    ])  # fmt: skip
+
+
+def _row(kind: str, of: dict[str, dict], name: str) -> list[str]:
+    """One case. Efficiency is what a worker's rows take alone, over what they take here."""
     from flow_models.devices import ring_bytes
 
-    lines = [f"`make bench-workers`: a core a worker, best of the rounds, load of the machine at the end {load:.1f}.", "",
-             "| | batch | steps/s | rows/s against one worker | ms of a processor a step | bytes sent a step |", "|---|---|---|---|---|---|"]  # fmt: skip
-    for kind, of in best.items():
-        rate = of["one"]["steps_per_second"] * BATCH[kind]
-        for name, (workers, size) in cases(BATCH[kind]).items():
-            now, sent = of[name], ring_bytes(of[name]["numbers"], workers)
-            words = NAMES[kind] if workers == 1 else f"two workers, {name}"
-            lines.append(f"| {words} | {size} | {now['steps_per_second']:.1f} | {now['steps_per_second'] * size / rate:.2f} | "
-                         f"{now['cpu_ms']:.2f} | {sent:,.0f} |")  # fmt: skip
-    lines += ["", f"On paper for more workers with a batch each, at {GIGABIT:g} Gbit/s and {1000 * LATENCY:g} ms a message, with what two added here:", "",
-              "| | added by two, ms | efficiency of 4 | of 8 | of 16 |", "|---|---|---|---|---|"]  # fmt: skip
-    for kind, of in best.items():
-        step = 1 / of["one"]["steps_per_second"]
-        added = max(1 / of["equal batch a worker"]["steps_per_second"] - step, 0.0)
-        share = [projected(step, added, of["one"]["numbers"], workers) for workers in (4, 8, 16)]
-        lines.append(f"| {NAMES[kind]} | {1000 * added:.2f} | {share[0]:.2f} | {share[1]:.2f} | {share[2]:.2f} |")
-    said = ", ".join(f"{workers} workers {value:.1e}" for workers, value in off.items())
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Loss curves over 200 steps, equal global batch and seed, largest relative difference from one worker: {said}.",
-        ]
-    )
+    (workers, size), now, one = cases(BATCH[kind])[name], of[name], of["one"]
+    rows = now["steps_per_second"] * size / (one["steps_per_second"] * BATCH[kind])
+    efficiency = one["cpu_ms"] * size / (BATCH[kind] * workers) / now["cpu_ms"]
+    words = NAMES[kind] if workers == 1 else f"two workers, {name}"
+    return [words, f"{size}", f"{now['steps_per_second']:.1f}", f"{rows:.2f}", f"{now['cpu_ms']:.2f}", f"{efficiency:.2f}",
+            f"{ring_bytes(now['numbers'], workers):,.0f}"]  # fmt: skip
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from flow_models.sweep import grid, results, shown
 from flow_models.sweep.grid import Range
 from flow_models.sweep.study import Study
 from flow_models.sweep.trials import Runner
-from flow_models.tracking import Tracker, parents
+from flow_models.tracking import Tracker, parents, upload
 
 ROOT = Path(__file__).parents[1]
 
@@ -285,6 +285,20 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
     above, below = family(store, "flowmodels1")
     assert above.info.run_name == "mine" and sorted(below) == ["000-depth=3", "001-depth=5"]
     assert above.data.metrics["best_nll_val"] == 1.0 and (tmp_path / "runs" / "mine" / "trials.png").exists()
+
+
+def test_a_trial_that_is_sent_later_goes_below_its_sweep(tmp_path, store, monkeypatch):
+    run = tmp_path / "sweep" / "000-depth=3"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("depth: 3\n")
+    monkeypatch.setenv(parents.PARENT_VARIABLE, "key mine")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with Tracker(run, "flowmodels1", tracking_uri="http://127.0.0.1:9") as tracker:
+        tracker.start({"depth": 3})
+    monkeypatch.delenv(parents.PARENT_VARIABLE)
+    upload(run, tracking_uri=store)
+    above, below = family(store, "flowmodels1")
+    assert above.info.run_name == "mine" and list(below) == ["000-depth=3"]
 
 
 def test_a_sweep_is_shown_anew(tmp_path, store, capsys, monkeypatch):
