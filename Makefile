@@ -36,7 +36,7 @@ train:  ## run application APP=1 with further flags in ARGS="..."
 	@$(use_env); exec python train_flowmodels$(APP).py $(ARGS)
 
 sweep:  ## train with many settings: APP=1 SWEEP="learning_rate=1e-3,3e-3" [SEEDS=3 TRIALS= METRIC= JOBS= OUT= RESUME=1] ARGS="..."
-	@$(use_env); exec python -m flow_models sweep "$(APP)" $${SWEEP-} --args="$${ARGS-}" $(if $(SEEDS),--seeds $(SEEDS)) \
+	@$(use_env); set -f; exec python -m flow_models sweep "$(APP)" $${SWEEP-} --args="$${ARGS-}" $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(TRIALS),--trials $(TRIALS)) $(if $(METRIC),--metric "$(METRIC)") $(if $(JOBS),--jobs $(JOBS)) \
 	$(if $(filter-out file,$(origin OUT)),--output-dir "$(OUT)") $(if $(RESUME),--resume)
 
