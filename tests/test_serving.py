@@ -113,7 +113,7 @@ def mlflow_models_serve(model: str, uri: str, folder):
         "--workers",
         "1",
     ]
-    place = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    place = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_REGISTRY_URI")}
     place |= {
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -127,7 +127,8 @@ def mlflow_models_serve(model: str, uri: str, folder):
     except TimeoutError as error:
         raise TimeoutError(f"{error}: {log.read_text()[-2000:]}") from error
     finally:
-        os.killpg(process.pid, 9)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
         process.wait()
 
 
@@ -138,14 +139,9 @@ def scoring_server(model: str, uri: str):
     import uvicorn
     from mlflow.pyfunc import scoring_server
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    try:
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        app = scoring_server.init(mlflow.pyfunc.load_model(model))
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+    _, name, version = model.split("/")
+    place = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version(name, version).source
+    app = scoring_server.init(mlflow.pyfunc.load_model(place))
     address = f"http://127.0.0.1:{(port := free_port())}"
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=running.run, daemon=True)
