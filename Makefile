@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images \
+.PHONY: help create-env train sweep test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -34,6 +34,11 @@ create-env:  ## make a virtual environment with all requirements: the next free 
 
 train:  ## run application APP=1 with further flags in ARGS="..."
 	@$(use_env); exec python train_flowmodels$(APP).py $(ARGS)
+
+sweep:  ## train with many settings: APP=1 SWEEP="learning_rate=1e-3,3e-3" [SEEDS=3 TRIALS= METRIC= JOBS= OUT= RESUME=1] ARGS="..."
+	@$(use_env); set -f; exec python -m flow_models sweep "$(APP)" $${SWEEP-} --args="$${ARGS-}" $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(TRIALS),--trials $(TRIALS)) $(if $(METRIC),--metric "$(METRIC)") $(if $(JOBS),--jobs $(JOBS)) \
+	$(if $(filter-out file,$(origin OUT)),--output-dir "$(OUT)") $(if $(RESUME),--resume)
 
 test:  ## pass the tests
 	@$(use_env); exec python -m pytest $(ARGS)
@@ -57,8 +62,14 @@ bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowm
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)
 
+bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and 4; writes tables of doc/scaling.md
+	@$(use_env); exec python benchmarks/workers.py $(ARGS)
+
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
+
+check-dashboard:  ## look at MLflow's pages and a report in headless Chromium (the system's; skipped without): ARGS="--shots shots"
+	@$(use_env); python -m pip install --quiet --disable-pip-version-check playwright==1.65.2; exec python benchmarks/dashboard.py $(ARGS)
 
 doctor:  ## what this machine has and can reach, and how to mend what it cannot
 	@$(use_env); exec python -m flow_models doctor $(ARGS)
@@ -77,10 +88,10 @@ batch-deploy:  ## make or change the stack: [VPC= SUBNETS= NODE_SUBNETS= SPOT=fa
 batch-build:  ## build the image of the jobs on AWS: DEVICE=gpu (or cpu)
 	@$(use_env); $(batch) build $(on) --device "$(DEVICE)"
 
-batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" NAME= OUTPUT=s3://...]
+batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" METRIC= NAME= OUTPUT=s3://...]
 	@$(use_env); $(batch) submit $(on) --device "$(DEVICE)" --nodes "$(NODES)" --args="$${ARGS-}" --sweep="$${SWEEP-}" \
 	--name="$${NAME-}" --output="$${OUTPUT-}" $(if $(GPUS),--gpus $(GPUS)) $(if $(VCPUS),--vcpus $(VCPUS)) \
-	$(if $(MEMORY),--memory $(MEMORY)) "$(APP)"
+	$(if $(MEMORY),--memory $(MEMORY)) $(if $(METRIC),--metric "$(METRIC)") "$(APP)"
 
 batch-status:  ## all jobs, or JOB=... alone [WAIT=1: until it has ended; its failure is a failure]
 	@$(use_env); $(batch) status $(on) $(if $(WAIT),--wait) $(if $(JOB),"$$JOB")

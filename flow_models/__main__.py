@@ -1,4 +1,4 @@
-"""The command line: `python -m flow_models score|sample|interpolate MODEL ...` for trained models, `doctor`, `batch`.
+"""The command line: `python -m flow_models score|sample|interpolate MODEL ...` for trained models, `sweep`, `doctor`, `batch`.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -14,7 +14,7 @@ import sys
 from flow_models.config import guarded
 from flow_models.errors import UserError
 
-COMMANDS = ("score", "sample", "interpolate", "doctor", "batch")
+COMMANDS = ("score", "sample", "interpolate", "sweep", "doctor", "batch")
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """A sub-command for each module of `flow_models.commands`."""
-    outer = Parser(prog="python -m flow_models", description="Work with trained models, and with AWS.", allow_abbrev=False)
+    outer = Parser(prog="python -m flow_models", description="Work with trained models, sweep over settings, train on AWS.", allow_abbrev=False)
     inner = outer.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name in COMMANDS:
         module = importlib.import_module(f"flow_models.commands.{name}")

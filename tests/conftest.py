@@ -2,7 +2,18 @@
 
 import os
 
+import pytest
+from mlflow_server import MlflowServer
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import flow_models  # noqa: E402, F401  (chooses Keras 2 before TensorFlow is loaded)
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory):
+    """An MLflow server, one for all tests."""
+    running = MlflowServer(tmp_path_factory.mktemp("mlflow")).start()
+    yield running
+    running.stop()

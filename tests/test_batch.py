@@ -163,6 +163,8 @@ def test_requests_of_all_kinds_of_jobs():
     assert every[0]["containerOverrides"]["command"][-2:] == ["--strategy", "multiworker"]
     array = jobs.request(Job("1", sweep="seed=0,1,2"), names, "n", "s3://b/n")
     assert array["arrayProperties"] == {"size": 3}
+    judged = jobs.request(Job("4", sweep="seed=0,1", metric="accuracy"), names, "n", "s3://b/n")
+    assert {"name": "FLOW_MODELS_METRIC", "value": "accuracy"} in judged["containerOverrides"]["environment"]
     assert array["containerOverrides"]["environment"] == [{"name": "FLOW_MODELS_SWEEP", "value": "seed=0,1,2"}]
 
 
@@ -174,7 +176,7 @@ def test_requests_of_all_kinds_of_jobs():
     ({"app": "1", "arguments": ("--output_dir=x",)}, "--output_dir=x: a job has no file of this machine"),
     ({"app": "1", "sweep": "depth=3,five"}, "--depth: Expected a int"),
     ({"app": "1", "sweep": "resume=true,false"}, "--resume: a job has"),
-    ({"app": "1", "sweep": "seed=1"}, "1 settings; an array job has 2 to 10,000"),
+    ({"app": "1", "sweep": "seed=1"}, "1 settings; a sweep has 2 to 10,000"),
     ({"app": "1", "sweep": "seed"}, "'seed' is not of the form setting=value,value"),
     ({"app": "1", "sweep": "seed=0,1", "nodes": 2}, "a sweep is of jobs on one machine each"),
     ({"app": "1", "nodes": 0}, "0 nodes"),

@@ -11,7 +11,8 @@ import pytest
 from aws_server import answers  # noqa: F401
 
 from flow_models import UserError
-from flow_models.batch import INTERRUPTED, entry, sweep
+from flow_models.batch import INTERRUPTED, entry
+from flow_models.sweep import grid as grids
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +42,7 @@ def test_each_child_of_an_array_has_its_setting_and_its_folder():
     }
     with pytest.raises(UserError, match="AWS_BATCH_JOB_ARRAY_INDEX is not"):
         entry.arguments(given, {"FLOW_MODELS_SWEEP": grid})
-    assert sweep.count(sweep.parse(grid)) == 4
+    assert grids.count(grids.parse(grid)) == 4
 
 
 SAVES = """

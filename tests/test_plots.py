@@ -53,6 +53,7 @@ def all_figures() -> dict[str, Figure]:
         "training_curves": plots.training_curves(history()),
         "mapping": plots.mapping(lambda z: z @ np.array([[2.0, 1.0], [0.0, 1.0]]), 2),
         "anomalies": plots.anomalies(x, -law(2).logpdf(x)),
+        "trials": plots.trials([({"depth": "3", "seed": "0"}, 0.5), ({"depth": "10", "seed": "0"}, np.nan)], "nll_val"),
     }
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow_server import MlflowServer, free_port
+from mlflow_server import free_port
 
 from flow_models.tracking import folder as tracking_folder
-from flow_models.errors import UserError
+from flow_models.errors import UserError, WorkerLost
 from flow_models.tracking import Tracker, upload
 from flow_models.tracking.__main__ import main
 
@@ -36,13 +36,6 @@ def quick(monkeypatch):
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('embedded') / 'mlflow.db'}"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    running = MlflowServer(tmp_path_factory.mktemp("server")).start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="session")
@@ -168,26 +161,26 @@ def test_embedded_store_end_to_end(run, embedded, flow, capfd):
     assert len(client(embedded).search_model_versions("name='end to end'")) == 1
 
 
-def test_real_server_end_to_end(run, server, flow, capfd):
+def test_real_server_end_to_end(run, tracking_server, flow, capfd):
     flow.save(str(run / "model"))
-    track(run, "moons", server.uri)
+    track(run, "moons", tracking_server.uri)
     assert told(capfd) == []
-    (run_id,) = run_ids(server.uri, "moons")
-    assert_whole(server.uri, run_id)
-    assert client(server.uri).get_run(run_id).info.run_name == "2026-01-01"
-    assert_serves(server.uri, "moons", run_id, flow)
+    (run_id,) = run_ids(tracking_server.uri, "moons")
+    assert_whole(tracking_server.uri, run_id)
+    assert client(tracking_server.uri).get_run(run_id).info.run_name == "2026-01-01"
+    assert_serves(tracking_server.uri, "moons", run_id, flow)
 
 
-def test_a_server_killed_in_the_middle_costs_nothing(run, server, capfd):
-    tracker = Tracker(run, "killed", tracking_uri=server.uri)
+def test_a_server_killed_in_the_middle_costs_nothing(run, tracking_server, capfd):
+    tracker = Tracker(run, "killed", tracking_uri=tracking_server.uri)
     tracker.start(CONFIG)
     for row in rows()[:10]:
         tracker.log_row(row)
     for _ in range(100):
-        if run_ids(server.uri, "killed") and line(server.uri, run_ids(server.uri, "killed")[0]):
+        if run_ids(tracking_server.uri, "killed") and line(tracking_server.uri, run_ids(tracking_server.uri, "killed")[0]):
             break
         time.sleep(0.1)
-    server.stop()
+    tracking_server.stop()
     try:
         began = time.monotonic()
         for row in rows()[10:]:
@@ -202,10 +195,10 @@ def test_a_server_killed_in_the_middle_costs_nothing(run, server, capfd):
             upload(run)
         assert "\n" not in str(caught.value)
     finally:
-        server.start()
+        tracking_server.start()
     run_id = upload(run)
-    assert run_ids(server.uri, "killed") == [run_id]
-    assert_whole(server.uri, run_id)
+    assert run_ids(tracking_server.uri, "killed") == [run_id]
+    assert_whole(tracking_server.uri, run_id)
 
 
 def test_a_closed_port_is_told_once_and_the_run_goes_up_later(run, embedded, capfd):
@@ -318,6 +311,7 @@ def test_a_run_that_was_stopped_goes_up_as_stopped_and_is_finished_later(run, em
     "error, status",
     [
         (KeyboardInterrupt, "KILLED"),
+        (WorkerLost, "KILLED"),
         (FloatingPointError, "FAILED"),
         (SystemExit(2), "KILLED"),
         (SystemExit(0), "FINISHED"),
@@ -350,6 +344,28 @@ def test_a_resumed_run_goes_on_in_the_same_run(run, embedded):
     assert data.params["seed"] == "0" and data.tags["resumed.seed"] == "1" and data.params["steps"] == "300"
     assert line(embedded, run_id) == [(row["step"], pytest.approx(row["train_objective"])) for row in rows()]
     assert client(embedded).get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_run_whose_process_was_killed_goes_on_in_the_same_run(run, embedded):
+    code = (
+        "import sys, time; from pathlib import Path; from flow_models.tracking import Tracker, folder, tracker as module\n"
+        "module.FLUSH_SECONDS = 0.1; tracker = Tracker(sys.argv[1], 'shot', tracking_uri=sys.argv[2])\n"
+        "tracker.start({'seed': 0})\n"
+        "for row in folder.history(Path(sys.argv[1]))[:20]: tracker.log_row(row); time.sleep(0.02)\n"
+        "time.sleep(60)"
+    )
+    place = os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)}
+    process = subprocess.Popen([sys.executable, "-c", code, str(run), embedded], env=place)
+    for _ in range(600):
+        if any(line(embedded, one) for one in run_ids(embedded, "shot")):
+            break
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    (run_id,) = run_ids(embedded, "shot")
+    assert client(embedded).get_run(run_id).info.status == "RUNNING" and line(embedded, run_id)
+    assert upload(run, tracking_uri=embedded) == run_id and run_ids(embedded, "shot") == [run_id]
+    assert_whole(embedded, run_id)
 
 
 def test_numbers_that_are_none_break_nothing(run, embedded, capfd):

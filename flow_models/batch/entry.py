@@ -2,7 +2,8 @@
 
     python -m flow_models.batch.entry train_flowmodels2.py --steps 5000 --output-dir s3://bucket/runs/mine
 
-- The child of an array job gets its setting of the sweep, and a folder of its own below the output.
+- The child of an array job gets its setting of the sweep, and a folder of its own below the output. Its run in MLflow is
+  nested below one run for all, and when it has ended it brings table and figure of the sweep up to date.
 - A further attempt goes on where the one before stopped (--resume, which begins a run that had not begun).
 - SIGTERM goes on to the script. So does the notice that this spot instance will be taken back, which AWS gives two
   minutes ahead to those who ask the instance for it; AWS Batch itself lets a job run on until its host is gone.
@@ -20,13 +21,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 
-from flow_models.batch import SWEEP_VARIABLE, sweep
+from flow_models.batch import SWEEP_VARIABLE
 from flow_models.config import guarded
 from flow_models.data import storage
 from flow_models.errors import UserError
+from flow_models.sweep import METRIC, METRIC_VARIABLE, grid
+from flow_models.tracking.parents import PARENT_VARIABLE
 
 METADATA = "http://169.254.169.254"  # AWS_EC2_METADATA_SERVICE_ENDPOINT, as for boto3, names another
 PAUSE = 5.0  # seconds between looks for the notice, as AWS recommends
+OFTEN = 100  # times that the table of a sweep is made anew, about: each time it reads the metrics of all children
 
 
 def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -53,10 +57,49 @@ def _of_child(command: list[str], environment: Mapping[str, str]) -> list[str]:
     if "AWS_BATCH_JOB_ARRAY_INDEX" not in environment:
         raise UserError(f"{SWEEP_VARIABLE} is set, and AWS_BATCH_JOB_ARRAY_INDEX is not: a sweep is an array job")
     index = int(environment["AWS_BATCH_JOB_ARRAY_INDEX"])
-    chosen = sweep.setting(sweep.parse(environment[SWEEP_VARIABLE]), index)
+    chosen = grid.setting(grid.parse(environment[SWEEP_VARIABLE]), index)
     place = _value(command, "--output-dir")
-    own = [storage.join(each, sweep.folder(index, chosen)) if each == place else each for each in command]
-    return own + sweep.flags(chosen)
+    own = [storage.join(each, grid.folder(index, chosen)) if each == place else each for each in command]
+    return own + grid.flags(chosen)
+
+
+def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str, dict] | None:
+    """The place of the sweep that this child belongs to, and its header as in sweep.yaml; None of a job that is no array.
+
+    All children and attempts name the same run above them: its key is the id of the array job.
+    """
+    if not environment.get(SWEEP_VARIABLE):
+        return None
+    place, uri = _value(given, "--output-dir") or "", _given(given, "--tracking-uri")
+    job = environment.get("AWS_BATCH_JOB_ID", "").partition(":")[0] or place.rpartition("/")[2]
+    return place, {
+        "experiment": given[0].removesuffix(".py").removeprefix("train_"), "space": environment[SWEEP_VARIABLE],
+        "arguments": [each for each in given[1:] if each not in ("--output-dir", place)], "trials": 0,
+        "metric": environment.get(METRIC_VARIABLE, METRIC), "parent": f"{job} {place.rpartition('/')[2]}",
+        "mlflow": bool(uri or environment.get("MLFLOW_TRACKING_URI")), "tracking_uri": uri,
+    }  # fmt: skip
+
+
+def conclude(place: str, header: dict, index: int) -> None:
+    """Table and figure of the sweep as this child finds them; those who come last see all."""
+    import yaml
+
+    from flow_models.sweep import results, shown
+
+    settings = list(enumerate(grid.settings(grid.parse(header["space"]))))
+    if len(settings) - 1 != index and index % max(len(settings) // OFTEN, 1):
+        return
+    storage.write_bytes(storage.join(place, shown.HEADER), yaml.safe_dump(header, sort_keys=False).encode())
+    trials, ended = results.collect(place, settings), -1
+    while ended != (ended := sum(bool(trial.metrics) for trial in trials)):  # another child may have ended meanwhile
+        shown.publish(place, trials, header, ended=ended == len(trials))
+        trials = results.collect(place, settings)
+
+
+def _given(command: Sequence[str], flag: str) -> str:
+    """The value of a flag in either form, "" where it is not there."""
+    joined = [each.partition("=")[2] for each in command if each.startswith(f"{flag}=")]
+    return joined[-1] if joined else _value(command, flag) or ""
 
 
 def _value(command: Sequence[str], flag: str) -> str | None:
@@ -134,9 +177,17 @@ def notice() -> str | None:
 
 
 def main() -> None:
-    command = arguments(sys.argv[1:], os.environ)
+    command, sweep = arguments(sys.argv[1:], os.environ), sweep_of(sys.argv[1:], os.environ)
     print("running", " ".join(command), flush=True)
-    sys.exit(run(command))
+    if sweep:
+        os.environ[PARENT_VARIABLE] = sweep[1]["parent"]
+    status = run(command)
+    if sweep and status == 0:
+        try:
+            conclude(*sweep, int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"]))
+        except UserError as error:  # the run itself is done, and its folder whole
+            print(f"warning: the table of the sweep was not brought up to date: {error}", file=sys.stderr)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from flow_models import scripts
 from flow_models.batch import SWEEP_VARIABLE, Names, image
 from flow_models.batch import stack as stacks
-from flow_models.batch import sweep as sweeps
 from flow_models.batch.aws import Aws, AwsError
-from flow_models.data.failures import pick
 from flow_models.errors import UserError
+from flow_models.sweep import METRIC, METRIC_VARIABLE
+from flow_models.sweep import grid as sweeps
 
-PROJECT = Path(__file__).resolve().parents[2]
-_RESERVED = ("--config", "--output-dir", "--resume", "--overwrite", "--strategy")
+_RESERVED = (*scripts.OF_A_RUN, "--strategy")
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Job:
     nodes: int = 1
     sweep: str = ""
     """varied settings, for example "seed=0,1,2 depth=3,5": a job each"""
+    metric: str = METRIC
+    """of metrics.json, by which the settings are compared"""
     name: str = ""
     """also the name of the run; empty: application and time"""
     output: str = ""
@@ -90,7 +90,8 @@ def request(job: Job, names: Names, name: str, output: str) -> dict:
     if any(wanted.values()):
         overrides["resourceRequirements"] = [{"type": k, "value": str(v)} for k, v in wanted.items() if v]
     if job.sweep:
-        overrides["environment"] = [{"name": SWEEP_VARIABLE, "value": job.sweep}]
+        told = {SWEEP_VARIABLE: job.sweep} | ({METRIC_VARIABLE: job.metric} if job.metric != METRIC else {})
+        overrides["environment"] = [{"name": name, "value": value} for name, value in told.items()]
     asked = {"jobName": name, "jobQueue": names.queue(job.device, several),
              "jobDefinition": names.queue(job.device, several), "propagateTags": True,
              "tags": {"project": "flow_models", "application": f"flowmodels{job.app}"}}  # fmt: skip
@@ -107,15 +108,11 @@ def check_arguments(job: Job) -> None:
     Raises:
       UserError: no such application, or a flag that it does not take, as the script itself would say it.
     """
-    from flow_models.config import parse
-
-    script = _script(job.app)
+    script = scripts.load(job.app)
     grid = sweeps.parse(job.sweep) if job.sweep else {}
-    given = [argument for argument in job.arguments if argument.startswith("--")] + [f"--{name}" for name in grid]
-    for flag in given:
-        if flag.partition("=")[0].replace("_", "-") in _RESERVED:
-            raise UserError(f"{flag}: a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy "
-                            "(NODES=) and its resuming are set for it")  # fmt: skip
+    scripts.refuse([*job.arguments, *(f"--{name}" for name in grid)], _RESERVED,
+                   "a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy (NODES=) and its resuming "
+                   "are set for it")  # fmt: skip
     for value in job.arguments:
         if re.search(r"[/.]", value) and not value.startswith(("--", "s3://")) and Path(value).exists():
             raise UserError(
@@ -123,17 +120,7 @@ def check_arguments(job: Job) -> None:
             )
     trials = [sweeps.flags({name: value}) for name, values in grid.items() for value in values] or [[]]
     for trial in trials:
-        parse(script.Config, script.PRESETS, "", [*job.arguments, *trial])
-
-
-def _script(app: str):
-    """The script of an application as a module; it loads nothing heavy."""
-    there = {path.stem.removeprefix("train_flowmodels"): path for path in sorted(PROJECT.glob("train_flowmodels*.py"))}
-    path = pick(there, app, "application")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+        scripts.settings(script, [*job.arguments, *trial])
 
 
 def _tell(aws: Aws, stack: str, job: Job, job_id: str, name: str, output: str, tracking: str) -> None:
@@ -141,7 +128,7 @@ def _tell(aws: Aws, stack: str, job: Job, job_id: str, name: str, output: str, t
     kind = f"{size} settings" if job.sweep else f"{job.nodes} machines" if job.nodes > 1 else "one machine"
     print(f"submitted {name} on {kind} ({job.device}): {job_id}")
     print(f"  job     https://{aws.region}.console.aws.amazon.com/batch/home?region={aws.region}#jobs/detail/{job_id}")
-    print(f"  run     {output}{'/<number>-<setting>' if job.sweep else ''}")
-    run = f"experiment flowmodels{job.app}, run {'<number>-<setting>' if job.sweep else name}"
+    print(f"  run     {output}{'/<number>-<setting>, and trials.csv of all' if job.sweep else ''}")
+    run = f"experiment flowmodels{job.app}, run {name}{', with a run a setting below it' if job.sweep else ''}"
     print(f"  MLflow  {f'{tracking}, {run}' if tracking != 'none' else 'no server was deployed with TRACKING_URI='}")
     print(f"  see     make batch-status JOB={job_id} STACK={stack}; also batch-logs, batch-cancel")

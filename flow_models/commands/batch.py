@@ -16,6 +16,7 @@ import sys
 
 from flow_models.batch import DEVICES
 from flow_models.errors import UserError
+from flow_models.sweep import METRIC
 
 NEEDS_MODEL = False
 
@@ -61,6 +62,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="APP", help="number of the application")
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines of one run (default 1)")
     parser.add_argument("--sweep", default="", metavar="GRID", help="a job a setting: 'seed=0,1,2 depth=3,5'")
+    parser.add_argument("--metric", default=METRIC, metavar="NAME", help=f"of metrics.json, to compare settings by (default {METRIC})")
     parser.add_argument("--name", default="", help="of job and run (default flowmodels<APP>-<time>)")
     parser.add_argument(
         "--output", default="", metavar="S3", help="where the run is kept (default in the stack's bucket)"
@@ -106,7 +108,7 @@ def _submit(aws, given) -> None:
         flags = tuple(shlex.split(given.args))
     except ValueError as error:
         raise UserError(f"--args {given.args!r}: {error}") from error
-    submit(aws, given.stack, Job(given.app, flags, given.device, given.nodes, given.sweep, given.name, given.output,
+    submit(aws, given.stack, Job(given.app, flags, given.device, given.nodes, given.sweep, given.metric, given.name, given.output,
                                  given.gpus, given.vcpus, given.memory))  # fmt: skip
 
 

@@ -18,11 +18,12 @@ from flow_models.plots.images import image_grid, image_rows, neighbours
 from flow_models.plots.latents import latents, mapping
 from flow_models.plots.posterior import corner, predicted_data, profile_bands
 from flow_models.plots.style import plain
+from flow_models.plots.sweep import trials
 from flow_models.plots.training import training_curves
 
 __all__ = [
     "anomalies", "arms", "class_probabilities", "class_samples", "contraction", "corner", "coverage_curve", "curve",
     "decision_regions", "density", "evidence", "image_grid", "image_rows", "latent_map", "latents", "mapping", "neighbours",
     "plain", "predicted_data", "profile_bands", "rank_differences", "rank_histograms", "roc_curves", "score_histograms",
-    "scores_of_unknown", "training_curves", "transfer",
+    "scores_of_unknown", "training_curves", "transfer", "trials",
 ]  # fmt: skip

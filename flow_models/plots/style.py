@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 
@@ -30,6 +31,8 @@ STYLE = {
     "legend.frameon": False, "legend.fontsize": 8.5, "axes.formatter.useoffset": False,
 }  # fmt: skip
 SHOWN = 5000  # points of a scatter panel
+# A hint for who wrote the figure, given where the machine is slow; not for who trains
+warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from flow_models.tracking import parents
 from flow_models.tracking.folder import PACKAGE, digest, files, history, number, public, read_state, requirements, write_state
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the view that MLflow's pages open an experiment in
@@ -27,9 +28,9 @@ ENVIRONMENT = {
 
 
 class Store:
-    """The conversation with one store about one run folder."""
+    """The conversation with one store about one run folder. parent: of the run above it, see `parents`."""
 
-    def __init__(self, folder: Path, experiment: str, run_name: str | None, uri: str) -> None:
+    def __init__(self, folder: Path, experiment: str, run_name: str | None, uri: str, parent: str = "") -> None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         for name in ("alembic", "mlflow"):
@@ -38,7 +39,7 @@ class Store:
 
         if uri.startswith("sqlite:///"):
             _make_embedded(Path(uri.removeprefix("sqlite:///")))
-        self.folder, self.experiment, self.run_name, self.uri = folder, experiment, run_name, uri
+        self.folder, self.experiment, self.run_name, self.uri, self.parent = folder, experiment, run_name, uri, parent
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self.run, self.points = None, set()
 
@@ -61,9 +62,10 @@ class Store:
         """Continues the run of mlflow.json where the store has it, else makes one, and sends the settings."""
         self.run = self._known_run()
         if self.run is None:
-            tags = {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
-            name = self.run_name or self.folder.resolve().name
-            self.run = self.client.create_run(self._experiment(), run_name=name, tags=tags)
+            name, experiment, tags = self.run_name or self.folder.resolve().name, self.experiment_id(), self.tags()
+            if self.parent:
+                tags[parents.ABOVE] = parents.find_or_make(self.client, experiment, self.parent, tags)
+            self.run = self.client.create_run(experiment, run_name=name, tags=tags)
             self.remember(run_id=self.run.info.run_id, files=None, model=None)
         else:
             run_id = self.run.info.run_id
@@ -114,6 +116,10 @@ class Store:
         """FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run.info.run_id, status)
 
+    def tags(self) -> dict[str, str]:
+        """Of a new run: what made it, and who."""
+        return {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+
     def _known_run(self):
         """The run that mlflow.json names, or None where the store has it not, or has it deleted."""
         from mlflow.exceptions import MlflowException
@@ -128,7 +134,7 @@ class Store:
             return None
         return run if run.info.lifecycle_stage == "active" else None
 
-    def _experiment(self) -> str:
+    def experiment_id(self) -> str:
         """The id of the experiment, made where there is none; artifacts of an embedded store lie beside it.
 
         Where a server on the same database made it, its artifacts go through that server only: then "<name>-local".

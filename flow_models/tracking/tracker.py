@@ -23,9 +23,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flow_models.data import storage
-from flow_models.errors import UserError
+from flow_models.errors import UserError, WorkerLost
 from flow_models.mirror import Mirror
 from flow_models.tracking.folder import public, read_state, store_uri, write_state
+from flow_models.tracking.parents import PARENT_VARIABLE
 
 FLUSH_SECONDS, FLUSH_ROWS = 5.0, 100  # rows are sent when either is reached
 PATIENCE = 90.0  # seconds without progress after which `close` no longer waits
@@ -51,7 +52,8 @@ class Tracker:
         enabled: False makes every method do nothing.
         shown: what the user knows the folder as, where it is the copy of one in S3.
 
-    As a context manager it ends the run as FINISHED, KILLED (Ctrl-C) or FAILED (any other exception).
+    A run of a sweep, told so by PARENT_VARIABLE of the environment, is nested below the run of the sweep.
+    As a context manager it ends the run as FINISHED, KILLED (Ctrl-C, a lost worker) or FAILED (any other exception).
 
     Raises:
         UserError: run_folder is a URL.
@@ -71,7 +73,7 @@ class Tracker:
                 f"MLflow tracking needs a local run folder; got {run_folder}. Turn tracking off or write locally."
             )
         self.folder, self.experiment, self.run_name, self.enabled = Path(run_folder), experiment, run_name, enabled
-        self.shown, self.uri = shown or str(run_folder), store_uri(tracking_uri)
+        self.shown, self.uri, self.parent = shown or str(run_folder), store_uri(tracking_uri), os.environ.get(PARENT_VARIABLE, "")
         self._queue: queue.Queue = queue.Queue()
         self._thread: threading.Thread | None = None
         self._store, self._down, self._warned, self._beat = None, False, False, time.monotonic()
@@ -106,7 +108,7 @@ class Tracker:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit, WorkerLost))
         right = kind is None or (stopped and getattr(error, "code", 1) in (0, None))
         self.close("FINISHED" if right else "KILLED" if stopped else "FAILED")
 
@@ -146,11 +148,11 @@ class Tracker:
 
     def _open(self, config: dict) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        intent = {"experiment": self.experiment, "run_name": self.run_name, "tracking_uri": public(self.uri)}
+        intent = {"experiment": self.experiment, "run_name": self.run_name, "tracking_uri": public(self.uri), "parent": self.parent}
         write_state(self.folder, read_state(self.folder) | intent)
         from flow_models.tracking.store import Store
 
-        store = Store(self.folder, self.experiment, self.run_name, self.uri)
+        store = Store(self.folder, self.experiment, self.run_name, self.uri, self.parent)
         store.open(config)
         self._store = store
 
@@ -211,7 +213,7 @@ def _upload(folder: Path, shown: str, around: str, experiment: str | None, track
     try:
         from flow_models.tracking.store import Store
 
-        store = Store(folder, experiment, state.get("run_name"), uri)
+        store = Store(folder, experiment, state.get("run_name"), uri, state.get("parent", ""))
         if store.is_complete():
             return store.said["run_id"]
         store.open(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {})
