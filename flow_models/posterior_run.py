@@ -22,6 +22,7 @@ from flow_models.run import RunFolder, machine_metrics
 COLUMNS = ("posterior", "C2ST, median", "C2ST, worst", "coverage 50%", "coverage 90%", "rms misfit, sigma", "sd ratio", "seconds")
 TABLE = "Posteriors side by side; C2ST and sd ratio against the reference, null of the C2ST in its row"
 COMPARED = 2500  # samples a side in two-sample tests
+OTHERS = 300  # pairs that the form beside the chosen one is judged on, and most samples of each
 
 
 @dataclasses.dataclass(frozen=True)
