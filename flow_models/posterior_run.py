@@ -111,7 +111,7 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
             _finish_kept(folder, kept, found, study, observed, show, title)
         return
     study.draw()
-    training = study.trained(config.form, folder=folder.checkpoints, resume=config.resume)
+    training = study.clock.time("frame", lambda: study.trained(config.form, folder=folder.checkpoints, resume=config.resume))
     with folder:
         result = training.trainer.run(on_epoch=folder.log_epoch)
         model, metrics = training.model, {"nll_val": min(result.history["val_objective"])}
@@ -268,10 +268,10 @@ def _costs(study: Study, metrics):
     """Seconds for 1 to 1,000 observations: training once and sampling, against a chain for each."""
     if study.reference is None:
         return []
-    ahead = metrics["train_seconds"] + sum(v for k, v in study.clock.seconds.items() if k.startswith("simulate"))
+    ahead = metrics["train_seconds"] + sum(study.clock.seconds.values())  # of the pairs, and of taking them into the frame
     each = study.reference.seconds / len(study.chosen.y)
     rows = [(n, ahead + n * metrics["posterior_seconds"], n * each) for n in (1, 10, 100, 1000)]
-    columns = ("observations", f"flow: simulation, training, {study.config.posterior_samples} samples each", "reference, HMC")
+    columns = ("observations", f"flow: simulation, frame, training, {study.config.posterior_samples} samples each", "reference, HMC")
     return [("Seconds in all", columns, rows)]
 
 

@@ -169,8 +169,8 @@ def test_description_names_and_sizes():
         theta, y = simulator.simulate(2, (1, 2))
         assert theta.shape == (2, simulator.size) and y.shape == (2, simulator.data_size) and theta.dtype == y.dtype == tf.float32
     assert ALIKE.size == 11 and ALIKE.data_size == 21
-    assert ALIKE.parameter_names[2] == "vs_2_to_4_km_in_km_s" and ALIKE.parameter_names[-1] == "vs_below_30_km_in_km_s"
-    assert ALIKE.data_names[0] == "phase_velocity_2_s_in_km_s" and ALIKE.data_names[-1] == "log_sigma"
+    assert ALIKE.parameter_names[0] == "vs_1_km_s" and ALIKE.parameter_names[-1] == "vs_11_km_s"
+    assert ALIKE.data_names[0] == "c_2_s_km_s" and ALIKE.data_names[-1] == "log_sigma"
 
 
 @pytest.mark.parametrize("arguments, message", [
