@@ -22,6 +22,7 @@ from flow_models.run import RunFolder, machine_metrics
 COLUMNS = ("posterior", "C2ST, median", "C2ST, worst", "coverage 50%", "coverage 90%", "rms misfit, sigma", "sd ratio", "seconds")
 TABLE = "Posteriors side by side; C2ST and sd ratio against the reference, null of the C2ST in its row"
 COMPARED = 2500  # samples a side in two-sample tests
+OTHERS = 300  # pairs that the form beside the chosen one is judged on, and most samples of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
             _finish_kept(folder, kept, found, study, observed, show, title)
         return
     study.draw()
-    training = study.trained(config.form, folder=folder.checkpoints, resume=config.resume)
+    training = study.clock.time("frame", lambda: study.trained(config.form, folder=folder.checkpoints, resume=config.resume))
     with folder:
         result = training.trainer.run(on_epoch=folder.log_epoch)
         model, metrics = training.model, {"nll_val": min(result.history["val_objective"]), "simulations_per_second": study.rate}
@@ -266,10 +267,10 @@ def _costs(study: Study, metrics):
     """Seconds for 1 to 1,000 observations: training once and sampling, against a chain for each."""
     if study.reference is None:
         return []
-    ahead = metrics["train_seconds"] + study.clock.seconds["simulate"]
+    ahead = metrics["train_seconds"] + sum(study.clock.seconds.values())  # of the pairs, and of taking them into the frame
     each = study.reference.seconds / len(study.chosen.y)
     rows = [(n, ahead + n * metrics["posterior_seconds"], n * each) for n in (1, 10, 100, 1000)]
-    columns = ("observations", f"flow: simulation, training, {study.config.posterior_samples} samples each", "reference, HMC")
+    columns = ("observations", f"flow: simulation, frame, training, {study.config.posterior_samples} samples each", "reference, HMC")
     return [("Seconds in all", columns, rows)]
 
 

@@ -169,8 +169,8 @@ def test_description_names_and_sizes():
         theta, y = simulator.simulate(2, (1, 2))
         assert theta.shape == (2, simulator.size) and y.shape == (2, simulator.data_size) and theta.dtype == y.dtype == tf.float32
     assert ALIKE.size == 11 and ALIKE.data_size == 21
-    assert ALIKE.parameter_names[2] == "vs_2_to_4_km_in_km_s" and ALIKE.parameter_names[-1] == "vs_below_30_km_in_km_s"
-    assert ALIKE.data_names[0] == "phase_velocity_2_s_in_km_s" and ALIKE.data_names[-1] == "log_sigma"
+    assert ALIKE.parameter_names[0] == "vs_1_km_s" and ALIKE.parameter_names[-1] == "vs_11_km_s"
+    assert ALIKE.data_names[0] == "c_2_s_km_s" and ALIKE.data_names[-1] == "log_sigma"
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -210,10 +210,12 @@ def call(monkeypatch, tmp_path):
 
 
 def test_the_example_of_the_folder_data(call, tmp_path):
-    assert call("--output-dir", str(tmp_path / "run"), "--observed", str(DATA)) == 0
+    more = ["--compare", "true", "--joint-depth", "1", "--joint-hidden", "[8]", "--bins", "4"]
+    assert call("--output-dir", str(tmp_path / "run"), "--observed", str(DATA), *more) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["nats_above_laplace"] < 1.5 and 0.6 < metrics["observed_misfit"] < 1.6 and metrics["draws_left_out"] == 0
     assert metrics["observed_p_value"] > 0.01 and 0.3 < metrics["coverage_50"] < 0.7
+    assert 0 < metrics["coverage_90_joint"] <= 1
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert {"velocity_observed", "curve_observed", "velocity_test_1", "curve_test_1", "corner", "coverage", "ranks"} <= figures
     rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))

@@ -70,12 +70,11 @@ class Dispersion(Simulator):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        tops = [f"{top:g}" for top in self.edges]
-        return tuple(f"vs_{top}_to_{end}_km_in_km_s" for top, end in zip(tops, tops[1:])) + (f"vs_below_{tops[-1]}_km_in_km_s",)
+        return tuple(f"vs_{i + 1}_km_s" for i in range(len(self.thickness) + 1))
 
     @property
     def data_names(self) -> tuple[str, ...]:
-        return tuple(f"phase_velocity_{period:g}_s_in_km_s" for period in self.periods) + ("log_sigma",)
+        return tuple(f"c_{period:g}_s_km_s" for period in self.periods) + ("log_sigma",)
 
     def physical(self, theta: tf.Tensor) -> tf.Tensor:
         """S velocities [B, P], km/s."""
