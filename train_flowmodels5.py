@@ -111,7 +111,7 @@ def calibrate(model, config: Config, pairs) -> dict[str, float]:
 def judge(model, config: Config, simulator, exact):
     """Metrics against exact posteriors, rows of the table, errors, and the samples judged."""
     from flow_models import exact_study
-    from flow_models.posterior_study import Clock
+    from flow_models.pairs import Clock
     from flow_models.simulators.correction import gauss_newton
 
     clock, n = Clock(), config.posterior_samples
@@ -230,11 +230,12 @@ def _summary(config: Config) -> str:
 def main(config: Config) -> None:
     check(config)
     simulator, sampler, observed = load_problem(config)
-    from flow_models import plots, posterior_study
+    from flow_models import plots
+    from flow_models.pairs import draw_parts
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")
-    parts, rate = posterior_study.draw_parts(simulator, config, max(config.test_draws, config.references))
+    parts, rate = draw_parts(simulator, config, max(config.test_draws, config.references))
     model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)

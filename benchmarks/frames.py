@@ -14,7 +14,7 @@ from flow_models.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
-from flow_models import architectures, posterior_model, posterior_study  # noqa: E402
+from flow_models import architectures, pairs, posterior_model, posterior_study  # noqa: E402
 from flow_models.frames import LaplaceFrame  # noqa: E402
 from flow_models.simulators.gravity import Gravity  # noqa: E402
 from flow_models.simulators.seismic import Seismograms  # noqa: E402
@@ -36,8 +36,8 @@ def identity(size: int, width: int):
 
 if __name__ == "__main__":
     for name, (simulator, components) in PROBLEMS.items():
-        measured = posterior_study.draw(simulator, 4000, SEED)
-        observed = posterior_study.draw(simulator, OBSERVATIONS, SEED, 2).y
+        measured = pairs.draw(simulator, 4000, SEED)
+        observed = pairs.draw(simulator, OBSERVATIONS, SEED, 2).y
         model = posterior_model.untrained(LaplaceFrame(simulator, components), measured.theta, measured.y, identity)
         _, sizes, _, divergence = posterior_study.corrected(model, observed, KEPT, seed=0)
         share = sizes / (posterior_study.OVERSAMPLED * KEPT)

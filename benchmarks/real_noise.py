@@ -33,6 +33,7 @@ from scipy.linalg import toeplitz  # noqa: E402
 from flow_models import posterior_study  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
 from flow_models.frames import LaplaceFrame  # noqa: E402
+from flow_models.pairs import draw  # noqa: E402
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, TRUTH, new_figure, styled  # noqa: E402
 from flow_models.posterior_config import PosteriorConfig  # noqa: E402
 from flow_models.simulators.seismic import NOISE_CORRELATION, Seismograms  # noqa: E402
@@ -103,7 +104,7 @@ def segments(records, n: int, traces: int, samples: int, seed: int) -> np.ndarra
 
 def trained(simulator):
     """A posterior model, with a density of the data, for the noise of a simulator."""
-    parts = [posterior_study.draw(simulator, n, 0, i) for i, n in enumerate((SETTINGS.simulations, SETTINGS.validation_draws))]
+    parts = [draw(simulator, n, 0, i) for i, n in enumerate((SETTINGS.simulations, SETTINGS.validation_draws))]
     made = posterior_study.conditional(LaplaceFrame(simulator, components=40), SETTINGS, *parts)
     made.trainer.run()
     posterior_study.data_density(made.model, SETTINGS, made.contexts).run()
@@ -160,7 +161,7 @@ def main() -> None:
     estimate, held_out = ([record for event in part for record in event] for part in (events[::2], events[1::2]))
     correlation = autocorrelation(estimate, assumed.samples)
     print(f"{len(events)} events; {sum(map(len, estimate)):,} samples for the estimate, {sum(map(len, held_out)):,} to add")
-    pairs = posterior_study.draw(assumed, OBSERVATIONS, 0, 2)
+    pairs = draw(assumed, OBSERVATIONS, 0, 2)
     recorded = segments(held_out, OBSERVATIONS, len(assumed.ray_parameters), assumed.samples, 5).astype(np.float32)
     curves = {}
     for name, simulator in (("0.6^lag", assumed), ("estimated", EstimatedNoise(autocorrelation=correlation))):

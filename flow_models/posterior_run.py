@@ -15,7 +15,7 @@ from flow_models.diagnostics import calibration, posterior_report
 from flow_models.diagnostics.posterior import contraction_and_z, predictive_check
 from flow_models.frames import LaplaceFrame
 from flow_models.observed import quantile_table
-from flow_models.posterior_study import Clock, Pairs
+from flow_models.pairs import Clock, Pairs, draw_parts
 from flow_models.simulators.laplace import laplace
 from flow_models.run import RunFolder, machine_metrics
 
@@ -54,8 +54,7 @@ class Study:
 
     def draw(self) -> None:
         """The three parts: training, validation, test."""
-        self.parts, self.rate = self.clock.time("simulate", lambda: posterior_study.draw_parts(
-            self.simulator, self.config, self.config.test_draws))  # fmt: skip
+        self.parts, self.rate = self.clock.time("simulate", lambda: draw_parts(self.simulator, self.config, self.config.test_draws))
 
     def trained(self, form: str, **trainer):
         """A model of one form and its `Trainer`."""

@@ -14,7 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import eigsh
 
 import flow_models as fm
-from flow_models import posterior_study
+from flow_models import pairs, posterior_study
 from flow_models.described import from_config, to_config
 from flow_models.simulators import dispersion, laplace, rayleigh
 from flow_models.simulators.dispersion import Dispersion
@@ -100,17 +100,17 @@ def test_media_without_a_bound_mode_are_left_out_and_counted(monkeypatch):
         assert np.isnan(phase_velocities(velocity, np.array([5.0, 5.0, 0.0]), np.array([1.0, 2.0]))).all()
     monkeypatch.setattr(dispersion, "SPREAD", 0.5)  # half-spaces far slower than what lies above
     dispersion._prior.cache_clear()
-    posterior_study._compiled_batch.cache_clear()
+    pairs._compiled_batch.cache_clear()
     try:
         wild = Dispersion(thickness=(10.0, 10.0), periods=(2.0, 4.0))
-        pairs = posterior_study.draw(wild, 1500, 1)
+        drawn = pairs.draw(wild, 1500, 1)
         curves = np.asarray(wild.forward(wild.prior(1000, (1, 1))))
         theta = tf.cast(wild.prior(1000, (1, 1)), tf.float64)
         residual, jacobian = wild.residual_and_jacobian(theta, tf.fill([1000, 3], tf.constant(2.0, tf.float64)))
     finally:
         dispersion._prior.cache_clear()
-        posterior_study._compiled_batch.cache_clear()
-    assert 20 < pairs.left_out < 1500 and len(pairs.theta) == 1500 and np.isfinite(pairs.y).all()
+        pairs._compiled_batch.cache_clear()
+    assert 20 < drawn.left_out < 1500 and len(drawn.theta) == 1500 and np.isfinite(drawn.y).all()
     lost = np.isnan(curves).any(1)
     assert lost.any() and (np.asarray(residual)[lost] == 1e4).all() and np.isfinite(jacobian).all()
 
