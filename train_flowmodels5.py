@@ -69,6 +69,9 @@ def load_problem(config: Config):
                         ("joint_sigma", not config.joint_sigma > 0)):  # fmt: skip
         if wrong:
             raise fm.UserError(f"{name} is {getattr(config, name)!r}; see --help for what it can be")
+    from flow_models.startup import load_tensorflow
+
+    load_tensorflow()
     from flow_models.simulators import ballistics, kinematics
 
     arm = config.problem == "kinematics"

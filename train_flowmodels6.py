@@ -46,6 +46,9 @@ PRESETS = {
 
 def load_problem(config: Config):
     """The simulator, and the user's data [1, M] where there are some."""
+    from flow_models.startup import load_tensorflow
+
+    load_tensorflow()
     from flow_models.simulators.gravity import Gravity
 
     options = {"contrast": config.contrast, "decay": config.decay}

@@ -73,6 +73,9 @@ def load_problem(config: Config):
     """The simulator, and the user's data [1, M] where there are some."""
     if config.sigma < 0:
         raise UserError(f"sigma is {config.sigma:g}; it must be above 0, or 0 where the file has it")
+    from flow_models.startup import load_tensorflow
+
+    load_tensorflow()
     if config.problem == "dispersion":
         from flow_models.simulators.dispersion import Dispersion, loaded_package
 
