@@ -94,6 +94,12 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
     return Trained(model, Trainer(model.flow, *data, config.fit_settings(), loss=objective(model.flow, config), **trainer))
 
 
+def validation_nll(history) -> float:
+    """-log p of the validation pairs where the objective was least, without the terms that settings add to it by weight."""
+    best = int(np.argmin(history["val_objective"]))
+    return history["val_latent"][best] - history["val_log_det"][best]
+
+
 def contexts(model, *parts: Pairs) -> tuple[np.ndarray, ...]:
     """What the flow of a `PosteriorModel` is told about the data of some pairs."""
     return tuple(_prepared(model, pairs)[0]["condition"] for pairs in parts)
