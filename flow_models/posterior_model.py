@@ -133,7 +133,7 @@ class PosteriorModel(tf.Module):
         """
         x, lead = one_or_many(x, n, self.simulator.parameter_names, "x", self.dtype)
         if self.draws is not None:
-            drawn = [self._resampled(row, n, (seed, i)) for i, row in enumerate(x)]
+            drawn = [self._resampled(row, n, (seed % 2**64, i)) for i, row in enumerate(x)]
         elif isinstance(self.simulator, Drawn):
             raise UserError("this model was saved without data to predict from: train it anew")
         else:
