@@ -34,6 +34,7 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
         objective = latent - log_det + sum(weight * added[name] for name, (weight, _) in extra.items())
         return {"objective": objective, "latent": latent, "log_det": log_det, **added}
 
+    loss.identity = {name: weight for name, (weight, _) in extra.items()} or None  # a resumed training must have the same
     return loss
 
 

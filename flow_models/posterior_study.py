@@ -79,6 +79,7 @@ def _likelihood_of_theta(likelihood, log_det: float, entropy: float | None):
         terms |= {"objective": terms["objective"] - log_det, "log_det": terms["log_det"] + log_det}
         return terms if entropy is None else {**terms, "above_laplace": terms["latent"] - terms["log_det"] - entropy}
 
+    loss.identity = likelihood.identity
     return loss
 
 

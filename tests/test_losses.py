@@ -103,3 +103,15 @@ def test_validation_rows_that_fill_no_tile_are_not_compared_with_copies_of_one(j
     loss = losses.negative_log_likelihood(joint, mmd=(1.0, losses.mmd_of_inputs(joint)))
     trainer = fm.Trainer(joint, data, data, fm.FitSettings(steps=1, batch_size=32, learning_rate=1e-6), loss=loss)
     assert abs(trainer.run().history["val_mmd"][0] - float(losses.mmd_of_inputs(joint)(joint.weights, data, data["x"])[0])) < 0.02
+
+
+def test_a_run_is_not_resumed_with_other_terms(joint, tmp_path):
+    data, settings = {"x": normal(200, 3).numpy(), "y": normal(200, 1, seed=1).numpy()}, fm.FitSettings(steps=2, batch_size=32)
+
+    def trainer(weight):
+        loss = losses.negative_log_likelihood(joint, mmd=(weight, losses.mmd_of_latents(joint)))
+        return fm.Trainer(joint, data, data, settings, loss=loss, folder=str(tmp_path), resume=weight > 0)
+
+    trainer(0.0).run()
+    with pytest.raises(fm.UserError, match="loss was None and is now {'mmd': 2.0}"):
+        trainer(2.0)

@@ -183,7 +183,7 @@ def main() -> None:
     if sweep and status == 0:
         try:
             conclude(*sweep, int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"]))
-        except UserError as error:  # the run itself is done, and its folder whole
+        except Exception as error:  # whatever it is: the run itself is done, and its folder whole
             print(f"warning: the table of the sweep was not brought up to date: {error}", file=sys.stderr)
     sys.exit(status)
 
