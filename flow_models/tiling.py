@@ -72,4 +72,4 @@ def _pad(array, rows):
     tile with each other (`losses`) would take copies for a law that is concentrated there.
     """
     missing = rows - len(array)
-    return np.concatenate([array, np.resize(array, (missing, *array.shape[1:]))]) if missing else array
+    return np.concatenate([array, np.resize(array[:missing], (missing, *array.shape[1:]))]) if missing else array
