@@ -15,7 +15,8 @@ from flow_models.data import storage
 from flow_models.errors import UserError
 from flow_models.sweep import grid
 
-HIGHER = ("accuracy", "auroc", "aupr", "effective_share", "steps_per_second", "simulations_per_second", "latent_ks_p", "latent_radius_p")
+HIGHER = ("accuracy", "auroc", "aupr", "effective_share", "steps_per_second", "simulations_per_second", "latent_ks_p",
+          "latent_radius_p")  # fmt: skip
 SEED = "seed"  # what repeats a setting
 TABLE, FIGURE = "trials.csv", "trials.png"
 
