@@ -233,7 +233,7 @@ def _summary(config: Config) -> str:
 def main(config: Config) -> None:
     check(config)
     simulator, sampler, observed = load_problem(config)
-    from flow_models import plots
+    from flow_models import plots, posterior_study
     from flow_models.pairs import draw_parts
     from flow_models.run import RunFolder, machine_metrics
 
@@ -246,7 +246,7 @@ def main(config: Config) -> None:
             know_strange_data(config, model, parts, observed)
         model.save(folder.model)
         figures, tables = [] if observed is None else observe(config, folder, model, simulator, observed), []
-        metrics = {"nll_val": min(result.history["val_objective"]), "simulations_per_second": rate,
+        metrics = {"nll_val": posterior_study.validation_nll(result.history), "simulations_per_second": rate,
                    **calibrate(model, config, parts["test"])}  # fmt: skip
         if config.reference:
             found, shown, tables = against_exact(config, simulator, sampler, model, parts)

@@ -16,6 +16,7 @@ doc/inverse_problems.md has the measured values of both problems.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def sized(config: Config) -> Config:
 
 def load_problem(config: Config):
     """The simulator, and the user's data [1, M] where there are some."""
-    if config.sigma < 0:
+    if not 0 <= config.sigma < math.inf:
         raise UserError(f"sigma is {config.sigma:g}; it must be above 0, or 0 where the file has it")
     from flow_models.startup import load_tensorflow
 

@@ -34,6 +34,7 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
         objective = latent - log_det + sum(weight * added[name] for name, (weight, _) in extra.items())
         return {"objective": objective, "latent": latent, "log_det": log_det, **added}
 
+    loss.identity = {name: weight for name, (weight, _) in extra.items()} or None  # a resumed training must have the same
     return loss
 
 
@@ -80,6 +81,8 @@ def mmd_squared(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Unbiased MMD^2 of samples a [n, D] and b [n, D], a number that has gradients; kernel the sum over h of WIDTHS of
 
         H / (H + |d|^2),  H = 2 D h^2
+
+    Row i of a and row i of b may depend on each other, as where both hold the same y: only different rows are compared.
     """
     size, rows = 2.0 * a.shape[-1], tf.cast(tf.shape(a)[0], a.dtype)
 
@@ -87,8 +90,8 @@ def mmd_squared(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         squares = tf.reduce_sum(p * p, -1)[:, None] + tf.reduce_sum(q * q, -1) - 2 * tf.matmul(p, q, transpose_b=True)
         return sum(size * h * h / (size * h * h + tf.maximum(squares, 0.0)) for h in WIDTHS)
 
-    within = sum(tf.reduce_sum(kernel(p, p)) - len(WIDTHS) * rows for p in (a, b)) / tf.maximum(rows * (rows - 1), 1.0)
-    return within - 2 * tf.reduce_mean(kernel(a, b))
+    compared = kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)
+    return (tf.reduce_sum(compared) - tf.linalg.trace(compared)) / tf.maximum(rows * (rows - 1), 1.0)
 
 
 def _seed_of(batch, stream: int):

@@ -71,6 +71,6 @@ def _scaled(bounds, simulator):
 def _refuse_unknown(options) -> None:
     """Refuses options that no architecture has: a slip of the pen would go unnoticed."""
     known = architectures.known_options(options, architectures.build, *architectures.ARCHITECTURES.values())
-    unknown = sorted(set(options) - set(known))
+    unknown = sorted(set(options) - (set(known) - {"condition_size"}))  # which is the context's
     if unknown:
         raise UserError(f"no option {unknown[0]!r}; depth, hidden, activation, bins, bound and others are in `architectures`")

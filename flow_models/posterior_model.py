@@ -11,6 +11,7 @@ from flow_models.described import Described, from_config, to_config
 from flow_models.errors import UserError
 from flow_models.model import FlowModel
 from flow_models.partition import Partition
+from flow_models.simulators.drawn import Drawn
 from flow_models.tiling import Tiled
 
 TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
@@ -123,29 +124,43 @@ class PosteriorModel(tf.Module):
     def predict(self, x, n: int, seed: int = 0) -> np.ndarray:
         """n draws of the data that x would give, noise included: [n, M] for one x [P], [B, n, M] for x [B, P].
 
-        Where the problem has a simulator, by it. Where pairs are all there is, by the network, from Bayes' rule:
-        p(y | x) ~ p(x | y) p(y), resampled from data of the prior.
+        Where the problem has a simulator, by it; NaN where that cannot simulate x. Where pairs are all there is, by the
+        network, from Bayes' rule: p(y | x) ~ p(x | y) p(y), resampled from data of the prior.
 
         Raises:
-          UserError: by the network, where fewer than FEWEST of these data are like what x would give.
+          UserError: x outside the prior's support; by the network, where fewer than FEWEST of these data are like what x
+            would give, or the model was saved without them.
         """
         x, lead = one_or_many(x, n, self.simulator.parameter_names, "x", self.dtype)
-        if self.draws is None:
-            theta = np.repeat(self.simulator.whiten(tf.constant(x))[0].numpy(), n, 0)
-            drawn = self.simulator.observe(self.simulator.forward(tf.constant(theta)), tf.constant([seed, 0])).numpy()
+        if self.draws is not None:
+            drawn = [self._resampled(row, n, (seed % 2**64, i)) for i, row in enumerate(x)]
+        elif isinstance(self.simulator, Drawn):
+            raise UserError("this model was saved without data to predict from: train it anew")
         else:
-            drawn = np.concatenate([self._resampled(row, n, (seed, i)) for i, row in enumerate(x)])
-        return drawn.reshape(*lead, n, self.simulator.data_size)
+            drawn = self._simulated(x, n, seed)
+        none = np.empty((0, self.simulator.data_size), self.dtype.as_numpy_dtype)  # of no x
+        return np.concatenate([none, *drawn]).reshape(*lead, n, self.simulator.data_size)
+
+    def _simulated(self, x, n, seed):
+        """Parts [R, M] of n noisy data for each row of x."""
+        theta = self.simulator.whiten(tf.constant(x))[0].numpy()
+        outside = np.flatnonzero(~np.isfinite(theta).all(-1))
+        if len(outside):
+            raise UserError(f"x = {x[outside[0]].tolist()} is outside what the prior allows")
+        theta = np.repeat(theta, n, 0)
+        for first in range(0, len(theta), ROWS):
+            clean = self.simulator.forward(tf.constant(theta[first : first + ROWS]))
+            yield self.simulator.observe(clean, tf.constant([seed, first])).numpy()
 
     def _resampled(self, x, n, seed):
         """n of the draws [n, M], by the weights p(x | y)."""
         log_weights = self.log_prob(x, self.draws).astype(np.float64)
-        weights = np.exp(log_weights - np.logaddexp.reduce(log_weights))
-        effective = 1 / np.square(weights).sum()
+        weights = np.exp(log_weights - max(log_weights.max(), np.finfo(float).min))  # all may be -inf
+        effective = weights.sum() ** 2 / max(np.square(weights).sum(), 1e-300)
         if not effective >= FEWEST:
             raise UserError(f"of {len(weights)} simulated data only {effective:.1f} are like what x = {x.tolist()} would give, too few to "
                             "predict from: simulate it, or give more pairs")  # fmt: skip
-        return self.draws[np.random.default_rng(seed).choice(len(weights), n, p=weights)]
+        return self.draws[np.random.default_rng(seed).choice(len(weights), n, p=weights / weights.sum())]
 
     def anomaly_score(self, y) -> np.ndarray:
         """-log p(y) of the data in their context, [..., M] -> [...]: higher is further from what the simulator makes."""

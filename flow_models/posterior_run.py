@@ -112,7 +112,7 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
     training = study.clock.time("frame", lambda: study.trained(config.form, folder=folder.checkpoints, resume=config.resume))
     with folder:
         result = training.trainer.run(on_epoch=folder.log_epoch)
-        model, metrics = training.model, {"nll_val": min(result.history["val_objective"]), "simulations_per_second": study.rate}
+        model, metrics = training.model, {"nll_val": posterior_study.validation_nll(result.history), "simulations_per_second": study.rate}
         scores = None
         if config.form == "conditional":
             metrics |= {"laplace_entropy": training.entropy, "nats_above_laplace": metrics["nll_val"] - training.entropy}

@@ -79,6 +79,7 @@ def _likelihood_of_theta(likelihood, log_det: float, entropy: float | None):
         terms |= {"objective": terms["objective"] - log_det, "log_det": terms["log_det"] + log_det}
         return terms if entropy is None else {**terms, "above_laplace": terms["latent"] - terms["log_det"] - entropy}
 
+    loss.identity = likelihood.identity
     return loss
 
 
@@ -92,6 +93,12 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
     return Trained(model, Trainer(model.flow, *data, config.fit_settings(), loss=objective(model.flow, config), **trainer))
+
+
+def validation_nll(history) -> float:
+    """-log p of the validation pairs where the objective was least, without the terms that settings add to it by weight."""
+    best = int(np.argmin(history["val_objective"]))
+    return history["val_latent"][best] - history["val_log_det"][best]
 
 
 def contexts(model, *parts: Pairs) -> tuple[np.ndarray, ...]:

@@ -66,9 +66,10 @@ class Tiled:
 
 
 def _pad(array, rows):
-    """The array with its first row repeated at the end, up to `rows` rows: valid input, whatever the domain."""
+    """The array with its own rows again at the end, up to `rows` rows: valid input, whatever the domain; zeros of none.
+
+    From the first one on, so that a tile has no row twice where there are other rows: terms that compare the rows of a
+    tile with each other (`losses`) would take copies for a law that is concentrated there.
+    """
     missing = rows - len(array)
-    if not missing:
-        return array
-    filler = array[:1] if len(array) else np.zeros((1, *array.shape[1:]), array.dtype)
-    return np.concatenate([array, np.repeat(filler, missing, 0)])
+    return np.concatenate([array, np.resize(array[:missing], (missing, *array.shape[1:]))]) if missing else array

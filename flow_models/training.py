@@ -135,7 +135,7 @@ class Trainer:
         fields = {k: v for k, v in fields.items() if k not in ("checkpoint_seconds", "jit", "shards", "strategy")}
         data = first if self.source.arrays is None else self.source.arrays
         return {**fields, "layer": to_config(self.model.layer), "partition": to_config(self.model.partition),
-                "draws": getattr(self.draws, "identity", None), "dtype": self.model.dtype.name,
+                "draws": getattr(self.draws, "identity", None), "loss": getattr(self.loss, "identity", None), "dtype": self.model.dtype.name,
                 "training data": fingerprint(data), "validation data": fingerprint(self.validation)}  # fmt: skip
 
     def _start(self, first):

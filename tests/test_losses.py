@@ -31,14 +31,17 @@ def test_mmd_is_the_mean_over_pairs():
 
     a_, b_ = a.numpy(), b.numpy()
     apart = [(i, j) for i in range(6) for j in range(6) if i != j]
-    by_hand = (np.mean([k(a_[i], a_[j]) + k(b_[i], b_[j]) for i, j in apart])
-               - 2 * np.mean([k(p, q) for p in a_ for q in b_]))  # fmt: skip
+    by_hand = np.mean([k(a_[i], a_[j]) + k(b_[i], b_[j]) - 2 * k(a_[i], b_[j]) for i, j in apart])
     assert float(losses.mmd_squared(a, b)) == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_mmd_has_mean_zero_for_one_law_and_sees_another():
     same = [float(losses.mmd_squared(normal(100, 3, seed=i), normal(100, 3, seed=100 + i))) for i in range(40)]
-    assert abs(np.mean(same)) < 3 * np.std(same) / 40**0.5
+    shared = [normal(20, 2, seed=200 + i) for i in range(200)]  # y, beside which z and what it is compared with stand
+    paired = [float(losses.mmd_squared(tf.concat([y, normal(20, 1, seed=i)], 1), tf.concat([y, normal(20, 1, seed=500 + i)], 1)))
+              for i, y in enumerate(shared)]  # fmt: skip
+    for found in (same, paired):
+        assert abs(np.mean(found)) < 3 * np.std(found) / len(found) ** 0.5
     assert float(losses.mmd_squared(normal(100, 3), 2 * normal(100, 3, seed=1))) > 5 * np.std(same)
 
 
@@ -92,3 +95,23 @@ def test_couplings_see_the_summary_of_a_condition_and_learn_it(tmp_path):
 def test_a_summary_needs_a_condition():
     with pytest.raises(fm.UserError, match="of a condition"):
         build("realnvp", 2, summary=2)
+
+
+@pytest.mark.parametrize("rows", [500, 1500])
+def test_validation_rows_that_fill_no_tile_are_not_compared_with_copies_of_one(joint, rows):
+    data = {"x": normal(rows, 3).numpy(), "y": normal(rows, 1, seed=1).numpy()}
+    loss = losses.negative_log_likelihood(joint, mmd=(1.0, losses.mmd_of_inputs(joint)))
+    trainer = fm.Trainer(joint, data, data, fm.FitSettings(steps=1, batch_size=32, learning_rate=1e-6), loss=loss)
+    assert abs(trainer.run().history["val_mmd"][0] - float(losses.mmd_of_inputs(joint)(joint.weights, data, data["x"])[0])) < 0.02
+
+
+def test_a_run_is_not_resumed_with_other_terms(joint, tmp_path):
+    data, settings = {"x": normal(200, 3).numpy(), "y": normal(200, 1, seed=1).numpy()}, fm.FitSettings(steps=2, batch_size=32)
+
+    def trainer(weight):
+        loss = losses.negative_log_likelihood(joint, mmd=(weight, losses.mmd_of_latents(joint)))
+        return fm.Trainer(joint, data, data, settings, loss=loss, folder=str(tmp_path), resume=weight > 0)
+
+    trainer(0.0).run()
+    with pytest.raises(fm.UserError, match="loss was None and is now {'mmd': 2.0}"):
+        trainer(2.0)

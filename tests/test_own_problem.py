@@ -67,6 +67,7 @@ def test_one_parameter_and_a_resumed_run(tmp_path):
     ({"validation": 1.0}, "validation is 1.0"),
     ({"validation": float("nan")}, "validation is nan"),
     ({"dept": 3}, "no option 'dept'"),
+    ({"condition_size": 3}, "no option 'condition_size'"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(change, message):
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import flow_models as fm
 from flow_models import posterior_model
 from flow_models.architectures import build
 from flow_models.frames import LaplaceFrame, PriorFrame
+from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.drawn import Drawn
 from flow_models.simulators.linear_gaussian import LinearGaussian
 
@@ -121,3 +122,15 @@ def test_data_are_predicted_by_the_simulator(laplace):
     np.testing.assert_array_equal(laplace.predict(x[0], 5, seed=1), laplace.predict(x[0], 5, seed=1))
     with pytest.raises(fm.UserError, match=r"x must have shape \[..., 3\]"):
         laplace.predict(x[:, :2], 5)
+    assert laplace.predict(x[:0], 5).shape == (0, 5, 2)
+
+
+def test_what_cannot_be_predicted_is_told():
+    frame = PriorFrame(Drawn.of(np.arange(300.0)[:, None], np.arange(300.0)[:, None] ** 2))
+    model = posterior_model.PosteriorModel(frame, {}, fm.FlowModel(fm.realnvp(2)))
+    with pytest.raises(fm.UserError, match="saved without data to predict from"):  # as pairs were before they were kept
+        model.predict([1.0], 3)
+    frame = PriorFrame(Dispersion())
+    model = posterior_model.PosteriorModel(frame, {}, fm.FlowModel(fm.realnvp(2)))
+    with pytest.raises(fm.UserError, match="outside what the prior allows"):
+        model.predict([-1.0] * 11, 3)

@@ -62,6 +62,7 @@ def test_values_and_ranges():
     (["1", "dept=3,5"], "no flag --dept; did you mean --depth?"),
     (["1", "depth=3,five"], "--depth: Expected a int"),
     (["1", "depth"], "'depth' is not of the form"),
+    (["1", ""], "nothing is varied"),
     (["1", "depth=5..3", "--trials", "4"], "'depth=5..3' is not of the form setting=low..high"),
     (["1", "learning_rate=0..1:log", "--trials", "4"], "above 0 with log"),
     (["1", "learning_rate=1e-4..1e-2"], "learning_rate is a range: --trials says how many"),
@@ -197,6 +198,8 @@ def test_the_best_is_that_of_the_mean_over_seeds_and_the_table_has_all():
         == "best: depth=5, nll_val 1.7 +- 0.1 over 2 seeds; its best run: 003-depth=5-seed=1"
     )
     assert results.best(trials, "accuracy")[0] == {"depth": "3"}
+    again = [*trials[2:4], results.Trial(6, trials[0].setting, {"nll_val": 1.0}), *trials[:1] * 2]  # a search that draws one anew
+    assert results.best(again, "nll_val")[0] == {"depth": "5"}
     assert results.best(trials, "nothing") is None
     rows = list(csv.DictReader(results.table(trials, "nll_val").splitlines()))
     assert (
@@ -327,3 +330,29 @@ def test_a_store_that_is_down_is_told_and_ends_nothing(tmp_path, capsys):
     shown.publish(str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], header, ended=False)
     assert "connection refused. The sweep goes on without it" in capsys.readouterr().err
     assert (tmp_path / "trials" / "trials.csv").exists()
+
+
+@pytest.mark.parametrize("text, line", [("", "is damaged"), ("[", "is damaged"), ("space: depth=3,5", "is damaged")])
+def test_a_damaged_header_is_told_in_a_line(tmp_path, text, line):
+    (tmp_path / "sweep.yaml").write_text(text)
+    for arguments in (["--show", str(tmp_path)], ["1", "depth=3,5", "--resume", "--output-dir", str(tmp_path)]):
+        with pytest.raises(UserError, match=line):
+            given = parser().parse_args(["sweep", *arguments])
+            given.run(given)
+
+
+def test_a_search_that_has_drawn_nothing_is_shown_and_keeps_no_password(tmp_path, capsys):
+    header = {"experiment": "e", "space": "rate=1..2", "arguments": ["--tracking-uri=http://me:secret@host"], "metric": "nll_val", "trials": 3,
+              "parent": "k n", "mlflow": False, "tracking_uri": "http://me:secret@host"}  # fmt: skip
+    shown.write_header(str(tmp_path), header)
+    assert "secret" not in (tmp_path / "sweep.yaml").read_text() and shown.read_header(str(tmp_path))["trials"] == 3
+    shown.show(str(tmp_path))
+    assert "no trial has a finite nll_val" in capsys.readouterr().out and (tmp_path / "trials.png").exists()
+
+
+def test_an_error_of_the_sweep_itself_leaves_no_trial_running(runner):
+    runner, _, folder = runner
+    runner.jobs, runner.told = 2, lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        runner.run(Study(folder, {"depth": ["7", "3"]}, 0, False, False))
+    assert all(each[0].poll() is not None for each in runner._running.values()) and len(runner._running) == 1

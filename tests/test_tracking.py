@@ -460,3 +460,10 @@ def test_a_folder_that_is_no_run_is_one_line_and_status_2(tmp_path, spoil):
 def test_a_run_folder_elsewhere_is_refused():
     with pytest.raises(UserError, match="needs a local run folder; got s3://bucket/run"):
         Tracker("s3://bucket/run", "e")
+
+
+def test_a_served_model_asks_for_the_packages_of_its_simulator(tmp_path):
+    for name, wanted in (("Dispersion", {"disba", "numba"}), ("Seismograms", set())):
+        (tmp_path / "model.json").write_text(json.dumps({"frame": {"simulator": {"__class__": name}}}))
+        asked = {line.partition("==")[0] for line in tracking_folder.requirements(tmp_path)}
+        assert {"tensorflow", "mlflow"} <= asked and asked & {"disba", "numba"} == wanted

@@ -82,14 +82,12 @@ def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str,
 
 def conclude(place: str, header: dict, index: int) -> None:
     """Table and figure of the sweep as this child finds them; those who come last see all."""
-    import yaml
-
     from flow_models.sweep import results, shown
 
     settings = list(enumerate(grid.settings(grid.parse(header["space"]))))
     if len(settings) - 1 != index and index % max(len(settings) // OFTEN, 1):
         return
-    storage.write_bytes(storage.join(place, shown.HEADER), yaml.safe_dump(header, sort_keys=False).encode())
+    shown.write_header(place, header)
     trials, ended = results.collect(place, settings), -1
     while ended != (ended := sum(bool(trial.metrics) for trial in trials)):  # another child may have ended meanwhile
         shown.publish(place, trials, header, ended=ended == len(trials))
@@ -185,7 +183,7 @@ def main() -> None:
     if sweep and status == 0:
         try:
             conclude(*sweep, int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"]))
-        except UserError as error:  # the run itself is done, and its folder whole
+        except Exception as error:  # whatever it is: the run itself is done, and its folder whole
             print(f"warning: the table of the sweep was not brought up to date: {error}", file=sys.stderr)
     sys.exit(status)
 

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "settings", nargs="*", metavar="SETTING=VALUES", help="value,value or low..high or low..high:log"
     )
     parser.add_argument("--args", default="", metavar="TEXT", help="flags that all trials have: --args='--data moons'")
-    parser.add_argument("--seeds", type=int, default=0, metavar="N", help="each setting with seeds 0 .. N - 1")
+    parser.add_argument(
+        "--seeds", type=int, default=0, metavar="N", help="each setting with seeds 0 .. N - 1; a search draws one of them"
+    )
     parser.add_argument(
         "--trials", type=int, default=0, metavar="N", help="settings to draw (default: the grid of all values)"
     )

@@ -23,8 +23,8 @@ def trials(found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher
     finite = [(setting, value) for setting, value in found if np.isfinite(value)]
     names = list(dict.fromkeys(name for setting, _ in found for name in setting))
     names = [name for name in names if name != "seed" or len(names) == 1]
-    columns = min(len(names), COLUMNS)
-    rows = -(-len(names) // COLUMNS)
+    columns = max(min(len(names), COLUMNS), 1)
+    rows = max(-(-len(names) // COLUMNS), 1)
     figure = new_figure(1.2 + 3.6 * columns, 0.6 + 3.2 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, name in zip(panels, names):

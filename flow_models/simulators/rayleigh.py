@@ -43,7 +43,8 @@ def slopes(velocity: np.ndarray, phase: np.ndarray, thickness: np.ndarray, perio
 def _on_all_cores(kernel, rows, fixed, found):
     """kernel(*rows, *fixed, found) with the rows divided among threads: the kernels hold no lock of the interpreter."""
     rows, fixed = ([np.ascontiguousarray(each, np.float64) for each in arrays] for arrays in (rows, fixed))
-    count = max(min(len(os.sched_getaffinity(0)), len(found) // _PIECE), 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = max(min(cores, len(found) // _PIECE), 1)
     pieces = [[part[i::count] for part in (*rows, found)] for i in range(count)]
     with ThreadPoolExecutor(count) as pool:
         for _ in pool.map(lambda piece: kernel(*piece[:-1], *fixed, piece[-1]), pieces):

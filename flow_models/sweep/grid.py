@@ -45,7 +45,7 @@ def space(text: str) -> dict[str, list[str] | Range]:
     """`parse`, where a setting may also have a range, low..high or low..high:log.
 
     Raises:
-      UserError: not of this form, or a setting twice.
+      UserError: not of this form, a setting twice, or none.
     """
     found = {}
     for part in text.split():
@@ -56,6 +56,8 @@ def space(text: str) -> dict[str, list[str] | Range]:
         if name in found:
             raise UserError(f"SWEEP: {name} is there twice")
         found[name] = _range(part, values) if ".." in values else listed
+    if not found:
+        raise UserError("SWEEP: nothing is varied: SWEEP='seed=0,1,2 depth=3,5'")
     return found
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from flow_models import scripts
 from flow_models.data.failures import local_failures
@@ -17,6 +16,7 @@ from flow_models.sweep.grid import Range
 from flow_models.sweep.shown import HEADER
 from flow_models.sweep.study import Study, size_of
 from flow_models.sweep.trials import Runner
+from flow_models.tracking.folder import public
 
 _WHY = "each trial has its own folder, and --resume of the sweep goes on with its trials"
 
@@ -93,11 +93,11 @@ class Sweep:
                  "metric": self.metric}  # fmt: skip
         with local_failures(str(self.folder)):
             if self.folder.is_dir() and any(self.folder.iterdir()):
-                return self._known(asked)
+                return self._known(asked) | {"tracking_uri": config.tracking_uri}
             self.folder.mkdir(parents=True, exist_ok=True)
             header = asked | {"parent": f"{uuid.uuid4().hex} {self.folder.resolve().name}", "mlflow": config.mlflow,
                               "tracking_uri": config.tracking_uri}  # fmt: skip
-            (self.folder / HEADER).write_text(yaml.safe_dump(header, sort_keys=False))
+            shown.write_header(str(self.folder), header)
             return header
 
     def _known(self, asked: dict) -> dict:
@@ -108,7 +108,8 @@ class Sweep:
             raise UserError(
                 f"{self.folder} holds another sweep: use --resume to go on with it, or another --output-dir"
             )
-        header = yaml.safe_load((self.folder / HEADER).read_text())
+        header = shown.read_header(str(self.folder))
+        asked["arguments"] = [public(each) for each in self.arguments]
         other = [
             f"{name} {header.get(name)!r}, not {value!r}" for name, value in asked.items() if header.get(name) != value
         ]
@@ -125,7 +126,7 @@ class Sweep:
     def _conclude(self, trials: list[results.Trial]) -> int:
         print(results.described(trials, self.metric))
         print(f"everything is in {self.folder}: {results.TABLE}, {results.FIGURE}, and a folder a trial")
-        without = [trial for trial in trials if trial.state != "finished" or self.metric not in trial.metrics]
+        without = [trial for trial in trials if not math.isfinite(results.value(trial, self.metric)) or trial.failed]
         if without:
             print(f"{len(without)} of {len(trials)} trials have no {self.metric}: {', '.join(trial.folder for trial in without[:5])}"
                   f"{' ...' if len(without) > 5 else ''}; --resume tries them anew", file=sys.stderr)  # fmt: skip

@@ -15,7 +15,8 @@ from flow_models.data import storage
 from flow_models.errors import UserError
 from flow_models.sweep import grid
 
-HIGHER = ("accuracy", "auroc", "aupr", "effective_share", "steps_per_second", "latent_ks_p", "latent_radius_p")
+HIGHER = ("accuracy", "auroc", "aupr", "effective_share", "steps_per_second", "simulations_per_second", "latent_ks_p",
+          "latent_radius_p")  # fmt: skip
 SEED = "seed"  # what repeats a setting
 TABLE, FIGURE = "trials.csv", "trials.png"
 
@@ -73,13 +74,14 @@ def value(trial: Trial, metric: str) -> float:
 
 def by_setting(trials: Sequence[Trial], metric: str) -> list[tuple[dict[str, str], list[float]]]:
     """Each setting with its finite values, one a seed; the settings with most values first, the best of these first."""
-    groups: dict[tuple, list[float]] = {}
+    groups: dict[tuple, dict[tuple, float]] = {}  # a search may draw a setting again: that is no other seed
     for trial in trials:
         found = value(trial, metric)
         if math.isfinite(found):
-            groups.setdefault(tuple(trial.repeated.items()), []).append(found)
+            groups.setdefault(tuple(trial.repeated.items()), {})[tuple(trial.setting.items())] = found
     sign = -1 if is_higher_better(metric) else 1
-    ranked = sorted(groups.items(), key=lambda group: (-len(group[1]), sign * statistics.fmean(group[1])))
+    listed = [(names, list(values.values())) for names, values in groups.items()]
+    ranked = sorted(listed, key=lambda group: (-len(group[1]), sign * statistics.fmean(group[1])))
     return [(dict(names), values) for names, values in ranked]
 
 

@@ -17,12 +17,13 @@ from flow_models.errors import UserError
 from flow_models.sweep import grid, results
 
 HEADER = "sweep.yaml"
+FIELDS = {"experiment", "space", "arguments", "trials", "metric", "parent", "mlflow", "tracking_uri"}
 
 
 def publish(place: str, trials: Sequence[results.Trial], header: dict, ended: bool) -> None:
     """trials.csv and trials.png below `place`; in MLflow, where it is on: these, counts, the best value, what was varied.
 
-    header: sweep.yaml: experiment, space, arguments, metric, parent, mlflow, tracking_uri. A store that does not
+    header: as in sweep.yaml, see FIELDS. A store that does not
     answer is told on stderr; the next call, or `sweep --show`, makes it good.
     """
     metric = header["metric"]
@@ -34,7 +35,7 @@ def publish(place: str, trials: Sequence[results.Trial], header: dict, ended: bo
     from flow_models.tracking.tracker import reason
 
     uri = store_uri(header["tracking_uri"] or None)
-    settings = {"sweep": header["space"], "arguments": " ".join(header["arguments"]), "metric": metric}
+    settings = {"sweep": header["space"], "arguments": public(" ".join(header["arguments"])), "metric": metric}
     try:
         with tempfile.TemporaryDirectory() as folder:
             files = [_copy(place, name, Path(folder)) for name in (results.TABLE, results.FIGURE)]
@@ -62,20 +63,37 @@ def show(place: str, metric: str = "") -> None:
     Raises:
       UserError: no sweep is there.
     """
-    header = _header(place)
+    header = read_header(place)
     header["metric"] = metric = metric or header["metric"]
     trials = results.collect(place, *_numbered(place, header))
-    publish(place, trials, header, ended=all(trial.metrics for trial in trials))
+    left = header.get("trials", 0) - len(trials)  # of a search: those that it has not drawn yet
+    publish(place, trials, header, ended=left <= 0 and all(trial.state != "unfinished" for trial in trials))
     for trial in trials:
         print(f"{trial.state:10s}  {trial.folder}  {results.value(trial, metric):.6g}")
     print(results.described(trials, metric))
 
 
-def _header(place: str) -> dict:
+def read_header(place: str) -> dict:
+    """sweep.yaml. Raises UserError where there is none, or it is damaged."""
     file = storage.join(place, HEADER)
     if not storage.exists(file):
         raise UserError(f"{place} is not the place of a sweep: it holds no {HEADER}")
-    return yaml.safe_load(storage.read_bytes(file))
+    text = storage.read_bytes(file)
+    try:
+        header = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        header = None
+    if not isinstance(header, dict) or not FIELDS <= set(header):
+        raise UserError(f"{file} is damaged: move {place} away, and begin anew")
+    return header
+
+
+def write_header(place: str, header: dict) -> None:
+    """sweep.yaml, whole or not at all, and without the password of a store."""
+    from flow_models.tracking.folder import public
+
+    kept = header | {"arguments": [public(each) for each in header["arguments"]], "tracking_uri": public(header["tracking_uri"])}
+    storage.write_bytes(storage.join(place, HEADER), yaml.safe_dump(kept, sort_keys=False).encode())
 
 
 def _numbered(place: str, header: dict) -> tuple[list[tuple[int, dict[str, str]]], set[int]]:

@@ -46,7 +46,7 @@ class Study:
         # by the number of trials, as a resumed search would else draw its first settings again
         self.study.sampler = optuna.samplers.TPESampler(seed=len(self.study.trials))
         said = json.dumps({name: str(values) for name, values in space.items()} | {"trials": trials})
-        if self.resumed and self.study.user_attrs.get("space") != said:
+        if self.resumed and self.study.user_attrs.get("space", said) != said:
             raise UserError(
                 f"{folder} holds a sweep over something else, or with another number of trials: take another --output-dir"
             )
@@ -88,7 +88,7 @@ class Study:
     def _ask(self) -> tuple[int, int, dict[str, str]]:
         trial = self.study.ask()
         drawn = {name: _suggested(trial, name, values) for name, values in self.space.items()}
-        known = {"index": len(self._last()), "setting": drawn} | trial.user_attrs
+        known = {"setting": drawn, "index": len(self._last())} | trial.user_attrs  # the index last: with it the trial counts
         for name, value in known.items():
             trial.set_user_attr(name, value)
         return trial.number, known["index"], known["setting"]

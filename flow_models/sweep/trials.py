@@ -45,7 +45,7 @@ class Runner:
     _running: dict = field(default_factory=dict)
 
     def run(self, study: Study) -> None:
-        """All trials that are left. On Ctrl-C and SIGTERM the running ones are told to save and stop first."""
+        """All trials that are left. On Ctrl-C, SIGTERM and errors the running ones are told to save and stop first."""
         try:
             more = True
             while more or self._running:
@@ -56,7 +56,7 @@ class Runner:
                         self._running[taken[0]] = (self._start(taken[1], taken[2]), time.monotonic(), *taken[1:])
                 self._look(study)
                 time.sleep(PAUSE)
-        except KeyboardInterrupt:
+        except BaseException:
             self._stop()
             raise
 

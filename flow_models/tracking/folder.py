@@ -15,6 +15,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 STATE = "mlflow.json"
 SERVED = ("tensorflow", "tf-keras", "tensorflow-probability", "numpy", "scipy", "mlflow")  # what a served model imports
+SERVED_TOO = {"Dispersion": ("disba", "numba")}  # and those that have such a part, as their model.json names it
 
 
 def store_uri(given: str | None = None, folder: Path | None = None) -> str:
@@ -84,9 +85,11 @@ def digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def requirements() -> list[str]:
-    """What a served model needs, as requirements.txt beside the package pins it, else as it is installed here."""
+def requirements(model: Path) -> list[str]:
+    """What the served model of a folder needs, as requirements.txt beside the package pins it, else as it is installed here."""
+    described = "".join(file.read_text(encoding="utf-8") for file in model.glob("*.json"))
+    needed = [*SERVED, *(name for part, names in SERVED_TOO.items() if f'"{part}"' in described for name in names)]
     listed = PACKAGE.parent / "requirements.txt"
     lines = [line.split("#")[0].strip() for line in (listed.read_text().splitlines() if listed.is_file() else [])]
     pinned = {re.split(r"[\[=<>!~; ]", line)[0].lower(): line for line in lines if "==" in line}
-    return [pinned[name] if name in pinned else f"{name}=={metadata.version(name)}" for name in SERVED]
+    return [pinned[name] if name in pinned else f"{name}=={metadata.version(name)}" for name in needed]

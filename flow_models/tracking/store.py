@@ -193,7 +193,7 @@ class Store:
                 code_paths=[str(PACKAGE)],
                 signature=serving.signature(example.shape[1:]),
                 input_example=example,
-                pip_requirements=requirements(),
+                pip_requirements=requirements(folder),
                 mlflow_model=card,
             )
             yield
