@@ -117,6 +117,7 @@ def class_likelihood(model, beta: float = 1.0, labelled_share: float = 1.0, temp
         l = model.log_prob_of_classes(weights, batch["x"])
         return classification.information_bottleneck(l, log_priors, labels, beta, labelled_share, temperature)
 
+    loss.identity = {"beta": beta, "labelled_share": labelled_share, "temperature": temperature}  # a resumed training must have the same
     return loss
 
 

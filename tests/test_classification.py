@@ -216,6 +216,19 @@ def test_the_loss_of_one_pass_and_of_all_passes_agree():
     np.testing.assert_allclose(every - one, -(y @ model.log_priors()), atol=1e-4)
 
 
+def test_a_run_is_not_resumed_with_another_beta(tmp_path):
+    model, rows, settings = model_of("mixture"), Labelled(RNG.normal(size=(60, 2)).astype("f"), np.arange(60) % 3), fm.FitSettings(steps=2, batch_size=16)
+    batch = {"x": rows.x, model.label_name: rows.onehot(3)}
+
+    def trainer(beta, resume):
+        return fm.Trainer(model, batch, settings=settings, loss=losses.class_likelihood(model, beta), folder=str(tmp_path), resume=resume)
+
+    trainer(2.0, False).run()
+    assert trainer(2.0, True).run().stopped == "finished"
+    with pytest.raises(fm.UserError, match="loss was"):
+        trainer(3.0, True)
+
+
 def test_eight_modes_have_the_density_they_say():
     truth = modes.get("some")
     assert abs(truth.entropy - 1.69844) < 1e-4 and truth.priors == (0.5, 0.25, 0.125, 0.125)
