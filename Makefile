@@ -40,8 +40,8 @@ sweep:  ## train with many settings: APP=1 SWEEP="learning_rate=1e-3,3e-3" [SEED
 	$(if $(TRIALS),--trials $(TRIALS)) $(if $(METRIC),--metric "$(METRIC)") $(if $(JOBS),--jobs $(JOBS)) \
 	$(if $(filter-out file,$(origin OUT)),--output-dir "$(OUT)") $(if $(RESUME),--resume)
 
-test:  ## pass the tests
-	@$(use_env); exec python -m pytest $(ARGS)
+test:  ## pass the tests, two files at a time (ARGS="-n 0 tests/test_model.py" for one)
+	@$(use_env); exec python -m pytest -n 2 --dist loadfile $(ARGS)
 
 mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
 	@$(use_env); case "$$MLFLOW_TRACKING_URI" in http*) echo "the server shows it: $$MLFLOW_TRACKING_URI"; exit 0;; esac; \
