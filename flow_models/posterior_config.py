@@ -67,8 +67,6 @@ class PosteriorConfig(RunConfig):
     """layers of the joint form, which are spline couplings whatever the architecture of the conditional form"""
     joint_hidden: tuple[int, ...] = (128, 128)
     """widths of its conditioners: it has the whole forward model to learn"""
-    joint_steps: int = 0
-    """of its training; 0: as many as of the conditional form"""
     unroll: int = 1
     """layers in the body of the compiled loop; 1 compiles fastest, 0 (no loop) runs fastest"""
 
@@ -80,7 +78,7 @@ def check(config: PosteriorConfig) -> None:
     for name, value in least.items():
         if getattr(config, name) < value:
             raise UserError(f"{name} is {getattr(config, name)}, must be at least {value}")
-    for name in ("joint_steps", "summary", "mmd_latents", "mmd_parameters", "reconstruction"):
+    for name in ("summary", "mmd_latents", "mmd_parameters", "reconstruction"):
         if not 0 <= getattr(config, name) < math.inf:
             raise UserError(f"{name} is {getattr(config, name)}, must be at least 0")
     if config.form not in FORMS:

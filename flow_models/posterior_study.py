@@ -88,7 +88,7 @@ def joint(simulator, config: PosteriorConfig, train: Pairs, validation: Pairs, *
     """A `JointPosterior` and the training of its flow."""
     # inverted far from their data, chains of affine couplings overflow; splines have straight tails
     config = dataclasses.replace(config, architecture="spline_coupling", affine=False, linear=True, depth=config.joint_depth,
-                                 hidden=config.joint_hidden, summary=0, steps=config.joint_steps or config.steps)  # fmt: skip
+                                 hidden=config.joint_hidden, summary=0)  # fmt: skip
     model = joint_posterior.untrained(simulator, train.y[:MEASURED], flow_of(config), noise_inputs=noise_inputs,
                                       sigma_y=sigma_y, least_sd=least_sd)  # fmt: skip
     data = [model.prepare(pairs.theta, pairs.clean, pairs.y) for pairs in (train, validation)]
