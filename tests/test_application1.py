@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from in_process import application
 import yaml
 from servers import s3  # noqa: F401  (a fixture)
 
@@ -26,19 +27,7 @@ def train(*arguments):
 
 
 def call(monkeypatch, *arguments) -> int:
-    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
-    import train_flowmodels1 as script
-    from flow_models.config import run
-
-    monkeypatch.setattr(sys, "argv", [COMMAND[1], *arguments])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        run(script.main, script.Config, script.PRESETS, script.__doc__)
-    except SystemExit as end:
-        return end.code
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return 0
+    return application(monkeypatch, 1, *arguments)
 
 
 def write_table(path, rows=300):

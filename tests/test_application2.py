@@ -3,12 +3,12 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from in_process import application, status
 from PIL import Image
 
 import flow_models as fm
@@ -20,12 +20,7 @@ DIGITS = ["--data", "digits", "--classes", "[3, 8]", "--anomalies", "[]"]
 
 
 def call(monkeypatch, *arguments) -> int:
-    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
-    import train_flowmodels2 as script
-    from flow_models.config import run
-
-    monkeypatch.setattr(sys, "argv", ["train_flowmodels2.py", *arguments])
-    return status(lambda: run(script.main, script.Config, script.PRESETS, script.__doc__))
+    return application(monkeypatch, 2, *arguments)
 
 
 def command(*arguments) -> int:
@@ -34,17 +29,6 @@ def command(*arguments) -> int:
     from flow_models.config import guarded
 
     return status(lambda: guarded(lambda: main([str(each) for each in arguments])))
-
-
-def status(action) -> int:
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        action()
-    except SystemExit as end:
-        return end.code
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return 0
 
 
 def picture(path, kind: str, seed: int, size=(8, 8)):

@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from in_process import application
 
 import flow_models as fm
 from flow_models.data.image_export import png
@@ -19,19 +19,7 @@ SCRIPT = "train_flowmodels3.py"
 
 
 def call(monkeypatch, *arguments) -> int:
-    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
-    import train_flowmodels3 as script
-    from flow_models.config import run
-
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        run(script.main, script.Config, script.PRESETS, script.__doc__)
-    except SystemExit as end:
-        return end.code
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return 0
+    return application(monkeypatch, 3, *arguments)
 
 
 def bars(root, count: int, kinds=("upright", "lying"), size=(9, 13), channels=3):

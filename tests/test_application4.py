@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from in_process import application
 
 import flow_models as fm
 
@@ -17,19 +17,7 @@ SCRIPT = "train_flowmodels4.py"
 
 
 def call(monkeypatch, *arguments) -> int:
-    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
-    import train_flowmodels4 as script
-    from flow_models.config import run
-
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *arguments])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        run(script.main, script.Config, script.PRESETS, script.__doc__)
-    except SystemExit as end:
-        return end.code
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return 0
+    return application(monkeypatch, 4, *arguments)
 
 
 def write_table(path, rows=240, kinds=("oak", "ash", "elm"), gaps=0):

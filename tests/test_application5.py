@@ -2,11 +2,10 @@
 
 import json
 import os
-import signal
-import sys
 
 import numpy as np
 import pytest
+from in_process import application
 import tensorflow as tf
 
 import flow_models as fm
@@ -120,19 +119,7 @@ def test_figure_of_arms():
 
 
 def call(monkeypatch, *arguments) -> int:
-    """Runs the script in this process, where TensorFlow is loaded already; gives back the exit status."""
-    import train_flowmodels5 as script
-    from flow_models.config import run
-
-    monkeypatch.setattr(sys, "argv", ["train_flowmodels5.py", *arguments])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        run(script.main, script.Config, script.PRESETS, script.__doc__)
-    except SystemExit as end:
-        return end.code
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return 0
+    return application(monkeypatch, 5, *arguments)
 
 
 @pytest.mark.parametrize("problem, columns, figure", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n1.2,1.4", "arms"),

@@ -2,13 +2,13 @@
 
 import csv
 import json
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from in_process import application
 from scipy import optimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import eigsh
@@ -189,24 +189,9 @@ TINY = ["--problem", "dispersion", "--steps", "30", "--depth", "1", "--hidden", 
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
-    """Runs application 7 in this process; gives back the exit status."""
-
-    def run_script(*arguments):
-        import train_flowmodels7 as script
-        from flow_models.config import run
-
-        monkeypatch.setattr(posterior_study, "ALARM_DRAWS", 300)
-        monkeypatch.setattr(sys, "argv", ["train_flowmodels7.py", "--reference-folder", str(tmp_path / "kept"), *TINY, *arguments])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            run(script.main, script.Config, script.PRESETS, script.__doc__)
-        except SystemExit as end:
-            return end.code
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return 0
-
-    return run_script
+    """Runs application 7 with a reference folder of its own; gives back the exit status."""
+    monkeypatch.setattr(posterior_study, "ALARM_DRAWS", 300)
+    return lambda *arguments: application(monkeypatch, 7, "--reference-folder", tmp_path / "kept", *TINY, *arguments)
 
 
 def test_the_example_of_the_folder_data(call, tmp_path):

@@ -1,15 +1,13 @@
 """Applications 6 and 7 as their users run them, and the ways to run them wrongly."""
 
 import csv
-import importlib
 import json
 import os
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import application
 
 import flow_models as fm
 from flow_models.tracking import serving
@@ -22,23 +20,8 @@ DATA = Path(__file__).parents[1] / "data"
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
-    """Runs a script in this process, where TensorFlow is loaded already; gives back the exit status."""
-
-    def run_script(number, *arguments):
-        from flow_models.config import run
-
-        script = importlib.import_module(f"train_flowmodels{number}")
-        monkeypatch.setattr(sys, "argv", [f"train_flowmodels{number}.py", "--reference-folder", str(tmp_path / "kept"), *arguments])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            run(script.main, script.Config, script.PRESETS, script.__doc__)
-        except SystemExit as end:
-            return end.code
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return 0
-
-    return run_script
+    """Runs an application with a reference folder of its own; gives back the exit status."""
+    return lambda number, *arguments: application(monkeypatch, number, "--reference-folder", tmp_path / "kept", *arguments)
 
 
 def pyfunc(model):
