@@ -50,14 +50,16 @@ class Config(PosteriorConfig):
     """of them, those for the rows of the corrections"""
     joint_sigma: float = 25.0
     """joint form: width of the likelihood of y, times the tolerance"""
+    joint_steps: int = 5000
+    """most optimizer steps of the joint form where it stands beside the conditional one: what it lacks is not steps"""
 
 
 PRESETS = {
     "smoke": {"steps": 200, "batch_size": 128, "simulations": 5000, "validation_draws": 500, "test_draws": 50, "references": 10,
               "corrected": 5, "posterior_samples": 200, "depth": 2, "hidden": (32,), "compare": False, "unroll": 1},
-    "default": {"steps": 16_000, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0},
+    "default": {"steps": 16_000, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0, "shards": 2},
     "full": {"steps": 60_000, "batch_size": 1024, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0,
-             "corrected": 1000},
+             "shards": 2, "joint_steps": 20_000, "corrected": 1000},
 }  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def load_problem(config: Config):
     for name, wrong in (("first_noise", config.first_noise < 1), ("noise_share", not 0 < config.noise_share <= 1),
                         ("tilt", not 0 <= config.tilt < 1), ("waves", config.waves < 0), ("corrected", config.corrected < 1),
                         ("problem", config.problem not in PROBLEMS), ("tolerance", config.tolerance < 0),
-                        ("joint_sigma", not config.joint_sigma > 0)):  # fmt: skip
+                        ("joint_sigma", not config.joint_sigma > 0), ("joint_steps", config.joint_steps < 1)):  # fmt: skip
         if wrong:
             raise fm.UserError(f"{name} is {getattr(config, name)!r}; see --help for what it can be")
     from flow_models.startup import load_tensorflow
@@ -145,6 +147,8 @@ def compare(config: Config, simulator, parts, exact):
     from flow_models import exact_study
 
     other = "joint" if config.form == "conditional" else "conditional"
+    if other == "joint":
+        config = dataclasses.replace(config, steps=min(config.steps, config.joint_steps))
     model, trainer = trained(config, simulator, parts, other)
     result = trainer.run()
     began = time.perf_counter()

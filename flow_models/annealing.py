@@ -15,6 +15,7 @@ def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6,
     """draw(n, seed) for `fit` of the flow of a `PosteriorModel` in a `PriorFrame`; seed[1] is the number of the step.
 
     Args:
+      model: its simulator has noise N(0, tolerance^2) on its data.
       steps: of the training.
       first: noise at the start, times the simulator's `tolerance`; it falls exponentially to 1 ...
       share: ... over this part of the training and stays there.
@@ -24,25 +25,27 @@ def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6,
     """
     frame, simulator = model.frame, model.simulator
     constants = {name: tf.constant(value) for name, value in model.constants.items()}
-    count = candidates if tilt else 1
+    count, size = candidates if tilt else 1, simulator.size
 
     def draw(n: int, seed):
-        seeds = tf.random.split(tf.cast(seed, tf.int32), 3)
-        theta, y = simulator.simulate(n * count, seeds[0], model.dtype)
-        y += simulator.tolerance * _extra(seed[1]) * tf.random.stateless_normal(tf.shape(y), seeds[1], dtype=y.dtype)
-        context = frame.locate(constants, y)["context"]
+        seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
+        # random numbers are a good part of a step: all in one call
+        normal = tf.random.stateless_normal([n * count, size + simulator.data_size], seeds[0], dtype=model.dtype)
+        theta = normal[:, :size]
+        y = simulator.forward(theta) + simulator.tolerance * _level(seed[1]) * normal[:, size:]
         if tilt:
-            rarity = 0.5 * tilt * tf.reduce_sum(tf.square(frame.scores(context)), -1)
-            chosen = _one_of_each(tf.reshape(rarity, [n, count]), seeds[2])
-            theta, context = tf.gather(theta, chosen), tf.gather(context, chosen)
-        return {"x": theta, "condition": context}
+            scores = frame.scores(frame.locate(constants, y)["context"])  # the rest of it is not computed
+            rarity = 0.5 * tilt * tf.reduce_sum(tf.square(scores), -1)
+            chosen = _one_of_each(tf.reshape(rarity, [n, count]), seeds[1])
+            theta, y = tf.gather(theta, chosen), tf.gather(y, chosen)
+        return {"x": theta, "condition": frame.locate(constants, y)["context"]}
 
     draw.identity = {"share": share}  # what the first batch, by which a resumed training knows its draws, does not show
 
-    def _extra(step):
-        """What, added to noise of size 1, makes it as large as it should be at a step."""
+    def _level(step):
+        """Standard deviation of the noise at a step, in tolerances."""
         done = tf.clip_by_value(tf.cast(step, model.dtype) / (share * steps), 0.0, 1.0)
-        return tf.sqrt(tf.exp(2 * math.log(first) * (1 - done)) - 1)
+        return tf.exp(math.log(first) * (1 - done))
 
     return draw
 

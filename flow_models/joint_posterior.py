@@ -8,7 +8,7 @@ from flow_models.described import from_config, to_config
 from flow_models.errors import UserError
 from flow_models.model import FlowModel
 from flow_models.partition import Partition
-from flow_models.posterior_model import know_problems, one_or_many
+from flow_models.posterior_model import know_problems, one_or_many, whitened
 from flow_models.simulators.simulator import Simulator
 
 ROWS = 2**15  # decoded in one go
@@ -72,21 +72,42 @@ class JointPosterior(tf.Module):
             drawn.append(self.flow.sample(len(given["y"]), seed + 7919 * first, **given)[:, :size])
         return np.concatenate(drawn).reshape(*lead, n, size)
 
-    def predict(self, x) -> tuple[np.ndarray, float]:
-        """Components of y [B, K] that the network expects of x [B, P], and the width it was trained with.
+    def predict(self, x, n: int, seed: int = 0) -> np.ndarray:
+        """n draws of the data that x would give, by the network: [n, M] for one x [P], [B, n, M] for x [B, P].
+
+        f(x) = (v_y, v_z) says v_y, give or take the width that it was trained with; with noise among the inputs,
+        f(x, noise) says the noisy data. Components of the data that the network does not have stay at their mean.
 
         Raises:
-          UserError: noise is among the inputs, so y does not follow from x.
+          UserError: x outside the prior's support.
         """
-        if "noise" in self.flow.partition.inputs:
-            raise UserError("noise is among the inputs: y does not follow from x alone")
-        theta = self.simulator.whiten(tf.constant(x, self.dtype))[0].numpy()
-        return self.flow.partition.split("outputs", self.flow.encode(theta))["y"].numpy(), self.flow.partition.sigma_y
+        x, lead = one_or_many(x, n, self.simulator.parameter_names, "x", self.dtype)
+        theta, partition = np.repeat(whitened(self.simulator, x), n, 0), self.flow.partition
+        normal = np.random.default_rng(seed % 2**64).normal(size=(len(theta), partition.outputs["y"])).astype(theta.dtype)
+        levels, noise_inputs = self._noise_levels(len(theta), seed), "noise" in partition.inputs
+        inputs = partition.join("inputs", x=theta, **({"noise": normal} if noise_inputs else {}))
+        outputs = self.flow.encode(inputs.numpy(), **self._condition(levels))
+        components = partition.split("outputs", outputs)["y"].numpy()
+        components += 0.0 if noise_inputs else partition.sigma_y * normal
+        return np.concatenate([self._data(components), levels], 1).reshape(*lead, n, self.simulator.data_size)
+
+    def _noise_levels(self, rows: int, seed: int) -> np.ndarray:
+        """Log sigma [N, 1] as data have it, or no column where it does not vary."""
+        nothing = tf.zeros([rows, self.simulator.data_size - self.simulator.noise_varies], self.dtype)
+        return self.simulator.observe(nothing, tf.constant([seed % 2**31, 0])).numpy()[:, nothing.shape[1] :]
 
     def _components(self, y) -> np.ndarray:
         """[N, K] of data [N, M], or of data that have no column of log sigma."""
         data = self.simulator.decorrelated(tf.constant(y, self.dtype)).numpy()
         return (data - self.constants["mean"]) @ self.constants["axes"] / self.constants["scale"]
+
+    def _data(self, components) -> np.ndarray:
+        """Data [N, M'] without log sigma from components [N, K], the inverse of `_components`."""
+        wanted = self.constants["mean"] + self.constants["scale"] * components @ self.constants["axes"].T
+        size = self.simulator.data_size
+        rows = np.eye(size + 1, size, -1)[: wanted.shape[1] + 1]  # all zeros, then one datum at a time; log sigma is 0
+        start, *steps = self.simulator.decorrelated(tf.constant(rows, self.dtype)).numpy().astype(np.float64)
+        return np.linalg.solve((np.array(steps) - start).T, (wanted - start).T).T.astype(components.dtype)
 
     def _with_sigma(self, clean, y):
         """Data without noise with the log sigma of y beside them, where there is one."""

@@ -143,11 +143,7 @@ class PosteriorModel(tf.Module):
 
     def _simulated(self, x, n, seed):
         """Parts [R, M] of n noisy data for each row of x."""
-        theta = self.simulator.whiten(tf.constant(x))[0].numpy()
-        outside = np.flatnonzero(~np.isfinite(theta).all(-1))
-        if len(outside):
-            raise UserError(f"x = {x[outside[0]].tolist()} is outside what the prior allows")
-        theta = np.repeat(theta, n, 0)
+        theta = np.repeat(whitened(self.simulator, x), n, 0)
         for first in range(0, len(theta), ROWS):
             clean = self.simulator.forward(tf.constant(theta[first : first + ROWS]))
             yield self.simulator.observe(clean, tf.constant([seed, first])).numpy()
@@ -243,6 +239,19 @@ def one_or_many(values, n, names, what: str, dtype) -> tuple[np.ndarray, tuple[i
     if len(lead) > 1:
         raise UserError(f"{what} must have shape [{len(names)}] or [B, {len(names)}]")
     return rows, lead
+
+
+def whitened(simulator, x: np.ndarray) -> np.ndarray:
+    """theta [B, P] of the user's parameters x [B, P].
+
+    Raises:
+      UserError: outside the prior's support.
+    """
+    theta = simulator.whiten(tf.constant(x))[0].numpy()
+    outside = np.flatnonzero(~np.isfinite(theta).all(-1))
+    if len(outside):
+        raise UserError(f"x = {x[outside[0]].tolist()} is outside what the prior allows")
+    return theta
 
 
 def untrained(frame: Described, theta: np.ndarray, y: np.ndarray, bijector_of) -> PosteriorModel:

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from in_process import application
 
 import flow_models as fm
+from flow_models import joint_posterior
+from flow_models.pairs import draw
+from flow_models.simulators.gravity import Gravity
+from flow_models.simulators.kinematics import Kinematics
+from flow_models.simulators.seismic import Seismograms
 from flow_models.tracking import serving
 
 TINY = ["--steps", "30", "--depth", "1", "--hidden", "[8]", "--bins", "4", "--batch-size", "64", "--simulations", "1000",
@@ -104,7 +110,6 @@ def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
 def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last):
     import train_flowmodels7 as script
     from flow_models.posterior_run import View
-    from flow_models.simulators.seismic import Seismograms
 
     simulator, rng = Seismograms(layer_thickness=thickness), np.random.default_rng(0)
     view = View("one", "one", rng.normal(size=193), rng.uniform(1.8, 2.4, (30, 20)), rng.normal(size=(30, 192)))
@@ -125,6 +130,29 @@ def test_the_joint_form(call, tmp_path, number, inputs):
     y = np.append(np.zeros(192), np.log(0.01)) if number == 7 else np.full(20, -20.0)
     np.testing.assert_array_equal(model.posterior(y, 4, seed=1), model.posterior(y, 4, seed=1))
     assert model.posterior(y, 4).shape == (4, model.simulator.size)
+    x = model.posterior(y, 2)
+    predicted = model.predict(x, 500, seed=1)
+    assert predicted.shape == (2, 500, len(y)) and np.isfinite(predicted).all()
+    np.testing.assert_array_equal(predicted, model.predict(x, 500, seed=1))
+    if number == 6:  # what the network says of x, give or take the width that it was trained with
+        said = model.flow.encode(model.simulator.whiten(tf.constant(x))[0])[:, : model.flow.partition.outputs["y"]]
+        again = model._components(predicted.reshape(1000, -1)).reshape(2, 500, -1)
+        np.testing.assert_allclose(again.mean(1), said, atol=5 * model.flow.partition.sigma_y / np.sqrt(500))
+        np.testing.assert_allclose(again.std(1), model.flow.partition.sigma_y, rtol=0.2)
+    else:
+        assert -5.6 < predicted[..., -1].min() < predicted[..., -1].max() < -3.2  # log sigma as the prior has it
+    with pytest.raises(fm.UserError, match="whole number of at least 1"):
+        model.predict(x, 0)
+
+
+@pytest.mark.parametrize("simulator", [Seismograms(), Gravity(), Kinematics()])
+def test_data_come_back_from_all_their_components(simulator):
+    y = draw(simulator, 400, 0).y
+    model = joint_posterior.untrained(simulator, y, lambda size, width: fm.realnvp(size, 1, (4,), condition_size=width),
+                                      noise_inputs=True, sigma_y=0.1)  # fmt: skip
+    unit = y if not simulator.noise_varies else np.concatenate([y[:, :-1], np.zeros((400, 1), y.dtype)], 1)
+    clean = unit[:, : y.shape[1] - simulator.noise_varies]
+    np.testing.assert_allclose(model._data(model._components(unit)), clean, atol=1e-4 * np.abs(clean).max())
 
 
 def table(rows, header="station_km,gravity_mgal"):
