@@ -20,7 +20,7 @@ import math
 import os
 
 import flow_models as fm
-from flow_models.class_config import ClassConfig, refuse
+from flow_models.classes.class_config import ClassConfig, refuse
 from flow_models.config import run
 
 
@@ -124,7 +124,7 @@ def load_data(config: Config):
     from flow_models.startup import load_tensorflow
 
     load_tensorflow()
-    from flow_models import class_pictures
+    from flow_models.classes import class_pictures
     from flow_models.data import image_sets
 
     config = dataclasses.replace(config, flip=mirrored(config))
@@ -146,7 +146,7 @@ def event_of(config: Config, problem):
 
 
 def build_model(config: Config, problem, form: str):
-    from flow_models.class_model import class_model
+    from flow_models.classes.class_model import class_model
 
     event, options = event_of(config, problem)
     options |= {"form": form, "event": event, "classes": problem.classes, "priors": problem.priors}
@@ -177,7 +177,7 @@ def beta_of(config: Config, problem, form: str) -> float:
 
 def judge(model, config: Config, problem, settings):
     """Metrics of the model, of the same network without classes, of other forms and of baselines, and their table."""
-    from flow_models import class_pictures, class_study
+    from flow_models.classes import class_pictures, class_study
 
     prepare = lambda form: (build_model(config, problem, form), settings, beta_of(config, problem, form))  # noqa: E731
     metrics, rows = class_study.judge(model, problem, config, prepare, temperature=config.margin)
@@ -191,7 +191,8 @@ def judge(model, config: Config, problem, settings):
 def main(config: Config) -> None:
     check(config)
     problem = load_data(config)
-    from flow_models import class_image_figures, class_study, plots
+    from flow_models import plots
+    from flow_models.classes import class_image_figures, class_study
     from flow_models.run import RunFolder, machine_metrics
 
     folder, settings = RunFolder(config, "flowmodels3"), fit_settings(config, problem)

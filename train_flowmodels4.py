@@ -21,7 +21,7 @@ import os
 import numpy as np
 
 import flow_models as fm
-from flow_models.class_config import ClassConfig, refuse
+from flow_models.classes.class_config import ClassConfig, refuse
 from flow_models.config import run
 
 
@@ -94,6 +94,16 @@ def check(config: Config) -> None:
     )
 
 
+def _class_study():
+    """The module, with TensorFlow; wrong names are refused before it is loaded."""
+    from flow_models.startup import load_tensorflow
+
+    load_tensorflow()
+    from flow_models.classes import class_study
+
+    return class_study
+
+
 def load_data(config: Config):
     """The problem: parts of a table, or draws of the eight modes."""
     from flow_models.data import labelled, modes, tables
@@ -105,7 +115,7 @@ def load_data(config: Config):
         sizes = ((-2, SIMULATED), (-3, 4000), (-4, config.test_points))
         parts = [labelled.Labelled(*(a.numpy() for a in truth.draw(n, (config.seed, k)))) for k, n in sizes]
         source = f"eight modes of Ardizzone et al. 2019, labels '{config.labels}', sd {modes.SD}"
-        problem = fm.class_study.Problem(*parts, truth.classes, ("x1", "x2"), source, truth.draw, truth=truth)
+        problem = _class_study().Problem(*parts, truth.classes, ("x1", "x2"), source, truth.draw, truth=truth)
     else:
         if config.data in labelled.names():
             table = labelled.load(config.data)
@@ -116,13 +126,13 @@ def load_data(config: Config):
         else:
             known = ", ".join(["eight_modes", *labelled.names()])
             raise fm.UserError(f"no data {config.data!r}: give a table ({', '.join(tables.SUFFIXES)}) or one of {known}")
-        problem = fm.class_study.split_problem(table, config.seed)
+        problem = _class_study().split_problem(table, config.seed)
     problem = problem.leaving_out(config.unknown) if config.unknown else problem
     return problem.with_labels(config.labelled, config.seed) if config.labelled else problem
 
 
 def build_model(config: Config, problem, form: str):
-    from flow_models.class_model import class_model
+    from flow_models.classes.class_model import class_model
 
     options = {**dataclasses.asdict(config), "form": form, "event": problem.columns}
     return class_model(classes=problem.classes, priors=problem.priors, **options)
@@ -168,7 +178,7 @@ def samples_of_modes(model, config: Config) -> dict[str, float]:
 def show(folder, model, problem, history: dict, metrics: dict) -> list[tuple[str, str]]:
     """The figures of the report with their captions."""
     from flow_models import plots
-    from flow_models.class_study import carried
+    from flow_models.classes.class_study import carried
 
     test, classes, columns = problem.test, problem.classes, problem.columns
     names = {"classes": classes, "columns": columns}
@@ -197,7 +207,7 @@ def show(folder, model, problem, history: dict, metrics: dict) -> list[tuple[str
 
 def judge(model, config: Config, problem):
     """Metrics of the model, of the other forms and of the baselines, and the rows of their table."""
-    from flow_models.class_study import judge as judge_all
+    from flow_models.classes.class_study import judge as judge_all
 
     prepare = lambda form: (build_model(config, problem, form), fit_settings(config, problem, form), beta_of(config, problem, form))  # noqa: E731
     metrics, rows = judge_all(model, problem, config, prepare, smoothing=smoothing_of(config, problem))
@@ -210,7 +220,7 @@ def main(config: Config) -> None:
     check(config)
     problem = load_data(config)
     from flow_models import plots
-    from flow_models.class_study import studies, table_columns, trainer
+    from flow_models.classes.class_study import studies, table_columns, trainer
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels4")

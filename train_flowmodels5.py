@@ -19,7 +19,7 @@ import numpy as np
 
 import flow_models as fm
 from flow_models.config import run
-from flow_models.posterior_config import PosteriorConfig, check
+from flow_models.inverse.posterior_config import PosteriorConfig, check
 
 PROBLEMS = ("kinematics", "ballistics")
 
@@ -81,7 +81,7 @@ def load_problem(config: Config):
     simulator = kind(config.tolerance) if config.tolerance else kind()
     if not config.observed:
         return simulator, module.exact_posterior, None
-    from flow_models.observed import read_columns
+    from flow_models.inverse.observed import read_columns
 
     table = read_columns(config.observed, simulator.data_names)
     return simulator, module.exact_posterior, np.column_stack(list(table.values())).astype(np.float32)
@@ -89,9 +89,9 @@ def load_problem(config: Config):
 
 def trained(config: Config, simulator, parts, form: str, **trainer):
     """A model of one form and its `Trainer`."""
-    from flow_models import posterior_model, posterior_study
-    from flow_models.annealing import annealed_draw
-    from flow_models.frames import PriorFrame
+    from flow_models.inverse import posterior_model, posterior_study
+    from flow_models.inverse.annealing import annealed_draw
+    from flow_models.inverse.frames import PriorFrame
 
     measured, validation = parts["train"], parts["validation"]
     if form == "joint":
@@ -115,8 +115,8 @@ def calibrate(model, config: Config, pairs) -> dict[str, float]:
 
 def judge(model, config: Config, simulator, exact):
     """Metrics against exact posteriors, rows of the table, errors, and the samples judged."""
-    from flow_models import exact_study
-    from flow_models.pairs import Clock
+    from flow_models.inverse import exact_study
+    from flow_models.inverse.pairs import Clock
     from flow_models.simulators.correction import gauss_newton
 
     clock, n = Clock(), config.posterior_samples
@@ -144,7 +144,7 @@ def judge(model, config: Config, simulator, exact):
 
 def compare(config: Config, simulator, parts, exact):
     """The other form's row and metrics."""
-    from flow_models import exact_study
+    from flow_models.inverse import exact_study
 
     other = "joint" if config.form == "conditional" else "conditional"
     if other == "joint":
@@ -160,7 +160,7 @@ def compare(config: Config, simulator, parts, exact):
 
 def against_exact(config: Config, simulator, sampler, model, parts):
     """Metrics, figures and tables of the comparison with exact posteriors."""
-    from flow_models import exact_study
+    from flow_models.inverse import exact_study
 
     exact = exact_study.exact_samples(simulator, sampler, parts["test"].clean[: config.references], config.posterior_samples,
                                       config.seed, config.reference_folder)  # fmt: skip
@@ -210,7 +210,7 @@ def _joints(simulator, theta):
 def observe(config: Config, folder, model, simulator, observed) -> list:
     """Quantiles of the posteriors of the user's data as posterior.csv, and their figure."""
     from flow_models import plots
-    from flow_models.observed import quantile_table
+    from flow_models.inverse.observed import quantile_table
 
     x = model.posterior(observed, config.posterior_samples, 3)
     labels = [" ".join(f"{value:g}" for value in row) for row in observed]
@@ -223,7 +223,7 @@ def observe(config: Config, folder, model, simulator, observed) -> list:
 
 def know_strange_data(config: Config, model, parts, observed) -> None:
     """Trains p(y) and says which of the user's data are unlike all that is simulated."""
-    from flow_models import posterior_study
+    from flow_models.inverse import posterior_study
 
     posterior_study.data_density(model, config, posterior_study.contexts(model, parts["train"], parts["validation"])).run()
     posterior_study.p_values(model, observed, posterior_study.simulated_scores(model, config.seed))
@@ -237,8 +237,9 @@ def _summary(config: Config) -> str:
 def main(config: Config) -> None:
     check(config)
     simulator, sampler, observed = load_problem(config)
-    from flow_models import plots, posterior_study
-    from flow_models.pairs import draw_parts
+    from flow_models import plots
+    from flow_models.inverse import posterior_study
+    from flow_models.inverse.pairs import draw_parts
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")

@@ -18,7 +18,7 @@ import dataclasses
 import numpy as np
 
 from flow_models.config import run
-from flow_models.posterior_config import PosteriorConfig, check
+from flow_models.inverse.posterior_config import PosteriorConfig, check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def load_problem(config: Config):
     options = {"contrast": config.contrast, "decay": config.decay}
     if not config.observed:
         return Gravity(tolerance=config.tolerance, **options), None
-    from flow_models.observed import read_columns
+    from flow_models.inverse.observed import read_columns
 
     table = read_columns(config.observed, ("station_km", "gravity_mgal"), ("tolerance_mgal",))
     tolerance = tuple(table["tolerance_mgal"]) if "tolerance_mgal" in table else config.tolerance
@@ -62,7 +62,7 @@ def load_problem(config: Config):
 
 
 def frame(config: Config, simulator):
-    from flow_models.frames import LaplaceFrame
+    from flow_models.inverse.frames import LaplaceFrame
 
     return LaplaceFrame(simulator, components=simulator.data_size, steps=config.newton_steps)
 
@@ -86,7 +86,7 @@ def show(simulator, views) -> list[tuple[str, object, str]]:
 def main(config: Config) -> None:
     check(config)
     simulator, observed = load_problem(config)
-    from flow_models.posterior_run import run_study
+    from flow_models.inverse.posterior_run import run_study
 
     run_study(config, "flowmodels6", simulator, frame(config, simulator), observed, show, "Depth of a valley from gravity",
               joint={"noise_inputs": False, "sigma_y": 1.0, "least_sd": 3.0})  # fmt: skip

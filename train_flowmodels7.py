@@ -22,7 +22,7 @@ import numpy as np
 
 from flow_models.config import run
 from flow_models.errors import UserError
-from flow_models.posterior_config import PosteriorConfig, check
+from flow_models.inverse.posterior_config import PosteriorConfig, check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ def load_problem(config: Config):
 
 def read_traces(config: Config, simulator) -> np.ndarray:
     """Amplitudes in the order of the simulator, and log sigma, [1, M]."""
-    from flow_models.observed import read_columns
+    from flow_models.inverse.observed import read_columns
 
     table = read_columns(config.observed, ("ray_s_per_km", "time_s", "amplitude"), ("sigma",))
     rays, times = simulator.ray_parameters, np.arange(simulator.samples) * simulator.interval
@@ -109,7 +109,7 @@ def read_traces(config: Config, simulator) -> np.ndarray:
 
 def read_curve(config: Config, simulator) -> np.ndarray:
     """Phase velocities by rising period, and log sigma, [1, T + 1]."""
-    from flow_models.observed import read_columns
+    from flow_models.inverse.observed import read_columns
 
     table = read_columns(config.observed, ("period_s", "phase_velocity_km_s"), ("sigma",))
     periods, order = np.array(simulator.periods), np.argsort(table["period_s"])
@@ -135,7 +135,7 @@ def noise_level(config: Config, table) -> float:
 
 
 def frame(config: Config, simulator):
-    from flow_models.frames import LaplaceFrame
+    from flow_models.inverse.frames import LaplaceFrame
 
     most = simulator.data_size - 1
     if config.problem == "seismograms" and config.components > most:
@@ -187,7 +187,7 @@ def main(config: Config) -> None:
     config = sized(config)
     check(config)
     simulator, observed = load_problem(config)
-    from flow_models.posterior_run import run_study
+    from flow_models.inverse.posterior_run import run_study
 
     title, show = {"seismograms": ("Velocities from seismograms", show_traces),
                    "dispersion": ("S velocities from surface-wave dispersion", show_curves)}[config.problem]  # fmt: skip

@@ -14,8 +14,9 @@ from flow_models.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
-from flow_models import architectures, pairs, posterior_model, posterior_study  # noqa: E402
-from flow_models.frames import LaplaceFrame  # noqa: E402
+from flow_models import architectures  # noqa: E402
+from flow_models.inverse import pairs, posterior_model, posterior_study  # noqa: E402
+from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
 from flow_models.simulators.gravity import Gravity  # noqa: E402
 from flow_models.simulators.seismic import Seismograms  # noqa: E402
 

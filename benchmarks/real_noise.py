@@ -30,12 +30,12 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from scipy.linalg import toeplitz  # noqa: E402
 
-from flow_models import posterior_study  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
-from flow_models.frames import LaplaceFrame  # noqa: E402
-from flow_models.pairs import draw  # noqa: E402
+from flow_models.inverse import posterior_study  # noqa: E402
+from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
+from flow_models.inverse.pairs import draw  # noqa: E402
+from flow_models.inverse.posterior_config import PosteriorConfig  # noqa: E402
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, TRUTH, new_figure, styled  # noqa: E402
-from flow_models.posterior_config import PosteriorConfig  # noqa: E402
 from flow_models.simulators.seismic import NOISE_CORRELATION, Seismograms  # noqa: E402
 
 FIGURE = Path(__file__).parent / "results" / "real_noise.png"

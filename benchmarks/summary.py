@@ -21,11 +21,11 @@ load_tensorflow()
 import numpy as np  # noqa: E402
 
 import flow_models as fm  # noqa: E402
-from flow_models import posterior_study  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
-from flow_models.frames import LaplaceFrame  # noqa: E402
-from flow_models.pairs import Clock, draw  # noqa: E402
-from flow_models.posterior_config import PosteriorConfig  # noqa: E402
+from flow_models.inverse import posterior_study  # noqa: E402
+from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
+from flow_models.inverse.pairs import Clock, draw  # noqa: E402
+from flow_models.inverse.posterior_config import PosteriorConfig  # noqa: E402
 from flow_models.simulators.laplace import gauss_newton  # noqa: E402
 from flow_models.simulators.seismic import Seismograms  # noqa: E402
 

@@ -27,10 +27,10 @@ __version__ = "0.1.0"
 
 _HOME = {
     "FlowModel": "model",
-    "ClassModel": "class_model",
+    "ClassModel": "classes.class_model",
     "load": "model",
-    "PosteriorModel": "posterior_model",
-    "fit_posterior": "own_problem",
+    "PosteriorModel": "inverse.posterior_model",
+    "fit_posterior": "inverse.own_problem",
     "Detector": "detector",
     "load_detector": "detector",
     "Partition": "partition",
@@ -50,7 +50,7 @@ _HOME = {
     "realnvp_image": "image_architectures",
     "flat_realnvp": "image_architectures",
 }
-_MODULES = ("architectures", "bijectors", "class_study", "data", "diagnostics", "losses", "networks", "plots")
+_MODULES = ("architectures", "bijectors", "data", "diagnostics", "losses", "networks", "plots")
 __all__ = [*_HOME, *_MODULES]
 
 

@@ -20,7 +20,7 @@ from flow_models.tiling import Tiled
 
 FORMAT = 2  # of the saved folder; raised when an older version could not read it
 
-_READERS = {"posterior": "posterior_model", "joint posterior": "joint_posterior"}  # of saved models, and the modules that read them
+_READERS = {"posterior": "inverse.posterior_model", "joint posterior": "inverse.joint_posterior"}  # of saved models, and the modules that read them
 
 
 class FlowModel(tf.Module):
@@ -261,7 +261,7 @@ def _kind(partition: Partition) -> type[FlowModel]:
     """The class of model that has this partition."""
     if not partition.classes:
         return FlowModel
-    from flow_models.class_model import ClassModel
+    from flow_models.classes.class_model import ClassModel
 
     return ClassModel
 

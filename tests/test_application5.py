@@ -9,11 +9,12 @@ from in_process import application
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models import exact_study, plots, posterior_model
-from flow_models.annealing import annealed_draw
+from flow_models import plots
 from flow_models.architectures import build
 from flow_models.errors import UserError
-from flow_models.frames import PriorFrame
+from flow_models.inverse import exact_study, posterior_model
+from flow_models.inverse.annealing import annealed_draw
+from flow_models.inverse.frames import PriorFrame
 from flow_models.simulators import kinematics
 from flow_models.simulators.kinematics import Kinematics
 

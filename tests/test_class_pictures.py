@@ -8,10 +8,11 @@ import tensorflow as tf
 from scipy.special import softmax
 
 import flow_models as fm
-from flow_models import class_pictures, class_sources, class_study, plots
+from flow_models import plots
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import leaves
-from flow_models.class_model import FORMS, class_model
+from flow_models.classes import class_pictures, class_sources, class_study
+from flow_models.classes.class_model import FORMS, class_model
 from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_data import ImageData
 from flow_models.data.labelled import UNLABELLED, Labelled

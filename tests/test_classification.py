@@ -7,11 +7,12 @@ import tensorflow as tf
 from scipy.special import logsumexp, softmax
 
 import flow_models as fm
-from flow_models import class_sources, class_study, classification, losses, plots
+from flow_models import classification, losses, plots
 from flow_models.bijectors import ClassGaussian, FlowBijector, YeoJohnson
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import leaves
-from flow_models.class_model import FORMS, class_model
+from flow_models.classes import class_sources, class_study
+from flow_models.classes.class_model import FORMS, class_model
 from flow_models.data import labelled, modes
 from flow_models.data.labelled import UNLABELLED, Labelled
 from flow_models.diagnostics import baselines

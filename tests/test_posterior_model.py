@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import flow_models as fm
-from flow_models import posterior_model
 from flow_models.architectures import build
-from flow_models.frames import LaplaceFrame, PriorFrame
+from flow_models.inverse import posterior_model
+from flow_models.inverse.frames import LaplaceFrame, PriorFrame
 from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.drawn import Drawn
 from flow_models.simulators.linear_gaussian import LinearGaussian

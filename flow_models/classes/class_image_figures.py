@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from flow_models import class_pictures, class_study, image_figures, plots
-from flow_models.class_model import ClassModel
+from flow_models import image_figures, plots
+from flow_models.classes import class_pictures, class_study
+from flow_models.classes.class_model import ClassModel
 from flow_models.data.labelled import Labelled
 
 ROW = 12  # pictures in a row

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flow_models import architectures, classification, image_architectures
+from flow_models import architectures, image_architectures
+from flow_models import classification
 from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.face import FlowBijector
 from flow_models.errors import UserError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from flow_models.class_model import ClassModel
+from flow_models.classes.class_model import ClassModel
 from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_stream import EndlessBatches, stream
 from flow_models.data.labelled import UNLABELLED, Labelled

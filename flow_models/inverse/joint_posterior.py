@@ -6,9 +6,9 @@ import tensorflow as tf
 from flow_models import model, principal, serialisation
 from flow_models.described import from_config, to_config
 from flow_models.errors import UserError
+from flow_models.inverse.posterior_model import know_problems, one_or_many, whitened
 from flow_models.model import FlowModel
 from flow_models.partition import Partition
-from flow_models.posterior_model import know_problems, one_or_many, whitened
 from flow_models.simulators.simulator import Simulator
 
 ROWS = 2**15  # decoded in one go

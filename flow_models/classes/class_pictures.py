@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from flow_models.class_model import ClassModel
-from flow_models.class_study import Problem
+from flow_models.classes.class_model import ClassModel
+from flow_models.classes.class_study import Problem
 from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_data import ImageData
 from flow_models.data.image_listing import ALL

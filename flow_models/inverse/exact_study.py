@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from flow_models.diagnostics.two_sample import bootstrap_mean, mmd_squared
-from flow_models.posterior_study import corrected
+from flow_models.inverse.posterior_study import corrected
 from flow_models.simulators import reference_cache
 from flow_models.simulators.correction import gauss_newton
 

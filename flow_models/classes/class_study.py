@@ -10,8 +10,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from flow_models import class_sources, losses
-from flow_models.class_model import FORMS, ClassModel
+from flow_models import losses
+from flow_models.classes import class_sources
+from flow_models.classes.class_model import FORMS, ClassModel
 from flow_models.data.augmentation import Augmentation
 from flow_models.data.image_stream import EndlessBatches
 from flow_models.data.labelled import UNLABELLED, Labelled, LabelledTable, split_by_class, without_labels

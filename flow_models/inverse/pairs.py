@@ -12,7 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from flow_models.errors import UserError
-from flow_models.posterior_config import PosteriorConfig
+from flow_models.inverse.posterior_config import PosteriorConfig
 from flow_models.simulators.simulator import Simulator
 
 BATCH = 1000  # pairs simulated in one go

@@ -203,7 +203,7 @@ def build(header: dict, jit: bool = True) -> PosteriorModel:
 
 def know_problems() -> None:
     """Imports what a saved model can name: classes are known once their module is loaded."""
-    for name in ("frames", *(f"simulators.{name}" for name in PROBLEMS)):
+    for name in ("inverse.frames", *(f"simulators.{name}" for name in PROBLEMS)):
         importlib.import_module(f"flow_models.{name}")
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow_models import architectures, posterior_model
+from flow_models import architectures
 from flow_models.errors import UserError
-from flow_models.frames import PriorFrame
-from flow_models.posterior_model import PosteriorModel
+from flow_models.inverse import posterior_model
+from flow_models.inverse.frames import PriorFrame
+from flow_models.inverse.posterior_model import PosteriorModel
 from flow_models.settings import FitSettings
 from flow_models.simulators.drawn import Drawn
 from flow_models.training import Trainer

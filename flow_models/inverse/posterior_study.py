@@ -10,14 +10,15 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models import architectures, joint_posterior, losses, posterior_model
+from flow_models import architectures, losses
 from flow_models.diagnostics import two_sample
 from flow_models.diagnostics.posterior import importance_resample, misspecification
 from flow_models.errors import UserError
-from flow_models.frames import LaplaceFrame
+from flow_models.inverse import joint_posterior, posterior_model
+from flow_models.inverse.frames import LaplaceFrame
+from flow_models.inverse.pairs import Pairs, draw
+from flow_models.inverse.posterior_config import PosteriorConfig
 from flow_models.model import FlowModel
-from flow_models.pairs import Pairs, draw
-from flow_models.posterior_config import PosteriorConfig
 from flow_models.simulators import laplace
 from flow_models.simulators.simulator import Simulator
 from flow_models.training import Trainer
