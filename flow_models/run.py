@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import datetime
+import fcntl
 import io
 import json
 import os
@@ -51,7 +52,7 @@ class RunFolder:
             raise UserError("--resume goes on with a run, --overwrite deletes it: give one of them")
         if config.resume and not config.output_dir:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
-        self.mirror, self.temporary = None, None
+        self.mirror, self.temporary, self.held = None, None, None
         if cluster.task(config.strategy).index:  # of several workers the first one writes; the others do as if
             self.temporary = tempfile.TemporaryDirectory(prefix="flow_models-", ignore_cleanup_errors=True)
             self.path = Path(self.temporary.name)
@@ -86,12 +87,21 @@ class RunFolder:
                             "or another --output-dir")  # fmt: skip
 
     def __enter__(self):
+        try:
+            return self._open()
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self):
         with local_failures(str(self.path)):
+            self._lock()
             if self.config.overwrite:
                 self._delete()
             if self.mirror and self.config.resume:
                 self.mirror.fetch(leave_out="checkpoint")
             self._make()
+            self._lock()
         self.settings = _plain({k: v for k, v in dataclasses.asdict(self.config).items() if k not in OF_ONE_COMMAND})
         self.settings["tracking_uri"] = public(self.config.tracking_uri)
         self.rows = _read_rows(self.path / "history.csv")
@@ -101,6 +111,23 @@ class RunFolder:
                                self.config.mlflow, shown=str(self))  # fmt: skip
         self.tracker.__enter__()
         return self
+
+    def _lock(self) -> None:
+        """Holds the folder, once it is there, until this process leaves it or dies; a disk without locks does without."""
+        if self.held is not None or not self.path.is_dir():
+            return
+        self.held = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work in {self}: wait for it, stop it, or take another --output-dir") from None
+        except OSError:
+            pass
+
+    def _release(self) -> None:
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
 
     def _delete(self) -> None:
         """Removes what a run writes, and nothing else."""
@@ -133,6 +160,12 @@ class RunFolder:
         return str(self.path / "model")
 
     def __exit__(self, kind, *error):
+        try:
+            return self._close(kind, *error)
+        finally:
+            self._release()
+
+    def _close(self, kind, *error):
         if self.temporary:
             self.temporary.cleanup()
             return None

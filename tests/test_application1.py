@@ -66,6 +66,23 @@ def test_a_run_leaves_all_that_was_promised(finished):
     assert fm.load(str(folder)).log_prob(np.zeros((1, 2))).shape == (1,)
 
 
+def test_two_processes_do_not_share_a_folder(finished, monkeypatch, capfd):
+    folder, _ = finished
+    before = (folder / "metrics.json").read_text()
+    arguments = ["--data", "moons", "--output-dir", str(folder), "--mlflow", "false", *PLAIN]
+    hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print('held', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        for how in ("--resume", "--overwrite"):
+            assert call(monkeypatch, *arguments, how) == 2
+            error = capfd.readouterr().err
+            assert f"another process is at work in {folder}" in error and error.count("\n") == 1
+        assert (folder / "metrics.json").read_text() == before
+        other.kill()  # and with it goes its hold
+    assert call(monkeypatch, *arguments, "--resume") == 0
+    assert call(monkeypatch, *arguments, "--resume") == 0, "a run lets go of its folder"
+
+
 def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatch, capfd):
     folder, _ = finished
     before = (folder / "metrics.json").read_text()

@@ -327,7 +327,7 @@ def test_a_store_that_is_down_is_told_and_ends_nothing(tmp_path, capsys):
     header = {"experiment": "e", "space": "depth=3,5", "arguments": [], "metric": "nll_val", "parent": "k n", "mlflow": True,
               "tracking_uri": "http://127.0.0.1:9"}  # fmt: skip
     (tmp_path / "trials").mkdir()
-    shown.publish(str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], header, ended=False)
+    shown.publish(str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], header, "RUNNING")
     assert "connection refused. The sweep goes on without it" in capsys.readouterr().err
     assert (tmp_path / "trials" / "trials.csv").exists()
 

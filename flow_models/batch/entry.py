@@ -90,7 +90,7 @@ def conclude(place: str, header: dict, index: int) -> None:
     shown.write_header(place, header)
     trials, ended = results.collect(place, settings), -1
     while ended != (ended := sum(bool(trial.metrics) for trial in trials)):  # another child may have ended meanwhile
-        shown.publish(place, trials, header, ended=ended == len(trials))
+        shown.publish(place, trials, header, "FINISHED" if ended == len(trials) else "RUNNING")
         trials = results.collect(place, settings)
 
 

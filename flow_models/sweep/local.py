@@ -61,7 +61,7 @@ class Sweep:
 
         def tell(line: str, index: int) -> None:
             print(f"{index + 1:3d} of {study.size}  {line}", flush=True)
-            self._publish(header, study, ended=False)
+            self._publish(header, study, "RUNNING")
 
         runner = Runner(
             scripts.path_of(self.app), self.arguments, self.folder, header["parent"], self.metric, tell, self.jobs
@@ -69,13 +69,13 @@ class Sweep:
         try:
             runner.run(study)
         except KeyboardInterrupt:
-            self._publish(header, study, ended=False)
+            self._publish(header, study, "KILLED")
             print(
                 f"to go on where this stopped: the same command with --resume --output-dir {self.folder}",
                 file=sys.stderr,
             )
             raise
-        done = self._publish(header, study, ended=not runner.stopped)
+        done = self._publish(header, study, "KILLED" if runner.stopped else "FINISHED")
         return self._conclude(done)
 
     def check(self):
@@ -117,10 +117,10 @@ class Sweep:
             raise UserError(f"{self.folder} holds a sweep with {other[0]}: take another --output-dir")
         return header
 
-    def _publish(self, header: dict, study: Study, ended: bool) -> list[results.Trial]:
+    def _publish(self, header: dict, study: Study, status: str) -> list[results.Trial]:
         """The table and the figure, here and in MLflow, of what has come so far."""
         trials = results.collect(self.folder, study.settings(), study.failed())
-        shown.publish(str(self.folder), trials, header, ended)
+        shown.publish(str(self.folder), trials, header, status)
         return trials
 
     def _conclude(self, trials: list[results.Trial]) -> int:

@@ -20,10 +20,10 @@ HEADER = "sweep.yaml"
 FIELDS = {"experiment", "space", "arguments", "trials", "metric", "parent", "mlflow", "tracking_uri"}
 
 
-def publish(place: str, trials: Sequence[results.Trial], header: dict, ended: bool) -> None:
+def publish(place: str, trials: Sequence[results.Trial], header: dict, status: str) -> None:
     """trials.csv and trials.png below `place`; in MLflow, where it is on: these, counts, the best value, what was varied.
 
-    header: as in sweep.yaml, see FIELDS. A store that does not
+    header: as in sweep.yaml, see FIELDS. status: of the run, RUNNING where more is to come. A store that does not
     answer is told on stderr; the next call, or `sweep --show`, makes it good.
     """
     metric = header["metric"]
@@ -39,7 +39,7 @@ def publish(place: str, trials: Sequence[results.Trial], header: dict, ended: bo
     try:
         with tempfile.TemporaryDirectory() as folder:
             files = [_copy(place, name, Path(folder)) for name in (results.TABLE, results.FIGURE)]
-            send(uri, header["experiment"], header["parent"], results.summary(trials, metric), settings, files, ended)
+            send(uri, header["experiment"], header["parent"], results.summary(trials, metric), settings, files, status)
     except Exception as error:  # MLflow's own, SQL's, the network's: none may end a sweep
         _tell(f"MLflow: {public(uri)}: {reason(error)}. The sweep goes on without it; python -m flow_models sweep --show "
               f"{place} sends its table later")  # fmt: skip
@@ -67,7 +67,8 @@ def show(place: str, metric: str = "") -> None:
     header["metric"] = metric = metric or header["metric"]
     trials = results.collect(place, *_numbered(place, header))
     left = header.get("trials", 0) - len(trials)  # of a search: those that it has not drawn yet
-    publish(place, trials, header, ended=left <= 0 and all(trial.state != "unfinished" for trial in trials))
+    done = left <= 0 and all(trial.state != "unfinished" for trial in trials)
+    publish(place, trials, header, "FINISHED" if done else "RUNNING")
     for trial in trials:
         print(f"{trial.state:10s}  {trial.folder}  {results.value(trial, metric):.6g}")
     print(results.described(trials, metric))

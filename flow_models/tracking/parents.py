@@ -46,8 +46,8 @@ def _found(client, experiment: str, key: str) -> list[tuple[int, str]]:
 
 
 def publish(uri: str, experiment: str, parent: str, metrics: Mapping[str, float], settings: Mapping[str, object],
-            files: Iterable[Path], ended: bool) -> str:  # fmt: skip
-    """Puts what is known of a sweep into the run above, and ends it where nothing is left to come; its id.
+            files: Iterable[Path], status: str) -> str:  # fmt: skip
+    """Puts what is known of a sweep into the run above, and gives it a status: RUNNING, FINISHED or KILLED; its id.
 
     Raises what MLflow raises.
     """
@@ -63,8 +63,8 @@ def publish(uri: str, experiment: str, parent: str, metrics: Mapping[str, float]
         store.client.log_metric(run_id, name, value)
     for file in files:
         store.client.log_artifact(run_id, str(file))
-    if ended:
-        store.client.set_terminated(run_id, "FINISHED")
+    if status == "RUNNING":
+        store.client.update_run(run_id, status=status)
     else:
-        store.client.update_run(run_id, status="RUNNING")
+        store.client.set_terminated(run_id, status)
     return run_id
