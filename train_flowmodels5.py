@@ -57,7 +57,7 @@ class Config(PosteriorConfig):
 PRESETS = {
     "smoke": {"steps": 200, "batch_size": 128, "simulations": 5000, "validation_draws": 500, "test_draws": 50, "references": 10,
               "corrected": 5, "posterior_samples": 200, "depth": 2, "hidden": (32,), "compare": False, "unroll": 1},
-    "default": {"steps": 16_000, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0, "shards": 2},
+    "default": {"steps": 12_000, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0, "shards": 2},
     "full": {"steps": 60_000, "batch_size": 1024, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0,
              "shards": 2, "joint_steps": 20_000, "corrected": 1000},
 }  # fmt: skip

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6, tilt: float = 0.6,
-                  candidates: int = 8) -> Callable:  # fmt: skip
+                  candidates: int = 4) -> Callable:  # fmt: skip
     """draw(n, seed) for `fit` of the flow of a `PosteriorModel` in a `PriorFrame`; seed[1] is the number of the step.
 
     Args:
