@@ -11,8 +11,9 @@ import tensorflow as tf
 from in_process import application
 
 import flow_models as fm
-from flow_models.inverse import joint_posterior
+from flow_models.inverse import joint_posterior, traces
 from flow_models.inverse.pairs import draw
+from flow_models.inverse.posterior_views import View
 from flow_models.simulators.gravity import Gravity
 from flow_models.simulators.kinematics import Kinematics
 from flow_models.simulators.seismic import Seismograms
@@ -108,12 +109,9 @@ def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
 
 @pytest.mark.parametrize("thickness, axis, last", [(0.0, "two-way time (s)", 20 * 0.034), (0.035, "depth (km)", 20 * 0.035)])
 def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last):
-    import train_flowmodels7 as script
-    from flow_models.inverse.posterior_views import View
-
     simulator, rng = Seismograms(layer_thickness=thickness), np.random.default_rng(0)
     view = View("one", "one", rng.normal(size=193), rng.uniform(1.8, 2.4, (30, 20)), rng.normal(size=(30, 192)))
-    axes = script.show_traces(simulator, [view])[0][1].axes[0]
+    axes = traces.show(simulator, [view])[0][1].axes[0]
     assert axes.get_ylabel() == axis and max(axes.get_ylim()) == pytest.approx(last)
 
 

@@ -37,6 +37,18 @@ def read_columns(uri: str, names: Sequence[str], optional: Sequence[str] = ()) -
     return dict(zip(wanted, values.T))
 
 
+def noise_level(table: dict[str, np.ndarray], sigma: float) -> float:
+    """The standard deviation of the noise: column sigma of the table, else the one given.
+
+    Raises:
+      UserError: neither, or a column of several values.
+    """
+    found = table.get("sigma", np.full(1, sigma))
+    if np.ptp(found) > 0 or not found[0] > 0:
+        raise UserError("give the noise as one number above 0: --sigma, or a column sigma with one value")
+    return found[0]
+
+
 def quantile_table(samples: np.ndarray, names: Sequence[str], labels: Sequence[str] = ("",)) -> str:
     """CSV of mean, sd and quantiles of posterior samples [B, S, P]: a row a parameter, of every observation of `labels`."""
     buffer = io.StringIO()
