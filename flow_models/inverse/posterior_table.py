@@ -71,7 +71,7 @@ class Study:
                       "sd_correlation_worst": float(against["sd_correlation"].min()), "sd_ratio": float(np.mean(against["sd_ratio"])),
                       "sd_ratio_smallest": float(against["sd_ratio"].min()), "sd_ratio_largest": float(against["sd_ratio"].max())}  # fmt: skip
         given = {**(calibration or {}), **found}
-        cells = [given.get(key, float("nan")) for key in ("c2st", "c2st_worst", "coverage_50", "coverage_90", "misfit", "sd_ratio")]
+        cells = [given.get(key) for key in ("c2st", "c2st_worst", "coverage_50", "coverage_90", "misfit", "sd_ratio")]
         self.rows.append((name, *cells, seconds))
         return found
 
@@ -149,10 +149,10 @@ def _other_form(study: Study) -> dict[str, float]:
 
 
 def _reference(study: Study) -> dict[str, float]:
-    reference, nan = study.reference, float("nan")
+    reference = study.reference
     misfit = float(np.median(posterior_study.misfit(study.simulator, reference.samples[:, :500], study.chosen.y)))
     null, worst = float(np.median(reference.null)), float(np.max(reference.null))
-    study.rows.append(("reference, HMC (null between its halves)", null, worst, nan, nan, misfit, 1.0, reference.seconds))
+    study.rows.append(("reference, HMC (null between its halves)", null, worst, None, None, misfit, 1.0, reference.seconds))
     return {**reference.metrics, "c2st_null": null}
 
 
