@@ -66,7 +66,7 @@ seen."""
         said = {"history": trainer.run(progress=False).history}
     else:
         said = timed(trainer, seconds, lambda: resource.getrusage(resource.RUSAGE_SELF), time.perf_counter)
-    numbers = sum(v.shape.num_elements() for v in trainer.trainable) + len(trainer.terms)
+    numbers = sum(v.shape.num_elements() for v in trainer.steps.trainable) + len(trainer.terms)
     print(json.dumps(said | {"numbers": numbers, "workers": workers}))
     sys.stdout.flush()
     os._exit(0)  # whoever is first to go would be mourned by the others
@@ -81,7 +81,7 @@ def timed(trainer, seconds: float, usage, clock) -> dict:
 
     def call(n):
         began, before = clock(), usage()
-        done = trainer._compiled(at.weights, at.moments, tf.constant(at.sums), chunk, tf.constant(0), tf.constant(n))[0]
+        done = trainer.steps.compiled(at.weights, at.moments, tf.constant(at.sums), chunk, tf.constant(0), tf.constant(n))[0]
         assert int(done) == n
         after = usage()
         return clock() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -10,14 +10,15 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from flow_models import checkpoint, devices, losses
-from flow_models.bijectors.layer import leaves, rebuild
+from flow_models.bijectors.layer import leaves
 from flow_models.checkpoint import Progress
 from flow_models.data import storage
 from flow_models.described import to_config
 from flow_models.errors import UserError, WorkerLost
-from flow_models.optimizer import adam, initial_moments, learning_rate
+from flow_models.optimizer import initial_moments, learning_rate
 from flow_models.settings import FitSettings
 from flow_models.sources import as_arrays, as_batch, fingerprint, make_source
+from flow_models.steps import Steps
 from flow_models.tiling import Tiled
 
 START_NUMBERS, START_ROWS = 2**18, (64, 10_000)  # data-dependent starting values: about so many numbers, least and most rows
@@ -91,21 +92,17 @@ class Trainer:
         dtype = model.dtype.as_numpy_dtype
         self.source = make_source(data, self.settings.batch_size, self.settings.seed, dtype, self.devices.worker, self.devices.workers)
         self.validation = None if validation is None else self._ready(as_arrays(validation, dtype, "validation data"))
-        self.variables = list(leaves(model.weights).values())
-        self.trainable = [v for v in self.variables if v.trainable]
-        if not self.trainable:
-            raise UserError("the model has nothing to train")
         rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
         first = as_batch(self.source.first_rows(rows), model)
         self._check_rows(first)
         self.identity = self._identity(first)
         self._start(first)
-        weights = [tf.identity(v) for v in self.trainable]
-        self.terms = self._names_of_terms()
+        self.steps = Steps(model, self.loss, self.source, self.settings, self.devices)
+        self.terms = self.steps.terms
+        weights = [tf.identity(v) for v in self.steps.trainable]
         self.at = Progress(0, weights, initial_moments(weights), np.zeros(len(self.terms), np.float32))
         self.saved_step, self.last_saved = None, time.perf_counter()
         self.compile_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
-        self._compiled = self._loop()
         self._evaluate = Tiled(self._evaluate_rows, model.event.tiles, self.settings.jit)
         if resume and self.folder and checkpoint.exists(folder):
             self._restore()
@@ -141,80 +138,8 @@ class Trainer:
     def _start(self, first):
         start(self.model, first)
 
-    def _names_of_terms(self) -> list[str]:
-        """The keys of what the loss gives, from a trace that is never run."""
-        batch = as_batch(self.source.first_rows(1), self.model)
-        traced = tf.function(lambda: self.loss(self.model.weights, batch), autograph=False)
-        return list(traced.get_concrete_function().structured_outputs)
-
-    def _nest(self, weights, frozen=None):
-        """The model's nest of weights with the trained ones replaced, frozen ones as they are, or replaced too."""
-        trained, rest = iter(weights), iter(frozen or ())
-        kept = [next(trained) if v.trainable else next(rest, v) for v in self.variables]
-        return rebuild(self.model.weights, kept)
-
-    def _loss_and_gradients(self, weights, batch, frozen=None):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            shards = [self.loss(self._nest(weights, frozen), shard) for shard in _shards(batch, self.settings.shards)]
-            terms = [tf.add_n([tf.reduce_mean(shard[name]) for shard in shards]) / len(shards) for name in self.terms]
-            objective = terms[self.terms.index("objective")]
-        gradients = tape.gradient(objective, weights, unconnected_gradients="zero")
-        return tf.stack([tf.cast(term, tf.float32) for term in terms]), gradients
-
-    def _loop(self):
-        """The compiled function of many steps. With several devices XLA compiles the parts between communication."""
-        if self.devices.strategy is None:
-            return tf.function(self._steps, jit_compile=self.settings.jit, autograph=False)
-        self._share_compiled = tf.function(self._of_share, jit_compile=self.settings.jit, autograph=False)
-        self._update_compiled = tf.function(self._update, jit_compile=self.settings.jit, autograph=False)
-        return tf.function(self._steps_of_devices, autograph=False)
-
-    def _steps_of_devices(self, weights, moments, sums, chunk, step, n):
-        """`_steps` on several devices."""
-        frozen = [tf.identity(v) for v in self.variables if not v.trainable]
-        done, good, state = self.devices.steps(self._replica_step, n, (weights, moments, sums), (chunk, step, frozen))
-        return done, good, *state
-
-    def _replica_step(self, i, state, constants, mean, replica):
-        """One step of one replica: its share of the batch, the mean over all replicas, the same update as theirs."""
-        weights, moments, sums = state
-        packed = mean(self._share_compiled(weights, *constants, i, replica))
-        good, *state = self._update_compiled(weights, moments, sums, packed, constants[1] + i)
-        return good, tuple(state)
-
-    def _of_share(self, weights, chunk, step, frozen, i, replica):
-        """The terms of the loss and the gradient over a replica's rows, as one vector."""
-        seed = tf.stack([tf.constant(self.settings.seed), step + i])
-        batch = as_batch(self.source.batch(chunk, i, step + i), self.model, seed)
-        values, gradients = self._loss_and_gradients(weights, devices.share(batch, replica, self.devices.replicas), frozen)
-        return tf.concat([tf.cast(values, self.model.dtype), *(tf.reshape(g, [-1]) for g in gradients)], 0)
-
-    def _update(self, weights, moments, sums, packed, step):
-        """Adam with the gradient that `_of_share` packed, averaged; the same on every replica."""
-        values, *flat = tf.split(packed, [len(self.terms), *(w.shape.num_elements() for w in weights)])
-        gradients = [tf.reshape(g, w.shape) for g, w in zip(flat, weights)]
-        weights, moments, norm = adam(self.settings, step, weights, gradients, moments)
-        values = tf.cast(values, tf.float32)
-        return tf.math.is_finite(tf.reduce_sum(values)) & tf.math.is_finite(norm), weights, moments, sums + values
-
-    def _steps(self, weights, moments, sums, chunk, step, n):
-        """Up to n optimizer steps; stops before the update of a step whose objective or gradient is not finite."""
-
-        def body(i, good, weights, moments, sums):
-            seed = tf.stack([tf.constant(self.settings.seed), step + i])
-            batch = as_batch(self.source.batch(chunk, i, step + i), self.model, seed)
-            values, gradients = self._loss_and_gradients(weights, batch)
-            weights, moments, norm = adam(self.settings, step + i, weights, gradients, moments)
-            good = tf.math.is_finite(tf.reduce_sum(values)) & tf.math.is_finite(norm)
-            return i + 1, good, weights, moments, sums + values
-
-        state = [0, True, weights, moments, sums]
-        return tf.while_loop(lambda i, good, *_: (i < n) & good, body, state)
-
     def _evaluate_rows(self, weights, *arrays):
-        batch = arrays[0] if not isinstance(self.validation, dict) else dict(zip(self.validation, arrays))
-        return self.loss(self._nest(weights), batch)
+        return self.steps.evaluate(weights, arrays[0] if not isinstance(self.validation, dict) else dict(zip(self.validation, arrays)))
 
     def run(self, on_epoch: Callable[[dict], None] | None = None, progress: bool | None = None) -> FitResult:
         """Trains to the end; see `fit`."""
@@ -249,7 +174,7 @@ class Trainer:
         """Several workers all start from the first one's state, new or read from its checkpoint."""
         if self.devices.workers == 1:
             return
-        frozen = [v for v in self.variables if not v.trainable]
+        frozen = self.steps.frozen
         mine = checkpoint.to_bytes(self.at, frozen, self.identity, self.seconds()) if self.devices.is_chief else None
         data = self.devices.bytes_from_chief(mine)
         if not self.devices.is_chief:
@@ -291,7 +216,7 @@ class Trainer:
         if not self.compile_seconds:
             bar.set_description_str("compiling")
         start = time.perf_counter()
-        done, good, weights, moments, sums = self._compiled(
+        done, good, weights, moments, sums = self.steps.compiled(
             at.weights, at.moments, tf.constant(at.sums), chunk, tf.constant(at.step), tf.constant(n)
         )
         done, good, sums = int(done), bool(good), sums.numpy()
@@ -354,14 +279,13 @@ class Trainer:
         return values
 
     def _keep_best(self):
-        for variable, value in zip(self.trainable, self.at.best):
+        for variable, value in zip(self.steps.trainable, self.at.best):
             variable.assign(value)
 
     def save(self):
         """Writes the whole state to the folder, if there is one."""
         if self.folder:
-            frozen = [v for v in self.variables if not v.trainable]
-            checkpoint.write(self.folder, self.at, frozen, self.identity, self.seconds())
+            checkpoint.write(self.folder, self.at, self.steps.frozen, self.identity, self.seconds())
             self.saved_step, self.last_saved = self.at.step, time.perf_counter()
 
     def _try_to_save(self, warn: bool):
@@ -376,14 +300,13 @@ class Trainer:
 
     def _restore(self):
         """Takes up the state in the folder."""
-        frozen = [v for v in self.variables if not v.trainable]
-        self._take(*checkpoint.read(self.folder, self.at, frozen, self.identity))
+        self._take(*checkpoint.read(self.folder, self.at, self.steps.frozen, self.identity))
         self.saved_step = self.at.step
 
     def _take(self, at: Progress, values: list[np.ndarray], seconds: float):
         """Makes a state that was read this run's."""
         self.at, self.seconds_before = at, seconds
-        for variable, value in zip((v for v in self.variables if not v.trainable), values):
+        for variable, value in zip(self.steps.frozen, values):
             variable.assign(value)
 
 
@@ -401,12 +324,3 @@ def start(model, batch) -> None:
         if value is not variable:
             variable.assign(value)
     model.started = True
-
-
-def _shards(batch, count: int) -> list:
-    """The batch in `count` equal parts, or whole where it cannot be cut so."""
-    rows = tf.nest.flatten(batch)[0].shape[0]
-    if count < 2 or rows % count:
-        return [batch]
-    height = rows // count
-    return [tf.nest.map_structure(lambda a, i=i: a[i * height : (i + 1) * height], batch) for i in range(count)]
