@@ -219,7 +219,7 @@ def reference(simulator: Simulator, y: np.ndarray, config: PosteriorConfig) -> R
     """Hamiltonian Monte Carlo on the simulator's own density for every row of y, kept on disk."""
     from flow_models.simulators import reference as sampler
 
-    found = sampler.reference(simulator, y, sampler.Sampling(seed=config.seed), config.reference_folder or None, sys.stderr.isatty())
+    found = sampler.reference(simulator, y, sampler.Sampling(seed=config.seed, **simulator.sampling), config.reference_folder or None, sys.stderr.isatty())
     null = np.array([two_sample.c2st(a, b) for a, b in zip(*found.halves())])
     metrics = {"rhat_worst": found.rhat.max(), "effective_samples_worst": found.effective.min(),
                "other_modes_worst": found.other_mass.max(), "reference_seconds": found.seconds}  # fmt: skip

@@ -57,6 +57,7 @@ class Dispersion(Simulator):
 
     noise_varies = True  # the last column of y is log sigma
     by_xla = False
+    sampling = {"acceptance": 0.93, "leapfrogs": 10}  # with longer steps chains stay for long in the tail of some posteriors
 
     @property
     def edges(self) -> np.ndarray:

@@ -68,6 +68,11 @@ class Simulator(Described):
         forward model cannot simulate."""
         return True
 
+    @property
+    def sampling(self) -> dict[str, float]:
+        """Settings of the reference sampler (`reference.Sampling`) in which this problem differs from its defaults."""
+        return {}
+
     def noise_level(self, y: tf.Tensor) -> tf.Tensor:
         """The noise level of every row of y, [B], where it varies."""
         return tf.exp(y[:, -1])
