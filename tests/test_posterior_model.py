@@ -2,14 +2,19 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import flow_models as fm
 from flow_models.architectures import build
 from flow_models.inverse import posterior_model
 from flow_models.inverse.frames import LaplaceFrame, PriorFrame
+from flow_models.simulators.ballistics import Ballistics
 from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.drawn import Drawn
+from flow_models.simulators.gravity import Gravity
+from flow_models.simulators.kinematics import Kinematics
 from flow_models.simulators.linear_gaussian import LinearGaussian
+from flow_models.simulators.seismic import Seismograms
 
 SIMULATOR = LinearGaussian(matrix=((1.0, 0.5, 0.0), (0.0, 1.0, -1.0)))
 
@@ -49,6 +54,14 @@ def test_in_the_prior_frame_training_finds_the_exact_posterior():
     x = model.posterior(y, 5000, seed=0)
     np.testing.assert_allclose(x.mean(1), mean, atol=0.12)
     np.testing.assert_allclose(np.cov(x[0].T), covariance, atol=0.12)
+
+
+@pytest.mark.parametrize("simulator", [Ballistics(), Kinematics(), Gravity(), Seismograms(), Dispersion(), SIMULATOR,
+                                       Drawn.of(np.eye(3)[:, :2], np.eye(3)[:, :1])])  # fmt: skip
+def test_samples_of_many_posteriors_are_in_the_units_of_the_user_row_by_row(simulator):
+    theta = np.asarray(simulator.prior(10, (0, 5)))
+    many = np.asarray(simulator.physical(tf.constant(theta.reshape(2, 5, -1))))
+    np.testing.assert_allclose(many, np.asarray(simulator.physical(tf.constant(theta))).reshape(2, 5, -1), rtol=1e-5)
 
 
 def test_draws_repeat_and_one_observation_is_the_first_of_many(laplace):

@@ -54,12 +54,12 @@ class Ballistics(Simulator):
         return ("landing_m",)
 
     def physical(self, theta):
-        share = 0.5 * tf.math.erfc(-theta[:, 2] / math.sqrt(2.0))
+        share = 0.5 * tf.math.erfc(-theta[..., 2] / math.sqrt(2.0))
         return tf.stack([
-            POSITION_SD * theta[:, 0],
-            HEIGHT_MEAN + HEIGHT_SD * theta[:, 1],
+            POSITION_SD * theta[..., 0],
+            HEIGHT_MEAN + HEIGHT_SD * theta[..., 1],
             ANGLES[0] + (ANGLES[1] - ANGLES[0]) * share,
-            tf.square(math.sqrt(SPEED_MEAN - 0.25) + 0.5 * theta[:, 3]),
+            tf.square(math.sqrt(SPEED_MEAN - 0.25) + 0.5 * theta[..., 3]),
         ], -1)  # fmt: skip
 
     def whiten(self, x):

@@ -37,7 +37,7 @@ class Simulator(Described):
         return len(self.data_names)
 
     def physical(self, theta: tf.Tensor) -> tf.Tensor:
-        """x [B, P] in the user's units."""
+        """x [..., P] in the user's units, of theta [..., P]: samples of many posteriors are [B, S, P]."""
         raise AssertionError(f"{type(self).__name__} does not define its parameters")
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
