@@ -49,7 +49,7 @@ class JointPosterior(tf.Module):
     def dtype(self) -> tf.DType:
         return self.flow.dtype
 
-    def prepare(self, theta, clean, y, seed: int = 0) -> dict[str, np.ndarray]:
+    def prepare(self, theta, clean, y) -> dict[str, np.ndarray]:
         """What `fit` takes, for pairs theta [N, P], data without noise [N, M'] and with it [N, M]."""
         rows = {"x": np.asarray(theta, self.dtype.as_numpy_dtype)}
         if "noise" not in self.flow.partition.inputs:  # the width of the likelihood stands for the noise
@@ -64,7 +64,7 @@ class JointPosterior(tf.Module):
 
     def posterior_theta(self, y, n: int, seed: int = 0) -> np.ndarray:
         """`posterior` in whitened parameters."""
-        y, lead = one_or_many(y, n, self.simulator.data_names, "y", self.dtype)
+        y, lead = one_or_many(y, n, seed, self.simulator.data_names, "y", self.dtype)
         size, drawn = self.simulator.size, []
         for first, row in enumerate(np.array_split(y, max(len(y) * n // ROWS, 1))):
             given = {"y": np.repeat(self._components(row), n, 0)}
@@ -81,9 +81,9 @@ class JointPosterior(tf.Module):
         Raises:
           UserError: x outside the prior's support.
         """
-        x, lead = one_or_many(x, n, self.simulator.parameter_names, "x", self.dtype)
+        x, lead = one_or_many(x, n, seed, self.simulator.parameter_names, "x", self.dtype)
         theta, partition = np.repeat(whitened(self.simulator, x), n, 0), self.flow.partition
-        normal = np.random.default_rng(seed % 2**64).normal(size=(len(theta), partition.outputs["y"])).astype(theta.dtype)
+        normal = np.random.default_rng(int(seed) % 2**64).normal(size=(len(theta), partition.outputs["y"])).astype(theta.dtype)
         levels, noise_inputs = self._noise_levels(len(theta), seed), "noise" in partition.inputs
         inputs = partition.join("inputs", x=theta, **({"noise": normal} if noise_inputs else {}))
         outputs = self.flow.encode(inputs.numpy(), **self._condition(levels))

@@ -103,7 +103,7 @@ class PosteriorModel(tf.Module):
 
     def posterior_theta(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
         """`posterior` in whitened parameters."""
-        y, lead = one_or_many(y, n, self.simulator.data_names, "y", self.dtype)
+        y, lead = one_or_many(y, n, seed, self.simulator.data_names, "y", self.dtype)
         state, size = self._state(y), self.simulator.size
         drawn = np.empty((len(y), n, size), self.dtype.as_numpy_dtype)
         most = max(MOST_SAMPLES // n, 1)
@@ -131,9 +131,9 @@ class PosteriorModel(tf.Module):
           UserError: x outside the prior's support; by the network, where fewer than FEWEST of these data are like what x
             would give, or the model was saved without them.
         """
-        x, lead = one_or_many(x, n, self.simulator.parameter_names, "x", self.dtype)
+        x, lead = one_or_many(x, n, seed, self.simulator.parameter_names, "x", self.dtype)
         if self.draws is not None:
-            drawn = [self._resampled(row, n, (seed % 2**64, i)) for i, row in enumerate(x)]
+            drawn = [self._resampled(row, n, (int(seed) % 2**64, i)) for i, row in enumerate(x)]
         elif isinstance(self.simulator, Drawn):
             raise UserError("this model was saved without data to predict from: train it anew")
         else:
@@ -231,14 +231,24 @@ def finite_rows(values, names, what: str, dtype: tf.DType) -> tuple[np.ndarray, 
     return values.reshape(-1, values.shape[-1]), values.shape[:-1]
 
 
-def one_or_many(values, n, names, what: str, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
-    """What n draws are asked for: one row [M] or many [B, M] of len(names) numbers; as rows, and the leading shape."""
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+def one_or_many(values, n, seed, names, what: str, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What n draws are asked for: one row [M] or many [B, M] of len(names) numbers; as rows, and the leading shape.
+
+    Raises:
+      UserError: something else, or an n or a seed that is none.
+    """
+    if not _is_whole(n) or n < 1:
         raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
+    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
+        raise UserError(f"a seed is a whole number of 64 bits, got {seed!r}")
     rows, lead = finite_rows(values, names, what, dtype)
     if len(lead) > 1:
         raise UserError(f"{what} must have shape [{len(names)}] or [B, {len(names)}]")
     return rows, lead
+
+
+def _is_whole(number) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def whitened(simulator, x: np.ndarray) -> np.ndarray:
