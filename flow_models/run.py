@@ -43,7 +43,8 @@ class RunFolder:
       application: its name, for example "flowmodels1".
 
     Raises:
-      UserError: the folder holds another run and neither resume nor overwrite is set, or cannot be written.
+      UserError: the folder holds another run and neither resume nor overwrite is set, another process is at work in it, or
+        it cannot be written.
     """
 
     def __init__(self, config, application: str):
@@ -69,6 +70,10 @@ class RunFolder:
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"{self.path} is a file; --output-dir must be a folder")
             self._check(storage.names(self.path))
+            try:  # who would have to wait is told before anything is simulated or read; held from __enter__ on
+                self._lock()
+            finally:
+                self._release()
 
     def _check(self, found: set[str]) -> None:
         """Refuses a folder that is occupied by something else than what the command may touch."""

@@ -15,6 +15,8 @@ import yaml
 from servers import s3  # noqa: F401  (a fixture)
 
 import flow_models as fm
+from flow_models.config import RunConfig
+from flow_models.run import RunFolder
 
 TINY = ["--steps", "40", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64", "--test-points", "500", "--epoch-steps", "10"]
 PLAIN = [*TINY, "--jit", "false"]  # where XLA is not what is tested: it takes seconds to compile
@@ -77,6 +79,8 @@ def test_two_processes_do_not_share_a_folder(finished, monkeypatch, capfd):
             assert call(monkeypatch, *arguments, how) == 2
             error = capfd.readouterr().err
             assert f"another process is at work in {folder}" in error and error.count("\n") == 1
+        with pytest.raises(fm.UserError, match="another process is at work"):  # at once, not when data are drawn
+            RunFolder(RunConfig(output_dir=str(folder), resume=True), "flowmodels1")
         assert (folder / "metrics.json").read_text() == before
         other.kill()  # and with it goes its hold
     assert call(monkeypatch, *arguments, "--resume") == 0
