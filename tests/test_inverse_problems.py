@@ -11,6 +11,7 @@ import tensorflow as tf
 from in_process import application
 
 import flow_models as fm
+from flow_models import __main__ as commands
 from flow_models.inverse import joint_posterior, traces
 from flow_models.inverse.pairs import draw
 from flow_models.inverse.posterior_views import View
@@ -131,7 +132,7 @@ def test_the_joint_form(call, tmp_path, number, inputs):
     x = model.posterior(y, 2)
     predicted = model.predict(x, 500, seed=1)
     assert predicted.shape == (2, 500, len(y)) and np.isfinite(predicted).all()
-    np.testing.assert_array_equal(predicted, model.predict(x, 500, seed=1))
+    np.testing.assert_array_equal(predicted, model.predict(x, 500, seed=np.int64(1)))
     if number == 6:  # what the network says of x, give or take the width that it was trained with
         said = model.flow.encode(model.simulator.whiten(tf.constant(x))[0])[:, : model.flow.partition.outputs["y"]]
         again = model._components(predicted.reshape(1000, -1)).reshape(2, 500, -1)
@@ -141,6 +142,9 @@ def test_the_joint_form(call, tmp_path, number, inputs):
         assert -5.6 < predicted[..., -1].min() < predicted[..., -1].max() < -3.2  # log sigma as the prior has it
     with pytest.raises(fm.UserError, match="whole number of at least 1"):
         model.predict(x, 0)
+    for command in (["sample"], ["score", str(DATA / "end_points.csv")]):
+        with pytest.raises(fm.UserError, match="a model of parameters given data: give its script the data by --observed"):
+            commands.main([command[0], str(tmp_path / "run"), *command[1:]])
 
 
 @pytest.mark.parametrize("simulator", [Seismograms(), Gravity(), Kinematics()])

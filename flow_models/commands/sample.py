@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from flow_models.commands import seed
+from flow_models.commands import refuse_posterior, seed
 from flow_models.errors import UserError
 
 GAP = 1  # pixels between the pictures of a sheet
@@ -42,6 +42,7 @@ def run(given: argparse.Namespace) -> None:
     import flow_models as fm
 
     model = fm.load(given.model)
+    refuse_posterior(given.model, model)
     pictures = len(model.event_shape) == 3
     wrong = given.csv if pictures else given.png or given.folder
     if wrong:

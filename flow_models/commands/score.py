@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow_models.commands import seed
+from flow_models.commands import refuse_posterior, seed
 from flow_models.errors import UserError
 
 Columns = dict[str, list | np.ndarray]
@@ -52,6 +52,7 @@ def _scored(given) -> Columns:
     import flow_models as fm
 
     model = fm.load(given.model)
+    refuse_posterior(given.model, model)
     if len(model.event_shape) == 1:
         return _rows(model, given.data)
     parts = list(_pictures(given))
