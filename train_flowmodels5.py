@@ -13,6 +13,7 @@ resimulation_error of about 0.0001 and a posterior_mmd below 0.002; README.md ha
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -65,10 +66,10 @@ PRESETS = {
 
 def load_problem(config: Config):
     """The simulator, the exact sampler beside it, and the user's data [B, M] where there are some."""
-    for name, wrong in (("first_noise", config.first_noise < 1), ("noise_share", not 0 < config.noise_share <= 1),
+    for name, wrong in (("first_noise", not 1 <= config.first_noise < math.inf), ("noise_share", not 0 < config.noise_share <= 1),
                         ("tilt", not 0 <= config.tilt < 1), ("waves", config.waves < 0), ("corrected", config.corrected < 1),
-                        ("problem", config.problem not in PROBLEMS), ("tolerance", config.tolerance < 0),
-                        ("joint_sigma", not config.joint_sigma > 0), ("joint_steps", config.joint_steps < 1)):  # fmt: skip
+                        ("problem", config.problem not in PROBLEMS), ("tolerance", not 0 <= config.tolerance < math.inf),
+                        ("joint_sigma", not 0 < config.joint_sigma < math.inf), ("joint_steps", config.joint_steps < 1)):  # fmt: skip
         if wrong:
             raise fm.UserError(f"{name} is {getattr(config, name)!r}; see --help for what it can be")
     from flow_models.startup import load_tensorflow

@@ -81,6 +81,8 @@ def check(config: PosteriorConfig) -> None:
     for name in ("summary", "mmd_latents", "mmd_parameters", "reconstruction"):
         if not 0 <= getattr(config, name) < math.inf:
             raise UserError(f"{name} is {getattr(config, name)}, must be at least 0")
+    if config.batch_size > config.simulations:  # found before a form that draws as it goes is trained, not after
+        raise UserError(f"batch_size is {config.batch_size}, more than the {config.simulations} simulations: lower it, or raise those")
     if config.form not in FORMS:
         raise UserError(f"no form {config.form!r}; there are {', '.join(FORMS)}")
     if not 0 < config.bound < math.inf:
