@@ -210,15 +210,19 @@ def _joints(simulator, theta):
 
 def observe(config: Config, folder, model, simulator, observed) -> list:
     """Quantiles of the posteriors of the user's data as posterior.csv, and their figure."""
+    import tensorflow as tf
+
     from flow_models import plots
     from flow_models.inverse.observed import quantile_table
+    from flow_models.inverse.posterior_study import mended_for_user
 
-    x = model.posterior(observed, config.posterior_samples, 3)
+    theta = mended_for_user(model.posterior_theta(observed, config.posterior_samples, 3))
+    x = np.asarray(simulator.physical(tf.constant(theta)))
     labels = [" ".join(f"{value:g}" for value in row) for row in observed]
     folder.write_text("posterior.csv", quantile_table(x, simulator.parameter_names, labels))
     if not hasattr(simulator, "joints"):
         return [("observed", plots.corner(x[0], names=simulator.parameter_names), "Your data: the first row's posterior.")]
-    poses = _joints(simulator, exact_theta(simulator, x[:4]))
+    poses = _joints(simulator, theta[:4])
     return [("observed", plots.arms(poses, None, observed[:4]), "Your data: arms that reach the first of your end points.")]
 
 

@@ -1,5 +1,6 @@
 """Application 5: training draws, errors against exact posteriors, the figure of arms, and the script as a user runs it."""
 
+import csv
 import json
 import os
 
@@ -142,14 +143,17 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
     assert model.posterior(y, 50).shape == (50, 4) and np.isfinite(model.log_prob(model.posterior(y, 50), y)).all()
 
 
-@pytest.mark.parametrize("problem, columns", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n9,9"),
-                                              ("ballistics", "landing_m\n6.5\n1e6")])  # fmt: skip
+@pytest.mark.parametrize("problem, columns", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n9,9\n1e17,1e17"),
+                                              ("ballistics", "landing_m\n6.5\n1e6\n1e17")])  # fmt: skip
 def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_drawn(tmp_path, monkeypatch, capsys, problem, columns):
     (tmp_path / "mine.csv").write_text(columns + "\n")
     folder = tmp_path / "run"
     assert call(monkeypatch, *TINY, "--problem", problem, "--reference", "false", "--observed", str(tmp_path / "mine.csv"),
                 "--reference-folder", str(tmp_path / "kept"), "--output-dir", str(folder)) == 0  # fmt: skip
-    assert "the data of rows 2 lie outside what the simulator makes" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the data of rows 2, 3 lie outside what the simulator makes" in told and "prior samples are in their place" in told
+    rows = list(csv.DictReader((folder / "posterior.csv").open()))
+    assert len(rows) == 12 and all(abs(float(row["mean"])) < 100 for row in rows)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {"nll_val", "coverage_90"} <= set(metrics) and "posterior_mmd" not in metrics and not (tmp_path / "kept").exists()
     model = fm.load(str(folder))

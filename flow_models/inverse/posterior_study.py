@@ -191,6 +191,15 @@ def mended(theta: np.ndarray) -> tuple[np.ndarray, float]:
     return theta, float(broken.mean())
 
 
+def mended_for_user(theta: np.ndarray) -> np.ndarray:
+    """The samples of `mended`, for the user's own data; a warning says what share of them is of the prior."""
+    theta, broken = mended(theta)
+    if broken:
+        print(f"warning: {100 * broken:.2g}% of the samples for your data lie where no prior sample does; prior samples are in "
+              "their place", file=sys.stderr)  # fmt: skip
+    return theta
+
+
 def corrected(model, y: np.ndarray, n: int, seed: int = 3):
     """n samples [B, n, P] importance-resampled from more of the model's; of each posterior [B] the effective sizes, the
     Pareto shapes and KL(q | p) in nats, log mean w - mean log w."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -43,10 +42,7 @@ def of_test(study, model, i: int) -> View:
 
 def of_observed(folder, model, observed, scores, metrics) -> View:
     """The posterior of the user's data: a CSV of quantiles, a warning where they are unlike all that is simulated."""
-    theta, broken = posterior_study.mended(model.posterior_theta(observed[0], OBSERVED, 0))
-    if broken:
-        print(f"warning: {broken:.1%} of the samples for your data lie where no prior sample does; prior samples are in "
-              "their place", file=sys.stderr)  # fmt: skip
+    theta = posterior_study.mended_for_user(model.posterior_theta(observed[0], OBSERVED, 0))
     x = np.asarray(model.simulator.physical(tf.constant(theta)))
     folder.write_text("posterior.csv", quantile_table(x[None], model.columns))
     metrics["observed_misfit"] = float(np.median(posterior_study.misfit(model.simulator, theta[None, :500], observed)))
