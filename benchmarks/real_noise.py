@@ -35,7 +35,7 @@ from flow_models.inverse import posterior_study  # noqa: E402
 from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
 from flow_models.inverse.pairs import draw  # noqa: E402
 from flow_models.inverse.posterior_config import PosteriorConfig  # noqa: E402
-from flow_models.plots.style import DATA, FAINT, INK, MODEL, TRUTH, new_figure, styled  # noqa: E402
+from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, styled  # noqa: E402
 from flow_models.simulators.seismic import NOISE_CORRELATION, Seismograms  # noqa: E402
 
 FIGURE = Path(__file__).parent / "results" / "real_noise.png"

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.layer import Frozen, Layer, no_log_det

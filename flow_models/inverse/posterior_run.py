@@ -13,7 +13,6 @@ from flow_models.inverse import kept_model, posterior_study, posterior_table, po
 from flow_models.inverse.posterior_table import Study
 from flow_models.run import RunFolder, machine_metrics
 
-
 SHOWN = 3  # test observations whose posteriors are drawn
 
 
@@ -91,5 +90,3 @@ def _summary(simulator, config, left_out: int) -> str:
     cut = f" {left_out:,} draws of the prior could not be simulated and were left out." if left_out else ""
     return (f"{simulator.size} parameters, {simulator.data_size} data, {config.simulations:,} simulations; "
             f"{config.test_draws:,} fresh pairs for calibration.{cut}")  # fmt: skip
-
-

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from flow_models.diagnostics.classification import calibration, rejection_curve
