@@ -167,7 +167,7 @@ def fit_settings(config: Config, problem) -> fm.FitSettings:
     return dataclasses.replace(config.fit_settings(), steps=min(config.steps, most))
 
 
-def beta_of(config: Config, problem, form: str) -> float:
+def beta_of(config: Config, form: str) -> float:
     """That of the command line, else maximum likelihood where more takes a pass of the whole network a class."""
     if config.beta is not None:
         return config.beta
@@ -179,7 +179,7 @@ def judge(model, config: Config, problem, settings):
     """Metrics of the model, of the same network without classes, of other forms and of baselines, and their table."""
     from flow_models.classes import class_pictures, class_study
 
-    prepare = lambda form: (build_model(config, problem, form), settings, beta_of(config, problem, form))  # noqa: E731
+    prepare = lambda form: (build_model(config, problem, form), settings, beta_of(config, form))  # noqa: E731
     metrics, rows = class_study.judge(model, problem, config, prepare, temperature=config.margin)
     if config.unconditional:
         found = class_pictures.compare_unconditional(build_unconditional(config, problem), problem, settings)
@@ -196,7 +196,7 @@ def main(config: Config) -> None:
     from flow_models.run import RunFolder, machine_metrics
 
     folder, settings = RunFolder(config, "flowmodels3"), fit_settings(config, problem)
-    model, beta = build_model(config, problem, config.form), beta_of(config, problem, config.form)
+    model, beta = build_model(config, problem, config.form), beta_of(config, config.form)
     training = class_study.trainer(model, problem, settings, beta, temperature=config.margin,
                                    folder=folder.checkpoints, resume=config.resume)  # fmt: skip
     with folder:

@@ -24,13 +24,13 @@ def of_classifier(model: ClassModel, problem: class_study.Problem, history: Mapp
     """Samples a class, probabilities, transfer, interpolation, evidence, latents, training, the strangest, an unknown class."""
     test, train = problem.test, problem.train
     p, score = model.classify(test.x), model.anomaly_score(test.x)
-    moved, paths, kinds = class_study.carried(model, spread(test, CARRIED), CARRIED, 10, "spherical")
+    moved, paths, kinds = class_study.carried(model, spread(test), CARRIED, 10, "spherical")
     return [
         ("data", by_class(train, model), "Training pictures of each class."),
         ("samples", samples(model, temperature), f"Samples of each class, at temperature {temperature:g}; a column has one latent."),
         ("probabilities", plots.class_probabilities(p, test.y, score, model.classes),
          "Calibration, the accuracy that rejecting the strangest pictures buys, and which classes are confused."),
-        ("transfer", transfer(model, spread(test, CARRIED), moved), "Test pictures, and their latents in every class: same z, other y."),
+        ("transfer", transfer(model, spread(test), moved), "Test pictures, and their latents in every class: same z, other y."),
         ("interpolated", interpolated(model, paths, kinds),
          "From one test picture to another, along circles of latents and straight lines of labels."),
         ("evidence", evidence(model, test, p), "Which pixels drove the class: right and wrong ones of the test pictures."),
@@ -43,7 +43,7 @@ def of_classifier(model: ClassModel, problem: class_study.Problem, history: Mapp
     ]  # fmt: skip
 
 
-def spread(rows: Labelled, n: int) -> Labelled:
+def spread(rows: Labelled) -> Labelled:
     """The first rows of each class in turn, then the others."""
     rank = np.zeros(len(rows), int)
     for label in np.unique(rows.y):
@@ -81,7 +81,7 @@ def interpolated(model: ClassModel, paths: np.ndarray, kinds: list[str]) -> Figu
 def evidence(model: ClassModel, rows: Labelled, p: np.ndarray) -> Figure:
     """Pictures that were classified rightly and wrongly, with what their pixels say for the class that was found."""
     found, wrong = p.argmax(1), np.flatnonzero(p.argmax(1) != rows.y)[:EXPLAINED]
-    right = spread(Labelled(np.flatnonzero(found == rows.y), rows.y[found == rows.y]), EXPLAINED).x[: 2 * EXPLAINED - len(wrong)]
+    right = spread(Labelled(np.flatnonzero(found == rows.y), rows.y[found == rows.y])).x[: 2 * EXPLAINED - len(wrong)]
     some = np.concatenate([right, wrong]).astype(int)
     captions = [f"{model.classes[found[i]]} {p[i].max():.0%}" + ("" if found[i] == rows.y[i] else f"\n(is {model.classes[rows.y[i]]})")
                 for i in some]  # fmt: skip

@@ -31,10 +31,11 @@ def folder_of(config, frame) -> Path:
 
 def keep(kept: Path, model, history, metrics, scores) -> None:
     """The model with what a later run reports of it; metrics.json last, which says that all is there."""
-    model.save(str(kept))
     metrics = {k: v for k, v in metrics.items() if not k.startswith("observed_")}
-    for name, content in (("history.json", [history, np.asarray(scores, float).tolist()]), ("metrics.json", metrics)):
-        storage.write_bytes(kept / name, json.dumps(content).encode())
+    with reference_cache.may_fail("the model's weights"):
+        model.save(str(kept))
+        for name, content in (("history.json", [history, np.asarray(scores, float).tolist()]), ("metrics.json", metrics)):
+            storage.write_bytes(kept / name, json.dumps(content).encode())
 
 
 def load(kept: Path):

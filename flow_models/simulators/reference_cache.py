@@ -1,9 +1,11 @@
 """Reference posteriors kept on disk, each in a file named by a hash of simulator, settings and data."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import sys
 import zipfile
 import zlib
 
@@ -63,7 +65,14 @@ def save(path: str, arrays: dict[str, np.ndarray]) -> None:
     """Written beside and renamed, so that no other run reads half of it."""
     file = io.BytesIO()
     np.savez(file, **arrays)
-    try:
+    with may_fail("the reference posteriors"):
         storage.write_bytes(path, file.getvalue())
+
+
+@contextlib.contextmanager
+def may_fail(what: str):
+    """A disk that takes no more does not cost the run that wanted to keep something for the next one."""
+    try:
+        yield
     except UserError as error:
-        raise UserError(f"{error} (the cache of reference posteriors; name another folder)") from error
+        print(f"warning: {what} are not kept, the next run makes them anew: {error}", file=sys.stderr)
