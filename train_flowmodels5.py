@@ -248,7 +248,7 @@ def main(config: Config) -> None:
     from flow_models.run import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")
-    parts, rate = draw_parts(simulator, config, max(config.test_draws, config.references))
+    parts, rate = draw_parts(simulator, config)
     model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from flow_models.described import Described
@@ -107,7 +108,13 @@ class Partition(Described):
         return self.from_standardised(self.standard_sample(n, seed, dtype, temperature), y)
 
     def standard_sample(self, n: int, seed, dtype=tf.float32, temperature=1.0) -> tf.Tensor:
-        """[n, N] draws of N(0, temperature^2 I), as `from_standardised` takes them."""
+        """[n, N] draws of N(0, temperature^2 I), as `from_standardised` takes them.
+
+        Raises:
+          UserError: the temperature is no number from 0 on.
+        """
+        if not isinstance(temperature, (int, float, np.number)) or not 0 <= temperature < math.inf:
+            raise UserError(f"temperature is {temperature!r}; it must be a number of at least 0")
         return temperature * tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
 
     def from_standardised(self, v, y=None) -> tf.Tensor:

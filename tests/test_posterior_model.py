@@ -8,6 +8,8 @@ import flow_models as fm
 from flow_models.architectures import build
 from flow_models.inverse import posterior_model
 from flow_models.inverse.frames import LaplaceFrame, PriorFrame
+from flow_models.inverse.pairs import draw_parts
+from flow_models.inverse.posterior_config import PosteriorConfig
 from flow_models.simulators.ballistics import Ballistics
 from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.drawn import Drawn
@@ -116,6 +118,8 @@ def test_y_of_one_row_serves_many_x(laplace):
     (lambda m: m.log_prob(np.zeros((3, 3)), np.zeros((2, 2))), "do not go together"),
     (lambda m: m.log_prob(np.zeros(3), np.array([np.nan, 0.0])), "y has values that are not finite"),
     (lambda m: m.sample(3), "give y"),
+    (lambda m: m.posterior(np.zeros(2), 3, temperature=float("nan")), "temperature is nan"),
+    (lambda m: m.posterior(np.zeros(2), 3, temperature="hot"), "temperature is 'hot'"),
     (lambda m: m.anomaly_score(np.zeros(2)), "no density of the data"),
 ])  # fmt: skip
 def test_wrong_input_is_one_clear_line(laplace, call, message):
@@ -139,6 +143,12 @@ def test_data_are_predicted_by_the_simulator(laplace):
     with pytest.raises(fm.UserError, match=r"x must have shape \[..., 3\]"):
         laplace.predict(x[:, :2], 5)
     assert laplace.predict(x[:0], 5).shape == (0, 5, 2)
+
+
+def test_there_are_test_pairs_for_all_references():
+    config = PosteriorConfig(simulations=1000, validation_draws=100, test_draws=20, references=40)
+    parts, rate = draw_parts(SIMULATOR, config)
+    assert [len(parts[name].y) for name in ("train", "validation", "test")] == [1000, 100, 40] and rate > 0
 
 
 def test_what_cannot_be_predicted_is_told():

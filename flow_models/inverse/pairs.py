@@ -63,8 +63,9 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
     return Pairs(*(np.concatenate(parts)[:n] for parts in zip(*drawn)), left_out)
 
 
-def draw_parts(simulator: Simulator, config: PosteriorConfig, tests: int) -> tuple[dict[str, Pairs], float]:
-    """Pairs for training, validation and test, and how many were simulated in a second once compiled."""
+def draw_parts(simulator: Simulator, config: PosteriorConfig) -> tuple[dict[str, Pairs], float]:
+    """Pairs for training, validation and test, of these at least as many as `references`; simulations a second once compiled."""
+    tests = max(config.test_draws, config.references)
     counts = {"train": config.simulations, "validation": config.validation_draws, "test": tests}
     parts, clock = {}, Clock()
     for number, (name, n) in enumerate(counts.items()):

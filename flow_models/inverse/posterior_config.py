@@ -24,7 +24,7 @@ class PosteriorConfig(RunConfig):
     validation_draws: int = 10_000
     """pairs that the training is watched on"""
     test_draws: int = 1000
-    """fresh pairs for calibration: coverage and ranks"""
+    """fresh pairs for calibration, coverage and ranks; at least as many as `references`"""
     posterior_samples: int = 1000
     """of each posterior of the test"""
     reference: bool = True

@@ -89,4 +89,4 @@ def _finish_kept(folder, kept: Path, found, study, observed, show, title) -> Non
 def _summary(simulator, config, left_out: int) -> str:
     cut = f" {left_out:,} draws of the prior could not be simulated and were left out." if left_out else ""
     return (f"{simulator.size} parameters, {simulator.data_size} data, {config.simulations:,} simulations; "
-            f"{config.test_draws:,} fresh pairs for calibration.{cut}")  # fmt: skip
+            f"{max(config.test_draws, config.references):,} fresh pairs for calibration.{cut}")  # fmt: skip

@@ -37,7 +37,7 @@ class Study:
 
     def draw(self) -> None:
         """The three parts: training, validation, test."""
-        self.parts, self.rate = self.clock.time("simulate", lambda: draw_parts(self.simulator, self.config, self.config.test_draws))
+        self.parts, self.rate = self.clock.time("simulate", lambda: draw_parts(self.simulator, self.config))
 
     def trained(self, form: str, **trainer):
         """A model of one form and its `Trainer`."""
