@@ -6,7 +6,7 @@ import tensorflow as tf
 from flow_models import model, principal, serialisation
 from flow_models.described import from_config, to_config
 from flow_models.errors import UserError
-from flow_models.inverse.posterior_model import know_problems, one_or_many, whitened
+from flow_models.inverse.posterior_model import OfSimulator, know_problems, one_or_many, whitened
 from flow_models.model import FlowModel
 from flow_models.partition import Partition
 from flow_models.simulators.simulator import Simulator
@@ -14,7 +14,7 @@ from flow_models.simulators.simulator import Simulator
 ROWS = 2**15  # decoded in one go
 
 
-class JointPosterior(tf.Module):
+class JointPosterior(OfSimulator):
     """x ~ f^-1(y, z), z ~ N(0, I), of a network f(x) = (y, z) trained by maximum likelihood.
 
     Analyzing inverse problems with invertible neural networks (Ardizzone et al. 2019); with the noise of the data among
@@ -34,20 +34,6 @@ class JointPosterior(tf.Module):
         super().__init__(name="joint_posterior")
         self.simulator, self.flow = simulator, flow
         self.constants = {name: np.asarray(value, flow.dtype.as_numpy_dtype) for name, value in constants.items()}
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the parameters."""
-        return list(self.simulator.parameter_names)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(P,) of x."""
-        return (self.simulator.size,)
-
-    @property
-    def dtype(self) -> tf.DType:
-        return self.flow.dtype
 
     def prepare(self, theta, clean, y) -> dict[str, np.ndarray]:
         """What `fit` takes, for pairs theta [N, P], data without noise [N, M'] and with it [N, M]."""

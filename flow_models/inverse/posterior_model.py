@@ -21,7 +21,25 @@ FEWEST = 20.0  # effective draws that a prediction is made from
 ROWS = 2**14  # of which densities are computed in one go
 
 
-class PosteriorModel(tf.Module):
+class OfSimulator(tf.Module):
+    """What a model of parameters x says of them: it has a `simulator`, and a `flow` whose type of numbers is its own."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the parameters."""
+        return list(self.simulator.parameter_names)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(P,) of x."""
+        return (self.simulator.size,)
+
+    @property
+    def dtype(self) -> tf.DType:
+        return self.flow.dtype
+
+
+class PosteriorModel(OfSimulator):
     """p(x | y) with exact densities: log p(x | y) = log p_flow(z | context(y)) + log |det dz/dx|.
 
     x are parameters [..., P] and y data [..., M], both in the units of `simulator`; z are the parameters in the `frame`
@@ -50,20 +68,6 @@ class PosteriorModel(tf.Module):
     @property
     def simulator(self):
         return self.frame.simulator
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the parameters."""
-        return list(self.simulator.parameter_names)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(P,) of x."""
-        return (self.simulator.size,)
-
-    @property
-    def dtype(self) -> tf.DType:
-        return self.flow.dtype
 
     def prepare(self, theta, y) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """What `fit` takes to train the flow on pairs theta [N, P], y [N, M], and log |det dz/dtheta| [N]."""
