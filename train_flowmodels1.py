@@ -5,8 +5,8 @@
     python train_flowmodels1.py --data my.csv --columns '[easting, depth]' --lower '[null, 0]'
     python train_flowmodels1.py --preset smoke               # to see it run
 
-Expect a kl_to_truth of at most 0.003 nats for moons and eight_gaussians, 0.002 for banana and rosenbrock, 0.03 for
-checkerboard; README.md has the measured values.
+Expect a kl_to_truth of at most 0.003 nats for moons and eight_gaussians, 0.002 for banana and
+rosenbrock, 0.03 for checkerboard; README.md has the measured values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Config(RunConfig):
     """Settings of application 1."""
 
     data: str = "photo_colours"
-    """a set of known density, a real one that comes with scikit-learn, or a table, local or s3://"""
+    """a set of known density, a real one that comes with scikit-learn, or a table, local or
+    s3://"""
     columns: list[str] | None = None
     """columns of the table to use; null: all"""
     lower: list[float | None] | None = None
@@ -79,14 +80,18 @@ class Data:
 
 
 def load_data(config: Config) -> Data:
-    """A point set, an embedded table, or the user's own; nothing here needs TensorFlow but the draws."""
+    """A point set, an embedded table, or the user's own; nothing here needs TensorFlow but the
+    draws."""
     from flow_models.data import embedded, points, tables
 
     if config.test_points < 8:
         raise fm.UserError(f"test_points is {config.test_points}, must be at least 8")
     if config.data in points.names():
         truth = points.get(config.data)
-        rows = [truth.draw(n, (config.seed, -k)).numpy() for k, n in ((2, 10_000), (3, config.test_points))]
+        rows = [
+            truth.draw(n, (config.seed, -k)).numpy()
+            for k, n in ((2, 10_000), (3, config.test_points))
+        ]
         names = tuple(f"x{i + 1}" for i in range(truth.event_size))
         return Data(truth.draw, *rows, names, truth.definition, truth)
     if config.data in embedded.names():
@@ -95,7 +100,10 @@ def load_data(config: Config) -> Data:
         table = tables.read_table(config.data, config.columns, min_rows=MIN_ROWS)
     else:
         known = ", ".join([*points.names(), *embedded.names()])
-        raise fm.UserError(f"no data {config.data!r}: give a table ({', '.join(tables.SUFFIXES)}) or one of {known}")
+        raise fm.UserError(
+            f"no data {config.data!r}: give a table ({', '.join(tables.SUFFIXES)}) or one of"
+            f" {known}"
+        )
     return Data(*tables.split(table.values, seed=config.seed), tuple(table.columns), table.source)
 
 
@@ -106,7 +114,8 @@ def build_model(config: Config, data: Data) -> fm.FlowModel:
 
 
 def evaluate(model: fm.FlowModel, data: Data) -> dict[str, float]:
-    """Held-out likelihood, the gap to the truth, and how normal the latents are; the test rows are looked at once."""
+    """Held-out likelihood, the gap to the truth, and how normal the latents are; the test rows are
+    looked at once."""
     from flow_models.diagnostics import baselines, normality
 
     log_prob = model.log_prob(data.test).astype(np.float64)
@@ -125,20 +134,40 @@ def show(folder, model: fm.FlowModel, data: Data, history: dict) -> list[tuple[s
 
     truth, size = data.truth, model.event_size
     rest = size / 2 * (1 + np.log(2 * np.pi))
-    perfect = truth and {"objective": truth.entropy, "latent": rest, "log_det": rest - truth.entropy}
+    perfect = truth and {
+        "objective": truth.entropy,
+        "latent": rest,
+        "log_det": rest - truth.entropy,
+    }
     samples = model.sample(len(data.test), seed=1)
     figures = [
-        ("density", plots.density(data.test, samples, model.log_prob, truth and truth.log_prob, data.columns),
-         "Held-out data, samples of the model, and its density."),
-        ("latents", plots.latents(model.encode(data.test)),
-         "Held-out data in latent space, where they should be standard normal."),
-        ("training", plots.training_curves(history, perfect),
-         "Training: the latent part and the log-determinant, which make the objective."),
-        ("anomalies", plots.anomalies(data.test, model.anomaly_score(data.test), data.columns),
-         "The strangest held-out rows, by -log p(x)."),
-    ]  # fmt: skip
+        (
+            "density",
+            plots.density(
+                data.test, samples, model.log_prob, truth and truth.log_prob, data.columns
+            ),
+            "Held-out data, samples of the model, and its density.",
+        ),
+        (
+            "latents",
+            plots.latents(model.encode(data.test)),
+            "Held-out data in latent space, where they should be standard normal.",
+        ),
+        (
+            "training",
+            plots.training_curves(history, perfect),
+            "Training: the latent part and the log-determinant, which make the objective.",
+        ),
+        (
+            "anomalies",
+            plots.anomalies(data.test, model.anomaly_score(data.test), data.columns),
+            "The strangest held-out rows, by -log p(x).",
+        ),
+    ]
     if size == 2:
-        caption = "What the network does: circles and rays of the latent plane, carried to the data."
+        caption = (
+            "What the network does: circles and rays of the latent plane, carried to the data."
+        )
         figures.append(("mapping", plots.mapping(model.decode, size), caption))
     return [(folder.write_figure(name, figure), caption) for name, figure, caption in figures]
 
@@ -150,15 +179,30 @@ def main(config: Config) -> None:
     folder = RunFolder(config, "flowmodels1")
     model = build_model(config, data)
     model.layer.check(data.test)
-    trainer = fm.Trainer(model, data.train, data.validation, config.fit_settings(), folder=folder.checkpoints,
-                         resume=config.resume)  # fmt: skip
+    trainer = fm.Trainer(
+        model,
+        data.train,
+        data.validation,
+        config.fit_settings(),
+        folder=folder.checkpoints,
+        resume=config.resume,
+    )
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
         model.save(folder.model)
-        metrics = {"nll_val": min(result.history["val_objective"]), **evaluate(model, data),
-                   **result.metrics(), **machine_metrics()}  # fmt: skip
-        folder.finish(result.history, metrics, f"Distribution mapping: {os.path.basename(config.data)}",
-                      data.source, show(folder, model, data, result.history))  # fmt: skip
+        metrics = {
+            "nll_val": min(result.history["val_objective"]),
+            **evaluate(model, data),
+            **result.metrics(),
+            **machine_metrics(),
+        }
+        folder.finish(
+            result.history,
+            metrics,
+            f"Distribution mapping: {os.path.basename(config.data)}",
+            data.source,
+            show(folder, model, data, result.history),
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Application 2, image generation and anomaly detection: learn pictures, draw new ones, tell which do not belong.
+"""Application 2, image generation and anomaly detection: learn pictures, draw new ones, tell which
+do not belong.
 
     python train_flowmodels2.py                              # silhouettes of cats, against other animals and digits
     python train_flowmodels2.py --classes '[zebra]'          # whose likelihood takes simpler pictures for known
     python train_flowmodels2.py --train-uri s3://bucket/parts --classes '[good]' --image-size 32
     python train_flowmodels2.py --preset smoke               # to see it run
 
-The classes named are what is known; the other classes are near anomalies, the sets of --anomalies or --anomaly-uri far
-ones. Expect an AUROC of at least 0.95 on digits from complexity and likelihood_ratio; doc/anomaly_scores.md has measured
-values and says what the scores are.
+The classes named are what is known; the other classes are near anomalies, the sets of --anomalies
+or --anomaly-uri far ones. Expect an AUROC of at least 0.95 on digits from complexity and
+likelihood_ratio; doc/anomaly_scores.md has measured values and says what the scores are.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Config(RunConfig):
     train_uri: str = ""
     """the user's pictures: a folder or s3:// prefix with a folder a class, PNG or JPEG"""
     val_uri: str = ""
-    """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class, by the seed"""
+    """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class, by the
+    seed"""
     classes: list[str | int] | None = dataclasses.field(default_factory=lambda: ["cat"])
     """what is known; the other classes are near anomalies. null: all classes are known"""
     anomalies: list[str] = dataclasses.field(default_factory=lambda: ["mnist"])
@@ -87,21 +89,38 @@ class Config(RunConfig):
     temperature: float = 1.0
     """of the samples that are compared with the training pictures"""
     background: str = "distorted"
-    """what the background model of the likelihood ratio learns: the known pictures distorted, mutated, or none"""
+    """what the background model of the likelihood ratio learns: the known pictures distorted,
+    mutated, or none"""
     mutation: float = 0.2
     """share of pixels drawn anew in mutated pictures"""
     background_steps: int = 0
     """steps of the background model's training; 0: half of steps"""
     score: str = "likelihood_ratio"
-    """what the anomalies of the report are ranked by: nll, typicality, complexity, likelihood_ratio or latent_norm"""
+    """what the anomalies of the report are ranked by: nll, typicality, complexity, likelihood_ratio
+    or latent_norm"""
     resamples: int = 1000
     """bootstrap draws of the intervals"""
 
 
 PRESETS = {
-    "smoke": {"steps": 150, "batch_size": 32, "levels": 2, "depth": 2, "hidden": (24, 24), "learning_rate": 2e-3, "resamples": 200},
+    "smoke": {
+        "steps": 150,
+        "batch_size": 32,
+        "levels": 2,
+        "depth": 2,
+        "hidden": (24, 24),
+        "learning_rate": 2e-3,
+        "resamples": 200,
+    },
     "default": {"steps": 2500, "batch_size": 32, "learning_rate": 3e-3, "ema": 0.995},
-    "full": {"steps": 30_000, "batch_size": 64, "learning_rate": 2e-3, "depth": 16, "hidden": (128, 128), "ema": 0.999},
+    "full": {
+        "steps": 30_000,
+        "batch_size": 64,
+        "learning_rate": 2e-3,
+        "depth": 16,
+        "hidden": (128, 128),
+        "ema": 0.999,
+    },
 }
 
 MIN_HELD_OUT = 4  # of the known classes, so that there is something to score
@@ -109,7 +128,8 @@ MIN_HELD_OUT = 4  # of the known classes, so that there is something to score
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Known pictures in parts, and the held-out sets that are scored: the known one, near and far ones."""
+    """Known pictures in parts, and the held-out sets that are scored: the known one, near and far
+    ones."""
 
     known: ImageData
     sets: dict[str, np.ndarray]
@@ -118,7 +138,8 @@ class Data:
     def names(self) -> dict[str, list[str]]:
         """A name for each picture of each set, for the CSV."""
         return {
-            name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)] for name, images in self.sets.items()
+            name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)]
+            for name, images in self.sets.items()
         }
 
 
@@ -129,18 +150,42 @@ def check(config: Config) -> None:
     ratio = config.score == "likelihood_ratio" and config.background == "none"
     own = (config.train_uri or config.data) in config.anomalies
     for wrong, message in (
-        (config.background not in BACKGROUNDS, f"background is {config.background!r}, must be one of {', '.join(BACKGROUNDS)}"),
+        (
+            config.background not in BACKGROUNDS,
+            f"background is {config.background!r}, must be one of {', '.join(BACKGROUNDS)}",
+        ),
         (not 0 <= config.mutation <= 1, f"mutation is {config.mutation}, must be between 0 and 1"),
-        (config.score not in SCORES, f"score is {config.score!r}, must be one of {', '.join(SCORES)}"),
-        (ratio, "the score likelihood_ratio needs a background: choose another score, or a background"),
+        (
+            config.score not in SCORES,
+            f"score is {config.score!r}, must be one of {', '.join(SCORES)}",
+        ),
+        (
+            ratio,
+            "the score likelihood_ratio needs a background: choose another score, or a background",
+        ),
         (config.resamples < 1, f"resamples is {config.resamples}, must be at least 1"),
-        (not 0 < config.temperature < math.inf, f"temperature is {config.temperature}, must be above 0"),
-        (config.background_steps < 0, f"background_steps is {config.background_steps}, must be at least 0"),
+        (
+            not 0 < config.temperature < math.inf,
+            f"temperature is {config.temperature}, must be above 0",
+        ),
+        (
+            config.background_steps < 0,
+            f"background_steps is {config.background_steps}, must be at least 0",
+        ),
         (config.levels < 1, f"levels is {config.levels}, must be at least 1"),
         (config.max_bad < 0, f"max_bad is {config.max_bad}, must be at least 0"),
-        (config.classes == [], "classes is empty: name what is known, or give null for all classes"),
-        (own, f"anomalies are sets that are foreign, {config.data} is what is learned: its other classes are near anomalies"),
-    ):  # fmt: skip
+        (
+            config.classes == [],
+            "classes is empty: name what is known, or give null for all classes",
+        ),
+        (
+            own,
+            (
+                f"anomalies are sets that are foreign, {config.data} is what is learned: its other"
+                " classes are near anomalies"
+            ),
+        ),
+    ):
         if wrong:
             raise fm.UserError(message)
 
@@ -152,7 +197,10 @@ def load_data(config: Config) -> Data:
     known = image_sets.open_known(config)
     number = len(known.held_out[0])
     if number < MIN_HELD_OUT:
-        raise fm.UserError(f"{number} held-out pictures of the known classes, {MIN_HELD_OUT} are needed: give more, or --val-uri")
+        raise fm.UserError(
+            f"{number} held-out pictures of the known classes, {MIN_HELD_OUT} are needed: give"
+            " more, or --val-uri"
+        )
     found = {KNOWN: image_sets.known_held_out(known), NEAR: image_sets.other_classes(config, known)}
     found |= {name: image_sets.embedded(name, known.shape) for name in config.anomalies}
     if config.anomaly_uri:
@@ -168,36 +216,54 @@ def load_data(config: Config) -> Data:
 def build_model(config: Config, data: Data) -> fm.FlowModel:
     from flow_models import image_architectures
 
-    event = image_architectures.event_of(config.architecture, data.known.shape, config.bits, config.levels)
+    event = image_architectures.event_of(
+        config.architecture, data.known.shape, config.bits, config.levels
+    )
     bijector = image_architectures.build(config.architecture, event, **dataclasses.asdict(config))
     return fm.FlowModel(bijector, event=event, jit=config.jit)
 
 
 def train_background(config: Config, data: Data, folder) -> fm.FlowModel | None:
-    """A like model of pictures that have lost what makes them these pictures: what the likelihood ratio is to."""
+    """A like model of pictures that have lost what makes them these pictures: what the likelihood
+    ratio is to."""
     from flow_models.background import background_pictures
 
     if config.background == "none":
         return None
     options = (config.background, config.mutation)
-    pictures = background_pictures(data.known.examples, *options, seed=config.seed, bits=config.bits)
+    pictures = background_pictures(
+        data.known.examples, *options, seed=config.seed, bits=config.bits
+    )
     held_out = background_pictures(
         data.known.validation, *options, seed=config.seed + 10**6, bits=config.bits, copies=1
     )
-    settings = dataclasses.replace(config.fit_settings(), steps=config.background_steps or max(config.steps // 2, 1))
+    settings = dataclasses.replace(
+        config.fit_settings(), steps=config.background_steps or max(config.steps // 2, 1)
+    )
     model = build_model(config, data)
-    fm.fit(model, pictures, held_out, settings, folder=folder.checkpoints + "-background", resume=config.resume)
+    fm.fit(
+        model,
+        pictures,
+        held_out,
+        settings,
+        folder=folder.checkpoints + "-background",
+        resume=config.resume,
+    )
     return model
 
 
 def evaluate(detector: fm.Detector, data: Data, config: Config) -> tuple[dict[str, float], dict]:
-    """Held-out bits per dimension, how normal the latents are, and how well each score finds each foreign set."""
+    """Held-out bits per dimension, how normal the latents are, and how well each score finds each
+    foreign set."""
     from flow_models.diagnostics import baselines, codes, detection, normality, scored
 
     model, known = detector.model, data.sets[KNOWN]
     bits = model.bits_per_dim(known).astype(np.float64)
-    metrics = {"bits_per_dim": bits.mean(), "bits_per_dim_se": bits.std() / len(bits) ** 0.5,
-               "code_bits_per_dim": codes.code_length(known, config.bits).mean() / model.event_size}  # fmt: skip
+    metrics = {
+        "bits_per_dim": bits.mean(),
+        "bits_per_dim_se": bits.std() / len(bits) ** 0.5,
+        "code_bits_per_dim": codes.code_length(known, config.bits).mean() / model.event_size,
+    }
     scores = scored.score_sets(detector, baselines.PictureBaselines(data.known.examples), data.sets)
     if len(data.sets) > 1:
         metrics |= detection.table(scores, KNOWN, resamples=config.resamples)
@@ -212,7 +278,9 @@ def show(
     """The figures of the report with their captions."""
     from flow_models import image_figures
 
-    figures = image_figures.of_model(detector.model, data.known, data.sets[KNOWN], history, config.temperature)
+    figures = image_figures.of_model(
+        detector.model, data.known, data.sets[KNOWN], history, config.temperature
+    )
     if len(data.sets) > 1:
         figures += image_figures.of_detector(
             detector.model, data.known, data.sets, data.labels, scores, KNOWN, config.score
@@ -228,19 +296,38 @@ def main(config: Config) -> None:
     data = load_data(config)
     folder = RunFolder(config, "flowmodels2")
     model = build_model(config, data)
-    trainer = fm.Trainer(model, data.known.train, data.known.validation, config.fit_settings(), folder=folder.checkpoints,
-                         resume=config.resume)  # fmt: skip
+    trainer = fm.Trainer(
+        model,
+        data.known.train,
+        data.known.validation,
+        config.fit_settings(),
+        folder=folder.checkpoints,
+        resume=config.resume,
+    )
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
         model.save(folder.model)
-        detector = fm.Detector(model, train_background(config, data, folder)).knowing(data.known.validation)
+        detector = fm.Detector(model, train_background(config, data, folder)).knowing(
+            data.known.validation
+        )
         detector.save(str(folder))
         metrics, scores = evaluate(detector, data, config)
         folder.write_text("scores.csv", scored.scores_csv(scores, data.names(), data.labels))
         tables = [scored.detection_table(scores, metrics, KNOWN)] if len(data.sets) > 1 else []
-        metrics = {"nll_val": min(result.history["val_objective"]), **metrics, **result.metrics(), **machine_metrics()}
-        folder.finish(result.history, metrics, f"Pictures: {', '.join(data.known.classes)}", data.known.source,
-                      show(folder, detector, data, config, result.history, scores), tables)  # fmt: skip
+        metrics = {
+            "nll_val": min(result.history["val_objective"]),
+            **metrics,
+            **result.metrics(),
+            **machine_metrics(),
+        }
+        folder.finish(
+            result.history,
+            metrics,
+            f"Pictures: {', '.join(data.known.classes)}",
+            data.known.source,
+            show(folder, detector, data, config, result.history, scores),
+            tables,
+        )
 
 
 if __name__ == "__main__":

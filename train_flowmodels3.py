@@ -1,4 +1,5 @@
-"""Application 3, generative classification of images: a density for every class of pictures, and class probabilities from it.
+"""Application 3, generative classification of images: a density for every class of pictures, and
+class probabilities from it.
 
     python train_flowmodels3.py                              # silhouettes of ten animals
     python train_flowmodels3.py --data mnist                 # or digits
@@ -8,9 +9,10 @@
     python train_flowmodels3.py --labelled 640               # most pictures without a label; --label-study, --beta-study: curves
     python train_flowmodels3.py --preset smoke               # to see it run
 
-Expect of the silhouettes an accuracy of 0.95 (0.94 of a support vector machine), an expected calibration error of at most
-0.03, and bits_per_dim within 5% of those of the same network without classes.
-Where there are no folders `val` and `test`, a tenth of the pictures of each class is held out.
+Expect of the silhouettes an accuracy of 0.95 (0.94 of a support vector machine), an expected
+calibration error of at most 0.03, and bits_per_dim within 5% of those of the same network without
+classes. Where there are no folders `val` and `test`, a tenth of the pictures of each class is held
+out.
 """
 
 from __future__ import annotations
@@ -29,15 +31,20 @@ class Config(ClassConfig):
     """Settings of application 3."""
 
     form: str = "conditional"
-    """conditional (the class in the couplings), mixture (a learned Gaussian a class as the base) or joint (class among the outputs)"""
+    """conditional (the class in the couplings), mixture (a learned Gaussian a class as the base) or
+    joint (class among the outputs)"""
     beta: float | None = None
-    """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: 40, and 1 where all levels see the class"""
+    """weight of -log p(y | x) beside -log p(x); 1 is maximum likelihood; null: 40, and 1 where all
+    levels see the class"""
     data: str = "silhouettes"
-    """a set that comes with the packages: silhouettes, mnist, digits, ...; not used where train_uri is given"""
+    """a set that comes with the packages: silhouettes, mnist, digits, ...; not used where train_uri
+    is given"""
     train_uri: str = ""
-    """the user's pictures: a folder or s3:// prefix with a folder a class, or with train/<class>, val/<class>, test/<class>"""
+    """the user's pictures: a folder or s3:// prefix with a folder a class, or with train/<class>,
+    val/<class>, test/<class>"""
     val_uri: str = ""
-    """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class, by the seed"""
+    """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class, by the
+    seed"""
     classes: list[str | int] | None = None
     """classes to learn, in the order of their numbers; null: all"""
     image_size: int = 0
@@ -49,7 +56,8 @@ class Config(ClassConfig):
     max_bad: int = 10
     """unreadable pictures that are skipped before the run ends"""
     flip: bool | None = None
-    """mirror half of the pictures in training, and look at both sides to classify; null: of silhouettes"""
+    """mirror half of the pictures in training, and look at both sides to classify; null: of
+    silhouettes"""
     rotation: float = 0.0
     """augmentation: degrees, at most, to either side"""
     zoom: float = 0.0
@@ -75,9 +83,11 @@ class Config(ClassConfig):
     multiscale: bool = True
     """half of the channels leave after each resolution"""
     conditioned: int = 1
-    """conditional: how many levels see the class, the coarsest ones; 0: all, which takes a pass of the network a class"""
+    """conditional: how many levels see the class, the coarsest ones; 0: all, which takes a pass of
+    the network a class"""
     margin: float = 4.0
-    """log p(x | class) is divided by it in the loss of p(class | x): larger ones ask for wider margins"""
+    """log p(x | class) is divided by it in the loss of p(class | x): larger ones ask for wider
+    margins"""
     passes: int = 40
     """over the training pictures at most: small sets take fewer steps"""
     unconditional: bool = True
@@ -87,12 +97,36 @@ class Config(ClassConfig):
 
 
 PRESETS = {
-    "smoke": {"data": "digits", "steps": 150, "batch_size": 64, "depth": 2, "hidden": (24, 24), "learning_rate": 5e-3, "ema": 0.98,
-              "epoch_steps": 15, "unconditional": False},
-    "default": {"steps": 3200, "batch_size": 32, "learning_rate": 3e-3, "ema": 0.995, "epoch_steps": 200},
-    "full": {"steps": 20_000, "batch_size": 64, "learning_rate": 2e-3, "depth": 8, "hidden": (96, 96), "ema": 0.999,
-             "epoch_steps": 400, "passes": 200, "compare": True},
-}  # fmt: skip
+    "smoke": {
+        "data": "digits",
+        "steps": 150,
+        "batch_size": 64,
+        "depth": 2,
+        "hidden": (24, 24),
+        "learning_rate": 5e-3,
+        "ema": 0.98,
+        "epoch_steps": 15,
+        "unconditional": False,
+    },
+    "default": {
+        "steps": 3200,
+        "batch_size": 32,
+        "learning_rate": 3e-3,
+        "ema": 0.995,
+        "epoch_steps": 200,
+    },
+    "full": {
+        "steps": 20_000,
+        "batch_size": 64,
+        "learning_rate": 2e-3,
+        "depth": 8,
+        "hidden": (96, 96),
+        "ema": 0.999,
+        "epoch_steps": 400,
+        "passes": 200,
+        "compare": True,
+    },
+}
 
 TABLE = "Generative classifiers and baselines, on the same test pictures"
 MIRRORED = ("silhouettes", "photo_patches")  # sets whose classes do not know left from right
@@ -105,22 +139,32 @@ def check(config: Config) -> None:
     """Refuses settings before anything is read."""
     config.check()
     refuse(
-        (not 0 < config.temperature < math.inf, f"temperature is {config.temperature}, must be above 0"),
+        (
+            not 0 < config.temperature < math.inf,
+            f"temperature is {config.temperature}, must be above 0",
+        ),
         (not 0 < config.margin < math.inf, f"margin is {config.margin}, must be above 0"),
         (config.passes < 1, f"passes is {config.passes}, must be at least 1"),
         (config.levels < 0, f"levels is {config.levels}, must be at least 0"),
         (config.max_bad < 0, f"max_bad is {config.max_bad}, must be at least 0"),
-        (config.classes is not None and len(config.classes) < 2, "a classifier needs two classes: give more, or null for all"),
+        (
+            config.classes is not None and len(config.classes) < 2,
+            "a classifier needs two classes: give more, or null for all",
+        ),
     )
 
 
 def mirrored(config: Config) -> bool:
-    """Whether a mirror image is of the same class: what the command line says, else what is known of the set."""
-    return config.flip if config.flip is not None else not config.train_uri and config.data in MIRRORED
+    """Whether a mirror image is of the same class: what the command line says, else what is known
+    of the set."""
+    return (
+        config.flip if config.flip is not None else not config.train_uri and config.data in MIRRORED
+    )
 
 
 def load_data(config: Config):
-    """The pictures as a classification problem, a class left out and labels taken off where that is asked for."""
+    """The pictures as a classification problem, a class left out and labels taken off where that is
+    asked for."""
     from flow_models.startup import load_tensorflow
 
     load_tensorflow()
@@ -158,17 +202,27 @@ def build_unconditional(config: Config, problem) -> fm.FlowModel:
     from flow_models import image_architectures
 
     event, options = event_of(config, problem)
-    return fm.FlowModel(image_architectures.build(config.architecture, event, **options), event=event, jit=config.jit)
+    return fm.FlowModel(
+        image_architectures.build(config.architecture, event, **options),
+        event=event,
+        jit=config.jit,
+    )
 
 
 def fit_settings(config: Config, problem) -> fm.FitSettings:
-    """Those of the command line, with no more steps than passes allow; a stream counts by its steps alone."""
-    most = config.steps if problem.stream else max(config.passes * len(problem.train) // config.batch_size, 1)
+    """Those of the command line, with no more steps than passes allow; a stream counts by its steps
+    alone."""
+    most = (
+        config.steps
+        if problem.stream
+        else max(config.passes * len(problem.train) // config.batch_size, 1)
+    )
     return dataclasses.replace(config.fit_settings(), steps=min(config.steps, most))
 
 
 def beta_of(config: Config, form: str) -> float:
-    """That of the command line, else maximum likelihood where more takes a pass of the whole network a class."""
+    """That of the command line, else maximum likelihood where more takes a pass of the whole
+    network a class."""
     if config.beta is not None:
         return config.beta
     of_all = not config.conditioned or config.architecture != "glow"
@@ -176,14 +230,20 @@ def beta_of(config: Config, form: str) -> float:
 
 
 def judge(model, config: Config, problem, settings):
-    """Metrics of the model, of the same network without classes, of other forms and of baselines, and their table."""
+    """Metrics of the model, of the same network without classes, of other forms and of baselines,
+    and their table."""
     from flow_models.classes import class_pictures, class_study
 
     prepare = lambda form: (build_model(config, problem, form), settings, beta_of(config, form))  # noqa: E731
     metrics, rows = class_study.judge(model, problem, config, prepare, temperature=config.margin)
     if config.unconditional:
-        found = class_pictures.compare_unconditional(build_unconditional(config, problem), problem, settings)
-        metrics |= {**found, "bits_per_dim_ratio": metrics["bits_per_dim"] / found["bits_per_dim_unconditional"]}
+        found = class_pictures.compare_unconditional(
+            build_unconditional(config, problem), problem, settings
+        )
+        metrics |= {
+            **found,
+            "bits_per_dim_ratio": metrics["bits_per_dim"] / found["bits_per_dim_unconditional"],
+        }
         rows.append(("no classes", None, None, None, *found.values()))
     return {**metrics, "class_temperature": model.partition.temperature}, rows
 
@@ -197,25 +257,41 @@ def main(config: Config) -> None:
 
     folder, settings = RunFolder(config, "flowmodels3"), fit_settings(config, problem)
     model, beta = build_model(config, problem, config.form), beta_of(config, config.form)
-    training = class_study.trainer(model, problem, settings, beta, temperature=config.margin,
-                                   folder=folder.checkpoints, resume=config.resume)  # fmt: skip
+    training = class_study.trainer(
+        model,
+        problem,
+        settings,
+        beta,
+        temperature=config.margin,
+        folder=folder.checkpoints,
+        resume=config.resume,
+    )
     with folder:
         result = training.run(on_epoch=folder.log_epoch)
         class_study.calibrate(model, problem.validation)
         model.save(folder.model)
         metrics, rows = judge(model, config, problem, settings)
         rows[0] = (*rows[0][:-1], result.train_seconds)
-        shown = class_image_figures.of_classifier(model, problem, result.history, config.temperature, metrics)
+        shown = class_image_figures.of_classifier(
+            model, problem, result.history, config.temperature, metrics
+        )
         figures = [(folder.write_figure(name, figure), caption) for name, figure, caption in shown]
         tables = [(TABLE, class_study.table_columns(problem), rows)]
         build = lambda _: build_model(config, problem, config.form)  # noqa: E731
-        for name, curve, label, table in class_study.studies(problem, config, build, settings, beta, BETAS,
-                                                              temperature=config.margin):
+        for name, curve, label, table in class_study.studies(
+            problem, config, build, settings, beta, BETAS, temperature=config.margin
+        ):
             figures.append((folder.write_figure(name, plots.curve(curve, label)), table[0]))
             tables.append(table)
-        folder.finish(result.history, {**metrics, **result.metrics(), **machine_metrics()},
-                      f"Generative classification: {os.path.basename((config.train_uri or config.data).rstrip('/'))}",
-                      problem.source, figures, tables)  # fmt: skip
+        folder.finish(
+            result.history,
+            {**metrics, **result.metrics(), **machine_metrics()},
+            "Generative classification:"
+            f" {os.path.basename((config.train_uri or config.data).rstrip('/'))}",
+            problem.source,
+            figures,
+            tables,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Application 5, ill-conditioned parameter estimation: poses of an arm from its end point, throws from their landing.
+"""Application 5, ill-conditioned parameter estimation: poses of an arm from its end point, throws
+from their landing.
 
     python train_flowmodels5.py                              # the arm, against the exact posterior of 1,000 end points
     python train_flowmodels5.py --problem ballistics
@@ -6,8 +7,9 @@
     python train_flowmodels5.py --form joint                 # data among the outputs of the network
     python train_flowmodels5.py --preset smoke               # to see it run
 
-Data have no noise; the network is trained with noise that falls to a small tolerance. Expect of the arm a
-resimulation_error of about 0.0001 and a posterior_mmd below 0.002; README.md has the measured values.
+Data have no noise; the network is trained with noise that falls to a small tolerance. Expect of the
+arm a resimulation_error of about 0.0001 and a posterior_mmd below 0.002; README.md has the measured
+values.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Config(PosteriorConfig):
     problem: str = "kinematics"
     """kinematics (an arm of three segments) or ballistics (a throw against air resistance)"""
     tolerance: float = 0.0
-    """standard deviation of the data in training, at the end; 0: 0.004 for kinematics, 0.02 m for ballistics"""
+    """standard deviation of the data in training, at the end; 0: 0.004 for kinematics, 0.02 m for
+    ballistics"""
     first_noise: float = 25.0
     """noise at the start of training, times the tolerance"""
     noise_share: float = 0.6
@@ -42,9 +45,11 @@ class Config(PosteriorConfig):
     waves: int = 2
     """multiples of the normal scores of y whose sines and cosines the network also sees"""
     simulations: int = 100_000
-    """pairs that the ranks of data are measured on, and that the joint form is trained on; the conditional form draws anew"""
+    """pairs that the ranks of data are measured on, and that the joint form is trained on; the
+    conditional form draws anew"""
     reference: bool = True
-    """compare with exact posteriors; without, neither the corrections nor the other form have a row"""
+    """compare with exact posteriors; without, neither the corrections nor the other form have a
+    row"""
     references: int = 1000
     """observations with exact posteriors"""
     corrected: int = 200
@@ -52,40 +57,85 @@ class Config(PosteriorConfig):
     joint_sigma: float = 25.0
     """joint form: width of the likelihood of y, times the tolerance"""
     joint_steps: int = 5000
-    """most optimizer steps of the joint form where it stands beside the conditional one: what it lacks is not steps"""
+    """most optimizer steps of the joint form where it stands beside the conditional one: what it
+    lacks is not steps"""
 
 
 PRESETS = {
-    "smoke": {"steps": 200, "batch_size": 128, "simulations": 5000, "validation_draws": 500, "test_draws": 50, "references": 10,
-              "corrected": 5, "posterior_samples": 200, "depth": 2, "hidden": (32,), "compare": False, "unroll": 1},
-    "default": {"steps": 12_000, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0, "shards": 2},
-    "full": {"steps": 60_000, "batch_size": 1024, "beta2": 0.995, "warmup_steps": 300, "clip_norm": 10.0, "unroll": 0,
-             "shards": 2, "joint_steps": 20_000, "corrected": 1000},
-}  # fmt: skip
+    "smoke": {
+        "steps": 200,
+        "batch_size": 128,
+        "simulations": 5000,
+        "validation_draws": 500,
+        "test_draws": 50,
+        "references": 10,
+        "corrected": 5,
+        "posterior_samples": 200,
+        "depth": 2,
+        "hidden": (32,),
+        "compare": False,
+        "unroll": 1,
+    },
+    "default": {
+        "steps": 12_000,
+        "beta2": 0.995,
+        "warmup_steps": 300,
+        "clip_norm": 10.0,
+        "unroll": 0,
+        "shards": 2,
+    },
+    "full": {
+        "steps": 60_000,
+        "batch_size": 1024,
+        "beta2": 0.995,
+        "warmup_steps": 300,
+        "clip_norm": 10.0,
+        "unroll": 0,
+        "shards": 2,
+        "joint_steps": 20_000,
+        "corrected": 1000,
+    },
+}
 
 
 def load_problem(config: Config):
-    """The simulator, the exact sampler beside it, and the user's data [B, M] where there are some."""
-    for name, wrong in (("first_noise", not 1 <= config.first_noise < math.inf), ("noise_share", not 0 < config.noise_share <= 1),
-                        ("tilt", not 0 <= config.tilt < 1), ("waves", config.waves < 0), ("corrected", config.corrected < 1),
-                        ("problem", config.problem not in PROBLEMS), ("tolerance", not 0 <= config.tolerance < math.inf),
-                        ("joint_sigma", not 0 < config.joint_sigma < math.inf), ("joint_steps", config.joint_steps < 1)):  # fmt: skip
+    """The simulator, the exact sampler beside it, and the user's data [B, M] where there are
+    some."""
+    for name, wrong in (
+        ("first_noise", not 1 <= config.first_noise < math.inf),
+        ("noise_share", not 0 < config.noise_share <= 1),
+        ("tilt", not 0 <= config.tilt < 1),
+        ("waves", config.waves < 0),
+        ("corrected", config.corrected < 1),
+        ("problem", config.problem not in PROBLEMS),
+        ("tolerance", not 0 <= config.tolerance < math.inf),
+        ("joint_sigma", not 0 < config.joint_sigma < math.inf),
+        ("joint_steps", config.joint_steps < 1),
+    ):
         if wrong:
-            raise fm.UserError(f"{name} is {getattr(config, name)!r}; see --help for what it can be")
+            raise fm.UserError(
+                f"{name} is {getattr(config, name)!r}; see --help for what it can be"
+            )
     from flow_models.startup import load_tensorflow
 
     load_tensorflow()
     from flow_models.simulators import ballistics, kinematics
 
     arm = config.problem == "kinematics"
-    module, kind = (kinematics, kinematics.Kinematics) if arm else (ballistics, ballistics.Ballistics)
+    module, kind = (
+        (kinematics, kinematics.Kinematics) if arm else (ballistics, ballistics.Ballistics)
+    )
     simulator = kind(config.tolerance) if config.tolerance else kind()
     if not config.observed:
         return simulator, module.exact_posterior, None
     from flow_models.inverse.observed import read_columns
 
     table = read_columns(config.observed, simulator.data_names)
-    return simulator, module.exact_posterior, np.column_stack(list(table.values())).astype(np.float32)
+    return (
+        simulator,
+        module.exact_posterior,
+        np.column_stack(list(table.values())).astype(np.float32),
+    )
 
 
 def trained(config: Config, simulator, parts, form: str, **trainer):
@@ -100,18 +150,26 @@ def trained(config: Config, simulator, parts, form: str, **trainer):
         made = posterior_study.joint(simulator, config, measured, validation, **options, **trainer)
         return made.model, made.trainer
     frame = PriorFrame(simulator, config.waves)
-    model = posterior_model.untrained(frame, measured.theta, measured.y, posterior_study.flow_of(config))
-    draw = annealed_draw(model, config.steps, first=config.first_noise, share=config.noise_share, tilt=config.tilt)
+    model = posterior_model.untrained(
+        frame, measured.theta, measured.y, posterior_study.flow_of(config)
+    )
+    draw = annealed_draw(
+        model, config.steps, first=config.first_noise, share=config.noise_share, tilt=config.tilt
+    )
     held_out = model.prepare(validation.theta, validation.y)[0]
     loss = posterior_study.objective(model.flow, config)
-    return model, fm.Trainer(model.flow, draw, held_out, config.fit_settings(), loss=loss, **trainer)
+    return model, fm.Trainer(
+        model.flow, draw, held_out, config.fit_settings(), loss=loss, **trainer
+    )
 
 
 def calibrate(model, config: Config, pairs) -> dict[str, float]:
     """Metrics on fresh pairs under the tolerance."""
     from flow_models.diagnostics import posterior_report
 
-    return posterior_report.judge(pairs.theta, model.posterior_theta(pairs.y, config.posterior_samples, 2))
+    return posterior_report.judge(
+        pairs.theta, model.posterior_theta(pairs.y, config.posterior_samples, 2)
+    )
 
 
 def judge(model, config: Config, simulator, exact):
@@ -123,20 +181,35 @@ def judge(model, config: Config, simulator, exact):
     clock, n = Clock(), config.posterior_samples
     theta = clock.time("sampling", lambda: model.posterior_theta(exact.y, n, 1))
     found = exact_study.errors(simulator, theta, exact)
-    metrics = {**found.metrics(), "effective_samples_exact": exact.sizes.min(),
-               "posterior_seconds": clock.seconds["sampling"] / len(exact.y)}  # fmt: skip
+    metrics = {
+        **found.metrics(),
+        "effective_samples_exact": exact.sizes.min(),
+        "posterior_seconds": clock.seconds["sampling"] / len(exact.y),
+    }
     rows = [found.row(f"{config.form} (this run)", clock.seconds["sampling"])]
     some, metrics_of, steps = exact.first(config.corrected), {}, exact_study.NEWTON_STEPS
     if config.correct:
-        moved = clock.time("newton", lambda: gauss_newton(simulator, theta[: len(some.y)], some.y, steps))
+        moved = clock.time(
+            "newton", lambda: gauss_newton(simulator, theta[: len(some.y)], some.y, steps)
+        )
         metrics_of["newton"] = exact_study.errors(simulator, moved, some)
-        rows.append(metrics_of["newton"].row("the same, Gauss-Newton steps", clock.seconds["newton"]))
+        rows.append(
+            metrics_of["newton"].row("the same, Gauss-Newton steps", clock.seconds["newton"])
+        )
     if config.correct and config.form == "conditional":
-        drawn, sizes = clock.time("weights", lambda: exact_study.reweighted_onto_the_data(model, some.y, n))
+        drawn, sizes = clock.time(
+            "weights", lambda: exact_study.reweighted_onto_the_data(model, some.y, n)
+        )
         metrics_of["corrected"] = exact_study.errors(simulator, drawn, some)
-        rows.append(metrics_of["corrected"].row("the same, importance resampled before", clock.seconds["weights"]))
+        rows.append(
+            metrics_of["corrected"].row(
+                "the same, importance resampled before", clock.seconds["weights"]
+            )
+        )
         metrics |= {"effective_samples": np.median(sizes), "effective_samples_least": sizes.min()}
-    prior = np.asarray(simulator.prior(len(some.y) * n, (config.seed, 7))).reshape(len(some.y), n, simulator.size)
+    prior = np.asarray(simulator.prior(len(some.y) * n, (config.seed, 7))).reshape(
+        len(some.y), n, simulator.size
+    )
     rows.append(exact_study.errors(simulator, prior, some).row("prior alone", 0.0))
     for name, each in metrics_of.items():
         metrics |= each.metrics(f"_{name}")
@@ -163,8 +236,14 @@ def against_exact(config: Config, simulator, sampler, model, parts):
     """Metrics, figures and tables of the comparison with exact posteriors."""
     from flow_models.inverse import exact_study
 
-    exact = exact_study.exact_samples(simulator, sampler, parts["test"].clean[: config.references], config.posterior_samples,
-                                      config.seed, config.reference_folder)  # fmt: skip
+    exact = exact_study.exact_samples(
+        simulator,
+        sampler,
+        parts["test"].clean[: config.references],
+        config.posterior_samples,
+        config.seed,
+        config.reference_folder,
+    )
     metrics, rows, errors, theta = judge(model, config, simulator, exact)
     if config.compare:
         found, row = compare(config, simulator, parts, exact)
@@ -175,21 +254,38 @@ def against_exact(config: Config, simulator, sampler, model, parts):
 
 
 def show(simulator, exact, theta, worst) -> list[tuple[str, object, str]]:
-    """(name, figure, caption): poses of a usual, a rare and the worst observation, parameters in pairs."""
+    """(name, figure, caption): poses of a usual, a rare and the worst observation, parameters in
+    pairs."""
     import tensorflow as tf
 
     from flow_models import plots
 
     chosen = [0, int(np.argmin(exact.sizes)), worst]
     x = np.asarray(simulator.physical(tf.constant(theta[0])))
-    figures = [("corner", plots.corner(x, None, exact.x[0], simulator.parameter_names),
-                "Posterior of the first observation, parameters in pairs.")]  # fmt: skip
+    figures = [
+        (
+            "corner",
+            plots.corner(x, None, exact.x[0], simulator.parameter_names),
+            "Posterior of the first observation, parameters in pairs.",
+        )
+    ]
     if hasattr(simulator, "joints"):
-        poses = [_joints(simulator, rows) for rows in (theta[chosen], exact_theta(simulator, exact.x[chosen]))]
+        poses = [
+            _joints(simulator, rows)
+            for rows in (theta[chosen], exact_theta(simulator, exact.x[chosen]))
+        ]
         kinds = ("first", "rarest", "largest error")
-        names = [f"{kind}: ({exact.y[i, 0]:.2f}, {exact.y[i, 1]:.2f})" for kind, i in zip(kinds, chosen)]
-        figures.insert(0, ("arms", plots.arms(*poses, exact.y[chosen], names),
-                           "Arms of the network's samples over exact ones; below, where they end."))  # fmt: skip
+        names = [
+            f"{kind}: ({exact.y[i, 0]:.2f}, {exact.y[i, 1]:.2f})" for kind, i in zip(kinds, chosen)
+        ]
+        figures.insert(
+            0,
+            (
+                "arms",
+                plots.arms(*poses, exact.y[chosen], names),
+                "Arms of the network's samples over exact ones; below, where they end.",
+            ),
+        )
     return figures
 
 
@@ -221,16 +317,30 @@ def observe(config: Config, folder, model, simulator, observed) -> list:
     labels = [" ".join(f"{value:g}" for value in row) for row in observed]
     folder.write_text("posterior.csv", quantile_table(x, simulator.parameter_names, labels))
     if not hasattr(simulator, "joints"):
-        return [("observed", plots.corner(x[0], names=simulator.parameter_names), "Your data: the first row's posterior.")]
+        return [
+            (
+                "observed",
+                plots.corner(x[0], names=simulator.parameter_names),
+                "Your data: the first row's posterior.",
+            )
+        ]
     poses = _joints(simulator, theta[:4])
-    return [("observed", plots.arms(poses, None, observed[:4]), "Your data: arms that reach the first of your end points.")]
+    return [
+        (
+            "observed",
+            plots.arms(poses, None, observed[:4]),
+            "Your data: arms that reach the first of your end points.",
+        )
+    ]
 
 
 def know_strange_data(config: Config, model, parts, observed) -> None:
     """Trains p(y) and says which of the user's data are unlike all that is simulated."""
     from flow_models.inverse import posterior_study
 
-    posterior_study.data_density(model, config, posterior_study.contexts(model, parts["train"], parts["validation"])).run()
+    posterior_study.data_density(
+        model, config, posterior_study.contexts(model, parts["train"], parts["validation"])
+    ).run()
     posterior_study.p_values(model, observed, posterior_study.simulated_scores(model, config.seed))
 
 
@@ -249,23 +359,41 @@ def main(config: Config) -> None:
 
     folder = RunFolder(config, "flowmodels5")
     parts, rate = draw_parts(simulator, config)
-    model, trainer = trained(config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume)
+    model, trainer = trained(
+        config, simulator, parts, config.form, folder=folder.checkpoints, resume=config.resume
+    )
     with folder:
         result = trainer.run(on_epoch=folder.log_epoch)
         if observed is not None and config.form == "conditional":
             know_strange_data(config, model, parts, observed)
         model.save(folder.model)
-        figures, tables = [] if observed is None else observe(config, folder, model, simulator, observed), []
-        metrics = {"nll_val": posterior_study.validation_nll(result.history), "simulations_per_second": rate,
-                   **calibrate(model, config, parts["test"])}  # fmt: skip
+        figures, tables = (
+            [] if observed is None else observe(config, folder, model, simulator, observed),
+            [],
+        )
+        metrics = {
+            "nll_val": posterior_study.validation_nll(result.history),
+            "simulations_per_second": rate,
+            **calibrate(model, config, parts["test"]),
+        }
         if config.reference:
             found, shown, tables = against_exact(config, simulator, sampler, model, parts)
             metrics, figures = metrics | found, [*figures, *shown]
-        figures.append(("training", plots.training_curves(result.history), "Training: noise falls over its first part, and the "
-                        "objective with it."))  # fmt: skip
-        folder.finish(result.history, {**metrics, **result.metrics(), **machine_metrics()},
-                      f"Ill-conditioned parameter estimation: {config.problem}", _summary(config),
-                      [(folder.write_figure(name, figure), caption) for name, figure, caption in figures], tables)  # fmt: skip
+        figures.append(
+            (
+                "training",
+                plots.training_curves(result.history),
+                "Training: noise falls over its first part, and the objective with it.",
+            )
+        )
+        folder.finish(
+            result.history,
+            {**metrics, **result.metrics(), **machine_metrics()},
+            f"Ill-conditioned parameter estimation: {config.problem}",
+            _summary(config),
+            [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
+            tables,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Application 6, an ill-posed inverse problem: depths of a sediment-filled valley from gravity along a profile.
+"""Application 6, an ill-posed inverse problem: depths of a sediment-filled valley from gravity
+along a profile.
 
     python train_flowmodels6.py                              # 40 depths from 20 stations, with long Markov chains beside
     python train_flowmodels6.py --tolerance 0.25             # the harder problem
@@ -6,9 +7,10 @@
     python train_flowmodels6.py --form joint                 # data among the outputs of the network
     python train_flowmodels6.py --preset smoke               # to see it run
 
-"Noise ignored" means that noise is no input of the network; the data carry a fixed tolerance that the network and the
-reference share. Expect coverage of 50 and 90% within 2 points, a C2ST against the chains of at most 0.60 for each of ten
-observations, and a validation loss within 0.15 nats of the mean Laplace entropy.
+"Noise ignored" means that noise is no input of the network; the data carry a fixed tolerance that
+the network and the reference share. Expect coverage of 50 and 90% within 2 points, a C2ST against
+the chains of at most 0.60 for each of ten observations, and a validation loss within 0.15 nats of
+the mean Laplace entropy.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Config(PosteriorConfig):
     """Settings of application 6."""
 
     tolerance: float = 0.5
-    """standard deviation of the gravity data, mGal; a column tolerance_mgal of the observed file goes before it"""
+    """standard deviation of the gravity data, mGal; a column tolerance_mgal of the observed file
+    goes before it"""
     contrast: float = -400.0
     """density of the sediment less that of the rock at the surface, kg/m^3"""
     decay: float = 0.0
@@ -36,12 +39,37 @@ class Config(PosteriorConfig):
 
 
 PRESETS = {
-    "smoke": {"steps": 100, "batch_size": 256, "simulations": 4000, "validation_draws": 500, "test_draws": 100, "depth": 2, "architecture": "realnvp",
-              "hidden": (16,), "posterior_samples": 200, "reference": False, "compare": False},
-    "default": {"steps": 3000, "learning_rate": 1e-3, "simulations": 200_000, "architecture": "realnvp", "depth": 4, "hidden": (32,)},
-    "full": {"steps": 20_000, "learning_rate": 1e-3, "batch_size": 1024, "simulations": 1_000_000, "depth": 4, "hidden": (64,),
-             "references": 20},
-}  # fmt: skip
+    "smoke": {
+        "steps": 100,
+        "batch_size": 256,
+        "simulations": 4000,
+        "validation_draws": 500,
+        "test_draws": 100,
+        "depth": 2,
+        "architecture": "realnvp",
+        "hidden": (16,),
+        "posterior_samples": 200,
+        "reference": False,
+        "compare": False,
+    },
+    "default": {
+        "steps": 3000,
+        "learning_rate": 1e-3,
+        "simulations": 200_000,
+        "architecture": "realnvp",
+        "depth": 4,
+        "hidden": (32,),
+    },
+    "full": {
+        "steps": 20_000,
+        "learning_rate": 1e-3,
+        "batch_size": 1024,
+        "simulations": 1_000_000,
+        "depth": 4,
+        "hidden": (64,),
+        "references": 20,
+    },
+}
 
 
 def load_problem(config: Config):
@@ -58,7 +86,10 @@ def load_problem(config: Config):
 
     table = read_columns(config.observed, ("station_km", "gravity_mgal"), ("tolerance_mgal",))
     tolerance = tuple(table["tolerance_mgal"]) if "tolerance_mgal" in table else config.tolerance
-    return Gravity(stations=tuple(table["station_km"]), tolerance=tolerance, **options), table["gravity_mgal"][None]
+    return (
+        Gravity(stations=tuple(table["station_km"]), tolerance=tolerance, **options),
+        table["gravity_mgal"][None],
+    )
 
 
 def frame(config: Config, simulator):
@@ -68,18 +99,39 @@ def frame(config: Config, simulator):
 
 
 def show(simulator, views) -> list[tuple[str, object, str]]:
-    """(name, figure, caption) of the posteriors of `views`: valley profiles, and gravity simulated again."""
+    """(name, figure, caption) of the posteriors of `views`: valley profiles, and gravity simulated
+    again."""
     from flow_models import plots
 
     figures = []
     for view in views:
-        profile = plots.profile_bands(simulator.centres, view.samples, view.truth, view.reference, "distance (km)",
-                                      "depth (km)", falling=True)  # fmt: skip
+        profile = plots.profile_bands(
+            simulator.centres,
+            view.samples,
+            view.truth,
+            view.reference,
+            "distance (km)",
+            "depth (km)",
+            falling=True,
+        )
         order = np.argsort(simulator.stations)
-        data = plots.predicted_data(np.asarray(simulator.stations)[order], view.y[order], view.predicted[:, order],
-                                    simulator.sigma[order], None, "distance (km)", "gravity (mGal)")  # fmt: skip
-        figures += [(f"valley_{view.name}", profile, f"Depth of the valley, {view.caption}."),
-                    (f"gravity_{view.name}", data, f"Gravity of posterior samples over the data, {view.caption}.")]  # fmt: skip
+        data = plots.predicted_data(
+            np.asarray(simulator.stations)[order],
+            view.y[order],
+            view.predicted[:, order],
+            simulator.sigma[order],
+            None,
+            "distance (km)",
+            "gravity (mGal)",
+        )
+        figures += [
+            (f"valley_{view.name}", profile, f"Depth of the valley, {view.caption}."),
+            (
+                f"gravity_{view.name}",
+                data,
+                f"Gravity of posterior samples over the data, {view.caption}.",
+            ),
+        ]
     return figures
 
 
@@ -88,8 +140,16 @@ def main(config: Config) -> None:
     simulator, observed = load_problem(config)
     from flow_models.inverse.posterior_run import run_study
 
-    run_study(config, "flowmodels6", simulator, frame(config, simulator), observed, show, "Depth of a valley from gravity",
-              joint={"noise_inputs": False, "sigma_y": 1.0, "least_sd": 3.0})  # fmt: skip
+    run_study(
+        config,
+        "flowmodels6",
+        simulator,
+        frame(config, simulator),
+        observed,
+        show,
+        "Depth of a valley from gravity",
+        joint={"noise_inputs": False, "sigma_y": 1.0, "least_sd": 3.0},
+    )
 
 
 if __name__ == "__main__":

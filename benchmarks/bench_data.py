@@ -1,11 +1,12 @@
-"""Images a second: listed, read and decoded, out of the cache, streamed with and without augmentation; disk and S3.
+"""Images a second: listed, read and decoded, out of the cache, streamed with and without
+augmentation; disk and S3.
 
     make bench-data                        # about a minute; writes doc/benchmarks_data.md
     make bench-data ARGS="--images 20000"  # more pictures, steadier numbers
 
-S3 is the store `weed` on loopback, with which the tests run too: it shares the processor with the reader and has no
-distance, so it shows what the reader costs, not what a network does. The last table trains a flow like application 2's:
-on pictures that lie in memory, and on the streams.
+S3 is the store `weed` on loopback, with which the tests run too: it shares the processor with the
+reader and has no distance, so it shows what the reader costs, not what a network does. The last
+table trains a flow like application 2's: on pictures that lie in memory, and on the streams.
 """
 
 import argparse
@@ -55,7 +56,8 @@ GLOW = {"levels": 2, "depth": 8, "hidden": (64, 64)}
 
 
 def photographs(count: int) -> list[bytes]:
-    """JPEG files of 256x256 pixels in colour: pieces of the photographs that scikit-learn carries."""
+    """JPEG files of 256x256 pixels in colour: pieces of the photographs that scikit-learn
+    carries."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -88,11 +90,18 @@ def write(files: list[bytes], root: str) -> None:
     """Ten classes and two validation pictures."""
     from flow_models.data import storage
 
-    names = [f"train/{number % 10}/{number:06d}" for number in range(len(files))] + ["val/0/0", "val/1/1"]
+    names = [f"train/{number % 10}/{number:06d}" for number in range(len(files))] + [
+        "val/0/0",
+        "val/1/1",
+    ]
     endings = [".png" if data[1:4] == b"PNG" else ".jpg" for data in files]
     jobs = zip(names, endings + endings[:2], files + files[:2])
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda job: storage.write_bytes(storage.join(root, job[0] + job[1]), job[2]), jobs))
+        list(
+            pool.map(
+                lambda job: storage.write_bytes(storage.join(root, job[0] + job[1]), job[2]), jobs
+            )
+        )
 
 
 def timed(function, *arguments, **settings):
@@ -101,21 +110,34 @@ def timed(function, *arguments, **settings):
     return time.perf_counter() - start, result
 
 
-def measure(root: str, count: int, size: int, channels: int, cache: str) -> tuple[list[float], dict, np.ndarray]:
+def measure(
+    root: str, count: int, size: int, channels: int, cache: str
+) -> tuple[list[float], dict, np.ndarray]:
     """Rates of a row, the streams by their name, and the pictures in memory."""
     from flow_models.data.augmentation import Augmentation
     from flow_models.data.image_listing import SkipLog, list_images
     from flow_models.data.images import open_images
 
-    settings = {"size": size, "channels": channels, "cache_dir": cache, "batch_size": BATCH, "progress": False}
+    settings = {
+        "size": size,
+        "channels": channels,
+        "cache_dir": cache,
+        "batch_size": BATCH,
+        "progress": False,
+    }
     list_seconds, _ = timed(list_images, f"{root}/train", SkipLog(), None, False)
     cold_seconds, _ = timed(open_images, root, **settings)
     cached_seconds, data = timed(open_images, root, **settings)
     assert len(data.train) == count and not data.skipped.counts
     augment = Augmentation(flip=True, rotation=15, zoom=0.1, shear=5, shift=0.1)
     small = {**settings, "memory_limit_mb": 0.01}  # so that even a few pictures are streamed
-    streams = {"plain": open_images(root, **small).train, "augmented": open_images(root, augment=augment, **small).train}
-    assert all(each.element_spec.shape == (BATCH, size, size, channels) for each in streams.values())
+    streams = {
+        "plain": open_images(root, **small).train,
+        "augmented": open_images(root, augment=augment, **small).train,
+    }
+    assert all(
+        each.element_spec.shape == (BATCH, size, size, channels) for each in streams.values()
+    )
     rates = [count / list_seconds, count / cold_seconds, count / cached_seconds]
     return rates + [stream_rate(each) for each in streams.values()], streams, data.train
 
@@ -143,18 +165,37 @@ def page(rows: list, steps: list, images: int, load: float) -> str:
 
     when = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
     arguments = f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""
-    text = HEAD.format(arguments=arguments, when=when, machine=machine(), load=load, tensorflow=tf.__version__,
-                       pillow=PIL.__version__, images=images, batch=BATCH)  # fmt: skip
-    text += "".join(f"| {kind} | {place} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |\n"
-                    for kind, place, rates in rows)  # fmt: skip
+    text = HEAD.format(
+        arguments=arguments,
+        when=when,
+        machine=machine(),
+        load=load,
+        tensorflow=tf.__version__,
+        pillow=PIL.__version__,
+        images=images,
+        batch=BATCH,
+    )
+    text += "".join(
+        f"| {kind} | {place} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |\n"
+        for kind, place, rates in rows
+    )
     text += STEPS.format(batch=BATCH, **{**GLOW, "hidden": GLOW["hidden"][0]})
-    return text + "".join(f"| {kind} | " + " | ".join(f"{each:,.0f}" for each in times) + " |\n" for kind, times in steps)
+    return text + "".join(
+        f"| {kind} | " + " | ".join(f"{each:,.0f}" for each in times) + " |\n"
+        for kind, times in steps
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2_000, help="pictures of each kind (default 2000)")
-    parser.add_argument("--steps", type=int, default=25, help="training steps that are timed (default 25)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--images", type=int, default=2_000, help="pictures of each kind (default 2000)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=25, help="training steps that are timed (default 25)"
+    )
     given = parser.parse_args()
     load = os.getloadavg()[0]
     import flow_models  # noqa: F401
@@ -168,7 +209,9 @@ def main() -> None:
                 files = make(given.images)
                 for place, root in (("disk", f"{folder}/{number}"), ("S3", f"s3://bench/{number}")):
                     write(files, root)
-                    rates, streams, memory = measure(root, given.images, size, channels, f"{folder}/cache-{place}")
+                    rates, streams, memory = measure(
+                        root, given.images, size, channels, f"{folder}/cache-{place}"
+                    )
                     rows.append((kind, place, rates))
                     print(kind, place, [f"{rate:,.0f}" for rate in rates], flush=True)
                 shape = (size, size, channels)

@@ -1,11 +1,13 @@
-"""Speed and time to quality beside zuko, normflows, nflows (PyTorch) and flowjax (JAX), on this machine.
+"""Speed and time to quality beside zuko, normflows, nflows (PyTorch) and flowjax (JAX), on this
+machine.
 
     make bench-flows                                     # everything: a quarter of an hour; doc/benchmarks_flows.md
     make bench-flows ARGS="--quick"                      # about three minutes
     make bench-flows ARGS="--models spline --rows quality"
     make bench-flows ARGS="--render benchmarks/results/latest.json"
 
-The peers get an environment of their own, benchmarks/.venv, made at the first run. See benchmarks/README.md.
+The peers get an environment of their own, benchmarks/.venv, made at the first run. See
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -29,9 +31,18 @@ from flows.throughput import first_step, throughput  # noqa: E402
 from flows.worker import MODULES  # noqa: E402
 
 ROWS = ("train", "log_prob", "sample", "first_step", "quality")
-FORMS = (("ours", "unrolled"), ("ours", "looped"), ("flowjax", "scan"), ("flowjax", "step"), ("zuko", "eager"),
-         ("normflows", "eager"), ("nflows", "eager"), ("zuko", "compiled"), ("normflows", "compiled"),
-         ("nflows", "compiled"))  # fmt: skip
+FORMS = (
+    ("ours", "unrolled"),
+    ("ours", "looped"),
+    ("flowjax", "scan"),
+    ("flowjax", "step"),
+    ("zuko", "eager"),
+    ("normflows", "eager"),
+    ("nflows", "eager"),
+    ("zuko", "compiled"),
+    ("normflows", "compiled"),
+    ("nflows", "compiled"),
+)
 QUICK_FORMS = tuple(form for form in FORMS if form[1] in ("unrolled", "scan", "eager"))
 TRAIN_ROWS, VALIDATION_ROWS = 1_000_000, 10_000
 RESULTS = HERE / "results"
@@ -47,18 +58,36 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--quick", action="store_true", help="two models, one batch size, the usual forms, few rounds")
+    p.add_argument(
+        "--quick",
+        action="store_true",
+        help="two models, one batch size, the usual forms, few rounds",
+    )
     p.add_argument("--models", nargs="+", choices=DEPTHS, help="only these")
     p.add_argument("--rows", nargs="+", choices=ROWS, help="only these")
     p.add_argument("--libraries", nargs="+", choices=MODULES, help="only these")
     p.add_argument("--rounds", type=int, help="turns of each library in each row of training (5)")
     p.add_argument("--seeds", type=int, help="seeds of time to quality (2)")
-    p.add_argument("--quality-models", nargs="+", choices=("spline", "realnvp"), default=["spline"],
-                   help="models of time to quality (spline)")  # fmt: skip
-    p.add_argument("--quality-steps", type=int, default=1000, help="steps of the recipe of time to quality (1000)")
+    p.add_argument(
+        "--quality-models",
+        nargs="+",
+        choices=("spline", "realnvp"),
+        default=["spline"],
+        help="models of time to quality (spline)",
+    )
+    p.add_argument(
+        "--quality-steps",
+        type=int,
+        default=1000,
+        help="steps of the recipe of time to quality (1000)",
+    )
     p.add_argument("--cap", type=float, help="longest training waited for a gap, seconds (60)")
-    p.add_argument("--page", type=Path, help="file of the tables; after a full run doc/benchmarks_flows.md")
-    p.add_argument("--render", type=Path, metavar="RESULT", help="only write the tables of a recorded result")
+    p.add_argument(
+        "--page", type=Path, help="file of the tables; after a full run doc/benchmarks_flows.md"
+    )
+    p.add_argument(
+        "--render", type=Path, metavar="RESULT", help="only write the tables of a recorded result"
+    )
     return p
 
 
@@ -79,29 +108,57 @@ def make_plan(arguments: argparse.Namespace, truth: dict) -> Plan:
     models = tuple(arguments.models or (("realnvp", "spline") if quick else DEPTHS))
     plan = Plan(RESULTS / "points", models, forms=forms, quality=make_quality(arguments, truth))
     if quick:
-        plan.batches, plan.rounds, plan.round_seconds, plan.points, plan.repeats = (256,), 3, 0.4, 20_000, 1
+        plan.batches, plan.rounds, plan.round_seconds, plan.points, plan.repeats = (
+            (256,),
+            3,
+            0.4,
+            20_000,
+            1,
+        )
     plan.rounds = arguments.rounds or plan.rounds
     return plan
 
 
 def make_quality(arguments: argparse.Namespace, truth: dict) -> QualityPlan:
-    """Sizes and recipe of application 1, over fewer steps; ours also without what the peers do not have."""
+    """Sizes and recipe of application 1, over fewer steps; ours also without what the peers do not
+    have."""
     from train_flowmodels1 import Config
 
     config = Config(steps=arguments.quality_steps)
-    recipe = {"learning_rate": config.learning_rate, "beta1": config.beta1, "beta2": config.beta2,
-              "warmup": config.warmup_steps, "steps": config.steps, "clip": config.clip_norm}  # fmt: skip
-    common = {"hidden": list(config.hidden), "activation": config.activation, "bins": config.bins,
-              "bound": config.bound, "batch": config.batch_size, "recipe": recipe}  # fmt: skip
+    recipe = {
+        "learning_rate": config.learning_rate,
+        "beta1": config.beta1,
+        "beta2": config.beta2,
+        "warmup": config.warmup_steps,
+        "steps": config.steps,
+        "clip": config.clip_norm,
+    }
+    common = {
+        "hidden": list(config.hidden),
+        "activation": config.activation,
+        "bins": config.bins,
+        "bound": config.bound,
+        "batch": config.batch_size,
+        "recipe": recipe,
+    }
     forms = {
-        ("ours", "preset"): {name: getattr(config, name) for name in ("unroll", "affine", "linear", "ema")},
+        ("ours", "preset"): {
+            name: getattr(config, name) for name in ("unroll", "affine", "linear", "ema")
+        },
         ("ours", "plain"): {"unroll": config.unroll},
-        ("flowjax", "scan"): {}, ("zuko", "eager"): {}, ("normflows", "eager"): {}, ("nflows", "eager"): {},
-    }  # fmt: skip
+        ("flowjax", "scan"): {},
+        ("zuko", "eager"): {},
+        ("normflows", "eager"): {},
+        ("nflows", "eager"): {},
+    }
     wanted = arguments.libraries or (("ours", "flowjax") if arguments.quick else MODULES)
-    plan = QualityPlan({"spline": common | {"depth": config.depth}, "realnvp": common},
-                       {form: changes for form, changes in forms.items() if form[0] in wanted},
-                       truth["nll"], truth["validation"], tuple(arguments.quality_models))  # fmt: skip
+    plan = QualityPlan(
+        {"spline": common | {"depth": config.depth}, "realnvp": common},
+        {form: changes for form, changes in forms.items() if form[0] in wanted},
+        truth["nll"],
+        truth["validation"],
+        tuple(arguments.quality_models),
+    )
     if arguments.quick:
         plan.seeds, plan.cap = 1, 25.0
     plan.seeds, plan.cap = arguments.seeds or plan.seeds, arguments.cap or plan.cap
@@ -125,15 +182,28 @@ def machine() -> dict:
     with open("/proc/cpuinfo") as info:
         names = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": names[0] if names else "unknown processor", "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": memory, "load": os.getloadavg()[0]}  # fmt: skip
+    return {
+        "cpu": names[0] if names else "unknown processor",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": memory,
+        "load": os.getloadavg()[0],
+    }
 
 
-def write(result: dict, page: Path | None, kind: str = "flows", latest: str = "latest", markdown=table.markdown) -> None:
+def write(
+    result: dict,
+    page: Path | None,
+    kind: str = "flows",
+    latest: str = "latest",
+    markdown=table.markdown,
+) -> None:
     """The result as JSON, and its tables on the page or beside it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1)
-    for name in (f"{kind}_{result['date'].replace(' ', '_').replace(':', '')}.json", f"{latest}.json"):
+    for name in (
+        f"{kind}_{result['date'].replace(' ', '_').replace(':', '')}.json",
+        f"{latest}.json",
+    ):
         (RESULTS / name).write_text(text)
     write_page(result, page or RESULTS / f"{latest}.md", markdown)
 
@@ -145,11 +215,20 @@ def write_page(result: dict, page: Path, markdown=table.markdown) -> None:
 
 
 def run_in_project(module: str, *arguments: str) -> None:
-    """Runs a module in a process of its own, with the project's environment, so that this one stays small."""
+    """Runs a module in a process of its own, with the project's environment, so that this one stays
+    small."""
     path = os.environ | {"PYTHONPATH": str(HERE.parent)}
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=HERE, env=path, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=HERE,
+        env=path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     if done.returncode:
-        raise UserError(f"python -m {module} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise UserError(
+            f"python -m {module} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+        )
 
 
 def main(argv: list[str]) -> None:
@@ -176,12 +255,19 @@ def main(argv: list[str]) -> None:
     measure(plan, rows, results)
     shared = {name: getattr(plan.quality, name) for name in ("seeds", "cap", "every", "validation")}
     result = {
-        "format": 1, "date": time.strftime("%Y-%m-%d %H:%M"), "minutes": (time.perf_counter() - began) / 60,
-        "command": " ".join(["make bench-flows", *(['ARGS="' + " ".join(argv) + '"'] if argv else [])]),
-        "machine": here | {"load_after": os.getloadavg()[0]}, "truth": truth,
+        "format": 1,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "minutes": (time.perf_counter() - began) / 60,
+        "command": " ".join(
+            ["make bench-flows", *(['ARGS="' + " ".join(argv) + '"'] if argv else [])]
+        ),
+        "machine": here | {"load_after": os.getloadavg()[0]},
+        "truth": truth,
         "quality": plan.quality.sizes["spline"] | shared if "quality" in rows else None,
-        "facts": results.facts, "measurements": results.measurements, "failures": results.failures,
-    }  # fmt: skip
+        "facts": results.facts,
+        "measurements": results.measurements,
+        "failures": results.failures,
+    }
     print(table.markdown(result))
     write(result, arguments.page or (None if argv else PAGE))
 

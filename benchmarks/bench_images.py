@@ -1,11 +1,13 @@
-"""Image flows beside normflows (PyTorch) on this machine: speed, memory, accuracy of inversion, bits per dimension.
+"""Image flows beside normflows (PyTorch) on this machine: speed, memory, accuracy of inversion,
+bits per dimension.
 
     make bench-images                                     # everything: about an hour; doc/benchmarks_images.md
     make bench-images ARGS="--quick"                      # about two minutes
     make bench-images ARGS="--sections speed --threads 1"
     make bench-images ARGS="--render benchmarks/results/latest_images.json"
 
-normflows gets an environment of its own, benchmarks/.venv, made at the first run. See benchmarks/README.md.
+normflows gets an environment of its own, benchmarks/.venv, made at the first run. See
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -34,17 +36,38 @@ PAGE = HERE.parent / "doc" / "benchmarks_images.md"
 def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="one problem, few rounds, short training")
-    p.add_argument("--sections", type=lambda text: text.split(","), metavar="LIST",
-                   help=f"only these of {','.join(SECTIONS)}")  # fmt: skip
+    p.add_argument(
+        "--sections",
+        type=lambda text: text.split(","),
+        metavar="LIST",
+        help=f"only these of {','.join(SECTIONS)}",
+    )
     p.add_argument("--problems", nargs="+", choices=SPEED, help="only these in speed and first")
-    p.add_argument("--threads", type=int, default=0, metavar="N", help="keep every process on N cores (0: all)")
-    p.add_argument("--rounds", type=int, help="turns of each library in each row of speed and memory (7)")
+    p.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="keep every process on N cores (0: all)"
+    )
+    p.add_argument(
+        "--rounds", type=int, help="turns of each library in each row of speed and memory (7)"
+    )
     p.add_argument("--depths", type=int, nargs="+", help="steps a level in memory (4 16 64)")
-    p.add_argument("--budget", type=float, help="seconds of training in quality (240); a quarter for each trial")
-    p.add_argument("--rates", type=float, nargs="+", help="learning rates tried in quality (5e-4 1e-3 2e-3 4e-3)")
+    p.add_argument(
+        "--budget",
+        type=float,
+        help="seconds of training in quality (240); a quarter for each trial",
+    )
+    p.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        help="learning rates tried in quality (5e-4 1e-3 2e-3 4e-3)",
+    )
     p.add_argument("--seeds", type=int, help="seeds of quality (2)")
-    p.add_argument("--page", type=Path, help="file of the tables; after a full run doc/benchmarks_images.md")
-    p.add_argument("--render", type=Path, metavar="RESULT", help="only write the tables of a recorded result")
+    p.add_argument(
+        "--page", type=Path, help="file of the tables; after a full run doc/benchmarks_images.md"
+    )
+    p.add_argument(
+        "--render", type=Path, metavar="RESULT", help="only write the tables of a recorded result"
+    )
     return p
 
 
@@ -90,11 +113,18 @@ def draw_images(folder: Path, sections: list[str]) -> dict | None:
 
 def measure(plan: Plan, sections: list[str], results: Results) -> dict:
     """Runs the sections; what drift and quality say."""
-    for name, section in (("speed", speed.speed), ("first", speed.first_step), ("memory", speed.depth)):
+    for name, section in (
+        ("speed", speed.speed),
+        ("first", speed.first_step),
+        ("memory", speed.depth),
+    ):
         if name in sections:
             section(plan, results)
-    return {name: section(plan, results) for name, section in (("drift", drift.drift), ("quality", quality.quality))
-            if name in sections}  # fmt: skip
+    return {
+        name: section(plan, results)
+        for name, section in (("drift", drift.drift), ("quality", quality.quality))
+        if name in sections
+    }
 
 
 def main(argv: list[str]) -> None:
@@ -102,7 +132,9 @@ def main(argv: list[str]) -> None:
     if arguments.render:
         if not arguments.render.is_file():
             raise UserError(f"no file {arguments.render}: give a JSON file of benchmarks/results")
-        return write_page(json.loads(arguments.render.read_text()), arguments.page or PAGE, table.markdown)
+        return write_page(
+            json.loads(arguments.render.read_text()), arguments.page or PAGE, table.markdown
+        )
     check(arguments)
     began, here = time.perf_counter(), machine()
 
@@ -117,14 +149,29 @@ def main(argv: list[str]) -> None:
     plan, results = make_plan(arguments), Results(progress)
     found = measure(plan, sections, results)
     result = {
-        "format": 1, "date": time.strftime("%Y-%m-%d %H:%M"), "minutes": (time.perf_counter() - began) / 60,
-        "command": " ".join(["make bench-images", *(['ARGS="' + " ".join(argv) + '"'] if argv else [])]),
-        "machine": here | {"load_after": os.getloadavg()[0]}, "threads": plan.cores, "images": images, **found,
+        "format": 1,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "minutes": (time.perf_counter() - began) / 60,
+        "command": " ".join(
+            ["make bench-images", *(['ARGS="' + " ".join(argv) + '"'] if argv else [])]
+        ),
+        "machine": here | {"load_after": os.getloadavg()[0]},
+        "threads": plan.cores,
+        "images": images,
+        **found,
         "plan": {"rounds": plan.rounds, "budget": plan.quality.budget, "trial": plan.quality.trial},
-        "facts": results.facts, "measurements": results.measurements, "failures": results.failures,
-    }  # fmt: skip
+        "facts": results.facts,
+        "measurements": results.measurements,
+        "failures": results.failures,
+    }
     print(table.markdown(result))
-    write(result, arguments.page or (None if argv else PAGE), "images", "latest_images", table.markdown)
+    write(
+        result,
+        arguments.page or (None if argv else PAGE),
+        "images",
+        "latest_images",
+        table.markdown,
+    )
 
 
 if __name__ == "__main__":

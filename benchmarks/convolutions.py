@@ -1,8 +1,10 @@
-"""What a coupling's convolutions cost under XLA: as products of matrices, as `ConvNet` has them, and as XLA's own.
+"""What a coupling's convolutions cost under XLA: as products of matrices, as `ConvNet` has them,
+and as XLA's own.
 
     python benchmarks/convolutions.py
 
-Forward and gradients of the network of Glow's first level, 32 pictures of 16x16, 12 channels, hidden 128.
+Forward and gradients of the network of Glow's first level, 32 pictures of 16x16, 12 channels,
+hidden 128.
 """
 
 import sys
@@ -52,7 +54,13 @@ def seconds(network, weights, x) -> float:
 
 if __name__ == "__main__":
     rng = np.random.default_rng(0)
-    weights = {name: tf.constant(rng.normal(size=w.shape) * 0.1, tf.float32) for name, w in NET.init(rng).items()}
+    weights = {
+        name: tf.constant(rng.normal(size=w.shape) * 0.1, tf.float32)
+        for name, w in NET.init(rng).items()
+    }
     x = tf.constant(rng.normal(size=(32, 16, 16, 6)), tf.float32)
     products, convolutions = seconds(NET, weights, x), seconds(own, weights, x)
-    print(f"products {1e3 * products:.1f} ms, XLA's convolutions {1e3 * convolutions:.1f} ms: {convolutions / products:.2f} times")
+    print(
+        f"products {1e3 * products:.1f} ms, XLA's convolutions {1e3 * convolutions:.1f} ms:"
+        f" {convolutions / products:.2f} times"
+    )

@@ -1,12 +1,14 @@
-"""Opens MLflow's pages and the report of a run in a real browser, and looks whether the figures are visible.
+"""Opens MLflow's pages and the report of a run in a real browser, and looks whether the figures are
+visible.
 
     make check-dashboard                             # installs playwright; Chromium is the system's: apt-get install chromium
     python benchmarks/dashboard.py --shots shots     # keeps the screenshots in shots/
 
-A server is started on loopback, application 1 logs a small run and a sweep of two to it. Then headless Chromium opens
-the page of the run, its figure among the artifacts, the report, the charts of all runs, and the figure of the sweep.
-Each figure must be an image that the browser has decoded (naturalWidth above 0) and that is not of one colour. Ends
-with status 0, with 1 where something is not to be seen, and with one line and 0 where there is no browser.
+A server is started on loopback, application 1 logs a small run and a sweep of two to it. Then
+headless Chromium opens the page of the run, its figure among the artifacts, the report, the charts
+of all runs, and the figure of the sweep. Each figure must be an image that the browser has decoded
+(naturalWidth above 0) and that is not of one colour. Ends with status 0, with 1 where something is
+not to be seen, and with one line and 0 where there is no browser.
 """
 
 import argparse
@@ -25,17 +27,26 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 RUN = "--data moons --steps 200 --test-points 2000 --depth 2 --hidden [16,16] --jit false"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WAIT = 60_000  # ms for a page to show what it should
-DECODED = "images => images.filter(i => i.naturalWidth > 100).map(i => [i.naturalWidth, i.naturalHeight])"
+DECODED = (
+    "images => images.filter(i => i.naturalWidth > 100).map(i => [i.naturalWidth, i.naturalHeight])"
+)
 
 
 def logged(uri: str, folder: Path) -> tuple[str, str, str]:
-    """Ids of the experiment, of a run, and of the run above a sweep, all by the commands that a user gives."""
+    """Ids of the experiment, of a run, and of the run above a sweep, all by the commands that a
+    user gives."""
     from mlflow import MlflowClient
 
     from flow_models.tracking.parents import KEY
 
     place = {**os.environ, "MLFLOW_TRACKING_URI": uri, "CUDA_VISIBLE_DEVICES": ""}
-    train = [sys.executable, "train_flowmodels1.py", *RUN.split(), "--output-dir", str(folder / "run")]
+    train = [
+        sys.executable,
+        "train_flowmodels1.py",
+        *RUN.split(),
+        "--output-dir",
+        str(folder / "run"),
+    ]
     sweep = [
         sys.executable,
         "-m",
@@ -64,7 +75,8 @@ class Looker:
         self.page, self.shots, self.wrong = page, shots, 0
 
     def look(self, name: str, url: str, text: str = "", images: int = 0, drawn: str = "") -> None:
-        """Opens a page; it must show the text, so many figures, and an element that is drawn, by its selector."""
+        """Opens a page; it must show the text, so many figures, and an element that is drawn, by
+        its selector."""
         from playwright.sync_api import Error
 
         try:
@@ -85,10 +97,14 @@ class Looker:
             print(f"wrong  {name}: {str(error).splitlines()[0]}", flush=True)
 
     def _images(self, least: int) -> list[list[int]]:
-        """Sizes of the figures of the page, once there are enough of them and each has been decoded and drawn."""
+        """Sizes of the figures of the page, once there are enough of them and each has been decoded
+        and drawn."""
         if not least:
             return []
-        script = f"least => {{ const images = [...document.images]; return ({DECODED})(images).length >= least }}"
+        script = (
+            f"least => {{ const images = [...document.images]; return ({DECODED})(images).length >="
+            " least }"
+        )
         self.page.wait_for_function(script, arg=least, timeout=WAIT)
         for image in self.page.locator("img").all():
             size = image.evaluate("i => [i.naturalWidth, i.naturalHeight]")
@@ -120,7 +136,9 @@ def look_at_all(browser: str, shots: Path) -> int:
         looker = Looker(chromium.new_page(viewport={"width": 1400, "height": 1000}), shots)
         looker.look("run", f"{root}/{run}", text="kl_to_truth")
         looker.look("figure", f"{root}/{run}/artifacts/figures/density.png", images=1)
-        looker.look("charts", f"{root}?compareRunsMode=CHART", text="Model metrics", drawn=".main-svg")
+        looker.look(
+            "charts", f"{root}?compareRunsMode=CHART", text="Model metrics", drawn=".main-svg"
+        )
         looker.look("sweep", f"{root}/{above}", text="best_nll_val")
         looker.look("sweep-figure", f"{root}/{above}/artifacts/trials.png", images=1)
         looker.look("report", (folder / "run" / "report.html").as_uri(), images=5)
@@ -129,9 +147,14 @@ def look_at_all(browser: str, shots: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--shots", default="", metavar="FOLDER", help="where screenshots are kept (default: a temporary folder)"
+        "--shots",
+        default="",
+        metavar="FOLDER",
+        help="where screenshots are kept (default: a temporary folder)",
     )
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,4 +1,5 @@
-"""How near a Laplace frame alone, with no flow trained behind it, comes to the exact posteriors: KL(frame, posterior).
+"""How near a Laplace frame alone, with no flow trained behind it, comes to the exact posteriors:
+KL(frame, posterior).
 
     python benchmarks/frames.py
 
@@ -32,14 +33,22 @@ PROBLEMS = {
 
 def identity(size: int, width: int):
     """A flow that nothing has been taught: z as it is."""
-    return architectures.build("realnvp", size, depth=1, hidden=(8,), condition_size=width, standardise=False)
+    return architectures.build(
+        "realnvp", size, depth=1, hidden=(8,), condition_size=width, standardise=False
+    )
 
 
 if __name__ == "__main__":
     for name, (simulator, components) in PROBLEMS.items():
         measured = pairs.draw(simulator, 4000, SEED)
         observed = pairs.draw(simulator, OBSERVATIONS, SEED, 2).y
-        model = posterior_model.untrained(LaplaceFrame(simulator, components), measured.theta, measured.y, identity)
+        model = posterior_model.untrained(
+            LaplaceFrame(simulator, components), measured.theta, measured.y, identity
+        )
         _, sizes, _, divergence = posterior_study.corrected(model, observed, KEPT, seed=0)
         share = sizes / (posterior_study.OVERSAMPLED * KEPT)
-        print(f"{name}: KL mean {divergence.mean():.4f}, largest {divergence.max():.4f} nats; effective share, smallest {share.min():.3f}", flush=True)
+        print(
+            f"{name}: KL mean {divergence.mean():.4f}, largest {divergence.max():.4f} nats;"
+            f" effective share, smallest {share.min():.3f}",
+            flush=True,
+        )

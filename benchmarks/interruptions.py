@@ -1,12 +1,15 @@
-"""Kills training runs that write to S3 at random moments, and looks whether a checkpoint is ever lost or damaged.
+"""Kills training runs that write to S3 at random moments, and looks whether a checkpoint is ever
+lost or damaged.
 
     python benchmarks/interruptions.py                # 20 kills, about ten minutes on two cores
     python benchmarks/interruptions.py --kills 3
 
-One run of application 1 writes a checkpoint after every compiled call into the store `weed` on loopback. It is killed by SIGKILL
-and SIGTERM in turn, and started again each time by the same command. After each kill the checkpoint in the store must be whole
-(its checksum is right) and not older than the one after the kill before; SIGTERM must end with status 75, and
-nothing of its steps be lost. In the end the history must be that of a run which nobody killed, and the model load from S3.
+One run of application 1 writes a checkpoint after every compiled call into the store `weed` on
+loopback. It is killed by SIGKILL and SIGTERM in turn, and started again each time by the same
+command. After each kill the checkpoint in the store must be whole (its checksum is right) and not
+older than the one after the kill before; SIGTERM must end with status 75, and nothing of its steps
+be lost. In the end the history must be that of a run which nobody killed, and the model load from
+S3.
 """
 
 import argparse
@@ -29,18 +32,48 @@ from flow_models.data import storage  # noqa: E402
 from flow_models.errors import EX_TEMPFAIL  # noqa: E402
 
 BUCKET = "interrupted"
-RUN = ["--data", "moons", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64", "--test-points", "500", "--jit", "false",
-       "--epoch-steps", "100", "--checkpoint-seconds", "0", "--mlflow", "false", "--resume"]  # fmt: skip
+RUN = [
+    "--data",
+    "moons",
+    "--depth",
+    "2",
+    "--hidden",
+    "[8, 8]",
+    "--batch-size",
+    "64",
+    "--test-points",
+    "500",
+    "--jit",
+    "false",
+    "--epoch-steps",
+    "100",
+    "--checkpoint-seconds",
+    "0",
+    "--mlflow",
+    "false",
+    "--resume",
+]
 
 
 def start(uri: str, steps: int) -> subprocess.Popen:
     """The command, the same for a first start and for every retry."""
-    command = [sys.executable, "train_flowmodels1.py", *RUN, "--steps", str(steps), "--output-dir", uri]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "train_flowmodels1.py",
+        *RUN,
+        "--steps",
+        str(steps),
+        "--output-dir",
+        uri,
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def checkpoint_step(uri: str) -> int:
-    """The step of the checkpoint in the store, 0 where there is none yet. Raises UserError for a damaged one."""
+    """The step of the checkpoint in the store, 0 where there is none yet. Raises UserError for a
+    damaged one."""
     folder = f"{uri}/checkpoint"
     if not storage.exists(f"{folder}/checkpoint.json"):
         return 0
@@ -50,16 +83,26 @@ def checkpoint_step(uri: str) -> int:
 
 
 def kill(uri: str, steps: int, number: int, seconds: float) -> dict:
-    """One session: from its first checkpoint, or for odd numbers from its start, a random time, then the signal."""
+    """One session: from its first checkpoint, or for odd numbers from its start, a random time,
+    then the signal."""
     before, process, began = checkpoint_step(uri), start(uri, steps), time.monotonic()
-    while process.poll() is None and time.monotonic() - began < 120 and checkpoint_step(uri) == before:
+    while (
+        process.poll() is None and time.monotonic() - began < 120 and checkpoint_step(uri) == before
+    ):
         time.sleep(0.05)
     time.sleep(seconds)
     seen, sent = checkpoint_step(uri), signal.SIGTERM if number % 2 else signal.SIGKILL
     process.send_signal(sent)
     _, error = process.communicate(timeout=60)
     after = checkpoint_step(uri)
-    return {"signal": sent.name, "status": process.returncode, "before": before, "seen": seen, "after": after, "error": error}
+    return {
+        "signal": sent.name,
+        "status": process.returncode,
+        "before": before,
+        "seen": seen,
+        "after": after,
+        "error": error,
+    }
 
 
 def history(uri: str) -> list[dict]:
@@ -74,7 +117,10 @@ def interrupted(uri: str, kills: int, steps: int, longest: float, seed: int = 0)
     for number in range(kills):
         session = kill(uri, steps, number, chance.uniform(0, longest))
         sessions.append(session)
-        print(" ".join(f"{name} {value}" for name, value in session.items() if name != "error"), flush=True)
+        print(
+            " ".join(f"{name} {value}" for name, value in session.items() if name != "error"),
+            flush=True,
+        )
         assert session["before"] <= session["seen"] <= session["after"], "a checkpoint was lost"
         expected = EX_TEMPFAIL if session["signal"] == "SIGTERM" else -signal.SIGKILL
         assert session["status"] == expected, session["error"]
@@ -88,10 +134,14 @@ def main() -> None:
     import boto3
     from servers import s3_server
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--longest", type=float, default=2.0, help="seconds after a session's first checkpoint")
+    parser.add_argument(
+        "--longest", type=float, default=2.0, help="seconds after a session's first checkpoint"
+    )
     given = parser.parse_args()
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="interruptions-")
     tempfile.tempdir = None
@@ -100,13 +150,20 @@ def main() -> None:
         whole, killed = f"s3://{BUCKET}/runs/whole", f"s3://{BUCKET}/runs/killed"
         sessions = interrupted(killed, given.kills, given.steps, given.longest)
         interrupted(whole, 0, given.steps, 0.0)
-        assert history(whole) == history(killed), "the history is not that of a run which nobody killed"
+        assert history(whole) == history(killed), (
+            "the history is not that of a run which nobody killed"
+        )
         arrays = [name for name in storage.names(f"{killed}/checkpoint") if name.endswith(".npz")]
         assert len(arrays) <= 2, arrays
         import flow_models as fm
 
-        assert (fm.load(killed).log_prob([[0.1, 0.2]]) == fm.load(whole).log_prob([[0.1, 0.2]])).all()
-    print(f"{len(sessions)} kills, no checkpoint lost or damaged, history and model as of a run that nobody killed")
+        assert (
+            fm.load(killed).log_prob([[0.1, 0.2]]) == fm.load(whole).log_prob([[0.1, 0.2]])
+        ).all()
+    print(
+        f"{len(sessions)} kills, no checkpoint lost or damaged, history and model as of a run that"
+        " nobody killed"
+    )
 
 
 if __name__ == "__main__":

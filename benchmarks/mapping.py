@@ -1,9 +1,11 @@
-"""Application 1 on every set of known density and every embedded one, `default` preset: the table in doc/results_flowmodels1.md.
+"""Application 1 on every set of known density and every embedded one, `default` preset: the table
+in doc/results_flowmodels1.md.
 
     make bench-mapping                     # about a minute and a half a set
     make bench-mapping ARGS="moons banana"
 
-Each row is one run of the command that stands beside it, seed 0. The test points are drawn once and looked at once.
+Each row is one run of the command that stands beside it, seed 0. The test points are drawn once and
+looked at once.
 """
 
 import argparse
@@ -15,7 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mapping"
 TABLE = ROOT / "doc" / "results_flowmodels1.md"
-TARGETS = {"moons": 0.003, "eight_gaussians": 0.003, "banana": 0.002, "rosenbrock": 0.002, "checkerboard": 0.03}
+TARGETS = {
+    "moons": 0.003,
+    "eight_gaussians": 0.003,
+    "banana": 0.002,
+    "rosenbrock": 0.002,
+    "checkerboard": 0.03,
+}
 HEAD = """# Application 1: measured
 
 `make bench-mapping`: one run a row of `python train_flowmodels1.py --data <name>`, `default` preset, seed 0, on {machine}.
@@ -36,13 +44,26 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from flow_models.data import embedded, points
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="sets to run anew; all by default; others keep their last result")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", help="sets to run anew; all by default; others keep their last result"
+    )
     names = parser.parse_args().names or [*points.names(), *embedded.names()]
     for name in names:
         print(f"== {name}", flush=True)
-        command = [sys.executable, "train_flowmodels1.py", "--data", name, "--output-dir", str(RESULTS / name),
-                   "--overwrite", "--mlflow", "false"]  # fmt: skip
+        command = [
+            sys.executable,
+            "train_flowmodels1.py",
+            "--data",
+            name,
+            "--output-dir",
+            str(RESULTS / name),
+            "--overwrite",
+            "--mlflow",
+            "false",
+        ]
         subprocess.run(command, cwd=ROOT, check=True)
     TABLE.write_text(table(points.names(), embedded.names()))
     print(f"wrote {TABLE.relative_to(ROOT)}")
@@ -50,12 +71,18 @@ def main() -> None:
 
 def table(known: list[str], real: list[str]) -> str:
     """The markdown of all results there are."""
-    found = {name: json.loads(file.read_text()) for name in [*known, *real]
-             if (file := RESULTS / name / "metrics.json").exists()}  # fmt: skip
+    found = {
+        name: json.loads(file.read_text())
+        for name in [*known, *real]
+        if (file := RESULTS / name / "metrics.json").exists()
+    }
     speed = "{train_seconds:.0f} | {compile_seconds:.1f} | {steps_per_second:.0f} |\n"
     text = HEAD.format(machine=machine())
     for name in (n for n in known if n in found):
-        row = "| {name} | {kl_to_truth:.5f} +- {kl_to_truth_se:.5f} | {target} | {nll_test:.4f} | {entropy:.4f} | " + speed
+        row = (
+            "| {name} | {kl_to_truth:.5f} +- {kl_to_truth_se:.5f} | {target} | {nll_test:.4f} |"
+            " {entropy:.4f} | " + speed
+        )
         text += row.format(name=name, target=TARGETS.get(name, ""), **found[name])
     text += REAL
     for name in (n for n in real if n in found):
@@ -68,7 +95,11 @@ def machine() -> str:
     """The processor's name and the number of cores."""
     import os
 
-    cpu = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    cpu = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
     return f"{os.cpu_count()} cores of {cpu[0] if cpu else 'an unknown processor'}, no GPU"
 
 

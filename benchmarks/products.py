@@ -1,8 +1,10 @@
-"""How long the matrix products of one training step take alone: the floor under RealNVP's and MAF's steps.
+"""How long the matrix products of one training step take alone: the floor under RealNVP's and MAF's
+steps.
 
     python benchmarks/products.py
 
-Forward, gradient of weights and gradient of inputs of the hidden 128-to-128 layers, compiled by XLA as training is.
+Forward, gradient of weights and gradient of inputs of the hidden 128-to-128 layers, compiled by XLA
+as training is.
 """
 
 import sys

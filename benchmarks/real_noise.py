@@ -1,17 +1,21 @@
-"""Posteriors under recorded noise: seismograms of application 7 with the noise of a real seismometer added to them.
+"""Posteriors under recorded noise: seismograms of application 7 with the noise of a real
+seismometer added to them.
 
     pip install -r requirements-demo.txt
     python benchmarks/real_noise.py          # prints a table, writes benchmarks/results/real_noise.png
 
-A demonstration. The waves are simulated; the noise is what station PB01 in Chile recorded before the P waves of 13 distant
-earthquakes (package rf, three components at 5 Hz; a window with a spike is left out). A sample of the record stands for a sample
-of a trace. Of every other event the autocorrelation is estimated; noise is taken from the events between them, each segment in
-units of the standard deviation of its window, times sigma. One network is trained for the noise that application 7 takes for
-granted, one for the estimated autocorrelation; both see simulated and recorded noise.
+A demonstration. The waves are simulated; the noise is what station PB01 in Chile recorded before
+the P waves of 13 distant earthquakes (package rf, three components at 5 Hz; a window with a spike
+is left out). A sample of the record stands for a sample of a trace. Of every other event the
+autocorrelation is estimated; noise is taken from the events between them, each segment in units of
+the standard deviation of its window, times sigma. One network is trained for the noise that
+application 7 takes for granted, one for the estimated autocorrelation; both see simulated and
+recorded noise.
 
-It shows whether coverage survives noise that is not Gaussian, not stationary and of a covariance that is only estimated, and what
-happens, and is noticed, where the covariance is merely assumed. It does not show an inversion of these records: they are no
-reflections, and the layers below the station are unknown.
+It shows whether coverage survives noise that is not Gaussian, not stationary and of a covariance
+that is only estimated, and what happens, and is noticed, where the covariance is merely assumed. It
+does not show an inversion of these records: they are no reflections, and the layers below the
+station are unknown.
 """
 
 import dataclasses
@@ -42,7 +46,15 @@ FIGURE = Path(__file__).parent / "results" / "real_noise.png"
 BEFORE_P = 10.0  # s between the end of a window and the P wave as the model iasp91 has it
 SPIKY = 10.0  # kurtosis of a window that is left out; Gaussian noise has 3
 OBSERVATIONS, SAMPLES = 500, 500
-SETTINGS = PosteriorConfig(steps=1500, learning_rate=1e-3, simulations=40_000, validation_draws=4000, architecture="realnvp", depth=4, hidden=(32,))
+SETTINGS = PosteriorConfig(
+    steps=1500,
+    learning_rate=1e-3,
+    simulations=40_000,
+    validation_draws=4000,
+    architecture="realnvp",
+    depth=4,
+    hidden=(32,),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +73,8 @@ class EstimatedNoise(Seismograms):
 
 
 def windows() -> list[list[np.ndarray]]:
-    """Of each event the records before its P wave, without trend, of unit variance; spiky ones left out."""
+    """Of each event the records before its P wave, without trend, of unit variance; spiky ones left
+    out."""
     import obspy
     from obspy.geodetics import locations2degrees
     from obspy.taup import TauPyModel
@@ -74,9 +87,19 @@ def windows() -> list[list[np.ndarray]]:
         found = []
         for event in obspy.read_events(str(folder / "example_events.xml")):
             origin = event.preferred_origin() or event.origins[0]
-            degrees = locations2degrees(origin.latitude, origin.longitude, station.latitude, station.longitude)
-            end = origin.time + travel.get_travel_times(origin.depth / 1000, degrees, ["P", "Pdiff"])[0].time - BEFORE_P
-            quiet = [record.slice(endtime=end).data for record in records if 0 <= record.stats.starttime - origin.time < 1000]
+            degrees = locations2degrees(
+                origin.latitude, origin.longitude, station.latitude, station.longitude
+            )
+            end = (
+                origin.time
+                + travel.get_travel_times(origin.depth / 1000, degrees, ["P", "Pdiff"])[0].time
+                - BEFORE_P
+            )
+            quiet = [
+                record.slice(endtime=end).data
+                for record in records
+                if 0 <= record.stats.starttime - origin.time < 1000
+            ]
             found.append([each for each in map(_standardised, quiet) if np.mean(each**4) < SPIKY])
     return [event for event in found if event]
 
@@ -88,8 +111,15 @@ def _standardised(record):
 
 
 def autocorrelation(records, lags: int) -> np.ndarray:
-    """Mean over records [n] at lags 0 .. lags - 1, divided by n so that the matrix is positive definite."""
-    found = np.mean([[each[lag:] @ each[: len(each) - lag] / len(each) for lag in range(lags)] for each in records], 0)
+    """Mean over records [n] at lags 0 .. lags - 1, divided by n so that the matrix is positive
+    definite."""
+    found = np.mean(
+        [
+            [each[lag:] @ each[: len(each) - lag] / len(each) for lag in range(lags)]
+            for each in records
+        ],
+        0,
+    )
     return found / found[0]
 
 
@@ -98,13 +128,19 @@ def segments(records, n: int, traces: int, samples: int, seed: int) -> np.ndarra
     rng = np.random.default_rng(seed)
     lengths = np.array([len(each) - samples for each in records], float)
     which = rng.choice(len(records), n * traces, p=lengths / lengths.sum())
-    cut = [records[w][(start := rng.integers(len(records[w]) - samples)) : start + samples] for w in which]
+    cut = [
+        records[w][(start := rng.integers(len(records[w]) - samples)) : start + samples]
+        for w in which
+    ]
     return np.array(cut).reshape(n, -1)
 
 
 def trained(simulator):
     """A posterior model, with a density of the data, for the noise of a simulator."""
-    parts = [draw(simulator, n, 0, i) for i, n in enumerate((SETTINGS.simulations, SETTINGS.validation_draws))]
+    parts = [
+        draw(simulator, n, 0, i)
+        for i, n in enumerate((SETTINGS.simulations, SETTINGS.validation_draws))
+    ]
     made = posterior_study.conditional(LaplaceFrame(simulator, components=40), SETTINGS, *parts)
     made.trainer.run()
     posterior_study.data_density(made.model, SETTINGS, made.contexts).run()
@@ -112,24 +148,38 @@ def trained(simulator):
 
 
 def judged(model, theta, clean, log_sigma, noise) -> tuple[dict[str, float], calibration.Coverage]:
-    """Numbers of the table, and coverage over levels, of noise [B, M'] of unit variance; None is the simulator's own.
+    """Numbers of the table, and coverage over levels, of noise [B, M'] of unit variance; None is
+    the simulator's own.
 
-    Least and most are the coverages at 90% of single coordinates; of 20 right ones, about 0.87 and 0.93."""
+    Least and most are the coverages at 90% of single coordinates; of 20 right ones, about 0.87 and
+    0.93.
+    """
     if noise is None:
         y = model.simulator.observe(tf.constant(clean), (3, 4), tf.constant(log_sigma)).numpy()
     else:
-        y = np.concatenate([clean + np.exp(log_sigma)[:, None] * noise, log_sigma[:, None]], 1).astype(np.float32)
+        y = np.concatenate(
+            [clean + np.exp(log_sigma)[:, None] * noise, log_sigma[:, None]], 1
+        ).astype(np.float32)
     drawn = posterior_study.mended(model.posterior_theta(y, SAMPLES, 1))[0]
     x, truth = (np.asarray(model.simulator.physical(tf.constant(each))) for each in (drawn, theta))
     covered = calibration.coverage(truth, x, np.linspace(0.05, 0.95, 19))
     scores = posterior_study.simulated_scores(model, 0)
-    flagged = np.mean(posterior_study.misspecification(model.anomaly_score(y), scores) <= posterior_study.ALARM)
+    flagged = np.mean(
+        posterior_study.misspecification(model.anomaly_score(y), scores) <= posterior_study.ALARM
+    )
     level = lambda i: f"{covered.mean[i]:.3f} +- {covered.error[i]:.3f}"
-    coordinates = calibration.coverage(theta, drawn, [0.9]).parameters[0]  # Karhunen-Loeve's: smooth ones first
+    coordinates = calibration.coverage(theta, drawn, [0.9]).parameters[
+        0
+    ]  # Karhunen-Loeve's: smooth ones first
     misfit = np.median(posterior_study.misfit(model.simulator, drawn[:, :50], y))
-    return {"coverage 50%": level(9), "coverage 90%": level(17), "least": f"{coordinates.min():.3f} (coordinate {coordinates.argmin() + 1})",
-            "most": f"{coordinates.max():.3f} (coordinate {coordinates.argmax() + 1})", "misfit": f"{misfit:.2f}",
-            "flagged": f"{flagged:.3f}"}, covered  # fmt: skip
+    return {
+        "coverage 50%": level(9),
+        "coverage 90%": level(17),
+        "least": f"{coordinates.min():.3f} (coordinate {coordinates.argmin() + 1})",
+        "most": f"{coordinates.max():.3f} (coordinate {coordinates.argmax() + 1})",
+        "misfit": f"{misfit:.2f}",
+        "flagged": f"{flagged:.3f}",
+    }, covered
 
 
 @styled
@@ -139,17 +189,26 @@ def drawn(correlation, recorded, own, curves):
     left, middle, right = figure.subplots(1, 3)
     lags = np.arange(len(correlation))
     left.plot(lags, correlation, color=DATA, label="estimated from the record")
-    left.plot(lags, NOISE_CORRELATION**lags, color=MODEL, label=f"taken for granted: {NOISE_CORRELATION}^lag")
+    left.plot(
+        lags,
+        NOISE_CORRELATION**lags,
+        color=MODEL,
+        label=f"taken for granted: {NOISE_CORRELATION}^lag",
+    )
     left.axhline(0, color=FAINT, lw=0.7)
     left.set(xlabel="lag (samples)", ylabel="autocorrelation of the noise")
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     for i in range(3):
         middle.plot(recorded[i] - 5.0 * i, color=DATA, label="recorded" if i == 0 else None)
-        middle.plot(own[i] - 5.0 * i - 15, color=MODEL, label="taken for granted" if i == 0 else None)
+        middle.plot(
+            own[i] - 5.0 * i - 15, color=MODEL, label="taken for granted" if i == 0 else None
+        )
     middle.set(xlabel="sample", ylabel="noise / sd", yticks=[])
     middle.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     right.plot([0, 1], [0, 1], color=INK, lw=0.8)
-    for (name, covered), style in zip(curves.items(), ((MODEL, ":"), (MODEL, "-"), (DATA, ":"), (DATA, "-"))):
+    for (name, covered), style in zip(
+        curves.items(), ((MODEL, ":"), (MODEL, "-"), (DATA, ":"), (DATA, "-"))
+    ):
         right.plot(covered.levels, covered.mean, color=style[0], ls=style[1], label=name)
     right.set(xlabel="credibility", ylabel="share of truths inside", xlim=(0, 1), ylim=(0, 1))
     right.legend(loc="lower right")
@@ -158,18 +217,30 @@ def drawn(correlation, recorded, own, curves):
 
 def main() -> None:
     events, assumed = windows(), Seismograms()
-    estimate, held_out = ([record for event in part for record in event] for part in (events[::2], events[1::2]))
+    estimate, held_out = (
+        [record for event in part for record in event] for part in (events[::2], events[1::2])
+    )
     correlation = autocorrelation(estimate, assumed.samples)
-    print(f"{len(events)} events; {sum(map(len, estimate)):,} samples for the estimate, {sum(map(len, held_out)):,} to add")
+    print(
+        f"{len(events)} events; {sum(map(len, estimate)):,} samples for the estimate,"
+        f" {sum(map(len, held_out)):,} to add"
+    )
     pairs = draw(assumed, OBSERVATIONS, 0, 2)
-    recorded = segments(held_out, OBSERVATIONS, len(assumed.ray_parameters), assumed.samples, 5).astype(np.float32)
+    recorded = segments(
+        held_out, OBSERVATIONS, len(assumed.ray_parameters), assumed.samples, 5
+    ).astype(np.float32)
     curves = {}
-    for name, simulator in (("0.6^lag", assumed), ("estimated", EstimatedNoise(autocorrelation=correlation))):
+    for name, simulator in (
+        ("0.6^lag", assumed),
+        ("estimated", EstimatedNoise(autocorrelation=correlation)),
+    ):
         model = trained(simulator)
         for kind, noise in (("its own", None), ("recorded", recorded)):
             label = f"network for {name}, noise {kind}"
             row, curves[label] = judged(model, pairs.theta, pairs.clean, pairs.y[:, -1], noise)
-            print(f"{label}: " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            print(
+                f"{label}: " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True
+            )
     own = np.random.default_rng(0).normal(size=(3, assumed.samples)) @ assumed._noise_factor.T
     FIGURE.parent.mkdir(exist_ok=True)
     drawn(correlation, recorded[:3, : assumed.samples], own, curves).savefig(FIGURE)

@@ -1,14 +1,14 @@
-"""Steps a second of one and two workers with a core each, what they exchange, and whether 1, 2 and 4 have one loss
-curve.
+"""Steps a second of one and two workers with a core each, what they exchange, and whether 1, 2 and
+4 have one loss curve.
 
     python benchmarks/workers.py                # a quarter of an hour at most; writes the tables of doc/scaling.md
     python benchmarks/workers.py --rounds 1 --seconds 3 --no-page
 
-Worker k runs on core k alone. A round measures each case once, in turn; of the rounds the best one counts, as
-whatever else the machine does can only slow a case down. Steps are timed after compilation, by the clock and by the
-processor time of the process. The projection for more workers is arithmetic: the step of one worker with its own
-batch, what two workers add to it here, and what the ring and its 2 (W - 1) messages add at the bandwidth and latency
-that are stated.
+Worker k runs on core k alone. A round measures each case once, in turn; of the rounds the best one
+counts, as whatever else the machine does can only slow a case down. Steps are timed after
+compilation, by the clock and by the processor time of the process. The projection for more workers
+is arithmetic: the step of one worker with its own batch, what two workers add to it here, and what
+the ring and its 2 (W - 1) messages add at the bandwidth and latency that are stated.
 """
 
 import argparse
@@ -23,7 +23,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 PAGE, BEGIN, END = ROOT / "doc" / "scaling.md", "<!-- workers -->", "<!-- /workers -->"
 BATCH = {"points": 1024, "pictures": 16}  # of one worker
-NAMES = {"points": "RealNVP, 8 couplings of 2x128, points", "pictures": "Glow, 32x32 in colour, 2 levels of 2 steps"}
+NAMES = {
+    "points": "RealNVP, 8 couplings of 2x128, points",
+    "pictures": "Glow, 32x32 in colour, 2 levels of 2 steps",
+}
 GIGABIT, LATENCY = 5.0, 1e-4  # of the projection: Gbit/s, seconds a message
 CURVE = ("train_objective", "val_objective")
 
@@ -37,15 +40,19 @@ def model_and_data(kind: str):
     chance = np.random.default_rng(0)
     if kind == "pictures":
         event = fm.Images(32, 32, 3)
-        model = fm.FlowModel(fm.glow_image(event.canvas, levels=2, depth=2, hidden=(64, 64)), event=event)
+        model = fm.FlowModel(
+            fm.glow_image(event.canvas, levels=2, depth=2, hidden=(64, 64)), event=event
+        )
         return model, chance.integers(0, 256, (256, 32, 32, 3)).astype(np.uint8)
-    size = {"depth": 8, "hidden": (128, 128)} if kind == "points" else {"depth": 2, "hidden": (16, 16)}
+    size = (
+        {"depth": 8, "hidden": (128, 128)} if kind == "points" else {"depth": 2, "hidden": (16, 16)}
+    )
     return fm.FlowModel(fm.realnvp(2, **size)), chance.normal(size=(20_000, 2)).astype("f") ** 3
 
 
 def work(kind: str, batch: int, seconds: float, core: int) -> None:
-    """One worker: trains for about so many seconds after compilation, or 200 steps of the curve, and prints what it has
-seen."""
+    """One worker: trains for about so many seconds after compilation, or 200 steps of the curve,
+    and prints what it has seen."""
     os.sched_setaffinity(0, {core})
     import resource
     import time
@@ -59,13 +66,21 @@ seen."""
     workers = devices.get("auto").workers
     model, rows = model_and_data(kind)
     curve = kind == "curve"
-    settings = fm.FitSettings(steps=200 if curve else 10**6, batch_size=batch, epoch_steps=20 if curve else 10**6, learning_rate=1e-4,
-                              clip_norm=1.0, strategy="auto")  # fmt: skip
+    settings = fm.FitSettings(
+        steps=200 if curve else 10**6,
+        batch_size=batch,
+        epoch_steps=20 if curve else 10**6,
+        learning_rate=1e-4,
+        clip_norm=1.0,
+        strategy="auto",
+    )
     trainer = fm.Trainer(model, rows, rows[:200] if curve else None, settings)
     if curve:
         said = {"history": trainer.run(progress=False).history}
     else:
-        said = timed(trainer, seconds, lambda: resource.getrusage(resource.RUSAGE_SELF), time.perf_counter)
+        said = timed(
+            trainer, seconds, lambda: resource.getrusage(resource.RUSAGE_SELF), time.perf_counter
+        )
     numbers = sum(v.shape.num_elements() for v in trainer.steps.trainable) + len(trainer.terms)
     print(json.dumps(said | {"numbers": numbers, "workers": workers}))
     sys.stdout.flush()
@@ -73,7 +88,8 @@ seen."""
 
 
 def timed(trainer, seconds: float, usage, clock) -> dict:
-    """Steps a second, and processor milliseconds a step, over calls of equal size; all workers make equally many calls."""
+    """Steps a second, and processor milliseconds a step, over calls of equal size; all workers make
+    equally many calls."""
     import tensorflow as tf
 
     at, chunk = trainer.at, trainer.source.chunk(0, trainer.source.chunk_steps)
@@ -81,7 +97,9 @@ def timed(trainer, seconds: float, usage, clock) -> dict:
 
     def call(n):
         began, before = clock(), usage()
-        done = trainer.steps.compiled(at.weights, at.moments, tf.constant(at.sums), chunk, tf.constant(0), tf.constant(n))[0]
+        done = trainer.steps.compiled(
+            at.weights, at.moments, tf.constant(at.sums), chunk, tf.constant(0), tf.constant(n)
+        )[0]
         assert int(done) == n
         after = usage()
         return clock() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -90,7 +108,10 @@ def timed(trainer, seconds: float, usage, clock) -> dict:
     n = min(max(int(seconds / 6 / (call(4)[0] / 4)), 1), 100)
     n = int(trainer.devices.from_chief([n] if trainer.devices.is_chief else None, 1)[0])
     calls = [call(n) for _ in range(6)]
-    return {"steps_per_second": n / min(wall for wall, _ in calls), "cpu_ms": 1000 * min(cpu for _, cpu in calls) / n}
+    return {
+        "steps_per_second": n / min(wall for wall, _ in calls),
+        "cpu_ms": 1000 * min(cpu for _, cpu in calls) / n,
+    }
 
 
 def measured(kind: str, workers: int, batch: int, seconds: float) -> list[dict]:
@@ -98,10 +119,20 @@ def measured(kind: str, workers: int, batch: int, seconds: float) -> list[dict]:
     import workers as processes
 
     cores = sorted(os.sched_getaffinity(0))
-    command = [str(Path(__file__)), "--work", kind, "--batch", str(batch), "--seconds", str(seconds)]
+    command = [
+        str(Path(__file__)),
+        "--work",
+        kind,
+        "--batch",
+        str(batch),
+        "--seconds",
+        str(seconds),
+    ]
     environments = processes.by_tf_config(workers) if workers > 1 else [{}]
-    started = [processes.start([*command, "--core", str(cores[k % len(cores)])], [environment])[0]
-               for k, environment in enumerate(environments)]  # fmt: skip
+    started = [
+        processes.start([*command, "--core", str(cores[k % len(cores)])], [environment])[0]
+        for k, environment in enumerate(environments)
+    ]
     ended = processes.finish(started, 500)
     for status, _, error in ended:
         assert status == 0, error
@@ -110,29 +141,52 @@ def measured(kind: str, workers: int, batch: int, seconds: float) -> list[dict]:
 
 def cases(batch: int) -> dict[str, tuple[int, int]]:
     """(workers, global batch) by name."""
-    return {"one": (1, batch), "equal global batch": (2, batch), "equal batch a worker": (2, 2 * batch)}
+    return {
+        "one": (1, batch),
+        "equal global batch": (2, batch),
+        "equal batch a worker": (2, 2 * batch),
+    }
 
 
 def race(rounds: int, seconds: float) -> dict[str, dict[str, dict]]:
-    """The best of the rounds of every case of every kind; of several workers the slowest one counts."""
+    """The best of the rounds of every case of every kind; of several workers the slowest one
+    counts."""
     best: dict[str, dict[str, dict]] = {kind: {} for kind in BATCH}
     for number in range(rounds):
         for kind, batch in BATCH.items():
             for name, (workers, size) in cases(batch).items():
                 seen = measured(kind, workers, size, seconds)
-                rate, cpu = min(each["steps_per_second"] for each in seen), max(each["cpu_ms"] for each in seen)
-                print(f"round {number + 1} {kind} {name}: {rate:.1f} steps/s, {cpu:.2f} ms of a processor", flush=True)
-                kept = best[kind].setdefault(name, {"steps_per_second": 0.0, "cpu_ms": float("inf")} | {"numbers": seen[0]["numbers"]})
-                kept |= {"steps_per_second": max(kept["steps_per_second"], rate), "cpu_ms": min(kept["cpu_ms"], cpu)}
+                rate, cpu = (
+                    min(each["steps_per_second"] for each in seen),
+                    max(each["cpu_ms"] for each in seen),
+                )
+                print(
+                    f"round {number + 1} {kind} {name}: {rate:.1f} steps/s, {cpu:.2f} ms of a"
+                    " processor",
+                    flush=True,
+                )
+                kept = best[kind].setdefault(
+                    name,
+                    {"steps_per_second": 0.0, "cpu_ms": float("inf")}
+                    | {"numbers": seen[0]["numbers"]},
+                )
+                kept |= {
+                    "steps_per_second": max(kept["steps_per_second"], rate),
+                    "cpu_ms": min(kept["cpu_ms"], cpu),
+                }
     return best
 
 
 def projected(of: dict[str, dict], workers: int) -> float:
-    """Efficiency of W workers with a batch each: the processor's time of a step alone over that of a step together."""
+    """Efficiency of W workers with a batch each: the processor's time of a step alone over that of
+    a step together."""
     from flow_models.devices import ring_bytes
 
     step, two = (of[name]["cpu_ms"] / 1000 for name in ("one", "equal batch a worker"))
-    more = ring_bytes(of["one"]["numbers"], workers) * 8 / (GIGABIT * 1e9) + 2 * (workers - 2) * LATENCY
+    more = (
+        ring_bytes(of["one"]["numbers"], workers) * 8 / (GIGABIT * 1e9)
+        + 2 * (workers - 2) * LATENCY
+    )
     return step / (max(two, step) + more)
 
 
@@ -143,25 +197,48 @@ def curves() -> dict[int, float]:
     one, *others = [measured("curve", workers, 64, 0)[0]["history"] for workers in (1, 2, 4)]
     found = {}
     for workers, other in zip((2, 4), others, strict=True):
-        found[workers] = max(float(np.max(np.abs(np.array(other[name]) / np.array(one[name]) - 1))) for name in CURVE)
+        found[workers] = max(
+            float(np.max(np.abs(np.array(other[name]) / np.array(one[name]) - 1))) for name in CURVE
+        )
     return found
 
 
 def page(best: dict, off: dict[int, float], load: float) -> str:
     """The tables of doc/scaling.md."""
     cells = [_row(kind, of, name) for kind, of in best.items() for name in of]
-    measured_here = ["", "batch", "steps/s", "rows/s against one", "processor, ms a step", "efficiency by it", "bytes sent a step"]
-    paper = [[NAMES[kind], *(f"{projected(of, workers):.2f}" for workers in (4, 8, 16))] for kind, of in best.items()]
+    measured_here = [
+        "",
+        "batch",
+        "steps/s",
+        "rows/s against one",
+        "processor, ms a step",
+        "efficiency by it",
+        "bytes sent a step",
+    ]
+    paper = [
+        [NAMES[kind], *(f"{projected(of, workers):.2f}" for workers in (4, 8, 16))]
+        for kind, of in best.items()
+    ]
     said = ", ".join(f"{workers} workers {value:.1e}" for workers, value in off.items())
-    return "\n\n".join([
-        f"`make bench-workers`, a core a worker. The load of the machine was {load:.1f}: where that is above two, others ran beside "
-        "it, the clock says little, and the processor's time of the slower worker is what counts.",
-        _table([measured_here, *cells]),
-        f"On paper for more workers with a batch each, from the processor's time of two, at {GIGABIT:g} Gbit/s and "
-        f"{1000 * LATENCY:g} ms a message:",
-        _table([["", "efficiency of 4", "of 8", "of 16"], *paper]),
-        f"Loss curves over 200 steps, equal global batch and seed, largest relative difference from that of one: {said}.",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            (
+                f"`make bench-workers`, a core a worker. The load of the machine was {load:.1f}:"
+                " where that is above two, others ran beside it, the clock says little, and the"
+                " processor's time of the slower worker is what counts."
+            ),
+            _table([measured_here, *cells]),
+            (
+                "On paper for more workers with a batch each, from the processor's time of two, at"
+                f" {GIGABIT:g} Gbit/s and {1000 * LATENCY:g} ms a message:"
+            ),
+            _table([["", "efficiency of 4", "of 8", "of 16"], *paper]),
+            (
+                "Loss curves over 200 steps, equal global batch and seed, largest relative"
+                f" difference from that of one: {said}."
+            ),
+        ]
+    )
 
 
 def _row(kind: str, of: dict[str, dict], name: str) -> list[str]:
@@ -172,8 +249,15 @@ def _row(kind: str, of: dict[str, dict], name: str) -> list[str]:
     rows = now["steps_per_second"] * size / (one["steps_per_second"] * BATCH[kind])
     efficiency = one["cpu_ms"] * size / (BATCH[kind] * workers) / now["cpu_ms"]
     words = NAMES[kind] if workers == 1 else f"two workers, {name}"
-    return [words, f"{size}", f"{now['steps_per_second']:.1f}", f"{rows:.2f}", f"{now['cpu_ms']:.2f}", f"{efficiency:.2f}",
-            f"{ring_bytes(now['numbers'], workers):,.0f}"]  # fmt: skip
+    return [
+        words,
+        f"{size}",
+        f"{now['steps_per_second']:.1f}",
+        f"{rows:.2f}",
+        f"{now['cpu_ms']:.2f}",
+        f"{efficiency:.2f}",
+        f"{ring_bytes(now['numbers'], workers):,.0f}",
+    ]
 
 
 def _table(rows: list[list[str]]) -> str:
@@ -182,10 +266,14 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of timed steps a case")
-    parser.add_argument("--no-page", action="store_true", help="print the table, and leave doc/scaling.md as it is")
+    parser.add_argument(
+        "--no-page", action="store_true", help="print the table, and leave doc/scaling.md as it is"
+    )
     for name, kind in (("work", str), ("batch", int), ("core", int)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -196,7 +284,9 @@ def main() -> None:
     print(text)
     if not given.no_page:
         old = PAGE.read_text()
-        PAGE.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.DOTALL))
+        PAGE.write_text(
+            re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.DOTALL)
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Normalizing flows for real work: one engine, seven applications.
 
-Direction, stated once. The invertible network `f` carries data to latents: `z = f(x)` is *forward*, sampling is
-*inverse*, `x = f^-1(z)`. Log-determinants are of the direction that is run. Densities are natural logarithms, in nats
+Direction, stated once. The invertible network `f` carries data to latents: `z = f(x)` is *forward*,
+sampling is *inverse*, `x = f^-1(z)`. Log-determinants are of the direction that is run. Densities
+are natural logarithms, in nats
 per event:
 
     log p(x) = log N(f(x); 0, I) + log |det df/dx|
@@ -17,8 +18,8 @@ import os
 
 from flow_models.startup import compile_fast_on_cpu
 
-# TFP works with Keras 2 only; Keras 3, the alternative, also brings scikit-learn and pyplot into every import of
-# TensorFlow (1.5 s here).
+# TFP works with Keras 2 only; Keras 3, the alternative, also brings scikit-learn and pyplot into
+# every import of TensorFlow (1.5 s here).
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 compile_fast_on_cpu()
@@ -55,7 +56,12 @@ __all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str):
-    if name in _HOME and _HOME[name] not in ("errors", "settings") or name in _MODULES and name != "data":
+    if (
+        name in _HOME
+        and _HOME[name] not in ("errors", "settings")
+        or name in _MODULES
+        and name != "data"
+    ):
         from flow_models.startup import load_tensorflow
 
         load_tensorflow()

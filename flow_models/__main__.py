@@ -1,4 +1,5 @@
-"""The command line: `python -m flow_models score|sample|interpolate MODEL ...` for trained models, `sweep`, `doctor`, `batch`.
+"""The command line: `python -m flow_models score|sample|interpolate MODEL ...` for trained models,
+`sweep`, `doctor`, `batch`.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -26,15 +27,28 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """A sub-command for each module of `flow_models.commands`."""
-    outer = Parser(prog="python -m flow_models", description="Work with trained models, sweep over settings, train on AWS.", allow_abbrev=False)
-    inner = outer.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    outer = Parser(
+        prog="python -m flow_models",
+        description="Work with trained models, sweep over settings, train on AWS.",
+        allow_abbrev=False,
+    )
+    inner = outer.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser
+    )
     for name in COMMANDS:
         module = importlib.import_module(f"flow_models.commands.{name}")
         summary = module.__doc__.splitlines()[0]
-        command = inner.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        command = inner.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if getattr(module, "NEEDS_MODEL", True):
-            command.add_argument("model", metavar="MODEL", help="folder of a run or of a model, or its s3:// place")
+            command.add_argument(
+                "model", metavar="MODEL", help="folder of a run or of a model, or its s3:// place"
+            )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return outer

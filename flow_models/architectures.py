@@ -1,4 +1,5 @@
-"""Recipes that read like their papers. Each gives a `FlowBijector`, a `tfb.Bijector` whose forward is data to latent."""
+"""Recipes that read like their papers. Each gives a `FlowBijector`, a `tfb.Bijector` whose forward
+is data to latent."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -22,9 +23,19 @@ from flow_models.errors import UserError
 from flow_models.networks import MLP
 
 
-def realnvp(size: int, depth: int = 8, hidden: Sequence[int] = (128, 128), activation: str = "relu", *,
-            condition_size: int = 0, unroll: int = 0, seed: int = 0, **data) -> FlowBijector:  # fmt: skip
-    """Affine couplings, halves swapped between them (Real NVP, Dinh, Sohl-Dickstein and Bengio 2017).
+def realnvp(
+    size: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    condition_size: int = 0,
+    unroll: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Affine couplings, halves swapped between them (Real NVP, Dinh, Sohl-Dickstein and Bengio
+    2017).
 
     Args:
       size: dimensions D of a vector, at least 2.
@@ -44,49 +55,104 @@ def realnvp(size: int, depth: int = 8, hidden: Sequence[int] = (128, 128), activ
     return in_units_of_the_data([Repeat(coupling, depth, unroll)], size, seed, **data)
 
 
-def spline_coupling(size: int, depth: int = 5, hidden: Sequence[int] = (128, 128), activation: str = "relu", *,
-                    bins: int = 8, bound: float = 5.0, affine: bool = False, linear: bool = False,
-                    condition_size: int = 0, unroll: int = 0, seed: int = 0, **data) -> FlowBijector:  # fmt: skip
+def spline_coupling(
+    size: int,
+    depth: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    bins: int = 8,
+    bound: float = 5.0,
+    affine: bool = False,
+    linear: bool = False,
+    condition_size: int = 0,
+    unroll: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
     """Rational-quadratic spline couplings (Neural Spline Flows, Durkan et al. 2019).
 
     Args:
       bins, bound: of the splines, which are the identity outside [-bound, bound].
-      affine: an affine coupling in front of each spline, from the same network; it carries what lies outside the
-        bound, so tails that bend (banana, rosenbrock) are handled.
-      linear: an LU linear layer before each coupling, started at a random rotation, instead of the swap alone.
+      affine: an affine coupling in front of each spline, from the same network; it carries what
+        lies outside the bound, so tails that bend (banana, rosenbrock) are handled.
+      linear: an LU linear layer before each coupling, started at a random rotation, instead of the
+        swap alone.
       (the others as in `realnvp`)
     """
     _require_pairs("spline_coupling", size)
     spline = RationalQuadratic(bins, bound)
     transform = Composed(Affine(), spline) if affine else spline
     step = Coupling(size, transform, hidden, activation, condition_size)
-    return in_units_of_the_data([Repeat(_maybe_linear(step, size, linear), depth, unroll)], size, seed, **data)
-
-
-def maf(size: int, depth: int = 3, hidden: Sequence[int] = (128, 128), activation: str = "relu", *, bins: int = 0,
-        bound: float = 5.0, condition_size: int = 0, unroll: int = 0, seed: int = 0, **data) -> FlowBijector:  # fmt: skip
-    """Masked autoregressive flow, order reversed between layers (Papamakarios, Pavlakou and Murray 2017).
-
-    Fast densities (one pass), slow samples (`size` passes). `bins` > 0: splines on the affine maps. Others as in
-    `spline_coupling`.
-    """
     return in_units_of_the_data(
-        [_autoregressive(size, depth, hidden, activation, bins, bound, condition_size, unroll)], size, seed, **data
+        [Repeat(_maybe_linear(step, size, linear), depth, unroll)], size, seed, **data
     )
 
 
-def iaf(size: int, depth: int = 3, hidden: Sequence[int] = (128, 128), activation: str = "relu", *, bins: int = 0,
-        bound: float = 5.0, condition_size: int = 0, unroll: int = 0, seed: int = 0, **data) -> FlowBijector:  # fmt: skip
-    """Inverse autoregressive flow (Kingma et al. 2016): `maf` the other way round, fast samples and slow densities."""
+def maf(
+    size: int,
+    depth: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    bins: int = 0,
+    bound: float = 5.0,
+    condition_size: int = 0,
+    unroll: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Masked autoregressive flow, order reversed between layers (Papamakarios, Pavlakou and Murray
+    2017).
+
+    Fast densities (one pass), slow samples (`size` passes). `bins` > 0: splines on the affine maps.
+    Others as in `spline_coupling`.
+    """
+    return in_units_of_the_data(
+        [_autoregressive(size, depth, hidden, activation, bins, bound, condition_size, unroll)],
+        size,
+        seed,
+        **data,
+    )
+
+
+def iaf(
+    size: int,
+    depth: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    bins: int = 0,
+    bound: float = 5.0,
+    condition_size: int = 0,
+    unroll: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Inverse autoregressive flow (Kingma et al. 2016): `maf` the other way round, fast samples and
+    slow densities."""
     steps = _autoregressive(size, depth, hidden, activation, bins, bound, condition_size, unroll)
     return in_units_of_the_data([Inverse(steps)], size, seed, **data)
 
 
-def glow(size: int, depth: int = 8, hidden: Sequence[int] = (128, 128), activation: str = "relu", *,
-         additive: bool = False, condition_size: int = 0, unroll: int = 0, seed: int = 0, **data) -> FlowBijector:  # fmt: skip
-    """Steps of actnorm, LU linear map and coupling, for vectors (Glow, Kingma and Dhariwal 2018)."""
+def glow(
+    size: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    additive: bool = False,
+    condition_size: int = 0,
+    unroll: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Steps of actnorm, LU linear map and coupling, for vectors (Glow, Kingma and Dhariwal
+    2018)."""
     _require_pairs("glow", size)
-    coupling = Coupling(size, Additive() if additive else Affine(), hidden, activation, condition_size)
+    coupling = Coupling(
+        size, Additive() if additive else Affine(), hidden, activation, condition_size
+    )
     step = Chain([ActNorm(size), LULinear(size), coupling])
     return in_units_of_the_data([Repeat(step, depth, unroll)], size, seed, **data)
 
@@ -100,12 +166,20 @@ ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
 }
 
 
-def build(name: str, size: int, *, summary: int = 0, summary_hidden: Sequence[int] = (128,), condition_size: int = 0,
-          **options) -> FlowBijector:  # fmt: skip
+def build(
+    name: str,
+    size: int,
+    *,
+    summary: int = 0,
+    summary_hidden: Sequence[int] = (128,),
+    condition_size: int = 0,
+    **options,
+) -> FlowBijector:
     """The architecture `name` with those of `options` that it has.
 
     Args:
-      summary: columns that a network of widths `summary_hidden` makes of the condition for all layers; 0: they see it whole.
+      summary: columns that a network of widths `summary_hidden` makes of the condition for all
+        layers; 0: they see it whole.
 
     Raises:
       UserError: no architecture of that name, or a summary of no condition.
@@ -114,8 +188,11 @@ def build(name: str, size: int, *, summary: int = 0, summary_hidden: Sequence[in
         raise UserError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
     if summary < 0 or summary and not condition_size:
         raise UserError(f"summary is {summary}: it is a number of columns, of a condition")
-    bijector = ARCHITECTURES[name](size, condition_size=summary or condition_size,
-                                   **known_options(options, ARCHITECTURES[name], in_units_of_the_data))  # fmt: skip
+    bijector = ARCHITECTURES[name](
+        size,
+        condition_size=summary or condition_size,
+        **known_options(options, ARCHITECTURES[name], in_units_of_the_data),
+    )
     if not summary:
         return bijector
     network = MLP(condition_size, summary, tuple(summary_hidden), options.get("activation", "relu"))
@@ -124,20 +201,36 @@ def build(name: str, size: int, *, summary: int = 0, summary_hidden: Sequence[in
 
 def known_options(options: dict, *functions: Callable) -> dict:
     """Those of the options that one of the functions has by name."""
-    parameters = [each for function in functions for each in inspect.signature(function).parameters.values()]
-    known = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY or each.default is not each.empty}
+    parameters = [
+        each for function in functions for each in inspect.signature(function).parameters.values()
+    ]
+    known = {
+        each.name
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY or each.default is not each.empty
+    }
     return {key: value for key, value in options.items() if key in known}
 
 
-def in_units_of_the_data(layers: list[Layer], size: int, seed: int = 0, *, standardise: bool = True, unskew: bool = False,
-                         lower: Sequence[float | None] | None = None, upper: Sequence[float | None] | None = None,
-                         dtype: tf.DType = tf.float32) -> FlowBijector:  # fmt: skip
-    """The layers behind the ones that take the user's units off, so that densities are in these units.
+def in_units_of_the_data(
+    layers: list[Layer],
+    size: int,
+    seed: int = 0,
+    *,
+    standardise: bool = True,
+    unskew: bool = False,
+    lower: Sequence[float | None] | None = None,
+    upper: Sequence[float | None] | None = None,
+    dtype: tf.DType = tf.float32,
+) -> FlowBijector:
+    """The layers behind the ones that take the user's units off, so that densities are in these
+    units.
 
     Args:
       standardise: subtract the mean and divide by the standard deviation of the training data.
       unskew: a power transformation of each column first, chosen from the data (`YeoJohnson`).
-      lower, upper: bounds a column (None where there is none): the column goes through a log or a logit first.
+      lower, upper: bounds a column (None where there is none): the column goes through a log or a
+        logit first.
     """
     front: list[Layer] = []
     if lower is not None or upper is not None:
@@ -165,4 +258,7 @@ def _maybe_linear(step, size, linear):
 
 def _require_pairs(name, size):
     if size < 2:
-        raise UserError(f"{name} splits a vector in two and needs at least 2 dimensions, got {size}; use maf for one")
+        raise UserError(
+            f"{name} splits a vector in two and needs at least 2 dimensions, got {size}; use maf"
+            " for one"
+        )

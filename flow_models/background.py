@@ -1,7 +1,9 @@
-"""Pictures for a background model: they keep what any picture of the kind has, and have lost what makes them these.
+"""Pictures for a background model: they keep what any picture of the kind has, and have lost what
+makes them these.
 
-The likelihood ratio (Ren et al. 2019) is to a like model of such pictures. Their paper mutates pixels; for shapes a change of
-pose tells more, since noise that is not there in the pictures to judge is all that a model of noisy ones expects.
+The likelihood ratio (Ren et al. 2019) is to a like model of such pictures. Their paper mutates
+pixels; for shapes a change of pose tells more, since noise that is not there in the pictures to
+judge is all that a model of noisy ones expects.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ def background_pictures(
     """Some copies uint8 [m, H, W, C] of images uint8 [n, H, W, C], each changed in its own way.
 
     Args:
-      kind: distorted (turned by any angle, halved or enlarged by a half, sheared, mirrored), or mutated (see `mutated`).
+      kind: distorted (turned by any angle, halved or enlarged by a half, sheared, mirrored), or
+        mutated (see `mutated`).
       rate: of mutation.
       copies: of each picture; 0: as many as `COPIES` and `PICTURES` allow.
     """
@@ -39,8 +42,12 @@ def background_pictures(
 
 
 def distorted(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
-    """Each image in a random pose, far beyond what augmentation would do; equal seeds, equal images."""
+    """Each image in a random pose, far beyond what augmentation would do; equal seeds, equal
+    images."""
     blocks = np.split(images, range(BLOCK, len(images), BLOCK))
     return np.concatenate(
-        [DISTORTION.apply(block, (seed[0], 2**16 * seed[1] + i)).numpy() for i, block in enumerate(blocks)]
+        [
+            DISTORTION.apply(block, (seed[0], 2**16 * seed[1] + i)).numpy()
+            for i, block in enumerate(blocks)
+        ]
     )

@@ -17,7 +17,8 @@ LONGEST = 200  # characters of two values that a message shows
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """All that training changes; replaced as a whole, so that an interruption never leaves half a change."""
+    """All that training changes; replaced as a whole, so that an interruption never leaves half a
+    change."""
 
     step: int
     weights: list[tf.Tensor]
@@ -49,13 +50,25 @@ def to_bytes(at: Progress, frozen: list, identity: dict, seconds: float) -> byte
 def _packed(at, frozen, identity, seconds) -> tuple[dict, dict]:
     """Arrays and header."""
     groups = {"weights": at.weights, **at.moments, "frozen": frozen, "best": at.best or []}
-    arrays = {f"{name}/{i}": np.asarray(a) for name, group in groups.items() for i, a in enumerate(group)}
-    header = {"format": FORMAT, "identity": identity, "step": at.step, "rows": at.rows, "seconds": seconds,
-              "sums": [float(s) for s in at.sums], "best_objective": float(at.best_objective), "waited": at.waited}  # fmt: skip
+    arrays = {
+        f"{name}/{i}": np.asarray(a) for name, group in groups.items() for i, a in enumerate(group)
+    }
+    header = {
+        "format": FORMAT,
+        "identity": identity,
+        "step": at.step,
+        "rows": at.rows,
+        "seconds": seconds,
+        "sums": [float(s) for s in at.sums],
+        "best_objective": float(at.best_objective),
+        "waited": at.waited,
+    }
     return arrays, header
 
 
-def read(folder: str, like: Progress, frozen: list, identity: dict) -> tuple[Progress, list[np.ndarray], float]:
+def read(
+    folder: str, like: Progress, frozen: list, identity: dict
+) -> tuple[Progress, list[np.ndarray], float]:
     """The state, the values of frozen variables, and the seconds spent so far.
 
     Raises:
@@ -63,12 +76,20 @@ def read(folder: str, like: Progress, frozen: list, identity: dict) -> tuple[Pro
     """
     header = serialisation.read_header(folder, NAME, NAME)
     if header.get("format") != FORMAT:
-        raise UserError(f"the checkpoint in {folder} is of format {header.get('format')}, this version reads {FORMAT}")
-    return _unpacked(serialisation.read_arrays(folder, header, NAME), header, like, frozen, identity, folder)
+        raise UserError(
+            f"the checkpoint in {folder} is of format {header.get('format')}, this version reads"
+            f" {FORMAT}"
+        )
+    return _unpacked(
+        serialisation.read_arrays(folder, header, NAME), header, like, frozen, identity, folder
+    )
 
 
-def from_bytes(data: bytes, like: Progress, frozen: list, identity: dict) -> tuple[Progress, list[np.ndarray], float]:
-    """What `to_bytes` made, as `read` gives it. Raises UserError where this worker's data or settings are others."""
+def from_bytes(
+    data: bytes, like: Progress, frozen: list, identity: dict
+) -> tuple[Progress, list[np.ndarray], float]:
+    """What `to_bytes` made, as `read` gives it. Raises UserError where this worker's data or
+    settings are others."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         arrays = dict(arrays)
     header = json.loads(arrays.pop("header").tobytes())
@@ -81,16 +102,32 @@ def _unpacked(arrays, header, like, frozen, identity, folder):
         if header["identity"].get(key) != value:
             was, now = repr(header["identity"].get(key)), repr(value)
             short = len(was + now) < LONGEST
-            change = f"was {was} and is now {now}" if short else "is another one: settings of the network differ"
-            change = "are others: settings of the problem, or files, differ" if key.endswith("data") else change
-            raise UserError(f"cannot resume {folder}: {key} {change}; use the same, or start a new run")
+            change = (
+                f"was {was} and is now {now}"
+                if short
+                else "is another one: settings of the network differ"
+            )
+            change = (
+                "are others: settings of the problem, or files, differ"
+                if key.endswith("data")
+                else change
+            )
+            raise UserError(
+                f"cannot resume {folder}: {key} {change}; use the same, or start a new run"
+            )
 
     def group(name, length):
         return [tf.constant(arrays[f"{name}/{i}"]) for i in range(length)]
 
     n = len(like.weights)
     state = Progress(
-        header["step"], group("weights", n), {name: group(name, n) for name in like.moments},
-        np.array(header["sums"], np.float32), tuple(header["rows"]), group("best", n) if "best/0" in arrays else None,
-        header["best_objective"], header["waited"])  # fmt: skip
+        header["step"],
+        group("weights", n),
+        {name: group(name, n) for name in like.moments},
+        np.array(header["sums"], np.float32),
+        tuple(header["rows"]),
+        group("best", n) if "best/0" in arrays else None,
+        header["best_objective"],
+        header["waited"],
+    )
     return state, [arrays[f"frozen/{i}"] for i in range(len(frozen))], header["seconds"]

@@ -1,11 +1,13 @@
-"""Which machines train together: TF_CONFIG, or the nodes of a multi-node AWS Batch job. Loads nothing heavy.
+"""Which machines train together: TF_CONFIG, or the nodes of a multi-node AWS Batch job. Loads
+nothing heavy.
 
-TF_CONFIG is TensorFlow's own: {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}. On
-Batch only the address of the main node is known, and to the children alone. So every child tells the main node, over
-TCP, its number and address, and gets back the list of all, main node first; from it each node makes its TF_CONFIG.
-Where TF_CONFIG is given the same exchange, at the address of worker 0, waits for all: TensorFlow itself waits for an hour and
-cannot be interrupted. Worker 0 is the chief: it writes what a run writes. Who knows the job's id is taken for a node, so
-the ports should be open to the nodes alone.
+TF_CONFIG is TensorFlow's own: {"cluster": {"worker": ["host:port", ...]}, "task": {"type":
+"worker", "index": 0}}. On Batch only the address of the main node is known, and to the children
+alone. So every child tells the main node, over TCP, its number and address, and gets back the list
+of all, main node first; from it each node makes its TF_CONFIG.
+Where TF_CONFIG is given the same exchange, at the address of worker 0, waits for all: TensorFlow
+itself waits for an hour and cannot be interrupted. Worker 0 is the chief: it writes what a run
+writes. Who knows the job's id is taken for a node, so the ports should be open to the nodes alone.
 """
 
 import json
@@ -31,18 +33,25 @@ class Task(NamedTuple):
 
 
 def task(strategy: str = "auto") -> Task:
-    """This process among the workers, (0, 1) where it trains alone. Raises UserError for a TF_CONFIG that is none."""
+    """This process among the workers, (0, 1) where it trains alone. Raises UserError for a
+    TF_CONFIG that is none."""
     text = os.environ.get("TF_CONFIG")
     if not text or strategy not in ("auto", "multiworker"):
         return Task(0, 1)
     try:
         config = json.loads(text)
         workers, own = config["cluster"]["worker"], config["task"]
-        assert list(config["cluster"]) == ["worker"] and own["type"] == "worker" and 0 <= int(own["index"]) < len(workers)
+        assert (
+            list(config["cluster"]) == ["worker"]
+            and own["type"] == "worker"
+            and 0 <= int(own["index"]) < len(workers)
+        )
         return Task(int(own["index"]), len(workers))
     except (ValueError, KeyError, TypeError, AssertionError):
-        raise UserError('TF_CONFIG must be {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
-                        f'"index": 0 ...}}}}; got {text[:200]}') from None  # fmt: skip
+        raise UserError(
+            'TF_CONFIG must be {"cluster": {"worker": ["host:port", ...]}, "task": {"type":'
+            f' "worker", "index": 0 ...}}}}; got {text[:200]}'
+        ) from None
 
 
 def join(strategy: str = "auto") -> Task:
@@ -56,12 +65,17 @@ def join(strategy: str = "auto") -> Task:
     if strategy in ("auto", "multiworker") and nodes > 1 and not os.environ.get("TF_CONFIG"):
         own, workers = _gather(nodes)
         index = workers.index(own)
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        os.environ["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        )
     elif task(strategy).count > 1 and os.environ["TF_CONFIG"] not in _met:
         _meet(task(strategy), json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"][0])
     _met.add(os.environ.get("TF_CONFIG"))
     if strategy == "multiworker" and not os.environ.get("TF_CONFIG"):
-        raise UserError("--strategy multiworker needs TF_CONFIG, or a multi-node AWS Batch job: nothing says who the workers are")
+        raise UserError(
+            "--strategy multiworker needs TF_CONFIG, or a multi-node AWS Batch job: nothing says"
+            " who the workers are"
+        )
     return task(strategy)
 
 
@@ -74,7 +88,8 @@ _met: set[str | None] = set()  # of TF_CONFIG: the workers of this process, once
 
 
 def _meet(own: Task, first: str) -> None:
-    """Waits until all workers of a TF_CONFIG are there, at the address of the first, which TensorFlow does not use yet."""
+    """Waits until all workers of a TF_CONFIG are there, at the address of the first, which
+    TensorFlow does not use yet."""
     host, _, port = first.rpartition(":")
     until = time.monotonic() + patience()
     if own.index == 0:
@@ -84,20 +99,31 @@ def _meet(own: Task, first: str) -> None:
 
 
 def _gather(nodes: int) -> tuple[str, list[str]]:
-    """This node's address, and those of all nodes, the main one first, the others by their numbers."""
-    index, main = int(os.environ[f"{_PREFIX}NODE_INDEX"]), int(os.environ.get(f"{_PREFIX}MAIN_NODE_INDEX", 0))
+    """This node's address, and those of all nodes, the main one first, the others by their
+    numbers."""
+    index, main = (
+        int(os.environ[f"{_PREFIX}NODE_INDEX"]),
+        int(os.environ.get(f"{_PREFIX}MAIN_NODE_INDEX", 0)),
+    )
     port, until = int(os.environ.get("FLOW_MODELS_PORT", PORT)), time.monotonic() + patience()
     if index == main:
         return _serve(nodes, index, port, until)
     host = os.environ.get(f"{_PREFIX}MAIN_NODE_PRIVATE_IPV4_ADDRESS")
     if not host:
-        raise UserError(f"{_PREFIX}MAIN_NODE_PRIVATE_IPV4_ADDRESS is not set: a child node cannot find the main one")
+        raise UserError(
+            f"{_PREFIX}MAIN_NODE_PRIVATE_IPV4_ADDRESS is not set: a child node cannot find the"
+            " main one"
+        )
     return _register(host, port, index, until)
 
 
 def _job() -> str:
-    """What all nodes of one attempt of a job have in common, so that no stranger is taken for a node."""
-    return f"{os.environ.get(f'{_PREFIX}ID', '').split('#')[0]} {os.environ.get(f'{_PREFIX}ATTEMPT', '')}"
+    """What all nodes of one attempt of a job have in common, so that no stranger is taken for a
+    node."""
+    return (
+        f"{os.environ.get(f'{_PREFIX}ID', '').split('#')[0]}"
+        f" {os.environ.get(f'{_PREFIX}ATTEMPT', '')}"
+    )
 
 
 def _serve(nodes: int, index: int, port: int, until: float) -> tuple[str, list[str]]:
@@ -111,8 +137,11 @@ def _serve(nodes: int, index: int, port: int, until: float) -> tuple[str, list[s
                 connection, _ = server.accept()
             except TimeoutError:
                 missing = sorted(set(range(nodes)) - {index, *children})
-                raise WorkerLost(f"workers {missing} did not register within {patience():g} s at port {port}: look at their logs, and "
-                                "whether the security group lets the nodes reach each other") from None  # fmt: skip
+                raise WorkerLost(
+                    f"workers {missing} did not register within {patience():g} s at port {port}:"
+                    " look at their logs, and whether the security group lets the nodes reach each"
+                    " other"
+                ) from None
             child = _child(connection)
             if child is None:
                 connection.close()
@@ -148,8 +177,11 @@ def _register(host: str, port: int, index: int, until: float) -> tuple[str, list
                 return own, json.loads(_line(connection))
         except (OSError, ValueError) as error:
             if time.monotonic() > until:
-                raise WorkerLost(f"the main node {host}:{port} did not answer within {patience():g} s ({error}): look at its log, "
-                                "and whether the security group lets the nodes reach each other") from None  # fmt: skip
+                raise WorkerLost(
+                    f"the main node {host}:{port} did not answer within {patience():g} s ({error}):"
+                    " look at its log, and whether the security group lets the nodes reach each"
+                    " other"
+                ) from None
             time.sleep(1.0)
 
 
@@ -165,5 +197,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return probe.getsockname()[1]
-
-

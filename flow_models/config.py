@@ -1,4 +1,5 @@
-"""Typed settings, presets and the command line. Loads nothing heavy: `--help` and mistakes answer at once."""
+"""Typed settings, presets and the command line. Loads nothing heavy: `--help` and mistakes answer
+at once."""
 
 import dataclasses
 import difflib
@@ -27,7 +28,8 @@ class RunConfig(FitSettings):
     output_dir: str = ""
     """folder of this run, local or s3://bucket/prefix; empty: runs/<application>/<time>"""
     resume: bool = False
-    """go on with the run in output_dir, exactly where it stopped; start it where there is none yet"""
+    """go on with the run in output_dir, exactly where it stopped; start it where there is none
+    yet"""
     overwrite: bool = False
     """delete what an earlier run left in output_dir"""
     mlflow: bool = True
@@ -37,11 +39,19 @@ class RunConfig(FitSettings):
 
     def fit_settings(self) -> FitSettings:
         """The part that `fit` takes."""
-        return FitSettings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(FitSettings)})
+        return FitSettings(
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(FitSettings)}
+        )
 
 
-def parse(config_class: type[Config], presets: dict[str, dict[str, Any]], description: str, argv: list[str]) -> Config:
-    """The settings that the arguments ask for: fields of the class, then a preset, then --config, then flags.
+def parse(
+    config_class: type[Config],
+    presets: dict[str, dict[str, Any]],
+    description: str,
+    argv: list[str],
+) -> Config:
+    """The settings that the arguments ask for: fields of the class, then a preset, then --config,
+    then flags.
 
     Args:
       config_class: a frozen dataclass; every field is a flag of its name.
@@ -61,15 +71,21 @@ def parse(config_class: type[Config], presets: dict[str, dict[str, Any]], descri
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="YAML file of settings, for example config.yaml of a run")
+    parser.add_argument(
+        "--config", action="config", help="YAML file of settings, for example config.yaml of a run"
+    )
     parser.add_class_arguments(config_class, None, as_group=False)
     argv = _normal_form(argv, config_class)
     try:
         parser.set_defaults(_preset(presets, argv))
         if {"-h", "--help"} & set(argv):
-            print(re.sub(r"--[a-z_]+", lambda flag: flag[0].replace("_", "-"), parser.format_help()))
+            print(
+                re.sub(r"--[a-z_]+", lambda flag: flag[0].replace("_", "-"), parser.format_help())
+            )
             sys.exit(0)
-        _check_flags(argv, {option for action in parser._actions for option in action.option_strings})
+        _check_flags(
+            argv, {option for action in parser._actions for option in action.option_strings}
+        )
         values = parser.parse_args(argv).as_dict()
     except (jsonargparse.ArgumentError, OSError) as error:
         raise UserError(_one_line(str(error))) from None
@@ -83,7 +99,9 @@ def _help_formatter():
 
     import jsonargparse
 
-    return type("Formatter", (argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter), {})
+    return type(
+        "Formatter", (argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter), {}
+    )
 
 
 def _normal_form(argv, config_class):
@@ -95,12 +113,17 @@ def _normal_form(argv, config_class):
         if re.match(r"--[a-zA-Z]", flag):
             argument = "--" + flag[2:].replace("-", "_") + equals + value
         follows = argv[i + 1].lower() if i + 1 < len(argv) else "--"
-        normal.append(f"{argument}=true" if argument in switches and follows not in ("true", "false") else argument)
+        normal.append(
+            f"{argument}=true"
+            if argument in switches and follows not in ("true", "false")
+            else argument
+        )
     return normal
 
 
 def _preset(presets, argv):
-    """The preset of --preset, else of the --config file: looked up before the rest is parsed, which overrides it."""
+    """The preset of --preset, else of the --config file: looked up before the rest is parsed, which
+    overrides it."""
     name, file = _value(argv, "--preset"), _value(argv, "--config")
     if name is None and file is not None:
         import yaml
@@ -140,7 +163,10 @@ def _one_line(message: str) -> str:
     message = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", message)
     message = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
     message = " ".join(message.split())
-    union = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\] Errors: .* value: ?(.*)"
+    union = (
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\] Errors:"
+        r" .* value: ?(.*)"
+    )
     message = re.sub(union, r"Expected \1 or null. Got value: \2", message)
     if re.search(r"Expected (a )?(list|tuple)", message):
         message += "; a list is written '[a, b]'"
@@ -148,12 +174,14 @@ def _one_line(message: str) -> str:
 
 
 def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:
-    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, Ctrl-C 130, SIGTERM or a lost worker 75."""
+    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, Ctrl-C
+    130, SIGTERM or a lost worker 75."""
     guarded(lambda: _started(main, parse(config_class, presets, description, sys.argv[1:])))
 
 
 def _started(main, config) -> None:
-    """main(config), after this process has joined the other workers, if there are any: TensorFlow wants that first."""
+    """main(config), after this process has joined the other workers, if there are any: TensorFlow
+    wants that first."""
     if cluster.join(config.strategy).count > 1:
         from flow_models.startup import load_tensorflow
 
@@ -168,7 +196,9 @@ def guarded(action: Callable[[], None]) -> None:
     """Runs an action as a program, see `run`."""
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8, as on stderr
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names of files that are not UTF-8, as on stderr
     try:
         action()
     except UserError as error:

@@ -1,4 +1,5 @@
-"""Objects that can be written down: frozen dataclasses to JSON-able dictionaries and back, exactly."""
+"""Objects that can be written down: frozen dataclasses to JSON-able dictionaries and back,
+exactly."""
 
 import dataclasses
 
@@ -11,11 +12,14 @@ _CLASSES: dict[str, type] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """A frozen dataclass whose fields are numbers, strings, tuples, dictionaries or other `Described` objects."""
+    """A frozen dataclass whose fields are numbers, strings, tuples, dictionaries or other
+    `Described` objects."""
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        assert _CLASSES.get(cls.__name__, cls).__module__ == cls.__module__, f"two classes are called {cls.__name__}"
+        assert _CLASSES.get(cls.__name__, cls).__module__ == cls.__module__, (
+            f"two classes are called {cls.__name__}"
+        )
         _CLASSES[cls.__name__] = cls
 
     def __post_init__(self):
@@ -58,8 +62,13 @@ def from_config(config):
         return {k: from_config(v) for k, v in config.items()}
     name = config["__class__"]
     if name not in _CLASSES:
-        raise UserError(f"the model uses a layer {name!r}, which this version does not have (it has {sorted(_CLASSES)})")
+        raise UserError(
+            f"the model uses a layer {name!r}, which this version does not have (it has"
+            f" {sorted(_CLASSES)})"
+        )
     try:
         return _CLASSES[name](**{k: from_config(v) for k, v in config.items() if k != "__class__"})
     except TypeError as error:
-        raise UserError(f"the description of layer {name!r} does not fit this version: {error}") from None
+        raise UserError(
+            f"the description of layer {name!r} does not fit this version: {error}"
+        ) from None

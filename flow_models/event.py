@@ -1,4 +1,5 @@
-"""What one event of the data is, a vector or an image, and how the user's arrays become what the network takes."""
+"""What one event of the data is, a vector or an image, and how the user's arrays become what the
+network takes."""
 
 import dataclasses
 import math
@@ -22,13 +23,20 @@ class Vectors(Described):
         return (len(self.columns),)
 
     canvas = shape  # of an event as the network sees it
-    tiles = ((1, 64), (1, 1024), (16, 1024))  # see `Tiled`: about 1,000 rows of a network fit into the cache
+    tiles = (
+        (1, 64),
+        (1, 1024),
+        (16, 1024),
+    )  # see `Tiled`: about 1,000 rows of a network fit into the cache
 
     def rows(self, x, dtype, seed: int = 0) -> tuple[np.ndarray, tuple[int, ...]]:
         """x as rows [B, D] of numbers of `dtype`, and its leading shape."""
         x = _numbers(x, dtype, self.shape)
         if x.ndim == 0 or x.shape[-1:] != self.shape:
-            raise UserError(f"x must have shape [..., {len(self.columns)}] ({', '.join(self.columns)}), got {list(x.shape)}")
+            raise UserError(
+                f"x must have shape [..., {len(self.columns)}] ({', '.join(self.columns)}), got"
+                f" {list(x.shape)}"
+            )
         return x.reshape(-1, *self.shape), x.shape[:-1]
 
     def draw(self, x: tf.Tensor, dtype: tf.DType, seed) -> tf.Tensor:
@@ -45,19 +53,23 @@ class Vectors(Described):
         """Refuses columns that do not vary: their density is unbounded."""
         constant = np.flatnonzero(np.min(x, 0) == np.max(x, 0))
         if len(constant):
-            raise UserError(f"column {constant[0]} is constant: its density is unbounded; leave it out")
+            raise UserError(
+                f"column {constant[0]} is constant: its density is unbounded; leave it out"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class Images(Described):
-    """Pictures [..., H, W, C]: whole numbers 0 .. 255 are pixels, numbers with decimals are dequantised levels.
+    """Pictures [..., H, W, C]: whole numbers 0 .. 255 are pixels, numbers with decimals are
+    dequantised levels.
 
-    Pixels are reduced to `bits` bits, k = pixel >> (8 - bits), and made continuous with uniform noise, x = k + u in
-    [0, 2^bits): log p(x) is then a lower bound on log P(k), in nats a picture (A note on the evaluation of generative
-    models, Theis, van den Oord and Bethge 2016).
+    Pixels are reduced to `bits` bits, k = pixel >> (8 - bits), and made continuous with uniform
+    noise, x = k + u in [0, 2^bits): log p(x) is then a lower bound on log P(k), in nats a picture
+    (A note on the evaluation of generative models, Theis, van den Oord and Bethge 2016).
 
-    Sides that are not multiples of `multiple` are padded below and on the right with copies of the edge, and cropped on
-    the way out. A padded picture is not more probable than the picture itself, so the bound holds.
+    Sides that are not multiples of `multiple` are padded below and on the right with copies of the
+    edge, and cropped on the way out. A padded picture is not more probable than the picture itself,
+    so the bound holds.
 
     Attributes:
       height, width, channels: as the user sees them.
@@ -75,7 +87,10 @@ class Images(Described):
     def __post_init__(self):
         super().__post_init__()
         if min(self.height, self.width, self.channels, self.multiple) < 1:
-            raise UserError(f"images of {self.height}x{self.width} pixels and {self.channels} channels: all must be at least 1")
+            raise UserError(
+                f"images of {self.height}x{self.width} pixels and {self.channels} channels: all"
+                " must be at least 1"
+            )
         if not 1 <= self.bits <= 8:
             raise UserError(f"bits is {self.bits}, must be 1 to 8")
 
@@ -86,7 +101,9 @@ class Images(Described):
     @property
     def canvas(self) -> tuple[int, int, int]:
         """Shape of an event as the network sees it."""
-        return tuple(-(-side // self.multiple) * self.multiple for side in self.shape[:2]) + (self.channels,)
+        return tuple(-(-side // self.multiple) * self.multiple for side in self.shape[:2]) + (
+            self.channels,
+        )
 
     @property
     def levels(self) -> int:
@@ -98,27 +115,41 @@ class Images(Described):
         if x.dtype.kind not in "ui":
             x = _numbers(x, dtype, self.shape)
         if x.shape[-3:] != self.shape:
-            raise UserError(f"images must have shape [..., {', '.join(map(str, self.shape))}], got {list(x.shape)}")
+            raise UserError(
+                f"images must have shape [..., {', '.join(map(str, self.shape))}], got"
+                f" {list(x.shape)}"
+            )
         lead, x = x.shape[:-3], x.reshape(-1, *self.shape)
         whole = x.dtype.kind in "ui"
         if x.size and not (x.min() >= 0 and x.max() <= (255 if whole else self.levels)):
-            raise UserError(f"images have values from {x.min()} to {x.max()}: whole numbers are pixels from 0 to 255, "
-                            f"numbers with decimals levels from 0 to {self.levels}")  # fmt: skip
-        x = np.pad(x, [(0, 0), *[(0, full - side) for full, side in zip(self.canvas, self.shape)]], mode="edge")
+            raise UserError(
+                f"images have values from {x.min()} to {x.max()}: whole numbers are pixels from 0"
+                f" to 255, numbers with decimals levels from 0 to {self.levels}"
+            )
+        x = np.pad(
+            x,
+            [(0, 0), *[(0, full - side) for full, side in zip(self.canvas, self.shape)]],
+            mode="edge",
+        )
         if whole:
             noise = np.random.default_rng(seed).random(x.shape, np.float32)
-            x = np.minimum((x >> (8 - self.bits)) + noise, np.nextafter(np.float32(self.levels), np.float32(0)))
+            x = np.minimum(
+                (x >> (8 - self.bits)) + noise, np.nextafter(np.float32(self.levels), np.float32(0))
+            )
         return x.astype(dtype), lead
 
     def draw(self, x: tf.Tensor, dtype: tf.DType, seed) -> tf.Tensor:
-        """A batch of a training step: pixels [B, *shape] as dequantised levels [B, *canvas], new noise every step."""
+        """A batch of a training step: pixels [B, *shape] as dequantised levels [B, *canvas], new
+        noise every step."""
         if tuple(x.shape[1:]) != self.canvas:
             x = _pad_edge(x, self.canvas)
         if x.dtype.is_floating:
             return tf.cast(x, dtype)
         k = tf.cast(x, tf.int32) // 2 ** (8 - self.bits)
         # at most 1 - 2^-16, so that k + u is never rounded to k + 1
-        return tf.cast(k, dtype) + (1 - 2**-16) * tf.random.stateless_uniform(x.shape, seed, dtype=dtype)
+        return tf.cast(k, dtype) + (1 - 2**-16) * tf.random.stateless_uniform(
+            x.shape, seed, dtype=dtype
+        )
 
     def uncovered(self, x):
         return x[:, : self.height, : self.width]
@@ -149,6 +180,8 @@ def _numbers(x, dtype, shape) -> np.ndarray:
 def _pad_edge(x, canvas):
     """Copies of the last row and column up to the canvas."""
     for axis in (1, 2):
-        last = tf.gather(x, tf.fill([canvas[axis - 1] - x.shape[axis]], x.shape[axis] - 1), axis=axis)
+        last = tf.gather(
+            x, tf.fill([canvas[axis - 1] - x.shape[axis]], x.shape[axis] - 1), axis=axis
+        )
         x = tf.concat([x, last], axis)
     return x

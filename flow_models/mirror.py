@@ -1,4 +1,5 @@
-"""A local folder that is kept like a prefix in S3: for what writes files and cannot write objects."""
+"""A local folder that is kept like a prefix in S3: for what writes files and cannot write
+objects."""
 
 import re
 import sys
@@ -18,7 +19,9 @@ class Mirror:
     """
 
     def __init__(self, uri: str):
-        self._folder = tempfile.TemporaryDirectory(prefix="flow_models-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="flow_models-", ignore_cleanup_errors=True
+        )
         self.uri, self.path = re.sub(r"(?<=[^/:])/+$", "", uri), Path(self._folder.name)
         self._sent: dict[str, tuple[int, int]] = {}
         self._warned = False
@@ -38,7 +41,8 @@ class Mirror:
             self._sent[place] = _state(file)
 
     def delete(self, names: set[str], last: str) -> None:
-        """Removes the objects of these names and below them; `last` at the end, so that half a deletion can be repeated."""
+        """Removes the objects of these names and below them; `last` at the end, so that half a
+        deletion can be repeated."""
         found = [each.uri for each in storage.list_files(self.uri)] if names else []
         mine = [uri for uri in found if uri[len(self.uri) + 1 :].split("/")[0] in names]
         for uri in sorted(mine, key=lambda uri: uri.endswith(f"/{last}")):
@@ -47,9 +51,14 @@ class Mirror:
     def send(self, must: bool = True) -> None:
         """Uploads new and changed files, headers after what they point to.
 
-        Where it need not be now, a store that does not answer is told once on stderr; the next call tries again.
+        Where it need not be now, a store that does not answer is told once on stderr; the next call
+        tries again.
         """
-        files = [file for file in self.path.rglob("*") if file.is_file() and not file.name.startswith(".")]
+        files = [
+            file
+            for file in self.path.rglob("*")
+            if file.is_file() and not file.name.startswith(".")
+        ]
         try:
             for file in sorted(files, key=lambda file: (file.suffix == HEADERS, file)):
                 self._send_file(file)

@@ -1,4 +1,5 @@
-"""Conditioner networks: plain, and masked so that output i sees inputs before i only. Last layers start at zero."""
+"""Conditioner networks: plain, and masked so that output i sees inputs before i only. Last layers
+start at zero."""
 
 import dataclasses
 
@@ -9,15 +10,18 @@ from flow_models.described import Described
 from flow_models.errors import UserError
 
 ACTIVATIONS = {"relu": tf.nn.relu, "silu": tf.nn.silu, "tanh": tf.tanh, "gelu": tf.nn.gelu}
-NARROW = 2  # up to this many columns a product is a few broadcast multiplies: XLA's matrix product is slower there
+# up to this many columns a product is a few broadcast multiplies: XLA's matrix product is slower
+# there
+NARROW = 2
 
 
 @tf.custom_gradient
 def dense(x, w, b):
-    """x w + b, [B, I] x [I, O] + [O], forward and backward in the forms that XLA runs fastest for narrow sides.
+    """x w + b, [B, I] x [I, O] + [O], forward and backward in the forms that XLA runs fastest for
+    narrow sides.
 
-    Measured on two cores at batch 256 and 128 units: the gradient of a 128-to-2 layer as plain products costs 106 us,
-    as written here 25 us.
+    Measured on two cores at batch 256 and 128 units: the gradient of a 128-to-2 layer as plain
+    products costs 106 us, as written here 25 us.
     """
     inputs, outputs = w.shape
     if inputs <= NARROW:
@@ -42,8 +46,11 @@ def dense(x, w, b):
 
 
 def of_channels(x, matrix):
-    """x @ matrix over the last axis, as one product of two matrices whatever the shape [..., C] of x."""
-    return tf.reshape(tf.reshape(x, [-1, x.shape[-1]]) @ matrix, [-1, *x.shape[1:-1], matrix.shape[1]])
+    """x @ matrix over the last axis, as one product of two matrices whatever the shape [..., C] of
+    x."""
+    return tf.reshape(
+        tf.reshape(x, [-1, x.shape[-1]]) @ matrix, [-1, *x.shape[1:-1], matrix.shape[1]]
+    )
 
 
 def _glorot(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
@@ -53,7 +60,8 @@ def _glorot(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MLP(Described):
-    """Multilayer perceptron [B, inputs] -> [B, outputs]; zero-initialised last layer, so a new flow is the identity.
+    """Multilayer perceptron [B, inputs] -> [B, outputs]; zero-initialised last layer, so a new flow
+    is the identity.
 
     Attributes:
       inputs, outputs: widths of both ends.
@@ -70,9 +78,13 @@ class MLP(Described):
         super().__post_init__()
         for width in (self.inputs, self.outputs, *self.hidden):
             if width < 1:
-                raise UserError(f"a network of hidden widths {list(self.hidden)}: widths must be at least 1")
+                raise UserError(
+                    f"a network of hidden widths {list(self.hidden)}: widths must be at least 1"
+                )
         if self.activation not in ACTIVATIONS:
-            raise UserError(f"no activation {self.activation!r}; there are {', '.join(ACTIVATIONS)}")
+            raise UserError(
+                f"no activation {self.activation!r}; there are {', '.join(ACTIVATIONS)}"
+            )
 
     def _widths(self):
         return (self.inputs, *self.hidden, self.outputs)
@@ -81,7 +93,9 @@ class MLP(Described):
         widths, weights = self._widths(), {}
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:])):
             last = i == len(self.hidden)
-            weights[f"w{i}"] = np.zeros((fan_in, fan_out), np.float32) if last else _glorot(rng, fan_in, fan_out)
+            weights[f"w{i}"] = (
+                np.zeros((fan_in, fan_out), np.float32) if last else _glorot(rng, fan_in, fan_out)
+            )
             weights[f"b{i}"] = np.zeros(fan_out, np.float32)
         return weights
 
@@ -97,16 +111,19 @@ class MLP(Described):
 
 
 def conv3x3(x, w, b):
-    """3x3 convolution, zeros around: [B, H, W, I], w [9 I, O] -> [B, H, W, O], as one product of matrices.
+    """3x3 convolution, zeros around: [B, H, W, I], w [9 I, O] -> [B, H, W, O], as one product of
+    matrices.
 
-    The nine shifts are taken of whichever side has fewer channels: of the inputs before the product (w rows in the order
-    shift, channel), or of the outputs after it (the same w). XLA's own convolutions take 1.4 times as long on
-    two cores (`python benchmarks/convolutions.py`).
+    The nine shifts are taken of whichever side has fewer channels: of the inputs before the product
+    (w rows in the order shift, channel), or of the outputs after it (the same w). XLA's own
+    convolutions take 1.4 times as long on two cores (`python benchmarks/convolutions.py`).
     """
     inputs, outputs = w.shape[0] // 9, w.shape[1]
     if inputs <= outputs:
         return of_channels(tf.concat(_shifts(x), -1), w) + b
-    w = tf.reshape(tf.transpose(tf.reshape(w, [9, inputs, outputs]), [1, 0, 2]), [inputs, 9 * outputs])
+    w = tf.reshape(
+        tf.transpose(tf.reshape(w, [9, inputs, outputs]), [1, 0, 2]), [inputs, 9 * outputs]
+    )
     products = _padded(of_channels(x, w))
     parts = [products[..., k * outputs : (k + 1) * outputs] for k in range(9)]
     return tf.add_n([_window(part, k, x.shape[1:3]) for k, part in enumerate(parts)]) + b
@@ -129,9 +146,11 @@ def _window(padded, k, size):
 
 @dataclasses.dataclass(frozen=True)
 class ConvNet(MLP):
-    """Convolutions [B, H, W, inputs] -> [B, H, W, outputs]: 3x3, 1x1 between the hidden layers, 3x3 from the last one.
+    """Convolutions [B, H, W, inputs] -> [B, H, W, outputs]: 3x3, 1x1 between the hidden layers, 3x3
+    from the last one.
 
-    The conditioner of Glow (Kingma and Dhariwal 2018); without hidden layers a single 3x3. Attributes as in `MLP`.
+    The conditioner of Glow (Kingma and Dhariwal 2018); without hidden layers a single 3x3.
+    Attributes as in `MLP`.
     """
 
     def init(self, rng):
@@ -139,7 +158,9 @@ class ConvNet(MLP):
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:])):
             last = i == len(self.hidden)
             fan_in *= 9 if last or i == 0 else 1
-            weights[f"w{i}"] = np.zeros((fan_in, fan_out), np.float32) if last else _small(rng, fan_in, fan_out)
+            weights[f"w{i}"] = (
+                np.zeros((fan_in, fan_out), np.float32) if last else _small(rng, fan_in, fan_out)
+            )
             weights[f"b{i}"] = np.zeros(fan_out, np.float32)
         return weights
 
@@ -153,8 +174,9 @@ class ConvNet(MLP):
 
 
 def _small(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
-    """A third of the variance that keeps activations level: with more, the first steps of Adam, all of one sign, move the
-    outputs of the last layer so far that deep flows diverge (measured at 8 steps, 128 channels, a rate of 1e-3).
+    """A third of the variance that keeps activations level: with more, the first steps of Adam, all
+    of one sign, move the outputs of the last layer so far that deep flows diverge (measured at 8
+    steps, 128 channels, a rate of 1e-3).
     """
     limit = np.sqrt(1.0 / inputs)
     return rng.uniform(-limit, limit, (inputs, outputs)).astype(np.float32)
@@ -162,16 +184,18 @@ def _small(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MaskedMLP(MLP):
-    """MADE (Germain, Gregor, Murray and Larochelle 2015): outputs of dimension i depend on inputs x_1 .. x_(i-1) only.
+    """MADE (Germain, Gregor, Murray and Larochelle 2015): outputs of dimension i depend on inputs
+    x_1 .. x_(i-1) only.
 
-    The first `size` inputs are the ordered ones; further inputs (a condition) are seen by all. Outputs are
-    `outputs / size` numbers for dimension 1, then for 2, and so on.
+    The first `size` inputs are the ordered ones; further inputs (a condition) are seen by all.
+    Outputs are `outputs / size` numbers for dimension 1, then for 2, and so on.
     """
 
     size: int = 0
 
     def masks(self) -> list[np.ndarray]:
-        """0/1 arrays, one a kernel: unit j may see unit i where degree_j >= degree_i (> at the outputs)."""
+        """0/1 arrays, one a kernel: unit j may see unit i where degree_j >= degree_i (> at the
+        outputs)."""
         free = self.inputs - self.size
         degrees = [np.concatenate([np.arange(1, self.size + 1), np.zeros(free, int)])]
         lowest = 1 if not free else 0
@@ -180,7 +204,8 @@ class MaskedMLP(MLP):
         out = np.repeat(np.arange(1, self.size + 1), self.outputs // self.size)
         pairs = [*zip(degrees, degrees[1:], [False] * len(self.hidden)), (degrees[-1], out, True)]
         return [
-            ((b[None] > a[:, None]) if strict else (b[None] >= a[:, None])).astype(np.float32) for a, b, strict in pairs
+            ((b[None] > a[:, None]) if strict else (b[None] >= a[:, None])).astype(np.float32)
+            for a, b, strict in pairs
         ]
 
     def _kernel(self, weights, i):

@@ -1,4 +1,5 @@
-"""Adam, learning-rate schedules and averaging as pure functions of tensors, to run inside a compiled loop."""
+"""Adam, learning-rate schedules and averaging as pure functions of tensors, to run inside a
+compiled loop."""
 
 import math
 
@@ -8,9 +9,11 @@ from flow_models.losses import global_norm
 
 
 def learning_rate(settings, step: tf.Tensor) -> tf.Tensor:
-    """The rate at a step (0, 1, ...): linear warm-up, then constant, exponential or cosine decay to `final_fraction`.
+    """The rate at a step (0, 1, ...): linear warm-up, then constant, exponential or cosine decay to
+    `final_fraction`.
 
-    `settings` has learning_rate, schedule, warmup_steps, steps and final_fraction (see `FitSettings`).
+    `settings` has learning_rate, schedule, warmup_steps, steps and final_fraction (see
+    `FitSettings`).
     """
     step = tf.cast(step, tf.float32)
     warmup = min(settings.warmup_steps, settings.steps // 4)
@@ -35,8 +38,11 @@ def initial_moments(weights: list[tf.Tensor]) -> dict[str, list[tf.Tensor]]:
     }
 
 
-def adam(settings, step: tf.Tensor, weights: list, gradients: list, moments: dict) -> tuple[list, dict, tf.Tensor]:
-    """One step of Adam (Kingma and Ba 2015) with clipping by global norm; also averages the weights (EMA).
+def adam(
+    settings, step: tf.Tensor, weights: list, gradients: list, moments: dict
+) -> tuple[list, dict, tf.Tensor]:
+    """One step of Adam (Kingma and Ba 2015) with clipping by global norm; also averages the weights
+    (EMA).
 
     The average's decay is min(ema, (1 + t) / (10 + t)), so that it forgets the start.
 
@@ -50,7 +56,9 @@ def adam(settings, step: tf.Tensor, weights: list, gradients: list, moments: dic
     rate = learning_rate(settings, step) * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
     keep = tf.minimum(settings.ema, (1.0 + t) / (10.0 + t))
     new_weights, new = [], {"first": [], "second": [], "average": []}
-    for w, g, m, v, a in zip(weights, gradients, moments["first"], moments["second"], moments["average"]):
+    for w, g, m, v, a in zip(
+        weights, gradients, moments["first"], moments["second"], moments["average"]
+    ):
         factor_, rate_, keep_ = (tf.cast(value, w.dtype) for value in (factor, rate, keep))
         g = g * factor_
         m = beta1 * m + (1 - beta1) * g

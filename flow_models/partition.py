@@ -1,4 +1,5 @@
-"""The two sides of the network: named blocks of its inputs and outputs, and the base distribution over the outputs."""
+"""The two sides of the network: named blocks of its inputs and outputs, and the base distribution
+over the outputs."""
 
 import dataclasses
 import math
@@ -21,12 +22,15 @@ class Partition(Described):
     Attributes:
       inputs: block -> width, for example {"x": 4} or {"x": 2, "pad": 6}.
       outputs: block -> width, for example {"y": 2, "z": 2}; the same total.
-      condition: block -> width of what the network also reads without transforming it, for example {"y": 2}.
+      condition: block -> width of what the network also reads without transforming it, for example
+        {"y": 2}.
       sigma_y: width of the likelihood of y where y is among the outputs.
       classes: where y is the one-hot label of a class, the names of the classes.
       priors: of the classes, in the training data.
-      temperature: log p(x | class) is divided by it where p(class | x) is asked for; above 1 these are less sure.
-      mirrored: of images: a mirror image is of the same class, so both are looked at where a class is asked for.
+      temperature: log p(x | class) is divided by it where p(class | x) is asked for; above 1 these
+        are less sure.
+      mirrored: of images: a mirror image is of the same class, so both are looked at where a class
+        is asked for.
 
     Raises:
       UserError: a width is not a positive whole number, or the sides do not add up.
@@ -49,18 +53,29 @@ class Partition(Described):
         for side in ("inputs", "outputs", "condition"):
             for name, width in getattr(self, side).items():
                 if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-                    raise UserError(f"{side} block {name!r} has width {width!r}; a width is a whole number above 0")
+                    raise UserError(
+                        f"{side} block {name!r} has width {width!r}; a width is a whole number"
+                        " above 0"
+                    )
         if not self.inputs or not self.outputs:
             raise UserError("a partition needs at least one block of inputs and one of outputs")
         if self.size != sum(self.outputs.values()):
-            raise UserError(f"inputs {self.inputs} have {self.size} dimensions and outputs {self.outputs} have "
-                            f"{sum(self.outputs.values())}; an invertible network needs the same number")  # fmt: skip
+            raise UserError(
+                f"inputs {self.inputs} have {self.size} dimensions and outputs {self.outputs} have "
+                f"{sum(self.outputs.values())}; an invertible network needs the same number"
+            )
         if not 0 < self.temperature < math.inf:
             raise UserError(f"temperature is {self.temperature}; it must be above 0")
         if not self.sigma_y > 0:
             raise UserError(f"sigma_y is {self.sigma_y}; it must be above 0")
-        if self.classes and len(self.classes) != (self.outputs | self.condition).get("y") or len(self.priors) != len(self.classes):
-            raise UserError(f"{len(self.classes)} classes and {len(self.priors)} priors: y must be as wide")
+        if (
+            self.classes
+            and len(self.classes) != (self.outputs | self.condition).get("y")
+            or len(self.priors) != len(self.classes)
+        ):
+            raise UserError(
+                f"{len(self.classes)} classes and {len(self.priors)} priors: y must be as wide"
+            )
 
     @property
     def size(self) -> int:
@@ -79,7 +94,10 @@ class Partition(Described):
         arrays = [tf.convert_to_tensor(blocks[name]) for name in widths]
         for (name, width), array in zip(widths.items(), arrays):
             if array.shape.rank == 0 or array.shape[-1] != width:
-                raise UserError(f"block {name!r} of the {side} has width {width}, got shape {tuple(array.shape)}")
+                raise UserError(
+                    f"block {name!r} of the {side} has width {width}, got shape"
+                    f" {tuple(array.shape)}"
+                )
         return tf.concat(arrays, -1)
 
     def split(self, side: str, array) -> dict[str, tf.Tensor]:
@@ -87,21 +105,30 @@ class Partition(Described):
         widths = getattr(self, side)
         array = tf.convert_to_tensor(array)
         if array.shape.rank == 0 or array.shape[-1] != sum(widths.values()):
-            raise UserError(f"the {side} {widths} have {sum(widths.values())} dimensions, got {tuple(array.shape)}")
+            raise UserError(
+                f"the {side} {widths} have {sum(widths.values())} dimensions, got"
+                f" {tuple(array.shape)}"
+            )
         return dict(zip(widths, tf.split(array, list(widths.values()), -1)))
 
     def base_log_prob(self, v: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
-        """log p(v | y), [..., N] -> [...], in nats; y [..., M] is needed where y is among the outputs."""
+        """log p(v | y), [..., N] -> [...], in nats; y [..., M] is needed where y is among the
+        outputs."""
         if "y" not in self.outputs:
             return _log_normal(v)
         blocks = self.split("outputs", v)
         v_y = blocks.pop("y")
         deviation = (v_y - self._given(y)) / self.sigma_y
         widths = self.outputs["y"] * math.log(self.sigma_y)
-        return _log_normal(deviation) - widths + sum(_log_normal(block) for block in blocks.values())
+        return (
+            _log_normal(deviation) - widths + sum(_log_normal(block) for block in blocks.values())
+        )
 
-    def base_sample(self, n: int, seed, y: tf.Tensor | None = None, dtype=tf.float32, temperature=1.0) -> tf.Tensor:
-        """[n, N] draws of the outputs; y [n, M] or [M] where y is among them. The same seed pair gives the same draws.
+    def base_sample(
+        self, n: int, seed, y: tf.Tensor | None = None, dtype=tf.float32, temperature=1.0
+    ) -> tf.Tensor:
+        """[n, N] draws of the outputs; y [n, M] or [M] where y is among them. The same seed pair
+        gives the same draws.
 
         The temperature multiplies the standard deviations, not y.
         """
@@ -118,11 +145,13 @@ class Partition(Described):
         return temperature * tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
 
     def from_standardised(self, v, y=None) -> tf.Tensor:
-        """Outputs [..., N] from N(0, I) numbers: v_y -> y + sigma_y v_y where y is among the outputs."""
+        """Outputs [..., N] from N(0, I) numbers: v_y -> y + sigma_y v_y where y is among the
+        outputs."""
         return self._in_y(v, lambda block: self._given(y) + self.sigma_y * block)
 
     def standardised(self, v, y=None) -> tf.Tensor:
-        """N(0, I) numbers from outputs [..., N] that belong to y: the inverse of `from_standardised`."""
+        """N(0, I) numbers from outputs [..., N] that belong to y: the inverse of
+        `from_standardised`."""
         return self._in_y(v, lambda block: (block - self._given(y)) / self.sigma_y)
 
     def with_y(self, v, y=None) -> tf.Tensor:

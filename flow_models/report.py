@@ -19,9 +19,24 @@ from flow_models import __version__
 from flow_models.errors import UserError
 
 HISTORY_ROWS = 12
-PACKAGES = ("tensorflow", "tf-keras", "tensorflow-probability", "numpy", "scipy", "matplotlib", "mlflow")
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
-# Names of metrics as a reader knows them, and their units; the first of them that a run has become its headline.
+PACKAGES = (
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-probability",
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "mlflow",
+)
+TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+}
+# Names of metrics as a reader knows them, and their units; the first of them that a run has become
+# its headline.
 METRICS = {
     "kl_to_truth": ("Divergence from the truth", "nats"),
     "bits_per_dim": ("Bits per dimension", "bits"),
@@ -70,16 +85,21 @@ def write_report(
 ) -> Path:
     """Writes run_folder/report.html and returns its path; the page needs no other file.
 
-    figures: (file name in run_folder/figures or in run_folder, caption); tables: (heading, column names, rows);
-    command: the line that makes this run again. Metrics, settings and history come from metrics.json, config.yaml and
-    history.csv of the run, each shown where it is there. The page is put in place whole, or not at all.
+    figures: (file name in run_folder/figures or in run_folder, caption); tables: (heading, column
+    names, rows);
+    command: the line that makes this run again. Metrics, settings and history come from
+    metrics.json, config.yaml and history.csv of the run, each shown where it is there. The page is
+    put in place whole, or not at all.
 
     Raises:
-        UserError: the folder or a figure is not there, or a table's rows are not as long as its columns.
+        UserError: the folder or a figure is not there, or a table's rows are not as long as its
+        columns.
     """
     folder = Path(run_folder)
     if not folder.is_dir():
-        raise UserError(f"There is no run folder {folder}; give the folder that a training script wrote.")
+        raise UserError(
+            f"There is no run folder {folder}; give the folder that a training script wrote."
+        )
     metrics = _read_metrics(folder / "metrics.json")
     page = _template().render(
         title=title,
@@ -93,7 +113,9 @@ def write_report(
     )
     path, partial = folder / "report.html", folder / f".report.{os.getpid()}.tmp"
     try:
-        partial.write_text(page, encoding="utf-8", errors="replace")  # names of files that are not UTF-8
+        partial.write_text(
+            page, encoding="utf-8", errors="replace"
+        )  # names of files that are not UTF-8
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -101,7 +123,8 @@ def write_report(
 
 
 def metric_name(name: str) -> tuple[str, str]:
-    """What to call a metric of metrics.json and its unit: auroc_nll_digits -> ("AUROC, nll digits", "")."""
+    """What to call a metric of metrics.json and its unit: auroc_nll_digits -> ("AUROC, nll digits",
+    "")."""
     if name in METRICS:
         return METRICS[name]
     stem = next((known for known in METRICS if name.startswith(known + "_")), None)
@@ -116,13 +139,18 @@ def metric_name(name: str) -> tuple[str, str]:
 
 
 def _headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
-    """The first HEADLINE metrics of METRICS, in its order, each with its standard error where there is one."""
+    """The first HEADLINE metrics of METRICS, in its order, each with its standard error where there
+    is one."""
     families = [[name for name in metrics if re.match(rf"{stem}(_|$)", name)] for stem in METRICS]
-    names = dict.fromkeys(name for family in families for name in family if not name.endswith(ERRORS + INTERVALS))
+    names = dict.fromkeys(
+        name for family in families for name in family if not name.endswith(ERRORS + INTERVALS)
+    )
     cards = [_nice(name, metrics[name]) for name in names][:HEADLINE]
     for name, card in zip(names, cards, strict=False):
         error = next((name + end for end in ERRORS if name + end in metrics), None)
-        card["error"] = f"{metrics[error] * (100.0 if card['unit'] == '%' else 1.0):.2g}" if error else ""
+        card["error"] = (
+            f"{metrics[error] * (100.0 if card['unit'] == '%' else 1.0):.2g}" if error else ""
+        )
     return cards
 
 
@@ -132,7 +160,8 @@ def _nice(name: str, value: float) -> dict[str, str]:
 
 
 def number(value: object) -> str:
-    """A cell of a table: four digits of a number and grouped thousands, words where it is not finite, else the text."""
+    """A cell of a table: four digits of a number and grouped thousands, words where it is not
+    finite, else the text."""
     if value is None or not hasattr(value, "__float__") or isinstance(value, (bool, str)):
         return "" if value is None else str(value)
     value = float(value)
@@ -146,10 +175,18 @@ def _table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[object]
     """A table for the template; a column of numbers is set to the right."""
     rows = [list(row) for row in rows]
     if any(len(row) != len(columns) for row in rows):
-        raise UserError(f"Table {heading!r} has {len(columns)} columns, but a row of another length.")
+        raise UserError(
+            f"Table {heading!r} has {len(columns)} columns, but a row of another length."
+        )
     numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
-    heads = [{"name": str(name), "number": right} for name, right in zip(columns, numeric, strict=True)]
-    return {"heading": heading, "columns": heads, "rows": [[number(cell) for cell in row] for row in rows]}
+    heads = [
+        {"name": str(name), "number": right} for name, right in zip(columns, numeric, strict=True)
+    ]
+    return {
+        "heading": heading,
+        "columns": heads,
+        "rows": [[number(cell) for cell in row] for row in rows],
+    }
 
 
 def _is_number(value: object) -> bool:
@@ -158,10 +195,13 @@ def _is_number(value: object) -> bool:
 
 def _figure(folder: Path, name: str, caption: str) -> dict[str, str]:
     """A figure as base64, from run_folder/figures or run_folder."""
-    path = next((path for path in (folder / "figures" / name, folder / name) if path.is_file()), None)
+    path = next(
+        (path for path in (folder / "figures" / name, folder / name) if path.is_file()), None
+    )
     if path is None or path.suffix.lower() not in TYPES:
         raise UserError(
-            f"There is no figure {name} in {folder / 'figures'}; save it there as PNG or JPEG before the report."
+            f"There is no figure {name} in {folder / 'figures'}; save it there as PNG or JPEG"
+            " before the report."
         )
     data = base64.b64encode(path.read_bytes()).decode()
     return {"type": TYPES[path.suffix.lower()], "data": data, "caption": caption}
@@ -172,7 +212,11 @@ def _read_metrics(path: Path) -> dict[str, float]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): float(value) for name, value in found.items() if isinstance(value, (int, float))}
+        return {
+            str(name): float(value)
+            for name, value in found.items()
+            if isinstance(value, (int, float))
+        }
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a flat JSON object of numbers: {error}.") from error
 
@@ -180,14 +224,28 @@ def _read_metrics(path: Path) -> dict[str, float]:
 def _folds(folder: Path, metrics: Mapping[str, float]) -> list[dict]:
     """The folded tables at the end of the page."""
     named = [(_nice(name, value), name) for name, value in metrics.items()]
-    all_metrics = [[nice["name"], f"{nice['value']} {nice['unit']}".strip(), name] for nice, name in named]
-    lines = (folder / "history.csv").read_text().splitlines() if (folder / "history.csv").is_file() else []
+    all_metrics = [
+        [nice["name"], f"{nice['value']} {nice['unit']}".strip(), name] for nice, name in named
+    ]
+    lines = (
+        (folder / "history.csv").read_text().splitlines()
+        if (folder / "history.csv").is_file()
+        else []
+    )
     history = list(csv.reader(lines)) or [[]]
-    tail = [[_parsed(cell) for cell in row] for row in history[1:][-HISTORY_ROWS:] if len(row) == len(history[0])]
+    tail = [
+        [_parsed(cell) for cell in row]
+        for row in history[1:][-HISTORY_ROWS:]
+        if len(row) == len(history[0])
+    ]
     return [
         _table("All metrics", ("metric", "value", "name in metrics.json"), all_metrics),
         _table("Settings (config.yaml)", ("setting", "value"), _settings(folder / "config.yaml")),
-        _table(f"History (history.csv), last {len(tail)} of {len(history) - 1} epochs", history[0], tail),
+        _table(
+            f"History (history.csv), last {len(tail)} of {len(history) - 1} epochs",
+            history[0],
+            tail,
+        ),
         _table("Versions and machine", ("", ""), _machine()),
     ]
 
@@ -196,7 +254,10 @@ def _settings(path: Path) -> list[tuple[str, str]]:
     import yaml
 
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return [(str(name), json.dumps(value, default=str).strip('"')) for name, value in (settings or {}).items()]
+    return [
+        (str(name), json.dumps(value, default=str).strip('"'))
+        for name, value in (settings or {}).items()
+    ]
 
 
 def _parsed(cell: str) -> float | str:
@@ -207,7 +268,8 @@ def _parsed(cell: str) -> float | str:
 
 
 def _machine() -> list[tuple[str, str]]:
-    """Versions of what counts, and the machine, as far as the system tells; no module is imported for it."""
+    """Versions of what counts, and the machine, as far as the system tells; no module is imported
+    for it."""
     rows = [("flow_models", __version__), ("Python", platform.python_version())]
     for name in PACKAGES:
         try:
@@ -229,12 +291,21 @@ def _machine() -> list[tuple[str, str]]:
 
 
 def _cores() -> Sequence[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else range(os.cpu_count() or 1)
+    )
 
 
 def _template():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent / "templates")
-    settings = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    settings = {
+        "autoescape": True,
+        "undefined": StrictUndefined,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
     return Environment(loader=loader, **settings).get_template("report.html")

@@ -1,4 +1,5 @@
-"""The folder of one run: config.yaml, history.csv, metrics.json, figures/, model/ and report.html."""
+"""The folder of one run: config.yaml, history.csv, metrics.json, figures/, model/ and
+report.html."""
 
 import csv
 import dataclasses
@@ -25,26 +26,44 @@ from flow_models.mirror import Mirror
 from flow_models.tracking import Tracker
 from flow_models.tracking.folder import public
 
-
-OURS = {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint", "mlflow.json",
-        "scores.csv", "posterior.csv", "reference", "background", "checkpoint-background"}  # fmt: skip
+OURS = {
+    "config.yaml",
+    "history.csv",
+    "metrics.json",
+    "figures",
+    "model",
+    "report.html",
+    "checkpoint",
+    "mlflow.json",
+    "scores.csv",
+    "posterior.csv",
+    "reference",
+    "background",
+    "checkpoint-background",
+}
 IN_TABLES = ("aupr_", "fpr95_")  # beside the area under the curve: many, and not printed
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
-OF_ONE_COMMAND = ("resume", "overwrite", "output_dir")  # not settings to take over into the next run
+OF_ONE_COMMAND = (
+    "resume",
+    "overwrite",
+    "output_dir",
+)  # not settings to take over into the next run
 
 
 class RunFolder:
-    """The folder of a run, new or resumed. Making it checks; as a context it is created, and MLflow listens.
+    """The folder of a run, new or resumed. Making it checks; as a context it is created, and MLflow
+    listens.
 
-    A run in S3 writes its checkpoints there; the rest goes to a temporary folder here, and from there up as it comes.
+    A run in S3 writes its checkpoints there; the rest goes to a temporary folder here, and from
+    there up as it comes.
 
     Args:
       config: settings of the run, a `RunConfig`.
       application: its name, for example "flowmodels1".
 
     Raises:
-      UserError: the folder holds another run and neither resume nor overwrite is set, another process is at work in it, or
-        it cannot be written.
+      UserError: the folder holds another run and neither resume nor overwrite is set, another
+        process is at work in it, or it cannot be written.
     """
 
     def __init__(self, config, application: str):
@@ -54,12 +73,22 @@ class RunFolder:
         if config.resume and not config.output_dir:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
         self.mirror, self.temporary, self.held = None, None, None
-        if cluster.task(config.strategy).index:  # of several workers the first one writes; the others do as if
-            self.temporary = tempfile.TemporaryDirectory(prefix="flow_models-", ignore_cleanup_errors=True)
+        if cluster.task(
+            config.strategy
+        ).index:  # of several workers the first one writes; the others do as if
+            self.temporary = tempfile.TemporaryDirectory(
+                prefix="flow_models-", ignore_cleanup_errors=True
+            )
             self.path = Path(self.temporary.name)
-            self.config = dataclasses.replace(config, output_dir=str(self.path), resume=False, overwrite=False, mlflow=False)
+            self.config = dataclasses.replace(
+                config, output_dir=str(self.path), resume=False, overwrite=False, mlflow=False
+            )
             return
-        self.mirror = Mirror(config.output_dir) if config.output_dir and storage.is_s3(config.output_dir) else None
+        self.mirror = (
+            Mirror(config.output_dir)
+            if config.output_dir and storage.is_s3(config.output_dir)
+            else None
+        )
         if self.mirror:
             self.path = self.mirror.path
             self._check(self.mirror.names())
@@ -70,26 +99,36 @@ class RunFolder:
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"{self.path} is a file; --output-dir must be a folder")
             self._check(storage.names(self.path))
-            try:  # who would have to wait is told before anything is simulated or read; held from __enter__ on
+            # who would have to wait is told before anything is simulated or read; held from
+            # __enter__ on
+            try:
                 self._lock()
             finally:
                 self._release()
 
     def _check(self, found: set[str]) -> None:
         """Refuses a folder that is occupied by something else than what the command may touch."""
-        if found <= {"figures"}:  # nothing, or what a run leaves that is killed before its first file
+        if found <= {
+            "figures"
+        }:  # nothing, or what a run leaves that is killed before its first file
             if self.config.resume:
                 print(f"nothing to resume in {self} yet: a new run starts there", file=sys.stderr)
             return
         foreign = sorted(found - OURS)
         if self.config.overwrite and (foreign or "config.yaml" not in found):
             what = f"it holds {foreign[0]}" if foreign else "it has no config.yaml"
-            raise UserError(f"{self} is not the folder of a run alone ({what}): nothing was deleted")
+            raise UserError(
+                f"{self} is not the folder of a run alone ({what}): nothing was deleted"
+            )
         if self.config.resume and "config.yaml" not in found:
-            raise UserError(f"{self} is not the folder of a run (no config.yaml): there is nothing to resume")
+            raise UserError(
+                f"{self} is not the folder of a run (no config.yaml): there is nothing to resume"
+            )
         if not (self.config.resume or self.config.overwrite):
-            raise UserError(f"{self} holds another run: use --resume to go on with it, --overwrite to delete it, "
-                            "or another --output-dir")  # fmt: skip
+            raise UserError(
+                f"{self} holds another run: use --resume to go on with it, --overwrite to delete"
+                " it, or another --output-dir"
+            )
 
     def __enter__(self):
         try:
@@ -107,25 +146,39 @@ class RunFolder:
                 self.mirror.fetch(leave_out="checkpoint")
             self._make()
             self._lock()
-        self.settings = _plain({k: v for k, v in dataclasses.asdict(self.config).items() if k not in OF_ONE_COMMAND})
+        self.settings = _plain(
+            {k: v for k, v in dataclasses.asdict(self.config).items() if k not in OF_ONE_COMMAND}
+        )
         self.settings["tracking_uri"] = public(self.config.tracking_uri)
         self.rows = _read_rows(self.path / "history.csv")
-        self._write("config.yaml", yaml.safe_dump(self.settings, sort_keys=False).encode(), must=True)
+        self._write(
+            "config.yaml", yaml.safe_dump(self.settings, sort_keys=False).encode(), must=True
+        )
         name = str(self).rstrip("/").rpartition("/")[2]
-        self.tracker = Tracker(str(self.path), self.application, name, self.config.tracking_uri or None,
-                               self.config.mlflow, shown=str(self))  # fmt: skip
+        self.tracker = Tracker(
+            str(self.path),
+            self.application,
+            name,
+            self.config.tracking_uri or None,
+            self.config.mlflow,
+            shown=str(self),
+        )
         self.tracker.__enter__()
         return self
 
     def _lock(self) -> None:
-        """Holds the folder, once it is there, until this process leaves it or dies; a disk without locks does without."""
+        """Holds the folder, once it is there, until this process leaves it or dies; a disk without
+        locks does without."""
         if self.held is not None or not self.path.is_dir():
             return
         self.held = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is at work in {self}: wait for it, stop it, or take another --output-dir") from None
+            raise UserError(
+                f"another process is at work in {self}: wait for it, stop it, or take another"
+                " --output-dir"
+            ) from None
         except OSError:
             pass
 
@@ -143,7 +196,8 @@ class RunFolder:
             shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
 
     def _make(self) -> None:
-        """Makes the folder; a default name that another run took in the same second gets a number."""
+        """Makes the folder; a default name that another run took in the same second gets a
+        number."""
         first, number = self.path, 2
         while not self.config.output_dir:
             try:
@@ -175,9 +229,14 @@ class RunFolder:
             self.temporary.cleanup()
             return None
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            print(f"to go on where this stopped: the same command with --resume --output-dir {self}", file=sys.stderr)
+            print(
+                f"to go on where this stopped: the same command with --resume --output-dir {self}",
+                file=sys.stderr,
+            )
         if self.mirror:
-            self.mirror.send(must=False)  # before MLflow, which may be slow: an interrupted run has little time
+            self.mirror.send(
+                must=False
+            )  # before MLflow, which may be slow: an interrupted run has little time
         try:
             return self.tracker.__exit__(kind, *error)
         finally:
@@ -186,7 +245,8 @@ class RunFolder:
                 self.mirror.close()
 
     def log_epoch(self, row: dict[str, float]) -> None:
-        """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint give way."""
+        """Adds a row to history.csv; rows that an interrupted run had written past its checkpoint
+        give way."""
         self.rows = [earlier for earlier in self.rows if earlier["step"] < row["step"]] + [row]
         self._write("history.csv", _csv(self.rows).encode())
         self._listen()
@@ -203,16 +263,30 @@ class RunFolder:
         """A file of the run's own, one of OURS."""
         self._write(name, os.fsencode(text))  # names of files that are not UTF-8 as they are
 
-    def finish(self, history: dict[str, list], metrics: dict[str, float], title: str, summary: str,
-               figures: list[tuple[str, str]], tables: Sequence[Table] = ()) -> None:  # fmt: skip
-        """Writes history.csv, metrics.json and report.html, sends all to MLflow, and prints the metrics.
+    def finish(
+        self,
+        history: dict[str, list],
+        metrics: dict[str, float],
+        title: str,
+        summary: str,
+        figures: list[tuple[str, str]],
+        tables: Sequence[Table] = (),
+    ) -> None:
+        """Writes history.csv, metrics.json and report.html, sends all to MLflow, and prints the
+        metrics.
 
         Args:
           figures: (file name, caption) in the order of the report.
           tables: (heading, column names, rows), before the figures.
         """
-        self._write("history.csv", _csv([dict(zip(history, row)) for row in zip(*history.values())]).encode())
-        self._write("metrics.json", (json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n").encode())
+        self._write(
+            "history.csv",
+            _csv([dict(zip(history, row)) for row in zip(*history.values())]).encode(),
+        )
+        self._write(
+            "metrics.json",
+            (json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n").encode(),
+        )
         command = public(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
         with local_failures(str(self.path)):
             report.write_report(str(self.path), title, summary, figures, tables, command)
@@ -228,7 +302,8 @@ class RunFolder:
         self.tracker.finish(metrics, str(self.path))
 
     def _listen(self):
-        """Starts MLflow at the first row: its import would compete with the compilation of the first step."""
+        """Starts MLflow at the first row: its import would compete with the compilation of the
+        first step."""
         self.tracker.start(self.settings)
 
     def _link_latest(self) -> None:

@@ -1,4 +1,5 @@
-"""The scripts of the applications as modules, to try flags on their settings before anything is started elsewhere."""
+"""The scripts of the applications as modules, to try flags on their settings before anything is
+started elsewhere."""
 
 from __future__ import annotations
 
@@ -22,21 +23,29 @@ OF_A_RUN = (
 
 def path_of(app: str) -> Path:
     """The script of an application: 1, or its name. Raises UserError where there is none."""
-    there = {path.stem.removeprefix("train_flowmodels"): path for path in sorted(PROJECT.glob("train_flowmodels*.py"))}
-    return pick(there, Path(app).name.removesuffix(".py").removeprefix("train_flowmodels"), "application")
+    there = {
+        path.stem.removeprefix("train_flowmodels"): path
+        for path in sorted(PROJECT.glob("train_flowmodels*.py"))
+    }
+    return pick(
+        there, Path(app).name.removesuffix(".py").removeprefix("train_flowmodels"), "application"
+    )
 
 
 def load(app: str):
     """The script of an application as a module; it loads nothing heavy."""
     path = path_of(app)
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(
+        spec
+    )  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
 
 def settings(script, arguments: Sequence[str]):
-    """The settings that these flags give. Raises UserError for flags that the script does not take, as it would say it."""
+    """The settings that these flags give. Raises UserError for flags that the script does not take,
+    as it would say it."""
     from flow_models.config import parse
 
     return parse(script.Config, script.PRESETS, "", list(arguments))

@@ -1,4 +1,5 @@
-"""Named arrays and a JSON header in a folder: written so that a reader finds the old or the new, never a mixture."""
+"""Named arrays and a JSON header in a folder: written so that a reader finds the old or the new,
+never a mixture."""
 
 import contextlib
 import hashlib
@@ -17,9 +18,9 @@ from flow_models.errors import UserError
 def write(folder: str, name: str, arrays: dict[str, np.ndarray], header: dict) -> None:
     """Writes `folder/name.json`, which points to `folder/name-<digest>.npz`.
 
-    The arrays go first, under a name of their own, and the header replaces the old one in one step: a crash or a full
-    disk in between leaves the previous state whole. Arrays of earlier writes are removed; in S3 the last but one stay,
-    as a reader may still be on them.
+    The arrays go first, under a name of their own, and the header replaces the old one in one step:
+    a crash or a full disk in between leaves the previous state whole. Arrays of earlier writes are
+    removed; in S3 the last but one stay, as a reader may still be on them.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **{key: np.asarray(value) for key, value in arrays.items()})
@@ -60,7 +61,10 @@ def read_arrays(folder: str, header: dict, what: str) -> dict[str, np.ndarray]:
         raise UserError(f"{folder} is not a whole {what}: {os.path.basename(path)} is missing")
     data = storage.read_bytes(path)
     if _digest(header, data) != header["sha256"]:
-        raise UserError(f"{path} is damaged, or the header beside it: the checksum is not the one written with the {what}")
+        raise UserError(
+            f"{path} is damaged, or the header beside it: the checksum is not the one written with"
+            f" the {what}"
+        )
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
@@ -79,7 +83,8 @@ def _join(folder, name):
 
 
 def _named_before(folder, name) -> str:
-    """The arrays that the present header in S3 points to; empty elsewhere, and where there is none or a broken one."""
+    """The arrays that the present header in S3 points to; empty elsewhere, and where there is none
+    or a broken one."""
     if not storage.is_s3(str(folder)) or not storage.exists(_join(folder, f"{name}.json")):
         return ""
     try:
@@ -89,8 +94,13 @@ def _named_before(folder, name) -> str:
 
 
 def _remove_older(folder, name, kept):
-    """Removes the arrays of earlier writes. Who may not delete in S3 keeps them all: what was written is whole."""
-    older = {each for each in storage.names(folder) if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{12}}\\.npz", each)}
+    """Removes the arrays of earlier writes. Who may not delete in S3 keeps them all: what was
+    written is whole."""
+    older = {
+        each
+        for each in storage.names(folder)
+        if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{12}}\\.npz", each)
+    }
     with contextlib.suppress(UserError):
         for each in older - kept:
             storage.delete(_join(folder, each))

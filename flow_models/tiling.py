@@ -7,12 +7,14 @@ import tensorflow as tf
 
 
 class Tiled:
-    """Compiles function(weights, *rows) -> nest of [B, ...] once a shape in `shapes`, and runs it over any B.
+    """Compiles function(weights, *rows) -> nest of [B, ...] once a shape in `shapes`, and runs it
+    over any B.
 
     Args:
       function: pure; every row of its results depends on the same row of its arguments only.
-      shapes: (tiles, rows a tile) of the compiled shapes, the smallest first. Tiles that keep a network's activations in
-        the cache are a fifth faster than one pass over all rows; small calls get small shapes.
+      shapes: (tiles, rows a tile) of the compiled shapes, the smallest first. Tiles that keep a
+        network's activations in the cache are a fifth faster than one pass over all rows; small
+        calls get small shapes.
       jit: compile with XLA.
     """
 
@@ -21,12 +23,17 @@ class Tiled:
         self._compiled: dict[tuple, Callable] = {}
 
     def _loop(self, weights, arrays, used):
-        """The results [tiles, rows, ...] for arrays [tiles, rows, ...], of which the first `used` tiles are computed."""
+        """The results [tiles, rows, ...] for arrays [tiles, rows, ...], of which the first `used`
+        tiles are computed."""
         tiles = arrays[0].shape[0]
         if tiles == 1:
-            return tf.nest.map_structure(lambda v: v[None], self._function(weights, *[a[0] for a in arrays]))
+            return tf.nest.map_structure(
+                lambda v: v[None], self._function(weights, *[a[0] for a in arrays])
+            )
         outputs = self._outputs(weights, [a[0] for a in arrays])
-        results = [tf.TensorArray(v.dtype, tiles, element_shape=v.shape) for v in tf.nest.flatten(outputs)]
+        results = [
+            tf.TensorArray(v.dtype, tiles, element_shape=v.shape) for v in tf.nest.flatten(outputs)
+        ]
 
         def body(i, results):
             values = tf.nest.flatten(self._function(weights, *[tf.gather(a, i) for a in arrays]))
@@ -36,9 +43,12 @@ class Tiled:
         return tf.nest.pack_sequence_as(outputs, [r.stack() for r in results])
 
     def _outputs(self, weights, arrays):
-        """Shapes and types of what the function gives for one tile, from a trace that is never run."""
+        """Shapes and types of what the function gives for one tile, from a trace that is never
+        run."""
         traced = tf.function(lambda rows: self._function(weights, *rows), autograph=False)
-        return traced.get_concrete_function([tf.TensorSpec(a.shape, a.dtype) for a in arrays]).structured_outputs
+        return traced.get_concrete_function(
+            [tf.TensorSpec(a.shape, a.dtype) for a in arrays]
+        ).structured_outputs
 
     def _for(self, weights, arrays, used):
         """The function traced for these shapes, once each."""
@@ -57,19 +67,31 @@ class Tiled:
             piece = [a[begin : begin + largest] for a in arrays]
             rows = len(piece[0])
             tiles, height = next(shape for shape in self._shapes if rows <= shape[0] * shape[1])
-            padded = [tf.constant(_pad(a, tiles * height).reshape(tiles, height, *a.shape[1:])) for a in piece]
+            padded = [
+                tf.constant(_pad(a, tiles * height).reshape(tiles, height, *a.shape[1:]))
+                for a in piece
+            ]
             used = tf.constant(-(-rows // height))
             result = self._for(weights, padded, used)(weights, padded, used)
-            pieces.append(tf.nest.map_structure(
-                lambda v, rows=rows: v.numpy().reshape(-1, *v.shape[2:])[:rows], result))  # fmt: skip
+            pieces.append(
+                tf.nest.map_structure(
+                    lambda v, rows=rows: v.numpy().reshape(-1, *v.shape[2:])[:rows], result
+                )
+            )
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
 
 
 def _pad(array, rows):
-    """The array with its own rows again at the end, up to `rows` rows: valid input, whatever the domain; zeros of none.
+    """The array with its own rows again at the end, up to `rows` rows: valid input, whatever the
+    domain; zeros of none.
 
-    From the first one on, so that a tile has no row twice where there are other rows: terms that compare the rows of a
-    tile with each other (`losses`) would take copies for a law that is concentrated there.
+    From the first one on, so that a tile has no row twice where there are other rows: terms that
+    compare the rows of a tile with each other (`losses`) would take copies for a law that is
+    concentrated there.
     """
     missing = rows - len(array)
-    return np.concatenate([array, np.resize(array[:missing], (missing, *array.shape[1:]))]) if missing else array
+    return (
+        np.concatenate([array, np.resize(array[:missing], (missing, *array.shape[1:]))])
+        if missing
+        else array
+    )

@@ -1,8 +1,10 @@
-"""Two stand-ins for AWS on loopback: `moto_server`, and a server that gives the answers that a test wants.
+"""Two stand-ins for AWS on loopback: `moto_server`, and a server that gives the answers that a test
+wants.
 
-moto answers with the services' own words and checks that what a call names exists. It knows no permissions and no
-secrets, runs nothing, has no child jobs, and makes no builds: for that there are the answers of the second, and the
-requests themselves.
+moto answers with the services' own words and checks that what a call names exists. It knows no
+permissions and no
+secrets, runs nothing, has no child jobs, and makes no builds: for that there are the answers of the
+second, and the requests themselves.
 """
 
 import contextlib
@@ -27,7 +29,13 @@ NOBODY = "00000000-0000-0000-0000-000000000000"  # the id of a job that is not t
 def aws_server(folder: Path) -> Iterator[str]:
     """Its address, with the AWS_* environment pointing there; stopped at the end."""
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
-    program = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2]]
+    program = [
+        str(Path(sys.executable).with_name("moto_server")),
+        "-H",
+        "127.0.0.1",
+        "-p",
+        endpoint.rpartition(":")[2],
+    ]
     with (folder / "aws.log").open("wb") as log:
         process = subprocess.Popen(program, stdout=log, stderr=log, cwd=folder)
     try:
@@ -42,8 +50,12 @@ def aws_server(folder: Path) -> Iterator[str]:
 def _configure(process: subprocess.Popen, endpoint: str, log: Path) -> None:
     """Waits for the server, and tells it to run no containers."""
     body = json.dumps({"batch": {"use_docker": False}}).encode()
-    asked = urllib.request.Request(f"{endpoint}/moto-api/config", data=body, method="POST",
-                                   headers={"Content-Type": "application/json"})  # fmt: skip
+    asked = urllib.request.Request(
+        f"{endpoint}/moto-api/config",
+        data=body,
+        method="POST",
+        headers={"Content-Type": "application/json"},
+    )
     until = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -51,7 +63,9 @@ def _configure(process: subprocess.Popen, endpoint: str, log: Path) -> None:
             return
         except OSError:
             if time.monotonic() > until or process.poll() is not None:
-                raise RuntimeError("the stand-in for AWS did not start:\n" + log.read_text()[-2000:]) from None
+                raise RuntimeError(
+                    "the stand-in for AWS did not start:\n" + log.read_text()[-2000:]
+                ) from None
             time.sleep(0.2)
 
 
@@ -66,14 +80,17 @@ def resources() -> dict:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers with what the test put into `replies`, by operation or path; notes what was asked in `asked`."""
+    """Answers with what the test put into `replies`, by operation or path; notes what was asked in
+    `asked`."""
 
     replies: dict = {}
     asked: list = []
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        form = dict(part.split("=", 1) for part in body.decode(errors="replace").split("&") if "=" in part)
+        form = dict(
+            part.split("=", 1) for part in body.decode(errors="replace").split("&") if "=" in part
+        )
         what = (
             self.headers.get("X-Amz-Target", "").rpartition(".")[2]
             or form.get("Action")
@@ -81,7 +98,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
         )
         type(self).asked.append((what, body, dict(self.headers)))
         reply = self.replies[what]
-        status, answer = reply.pop(0) if isinstance(reply, list) else reply(body) if callable(reply) else reply
+        status, answer = (
+            reply.pop(0) if isinstance(reply, list) else reply(body) if callable(reply) else reply
+        )
         self.send_response(status)
         data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         if isinstance(answer, dict) and "__type" in answer:

@@ -15,7 +15,8 @@ def application(monkeypatch, number: int, *arguments) -> int:
 
 
 def status(action) -> int:
-    """The exit status of a program, which may leave by SystemExit and takes over SIGTERM while it runs."""
+    """The exit status of a program, which may leave by SystemExit and takes over SIGTERM while it
+    runs."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         action()

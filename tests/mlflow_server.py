@@ -26,19 +26,39 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """`mlflow server` with SQLite and served artifacts; `stop` and `start` again keep port and store."""
+    """`mlflow server` with SQLite and served artifacts; `stop` and `start` again keep port and
+    store."""
 
     def __init__(self, folder: Path):
         self.folder, self.port, self.process = Path(folder), free_port(), None
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> "MlflowServer":
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--workers",
+            "1",
+            "--host",
+            "127.0.0.1",
+        ]
+        command += [
+            "--port",
+            str(self.port),
+            "--backend-store-uri",
+            f"sqlite:///{self.folder / 'mlflow.db'}",
+        ]
         command += ["--artifacts-destination", str(self.folder / "artifacts"), "--serve-artifacts"]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, env=os.environ | ENVIRONMENT, start_new_session=True
+                command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env=os.environ | ENVIRONMENT,
+                start_new_session=True,
             )
         for _ in range(10 * START_SECONDS):
             assert self.process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
@@ -50,7 +70,8 @@ class MlflowServer:
                 time.sleep(0.1)
         self.stop()
         raise TimeoutError(
-            f"no MLflow server after {START_SECONDS} s: {(self.folder / 'server.log').read_text()[-2000:]}"
+            f"no MLflow server after {START_SECONDS} s:"
+            f" {(self.folder / 'server.log').read_text()[-2000:]}"
         )
 
     def stop(self) -> None:

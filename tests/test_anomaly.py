@@ -1,4 +1,5 @@
-"""Scores of strangeness and the measures of detection, against their definitions and scikit-learn."""
+"""Scores of strangeness and the measures of detection, against their definitions and
+scikit-learn."""
 
 import csv
 import io
@@ -25,7 +26,9 @@ def noise(n, shape=(12, 12, 1), seed=0):
 
 
 def test_typicality_is_the_distance_from_the_mean_of_known_pictures():
-    assert np.allclose(anomaly.typicality([1.0, 5.0, np.inf], [2.0, 4.0, np.inf]), [2.0, 2.0, np.inf])
+    assert np.allclose(
+        anomaly.typicality([1.0, 5.0, np.inf], [2.0, 4.0, np.inf]), [2.0, 2.0, np.inf]
+    )
     with pytest.raises(UserError, match="at least one is finite"):
         anomaly.typicality([1.0], [])
 
@@ -59,11 +62,15 @@ def test_mutation_changes_the_share_of_pixels_that_was_asked_for_and_repeats():
 
 def test_codes_are_real_and_the_shortest_wins():
     images = np.concatenate([flat(1), noise(1)])
-    lengths = {name: codes.code_length(images, codecs=[name]) for name in [*codes.CODECS, "context"]}
+    lengths = {
+        name: codes.code_length(images, codecs=[name]) for name in [*codes.CODECS, "context"]
+    }
     assert np.array_equal(codes.code_length(images), np.min(list(lengths.values()), 0))
     header = len(zlib.compress(b"\0", 9))
     assert lengths["zlib"][1] == 8 * (len(zlib.compress(images[1].tobytes(), 9)) - header)
-    assert (codes.code_length(images)[0] < 200) and 144 * 8 * 0.9 < codes.code_length(images)[1] < 144 * 8 * 1.2
+    assert (codes.code_length(images)[0] < 200) and 144 * 8 * 0.9 < codes.code_length(images)[
+        1
+    ] < 144 * 8 * 1.2
 
 
 def test_fewer_bits_make_shorter_codes_and_the_low_bits_do_not_count():
@@ -96,11 +103,18 @@ def test_measures_are_those_of_scikit_learn(ties):
     assert found["aupr"] == pytest.approx(sk.average_precision_score(truth, score), abs=1e-12)
     fpr, tpr, _ = sk.roc_curve(truth, score, drop_intermediate=False)
     assert found["fpr95"] == pytest.approx(fpr[np.argmax(tpr >= 0.95 - 1e-9)], abs=1e-12)
-    assert all(np.allclose(ours, theirs) for ours, theirs in zip(detection.curve(known, strange), (fpr, tpr)))
+    assert all(
+        np.allclose(ours, theirs)
+        for ours, theirs in zip(detection.curve(known, strange), (fpr, tpr))
+    )
 
 
 def test_infinite_scores_rank_first_and_nan_is_refused():
-    assert detection.detection([0.0, 1.0], [np.inf, np.inf], 0) == {"auroc": 1.0, "aupr": 1.0, "fpr95": 0.0}
+    assert detection.detection([0.0, 1.0], [np.inf, np.inf], 0) == {
+        "auroc": 1.0,
+        "aupr": 1.0,
+        "fpr95": 0.0,
+    }
     for wrong in ([], [np.nan]):
         with pytest.raises(UserError, match="none of them NaN"):
             detection.detection([0.0], wrong)
@@ -113,7 +127,9 @@ def test_bootstrap_intervals_are_those_of_resampling_by_hand_and_shrink_with_mor
     for _ in range(1000):
         a, b = rng.choice(known, 80), rng.choice(strange, 60)
         areas.append(sk.roc_auc_score(np.repeat([0, 1], [80, 60]), np.concatenate([a, b])))
-    assert np.allclose([found["auroc_low"], found["auroc_high"]], np.quantile(areas, [0.025, 0.975]), atol=0.012)
+    assert np.allclose(
+        [found["auroc_low"], found["auroc_high"]], np.quantile(areas, [0.025, 0.975]), atol=0.012
+    )
     assert found["auroc_low"] < found["auroc"] < found["auroc_high"]
     assert found == detection.detection(known, strange, 2000, seed=1)
     more = detection.detection(np.tile(known, 9), np.tile(strange, 9), 500)
@@ -131,7 +147,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 def test_names_of_metrics():
     scores = {"nll": {"known": np.arange(5.0), "digits": np.arange(5.0) + 3}}
-    names = {f"{m}_nll_digits{end}" for m in ("auroc", "aupr", "fpr95") for end in ("", "_low", "_high")}
+    names = {
+        f"{m}_nll_digits{end}" for m in ("auroc", "aupr", "fpr95") for end in ("", "_low", "_high")
+    }
     metrics = detection.table(scores, "known", resamples=50)
     assert set(metrics) == names
     heading, columns, rows = scored.detection_table(scores, metrics, "known")
@@ -145,16 +163,24 @@ def test_baselines_see_what_they_are_to_see():
     sets = {"same": flat(5, 101), "dark": flat(5, 20), "noise": noise(5)}
     scores = {name: baseline.scores(x, codes.code_length(x)) for name, x in sets.items()}
     assert set(scores["same"]) == set(PictureBaselines.NAMES)
-    assert (scores["dark"]["darkness"] > scores["same"]["darkness"]).all() and scores["dark"]["pixel_mean"].min() > 70
+    assert (scores["dark"]["darkness"] > scores["same"]["darkness"]).all() and scores["dark"][
+        "pixel_mean"
+    ].min() > 70
     assert scores["noise"]["pca"].min() > 100 * scores["same"]["pca"].max()
     assert scores["noise"]["compressed_size"].min() > scores["dark"]["compressed_size"].max()
 
 
 def test_csv_has_one_row_a_picture_in_order():
     scores = {"nll": {"known": np.array([1.0, 2.0]), "far": np.array([3.5])}}
-    text = scored.scores_csv(scores, {"known": ["a", "b"], "far": ["c"]}, {"known": ["cat", "cat"], "far": ["7"]})
-    assert list(csv.reader(io.StringIO(text))) == [["name", "set", "label", "nll"], ["a", "known", "cat", "1"],
-                                                   ["b", "known", "cat", "2"], ["c", "far", "7", "3.5"]]  # fmt: skip
+    text = scored.scores_csv(
+        scores, {"known": ["a", "b"], "far": ["c"]}, {"known": ["cat", "cat"], "far": ["7"]}
+    )
+    assert list(csv.reader(io.StringIO(text))) == [
+        ["name", "set", "label", "nll"],
+        ["a", "known", "cat", "1"],
+        ["b", "known", "cat", "2"],
+        ["c", "far", "7", "3.5"],
+    ]
     assert scored.ranked(scores, "nll", 2) == [("far", 0), ("known", 1)]
 
 
@@ -165,31 +191,45 @@ def test_interpolation_on_the_line_and_on_the_circle():
         assert z.shape == (3, 5, 50) and np.allclose(z[:, 0], a) and np.allclose(z[:, -1], b)
     b *= np.linalg.norm(a, axis=1, keepdims=True) / np.linalg.norm(b, axis=1, keepdims=True)
     lengths = np.linalg.norm(generation.between(a, b, np.linspace(0, 1, 7)), axis=-1)
-    assert np.allclose(lengths, np.linalg.norm(a, axis=1, keepdims=True)), "on the circle between vectors of one length"
-    assert np.allclose(generation.between(a, a, np.array([0.5])), a[:, None]), "no circle between equal ends"
+    assert np.allclose(lengths, np.linalg.norm(a, axis=1, keepdims=True)), (
+        "on the circle between vectors of one length"
+    )
+    assert np.allclose(generation.between(a, a, np.array([0.5])), a[:, None]), (
+        "no circle between equal ends"
+    )
     with pytest.raises(UserError, match="no interpolation 'cubic'"):
         generation.between(a, b, np.array([0.5]), "cubic")
 
 
 def test_nearest_finds_a_known_picture_even_mirrored():
     training = noise(50)
-    numbers, distances = generation.nearest(np.concatenate([training[[7]], training[[9]][:, :, ::-1]]), training, 2)
-    assert list(numbers[:, 0]) == [7, 9] and (distances[:, 0] == 0).all() and (distances[:, 1] > 50).all()
+    numbers, distances = generation.nearest(
+        np.concatenate([training[[7]], training[[9]][:, :, ::-1]]), training, 2
+    )
+    assert (
+        list(numbers[:, 0]) == [7, 9]
+        and (distances[:, 0] == 0).all()
+        and (distances[:, 1] > 50).all()
+    )
     other = noise(1, seed=5)
     by_hand = [
-        min(np.sqrt(np.mean(np.square(x - t.astype(float)))) for x in (other[0], other[0, :, ::-1])) for t in training
+        min(np.sqrt(np.mean(np.square(x - t.astype(float)))) for x in (other[0], other[0, :, ::-1]))
+        for t in training
     ]
     assert generation.nearest(other, training)[1][0, 0] == pytest.approx(min(by_hand), rel=1e-5)
 
 
 def test_the_context_code_is_the_code_of_a_coin_that_is_learned():
-    """With one context alone, -log2 of the sequence is that of a Dirichlet mixture, known in closed form."""
+    """With one context alone, -log2 of the sequence is that of a Dirichlet mixture, known in closed
+    form."""
     from scipy.special import gammaln
 
     k = (RNG.random((3, 9, 11, 1)) < 0.2).astype(np.uint8)
     ones = k.sum((1, 2, 3)).astype(float)
     exact = -(
-        gammaln(1.0) - gammaln(100.0) + sum(gammaln(n + 0.5) - gammaln(0.5) for n in (ones, 99 - ones))
+        gammaln(1.0)
+        - gammaln(100.0)
+        + sum(gammaln(n + 0.5) - gammaln(0.5) for n in (ones, 99 - ones))
     ) / math.log(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codes, "CONTEXTS", ((),))
@@ -197,7 +237,8 @@ def test_the_context_code_is_the_code_of_a_coin_that_is_learned():
 
 
 def test_the_context_code_sums_to_one_over_all_pictures():
-    """So it is the length of a code: sum of 2^-bits over all pictures of 2x2 pixels and 2 colours of one bit is 1."""
+    """So it is the length of a code: sum of 2^-bits over all pictures of 2x2 pixels and 2 colours
+    of one bit is 1."""
     every = np.array(list(np.ndindex(*[2] * 8)), np.uint8).reshape(-1, 2, 2, 2)
     assert (2.0 ** -codes.context_code(every, 1)).sum() == pytest.approx(1.0, abs=1e-5)
 
@@ -206,10 +247,14 @@ def test_the_context_code_does_not_depend_on_the_company(monkeypatch):
     k = RNG.integers(0, 8, (5, 6, 7, 2)).astype(np.uint8)
     whole = codes.context_code(k, 3)
     monkeypatch.setattr(codes, "CONTEXT_NUMBERS", 1)
-    assert np.allclose(codes.context_code(k, 3), whole) and codes.context_code(k[:0], 3).shape == (0,)
+    assert np.allclose(codes.context_code(k, 3), whole) and codes.context_code(k[:0], 3).shape == (
+        0,
+    )
 
 
 def test_large_pictures_are_left_to_the_codecs(monkeypatch):
     images = noise(1, (10, 10, 1))
     monkeypatch.setattr(codes, "CONTEXT_PIXELS", 99)
-    assert np.array_equal(codes.code_length(images), codes.code_length(images, codecs=list(codes.CODECS)))
+    assert np.array_equal(
+        codes.code_length(images), codes.code_length(images, codecs=list(codes.CODECS))
+    )

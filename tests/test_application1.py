@@ -18,7 +18,20 @@ import flow_models as fm
 from flow_models.config import RunConfig
 from flow_models.run import RunFolder
 
-TINY = ["--steps", "40", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64", "--test-points", "500", "--epoch-steps", "10"]
+TINY = [
+    "--steps",
+    "40",
+    "--depth",
+    "2",
+    "--hidden",
+    "[8, 8]",
+    "--batch-size",
+    "64",
+    "--test-points",
+    "500",
+    "--epoch-steps",
+    "10",
+]
 PLAIN = [*TINY, "--jit", "false"]  # where XLA is not what is tested: it takes seconds to compile
 COMMAND = [sys.executable, "train_flowmodels1.py"]
 
@@ -53,16 +66,29 @@ def test_a_run_leaves_all_that_was_promised(finished):
     figures = {"density.png", "latents.png", "training.png", "mapping.png", "anomalies.png"}
     assert set(os.listdir(folder / "figures")) == figures
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert {"nll_val", "nll_test", "kl_to_truth", "train_seconds", "compile_seconds", "steps_per_second",
-            "peak_memory_mb"} <= set(metrics)  # fmt: skip
-    assert abs(metrics["nll_test"] - metrics["entropy"] - metrics["kl_to_truth"]) < 0.2 and metrics["kl_to_truth"] > 0
+    assert {
+        "nll_val",
+        "nll_test",
+        "kl_to_truth",
+        "train_seconds",
+        "compile_seconds",
+        "steps_per_second",
+        "peak_memory_mb",
+    } <= set(metrics)
+    assert (
+        abs(metrics["nll_test"] - metrics["entropy"] - metrics["kl_to_truth"]) < 0.2
+        and metrics["kl_to_truth"] > 0
+    )
     rows = list(csv.DictReader((folder / "history.csv").open()))
     assert [float(row["step"]) for row in rows] == [10, 20, 30, 40]
     for row in rows:
-        assert abs(float(row["val_latent"]) - float(row["val_log_det"]) - float(row["val_objective"])) < 1e-4
+        assert (
+            abs(float(row["val_latent"]) - float(row["val_log_det"]) - float(row["val_objective"]))
+            < 1e-4
+        )
     assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == 40
     report = (folder / "report.html").read_text()
-    assert report.count("data:image/png;base64,") == 5 and "src=\"http" not in report
+    assert report.count("data:image/png;base64,") == 5 and 'src="http' not in report
     assert "kl_to_truth" in result.stdout and str(folder) in result.stdout
     assert result.stderr == "", "quiet when not a terminal"
     assert fm.load(str(folder)).log_prob(np.zeros((1, 2))).shape == (1,)
@@ -72,14 +98,21 @@ def test_two_processes_do_not_share_a_folder(finished, monkeypatch, capfd):
     folder, _ = finished
     before = (folder / "metrics.json").read_text()
     arguments = ["--data", "moons", "--output-dir", str(folder), "--mlflow", "false", *PLAIN]
-    hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print('held', flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", hold, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    hold = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX);"
+        " print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         other.stdout.readline()
         for how in ("--resume", "--overwrite"):
             assert call(monkeypatch, *arguments, how) == 2
             error = capfd.readouterr().err
             assert f"another process is at work in {folder}" in error and error.count("\n") == 1
-        with pytest.raises(fm.UserError, match="another process is at work"):  # at once, not when data are drawn
+        with pytest.raises(
+            fm.UserError, match="another process is at work"
+        ):  # at once, not when data are drawn
             RunFolder(RunConfig(output_dir=str(folder), resume=True), "flowmodels1")
         assert (folder / "metrics.json").read_text() == before
         other.kill()  # and with it goes its hold
@@ -100,18 +133,34 @@ def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatc
     assert (folder / "metrics.json").read_text() == before, "a refused command touches nothing"
     assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == 40
     (folder / "thesis.tex").touch()
-    assert call(monkeypatch, *arguments, "--overwrite") == 2 and "it holds thesis.tex" in capfd.readouterr().err
+    assert (
+        call(monkeypatch, *arguments, "--overwrite") == 2
+        and "it holds thesis.tex" in capfd.readouterr().err
+    )
     (folder / "thesis.tex").unlink()
     assert call(monkeypatch, *arguments, "--overwrite", "--seed", "1") == 0
     assert (folder / "metrics.json").read_text() != before
 
 
 def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_path):
-    steps = ["--data", "moons", "--mlflow", "false", *TINY, "--steps", "4000", "--epoch-steps", "500"]
+    steps = [
+        "--data",
+        "moons",
+        "--mlflow",
+        "false",
+        *TINY,
+        "--steps",
+        "4000",
+        "--epoch-steps",
+        "500",
+    ]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train("--output-dir", str(whole), *steps).returncode == 0
-    process = subprocess.Popen([*COMMAND, "--output-dir", str(killed), "--checkpoint-seconds", "0", *steps],
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, "--output-dir", str(killed), "--checkpoint-seconds", "0", *steps],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.time() + 120
     while not (killed / "history.csv").exists() and time.time() < deadline:
         time.sleep(0.05)
@@ -120,15 +169,29 @@ def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_pa
     assert process.returncode == 75 and "--resume" in error
     resumed = train("--output-dir", str(killed), "--resume", *steps)
     assert resumed.returncode == 0, resumed.stderr
-    histories = [list(csv.DictReader((folder / "history.csv").open())) for folder in (whole, killed)]
+    histories = [
+        list(csv.DictReader((folder / "history.csv").open())) for folder in (whole, killed)
+    ]
     for one, other in zip(*histories, strict=True):
-        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+        assert {k: v for k, v in one.items() if k != "seconds"} == {
+            k: v for k, v in other.items() if k != "seconds"
+        }
 
 
 def test_a_table_with_bounds_in_three_dimensions(tmp_path, monkeypatch):
     write_table(tmp_path / "t.csv")
-    assert 0 == call(monkeypatch, "--data", str(tmp_path / "t.csv"), "--lower", "[null, 0, null]", "--mlflow", "false",
-                     "--output-dir", str(tmp_path / "run"), *PLAIN)  # fmt: skip
+    assert 0 == call(
+        monkeypatch,
+        "--data",
+        str(tmp_path / "t.csv"),
+        "--lower",
+        "[null, 0, null]",
+        "--mlflow",
+        "false",
+        "--output-dir",
+        str(tmp_path / "run"),
+        *PLAIN,
+    )
     model = fm.load(str(tmp_path / "run"))
     assert model.columns == ["a", "b", "c"] and (model.sample(300)[:, 1] > 0).all()
     assert "kl_to_truth" not in json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -136,9 +199,22 @@ def test_a_table_with_bounds_in_three_dimensions(tmp_path, monkeypatch):
 
 def test_one_dimension_and_an_embedded_table(tmp_path, monkeypatch):
     np.save(tmp_path / "one.npy", np.random.default_rng(0).normal(size=300))
-    for data, architecture, name in ((str(tmp_path / "one.npy"), "maf", "one"), ("cell_nuclei", "glow", "cells")):
-        assert 0 == call(monkeypatch, "--data", data, "--architecture", architecture, "--mlflow", "false",
-                         "--output-dir", str(tmp_path / name), *PLAIN)  # fmt: skip
+    for data, architecture, name in (
+        (str(tmp_path / "one.npy"), "maf", "one"),
+        ("cell_nuclei", "glow", "cells"),
+    ):
+        assert 0 == call(
+            monkeypatch,
+            "--data",
+            data,
+            "--architecture",
+            architecture,
+            "--mlflow",
+            "false",
+            "--output-dir",
+            str(tmp_path / name),
+            *PLAIN,
+        )
         assert np.isfinite(json.loads((tmp_path / name / "metrics.json").read_text())["nll_test"])
 
 
@@ -149,8 +225,16 @@ def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatc
     write_table(tmp_path / "t.csv")
     storage.write_bytes("s3://tables/in/t.csv", (tmp_path / "t.csv").read_bytes())
     store = f"sqlite:///{tmp_path / 'store.db'}"
-    assert 0 == call(monkeypatch, "--data", "s3://tables/in/t.csv", "--output-dir", str(tmp_path / "run"),
-                     "--tracking-uri", store, *PLAIN)  # fmt: skip
+    assert 0 == call(
+        monkeypatch,
+        "--data",
+        "s3://tables/in/t.csv",
+        "--output-dir",
+        str(tmp_path / "run"),
+        "--tracking-uri",
+        store,
+        *PLAIN,
+    )
     import mlflow
 
     client = mlflow.MlflowClient(store)
@@ -182,7 +266,10 @@ WRONG = {
     "nan": (["--data", "{}/nan.csv"], "40"),
     "constant column": (["--data", "{}/constant.csv"], "constant"),
     "no such column": (["--data", "{}/good.csv", "--columns", "[a, z]"], "z"),
-    "fewer rows than a batch": (["--data", "{}/small.npy", "--batch-size", "128"], "fewer than one batch of 128"),
+    "fewer rows than a batch": (
+        ["--data", "{}/small.npy", "--batch-size", "128"],
+        "fewer than one batch of 128",
+    ),
     "three-dimensional array": (["--data", "{}/cube.npy"], "3"),
     "unknown data": (["--data", "moon"], "no data 'moon'"),
     "unknown flag": (["--dta", "moons"], "did you mean --data?"),
@@ -192,13 +279,31 @@ WRONG = {
     "negative size": (["--hidden", "[-8]"], "widths must be at least 1"),
     "negative depth": (["--depth", "-1"], "depth is -1"),
     "no bins": (["--bins", "0"], "bins is 0"),
-    "outside the bounds": (["--data", "{}/good.csv", "--lower", "[null, null, 0]"], "not inside the bounds"),
-    "bounds the wrong way": (["--data", "{}/good.csv", "--lower", "[3, 0, 0]", "--upper", "[2, 9, 9]"], "not below"),
-    "bounds of other columns": (["--data", "{}/good.csv", "--lower", "[0]"], "bounds for 1 columns, but the data have 3"),
-    "one dimension for couplings": (["--data", "{}/good.csv", "--columns", "[a]"], "at least 2 dimensions, got 1"),
+    "outside the bounds": (
+        ["--data", "{}/good.csv", "--lower", "[null, null, 0]"],
+        "not inside the bounds",
+    ),
+    "bounds the wrong way": (
+        ["--data", "{}/good.csv", "--lower", "[3, 0, 0]", "--upper", "[2, 9, 9]"],
+        "not below",
+    ),
+    "bounds of other columns": (
+        ["--data", "{}/good.csv", "--lower", "[0]"],
+        "bounds for 1 columns, but the data have 3",
+    ),
+    "one dimension for couplings": (
+        ["--data", "{}/good.csv", "--columns", "[a]"],
+        "at least 2 dimensions, got 1",
+    ),
     "a file for a folder": (["--data", "{}/good.csv", "--output-dir", "{}/a_file"], "is a file"),
-    "somebody's folder": (["--data", "{}/good.csv", "--output-dir", "{}", "--overwrite"], "nothing was deleted"),
-    "nothing to resume": (["--data", "{}/good.csv", "--output-dir", "{}", "--resume"], "nothing to resume"),
+    "somebody's folder": (
+        ["--data", "{}/good.csv", "--output-dir", "{}", "--overwrite"],
+        "nothing was deleted",
+    ),
+    "nothing to resume": (
+        ["--data", "{}/good.csv", "--output-dir", "{}", "--resume"],
+        "nothing to resume",
+    ),
     "resume and overwrite": (["--resume", "--overwrite"], "give one of them"),
     "too few test points": (["--data", "moons", "--test-points", "7"], "must be at least 8"),
     "too few rows": (["--data", "{}/short.npy", "--batch-size", "8"], "at least 80"),
@@ -217,8 +322,13 @@ def test_wrong_input_is_one_clear_line_and_nothing_is_lost(case, tmp_path, monke
     arguments = [a.replace("{}", str(folder)) for a in arguments]
     if not {"--output-dir", "--resume"} & set(arguments):
         arguments += ["--output-dir", str(tmp_path / "run")]
-    status, error = call(monkeypatch, *TINY, "--mlflow", "false", *arguments), capfd.readouterr().err
-    assert status == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error, error
+    status, error = (
+        call(monkeypatch, *TINY, "--mlflow", "false", *arguments),
+        capfd.readouterr().err,
+    )
+    assert (
+        status == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error
+    ), error
     assert [name for name in sorted(os.listdir(folder)) if name != "run"] == kept
 
 
@@ -230,10 +340,17 @@ def test_wrong_s3_input_is_one_clear_line(case, s3, tmp_path, monkeypatch, capfd
         "missing bucket": ("s3://no-such-bucket/t.csv", {}, "bucket"),
         "missing key": ("s3://tables/none.csv", {}, "no"),
         "wrong secret": ("s3://tables/in/t.csv", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "secret"),
-        "no network": ("s3://tables/in/t.csv", {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}"}, "no connection"),
+        "no network": (
+            "s3://tables/in/t.csv",
+            {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}"},
+            "no connection",
+        ),
     }[case]
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    status, error = call(monkeypatch, "--data", uri, "--output-dir", str(tmp_path / "run")), capfd.readouterr().err
+    status, error = (
+        call(monkeypatch, "--data", uri, "--output-dir", str(tmp_path / "run")),
+        capfd.readouterr().err,
+    )
     assert status == 2 and error.count("\n") == 1 and message in error.lower(), error
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,5 @@
-"""Application 2 and the command line for trained models as their users run them, rightly and wrongly."""
+"""Application 2 and the command line for trained models as their users run them, rightly and
+wrongly."""
 
 import csv
 import json
@@ -14,8 +15,26 @@ from PIL import Image
 import flow_models as fm
 from flow_models.data.image_export import png
 
-TINY = ["--steps", "8", "--depth", "1", "--levels", "1", "--hidden", "[8]", "--batch-size", "16", "--epoch-steps", "4",
-        "--resamples", "50", "--jit", "false", "--mlflow", "false"]  # fmt: skip
+TINY = [
+    "--steps",
+    "8",
+    "--depth",
+    "1",
+    "--levels",
+    "1",
+    "--hidden",
+    "[8]",
+    "--batch-size",
+    "16",
+    "--epoch-steps",
+    "4",
+    "--resamples",
+    "50",
+    "--jit",
+    "false",
+    "--mlflow",
+    "false",
+]
 DIGITS = ["--data", "digits", "--classes", "[3, 8]", "--anomalies", "[]"]
 
 
@@ -64,7 +83,10 @@ def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "digits"
     arguments = [*DIGITS[:-1], "[mnist]", "--output-dir", str(run), *TINY, "--steps", "150"]
     result = subprocess.run(
-        [sys.executable, "train_flowmodels2.py", *arguments], capture_output=True, text=True, timeout=250
+        [sys.executable, "train_flowmodels2.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=250,
     )
     assert result.returncode == 0, result.stderr
     return run, result
@@ -74,7 +96,9 @@ def finished(tmp_path_factory):
 def vectors(tmp_path_factory):
     """A model of two columns."""
     place = tmp_path_factory.mktemp("model")
-    fm.FlowModel(fm.realnvp(2, depth=1, hidden=(4,)), columns=["a", "b"], jit=False).save(str(place))
+    fm.FlowModel(fm.realnvp(2, depth=1, hidden=(4,)), columns=["a", "b"], jit=False).save(
+        str(place)
+    )
     return place
 
 
@@ -84,9 +108,23 @@ def rows_of(path) -> list[dict[str, str]]:
 
 def test_a_run_leaves_all_that_was_promised(finished):
     run, result = finished
-    assert set(os.listdir(run / "figures")) == {f"{name}.png" for name in (
-        "data", "training", "samples", "neighbours", "latents", "regenerated", "interpolated", "latent_map", "anomalies",
-        "strangest_known", "scores", "roc")}  # fmt: skip
+    assert set(os.listdir(run / "figures")) == {
+        f"{name}.png"
+        for name in (
+            "data",
+            "training",
+            "samples",
+            "neighbours",
+            "latents",
+            "regenerated",
+            "interpolated",
+            "latent_map",
+            "anomalies",
+            "strangest_known",
+            "scores",
+            "roc",
+        )
+    }
     metrics = json.loads((run / "metrics.json").read_text())
     for score in (
         "nll",
@@ -99,7 +137,9 @@ def test_a_run_leaves_all_that_was_promised(finished):
         "compressed_size",
     ):
         for name in ("near", "mnist"):
-            low, middle, high = (metrics[f"auroc_{score}_{name}{end}"] for end in ("_low", "", "_high"))
+            low, middle, high = (
+                metrics[f"auroc_{score}_{name}{end}"] for end in ("_low", "", "_high")
+            )
             assert 0 <= low <= middle <= high <= 1
             assert {f"aupr_{score}_{name}", f"fpr95_{score}_{name}_high"} <= set(metrics)
     assert {
@@ -124,11 +164,20 @@ def test_the_csv_has_a_row_for_every_held_out_picture_and_makes_the_metrics(fini
 
     run, _ = finished
     rows = rows_of(run / "scores.csv")
-    labels = {name: {row["label"] for row in rows if row["set"] == name} for name in ("known", "near", "mnist")}
-    assert labels["known"] == {"3", "8"} and labels["near"] == set("01245679") and labels["mnist"] == set("0123456789")
+    labels = {
+        name: {row["label"] for row in rows if row["set"] == name}
+        for name in ("known", "near", "mnist")
+    }
+    assert (
+        labels["known"] == {"3", "8"}
+        and labels["near"] == set("01245679")
+        and labels["mnist"] == set("0123456789")
+    )
     score = {name: [float(row["nll"]) for row in rows if row["set"] == name] for name in labels}
     metrics = json.loads((run / "metrics.json").read_text())
-    assert detection(score["known"], score["near"], 0)["auroc"] == pytest.approx(metrics["auroc_nll_near"], abs=1e-3)
+    assert detection(score["known"], score["near"], 0)["auroc"] == pytest.approx(
+        metrics["auroc_nll_near"], abs=1e-3
+    )
 
 
 def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):
@@ -139,19 +188,45 @@ def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):
     detector = load_detector(str(run), jit=False)
     images = embedded_images.load("digits").only(["3", "8"]).validation
     scores = detector.scores(images)
-    assert all(np.allclose(scores[name], detector.reference[name], rtol=1e-4, atol=1e-2) for name in scores)
+    assert all(
+        np.allclose(scores[name], detector.reference[name], rtol=1e-4, atol=1e-2) for name in scores
+    )
     tails = detector.tails(scores)["nll"]
-    assert tails.min() == pytest.approx(2 / (1 + len(images))) and tails.max() == 1, "the strangest has itself beyond"
+    assert tails.min() == pytest.approx(2 / (1 + len(images))) and tails.max() == 1, (
+        "the strangest has itself beyond"
+    )
 
 
 def test_own_pictures_with_another_class_and_a_folder_of_anomalies(folder, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    assert 0 == call(monkeypatch, *TINY, "--train-uri", str(folder / "bars"), "--classes", "[upright]", "--anomalies", "[]",
-                     "--anomaly-uri", str(folder / "noise"), "--cache-dir", str(tmp_path / "cache"), "--background", "none",
-                     "--score", "nll", "--shift", "0.1", "--output-dir", str(run))  # fmt: skip
+    assert 0 == call(
+        monkeypatch,
+        *TINY,
+        "--train-uri",
+        str(folder / "bars"),
+        "--classes",
+        "[upright]",
+        "--anomalies",
+        "[]",
+        "--anomaly-uri",
+        str(folder / "noise"),
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--background",
+        "none",
+        "--score",
+        "nll",
+        "--shift",
+        "0.1",
+        "--output-dir",
+        str(run),
+    )
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["auroc_compressed_size_far"] == 1.0 and "auroc_nll_near" in metrics
-    assert not any("likelihood_ratio" in name for name in metrics) and not (run / "background").exists()
+    assert (
+        not any("likelihood_ratio" in name for name in metrics)
+        and not (run / "background").exists()
+    )
     assert {row["label"] for row in rows_of(run / "scores.csv")} == {"upright", "lying", "noise"}
 
 
@@ -160,21 +235,48 @@ def test_a_finished_run_that_is_resumed_stays_what_it_was(finished, tmp_path, mo
 
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
-    arguments = [*TINY, *DIGITS[:-1], "[mnist]", "--steps", "150", "--resume", "--output-dir", str(run)]
+    arguments = [
+        *TINY,
+        *DIGITS[:-1],
+        "[mnist]",
+        "--steps",
+        "150",
+        "--resume",
+        "--output-dir",
+        str(run),
+    ]
     assert 0 == call(monkeypatch, *arguments)
     before, after = (json.loads((each / "metrics.json").read_text()) for each in (finished[0], run))
     changing = ("seconds", "memory", "steps_per_second")
-    assert all(np.isclose(before[name], after[name], atol=1e-6) for name in before if not any(c in name for c in changing))
+    assert all(
+        np.isclose(before[name], after[name], atol=1e-6)
+        for name in before
+        if not any(c in name for c in changing)
+    )
 
 
 def test_all_classes_known_and_nothing_foreign_is_a_model_to_draw_from(tmp_path, monkeypatch):
     run = tmp_path / "run"
     assert 0 == call(
-        monkeypatch, *TINY, "--data", "digits", "--classes", "null", "--anomalies", "[]", "--output-dir", str(run)
+        monkeypatch,
+        *TINY,
+        "--data",
+        "digits",
+        "--classes",
+        "null",
+        "--anomalies",
+        "[]",
+        "--output-dir",
+        str(run),
     )
     metrics = json.loads((run / "metrics.json").read_text())
     assert "bits_per_dim" in metrics and not any(name.startswith("auroc") for name in metrics)
-    assert not (run / "figures" / "roc.png").exists() and fm.load(str(run)).sample(2).shape == (2, 8, 8, 1)
+    assert not (run / "figures" / "roc.png").exists() and fm.load(str(run)).sample(2).shape == (
+        2,
+        8,
+        8,
+        1,
+    )
 
 
 WRONG = {
@@ -186,13 +288,19 @@ WRONG = {
     "unknown background": (["--background", "noisy"], "must be one of distorted, mutated, none"),
     "mutation above one": (["--mutation", "2"], "mutation"),
     "no such folder": (["--train-uri", "nowhere/at/all"], "no such folder"),
-    "no such folder of held-out ones": (["--val-uri", "nowhere/at/all"], "nowhere/at/all: no such folder"),
+    "no such folder of held-out ones": (
+        ["--val-uri", "nowhere/at/all"],
+        "nowhere/at/all: no such folder",
+    ),
     "unknown architecture": (["--architecture", "nvp"], "no architecture"),
     "too many bits": (["--bits", "9"], "must be 1 to 8"),
     "augmented beyond": (["--zoom", "3"], "zoom"),
     "two channels": (["--channels", "2"], "channels are 1 (grey) or 3"),
     "no levels": (["--levels", "0"], "levels is 0"),
-    "more levels than pixels": (["--levels", "12"], "levels is 12: pictures of 8x8 would be padded to 4096x4096"),
+    "more levels than pixels": (
+        ["--levels", "12"],
+        "levels is 12: pictures of 8x8 would be padded to 4096x4096",
+    ),
     "less than no levels": (["--levels", "-1"], "levels is -1, must be at least 1"),
     "cold": (["--temperature", "-1"], "temperature is -1.0, must be above 0"),
     "steps that go back": (["--background-steps", "-5"], "background_steps is -5"),
@@ -205,12 +313,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_one_clear_line_before_anything_is_written(case, tmp_path, monkeypatch, capfd):
+def test_wrong_input_is_one_clear_line_before_anything_is_written(
+    case, tmp_path, monkeypatch, capfd
+):
     arguments, message = WRONG[case]
-    found = call(monkeypatch, *TINY, *DIGITS, *arguments, "--output-dir", str(tmp_path / "run")), capfd.readouterr().err
-    assert found[0] == 2 and found[1].startswith("error: ") and found[1].count("\n") == 1 and message in found[1], (
-        found[1]
+    found = (
+        call(monkeypatch, *TINY, *DIGITS, *arguments, "--output-dir", str(tmp_path / "run")),
+        capfd.readouterr().err,
     )
+    assert (
+        found[0] == 2
+        and found[1].startswith("error: ")
+        and found[1].count("\n") == 1
+        and message in found[1]
+    ), found[1]
     assert not (tmp_path / "run").exists()
 
 
@@ -219,9 +335,15 @@ def test_score_pictures(finished, folder, tmp_path, capfd):
     assert command("score", run, folder / "noise", "--csv", tmp_path / "out.csv") == 0
     rows = rows_of(tmp_path / "out.csv")
     assert len(rows) == 20 and rows[0]["name"].endswith("000.png")
-    assert {"nll", "bits_per_dim", "typicality", "complexity", "likelihood_ratio", "latent_norm", "nll_tail"} <= set(
-        rows[0]
-    )
+    assert {
+        "nll",
+        "bits_per_dim",
+        "typicality",
+        "complexity",
+        "likelihood_ratio",
+        "latent_norm",
+        "nll_tail",
+    } <= set(rows[0])
     assert all(float(row["nll_tail"]) < 0.05 for row in rows), "noise is stranger than any digit"
     assert "20 rows" in capfd.readouterr().out
     assert command("score", run, "digits", "--csv", tmp_path / "digits.csv") == 0
@@ -242,7 +364,12 @@ def test_sample_pictures_as_a_sheet_or_a_folder(finished, tmp_path):
 def test_interpolate_ends_with_the_pictures_given(finished, folder, tmp_path):
     run, _ = finished
     a, b = (folder / "bars" / kind / "000.png" for kind in ("upright", "lying"))
-    assert command("interpolate", run, a, b, "--png", tmp_path / "i.png", "--steps", 4, "--kind", "both") == 0
+    assert (
+        command(
+            "interpolate", run, a, b, "--png", tmp_path / "i.png", "--steps", 4, "--kind", "both"
+        )
+        == 0
+    )
     strip = np.asarray(Image.open(tmp_path / "i.png")).astype(int)
     assert strip.shape == (17, 35)
     step = 255 / 7  # of 3 bits
@@ -255,10 +382,14 @@ def test_vectors_are_scored_and_drawn_as_tables(vectors, tmp_path):
     assert command("score", vectors, tmp_path / "t.csv", "--csv", tmp_path / "out.csv") == 0
     found = [float(row["nll"]) for row in rows_of(tmp_path / "out.csv")]
     model = fm.load(str(vectors), jit=False)
-    assert np.allclose(found, -model.log_prob(np.array([[1.0, 2.0], [0.0, 0.0]])), rtol=1e-4), "columns by their names"
+    assert np.allclose(found, -model.log_prob(np.array([[1.0, 2.0], [0.0, 0.0]])), rtol=1e-4), (
+        "columns by their names"
+    )
     assert command("sample", vectors, "-n", 3, "--csv", tmp_path / "s.csv") == 0
     lines = (tmp_path / "s.csv").read_text().splitlines()
-    assert lines[0] == "a,b" and np.allclose(np.loadtxt(lines[1:], delimiter=","), model.sample(3), rtol=1e-4)
+    assert lines[0] == "a,b" and np.allclose(
+        np.loadtxt(lines[1:], delimiter=","), model.sample(3), rtol=1e-4
+    )
 
 
 def test_names_that_are_not_utf_8_are_scored_all_the_same(finished, folder, tmp_path):
@@ -280,13 +411,28 @@ def wrong_commands(run, vectors, folder, tmp_path):
         "no model": (["score", tmp_path / "none", "digits"], "holds no model"),
         "no pictures": (["score", run, tmp_path / "none"], "none"),
         "a broken picture": (["score", run, tmp_path / "t.csv"], "t.csv"),
-        "too many columns": (["score", vectors, tmp_path / "bad.csv"], "a number is expected, not 'x'"),
-        "half of the columns": (["score", vectors, tmp_path / "half.csv"], "no column 'a'; the model has a, b"),
+        "too many columns": (
+            ["score", vectors, tmp_path / "bad.csv"],
+            "a number is expected, not 'x'",
+        ),
+        "half of the columns": (
+            ["score", vectors, tmp_path / "half.csv"],
+            "no column 'a'; the model has a, b",
+        ),
         "a seed below 0": (["score", run, "digits", "--seed", "-1"], "at least 0 and below 2^31"),
         "a seed of 33 bits": (["sample", run, "--seed", "4294967296"], "at least 0 and below 2^31"),
-        "scores to a folder": (["score", run, tmp_path / "none", "--csv", tmp_path], "a file is expected; this is a folder"),
-        "scores below a file": (["score", run, tmp_path / "none", "--csv", a / "x.csv"], "a part of this path is a file"),
-        "no picture": (["interpolate", run, a, tmp_path / "t.png"], "t.png: not a PNG or JPEG picture"),
+        "scores to a folder": (
+            ["score", run, tmp_path / "none", "--csv", tmp_path],
+            "a file is expected; this is a folder",
+        ),
+        "scores below a file": (
+            ["score", run, tmp_path / "none", "--csv", a / "x.csv"],
+            "a part of this path is a file",
+        ),
+        "no picture": (
+            ["interpolate", run, a, tmp_path / "t.png"],
+            "t.png: not a PNG or JPEG picture",
+        ),
         "text": (["score", vectors, tmp_path / "nan.csv"], "no such file"),
         "rows of images": (["sample", run, "--csv", "x.csv"], "give --png or --folder"),
         "pictures of vectors": (["sample", vectors, "--png", "x.png"], "give --csv"),
@@ -304,9 +450,16 @@ def wrong_commands(run, vectors, folder, tmp_path):
 
 def test_wrong_commands_are_one_clear_line(finished, vectors, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for case, (arguments, message) in wrong_commands(finished[0], vectors, folder, tmp_path).items():
+    for case, (arguments, message) in wrong_commands(
+        finished[0], vectors, folder, tmp_path
+    ).items():
         found, error = command(*arguments), capfd.readouterr().err
-        assert found == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error, (case, error)
+        assert (
+            found == 2
+            and error.startswith("error: ")
+            and error.count("\n") == 1
+            and message in error
+        ), (case, error)
 
 
 def test_help_answers_at_once_without_tensorflow():
@@ -315,14 +468,20 @@ def test_help_answers_at_once_without_tensorflow():
         ["-m", "flow_models", "score", "--help"],
         ["train_flowmodels2.py", "--help"],
     ):
-        code = "import sys, runpy; sys.argv = {!r}; \ntry: runpy.{}\nfinally: assert 'tensorflow' not in sys.modules"
+        code = (
+            "import sys, runpy; sys.argv = {!r}; \ntry: runpy.{}\nfinally: assert 'tensorflow' not"
+            " in sys.modules"
+        )
         how = (
             "run_module('flow_models', run_name='__main__')"
             if arguments[0] == "-m"
             else f"run_path({arguments[0]!r}, run_name='__main__')"
         )
         result = subprocess.run(
-            [sys.executable, "-c", code.format(arguments[-2:], how)], capture_output=True, text=True, timeout=30
+            [sys.executable, "-c", code.format(arguments[-2:], how)],
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         assert result.returncode == 0 and "usage" in result.stdout, result.stderr
 
@@ -352,10 +511,20 @@ def test_mlflow_serves_pictures(tmp_path, monkeypatch):
     (version,) = client.search_model_versions("name='flowmodels2'")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     mlflow.set_tracking_uri(store)
-    served, model = mlflow.pyfunc.load_model(f"models:/flowmodels2/{version.version}"), fm.load(str(run), jit=False)
+    served, model = (
+        mlflow.pyfunc.load_model(f"models:/flowmodels2/{version.version}"),
+        fm.load(str(run), jit=False),
+    )
     pixels = model.sample(3)
     ask = {"params": {"method": "bits_per_dim"}}
-    assert np.allclose(served.predict(pixels.astype(np.float32), **ask), model.bits_per_dim(pixels), rtol=1e-3)
-    assert served.predict(pixels.astype(np.float32), params={"method": "sample", "n": 2}).shape == (2, 8, 8, 1)
+    assert np.allclose(
+        served.predict(pixels.astype(np.float32), **ask), model.bits_per_dim(pixels), rtol=1e-3
+    )
+    assert served.predict(pixels.astype(np.float32), params={"method": "sample", "n": 2}).shape == (
+        2,
+        8,
+        8,
+        1,
+    )
     with pytest.raises(mlflow.exceptions.MlflowException, match="from 0 to 255"):
         served.predict(pixels.astype(np.float32) - 300)

@@ -1,4 +1,5 @@
-"""Application 5: training draws, errors against exact posteriors, the figure of arms, and the script as a user runs it."""
+"""Application 5: training draws, errors against exact posteriors, the figure of arms, and the
+script as a user runs it."""
 
 import csv
 import json
@@ -19,9 +20,34 @@ from flow_models.inverse.frames import PriorFrame
 from flow_models.simulators import kinematics
 from flow_models.simulators.kinematics import Kinematics
 
-TINY = ["--preset", "smoke", "--steps", "20", "--depth", "1", "--hidden", "[8]", "--mlflow", "false",
-        "--simulations", "1000", "--validation-draws", "100", "--test-draws", "20", "--references", "3", "--corrected", "2",
-        "--posterior-samples", "60", "--joint-depth", "1", "--joint-hidden", "[8]"]  # fmt: skip
+TINY = [
+    "--preset",
+    "smoke",
+    "--steps",
+    "20",
+    "--depth",
+    "1",
+    "--hidden",
+    "[8]",
+    "--mlflow",
+    "false",
+    "--simulations",
+    "1000",
+    "--validation-draws",
+    "100",
+    "--test-draws",
+    "20",
+    "--references",
+    "3",
+    "--corrected",
+    "2",
+    "--posterior-samples",
+    "60",
+    "--joint-depth",
+    "1",
+    "--joint-hidden",
+    "[8]",
+]
 ARM = Kinematics(tolerance=0.01)
 
 
@@ -35,8 +61,14 @@ not_called.__module__ = kinematics.__name__  # by which samples are told apart
 @pytest.fixture(scope="module")
 def model():
     theta, y = (a.numpy() for a in ARM.simulate(5000, (0, 1)))
-    return posterior_model.untrained(PriorFrame(ARM, waves=2), theta, y, lambda size, width: build(
-        "realnvp", size, depth=2, hidden=(16,), condition_size=width, standardise=False))  # fmt: skip
+    return posterior_model.untrained(
+        PriorFrame(ARM, waves=2),
+        theta,
+        y,
+        lambda size, width: build(
+            "realnvp", size, depth=2, hidden=(16,), condition_size=width, standardise=False
+        ),
+    )
 
 
 def data_of(model, context):
@@ -45,7 +77,11 @@ def data_of(model, context):
 
 
 def drawn(model, step, n=20_000, **options):
-    draw = tf.function(annealed_draw(model, 1000, first=25.0, share=0.5, **options), jit_compile=True, autograph=False)
+    draw = tf.function(
+        annealed_draw(model, 1000, first=25.0, share=0.5, **options),
+        jit_compile=True,
+        autograph=False,
+    )
     rows = draw(n, tf.constant([3, step]))
     assert rows["x"].shape == (n, 4) and rows["condition"].shape == (n, 12)
     return rows, ARM.forward(rows["x"]).numpy() - data_of(model, rows["condition"])
@@ -61,7 +97,10 @@ def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
     np.testing.assert_allclose(both[0][1].std(0), 0.01, rtol=0.03)
     tilted, plain = (model.frame.scores(rows["condition"]).numpy().std() for rows, _ in both)
     assert abs(plain - 1) < 0.05 < 0.15 < tilted - 1
-    near = [np.square(data_of(model, rows["condition"]) - (1.9, -0.5)).sum(1) < 0.08**2 for rows, _ in both]
+    near = [
+        np.square(data_of(model, rows["condition"]) - (1.9, -0.5)).sum(1) < 0.08**2
+        for rows, _ in both
+    ]
     means = [rows["x"].numpy()[k].mean(0) for (rows, _), k in zip(both, near)]
     assert min(k.sum() for k in near) > 150
     np.testing.assert_allclose(*means, atol=0.35)  # four standard errors of the difference
@@ -71,16 +110,37 @@ def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_pa
     settings = fm.FitSettings(steps=4, batch_size=32)
     fm.fit(model.flow, annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path))
     with pytest.raises(UserError, match="draws was {'share': 0.5} and is now {'share': 0.6}"):
-        fm.fit(model.flow, annealed_draw(model, 4, share=0.6), settings=settings, folder=str(tmp_path), resume=True)
+        fm.fit(
+            model.flow,
+            annealed_draw(model, 4, share=0.6),
+            settings=settings,
+            folder=str(tmp_path),
+            resume=True,
+        )
     with pytest.raises(UserError, match="training data are others: settings of the problem"):
-        fm.fit(model.flow, annealed_draw(model, 4, first=3.0, share=0.5), settings=settings, folder=str(tmp_path), resume=True)
+        fm.fit(
+            model.flow,
+            annealed_draw(model, 4, first=3.0, share=0.5),
+            settings=settings,
+            folder=str(tmp_path),
+            resume=True,
+        )
     with pytest.raises(UserError, match="layer is another one: settings of the network differ"):
-        fm.fit(fm.FlowModel(build("realnvp", 4, depth=3, hidden=(16,), condition_size=12), model.flow.partition),
-               annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path), resume=True)  # fmt: skip
+        fm.fit(
+            fm.FlowModel(
+                build("realnvp", 4, depth=3, hidden=(16,), condition_size=12), model.flow.partition
+            ),
+            annealed_draw(model, 4, share=0.5),
+            settings=settings,
+            folder=str(tmp_path),
+            resume=True,
+        )
 
 
 def test_context_has_waves_of_the_scores(model):
-    context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0]["condition"]
+    context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0][
+        "condition"
+    ]
     scores = context[:, 2:4]
     waves = [wave(k * scores) for k in (1, 2) for wave in (np.sin, np.cos)]
     np.testing.assert_allclose(context[:, 4:], np.concatenate(waves, 1), atol=1e-5)
@@ -93,15 +153,30 @@ def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
     np.testing.assert_array_equal(again.x, exact.x)
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"half a file")
-    np.testing.assert_array_equal(exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path)).x, exact.x)
-    theta = ARM.whiten(tf.constant(kinematics.exact_posterior(y, 400, 99)[0].reshape(-1, 4)))[0].numpy().reshape(6, 400, 4)
+    np.testing.assert_array_equal(
+        exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path)).x,
+        exact.x,
+    )
+    theta = (
+        ARM.whiten(tf.constant(kinematics.exact_posterior(y, 400, 99)[0].reshape(-1, 4)))[0]
+        .numpy()
+        .reshape(6, 400, 4)
+    )
     right = exact_study.errors(ARM, theta.astype(np.float32), again)
-    wrong = exact_study.errors(ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), exact)
+    wrong = exact_study.errors(
+        ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), exact
+    )
     assert abs(right.mmd.mean()) < 0.003 and right.resimulation.max() < 1e-10
     assert wrong.mmd.mean() > 0.1 and wrong.resimulation.mean() > 0.3
-    assert exact_study._compiled_forward(ARM).experimental_get_tracing_count() == 1  # or TensorFlow warns of tracing
+    assert (
+        exact_study._compiled_forward(ARM).experimental_get_tracing_count() == 1
+    )  # or TensorFlow warns of tracing
     metrics = right.metrics("_x")
-    assert metrics["posterior_mmd_low_x"] <= metrics["posterior_mmd_x"] <= metrics["posterior_mmd_high_x"]
+    assert (
+        metrics["posterior_mmd_low_x"]
+        <= metrics["posterior_mmd_x"]
+        <= metrics["posterior_mmd_high_x"]
+    )
     heading, columns, rows = wrong.tail(ARM.data_names, y, exact.x.std(1).mean(1))
     assert len(rows) == 6 and len(columns) == len(rows[0])
     assert rows[0][2] == wrong.mmd.max() and sum(row[3] for row in rows) == pytest.approx(1)
@@ -124,13 +199,33 @@ def call(monkeypatch, *arguments) -> int:
     return application(monkeypatch, 5, *arguments)
 
 
-@pytest.mark.parametrize("problem, columns, figure", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n1.2,1.4", "arms"),
-                                                      ("ballistics", "landing_m\n6.5", "corner")])  # fmt: skip
+@pytest.mark.parametrize(
+    "problem, columns, figure",
+    [
+        ("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n1.2,1.4", "arms"),
+        ("ballistics", "landing_m\n6.5", "corner"),
+    ],
+)
 def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, figure):
     (tmp_path / "mine.csv").write_text(columns + "\n")
     folder = tmp_path / "run"
-    assert call(monkeypatch, *TINY, "--problem", problem, "--compare", "true", "--observed", str(tmp_path / "mine.csv"),
-                "--reference-folder", str(tmp_path), "--output-dir", str(folder)) == 0  # fmt: skip
+    assert (
+        call(
+            monkeypatch,
+            *TINY,
+            "--problem",
+            problem,
+            "--compare",
+            "true",
+            "--observed",
+            str(tmp_path / "mine.csv"),
+            "--reference-folder",
+            str(tmp_path),
+            "--output-dir",
+            str(folder),
+        )
+        == 0
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     for name in ("posterior_mmd", "posterior_mmd_low", "posterior_mmd_high", "resimulation_error"):
         assert {name, f"{name}_newton", f"{name}_corrected", f"{name}_joint"} <= set(metrics)
@@ -140,39 +235,77 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
     assert len(rows) == 1 + 4 * (len(columns.split("\n")) - 1)
     model = fm.load(str(folder))
     y = [1.8, 0.3] if problem == "kinematics" else [6.5]
-    assert model.posterior(y, 50).shape == (50, 4) and np.isfinite(model.log_prob(model.posterior(y, 50), y)).all()
+    assert (
+        model.posterior(y, 50).shape == (50, 4)
+        and np.isfinite(model.log_prob(model.posterior(y, 50), y)).all()
+    )
 
 
-@pytest.mark.parametrize("problem, columns", [("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n9,9\n1e17,1e17"),
-                                              ("ballistics", "landing_m\n6.5\n1e6\n1e17")])  # fmt: skip
-def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_drawn(tmp_path, monkeypatch, capsys, problem, columns):
+@pytest.mark.parametrize(
+    "problem, columns",
+    [
+        ("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n9,9\n1e17,1e17"),
+        ("ballistics", "landing_m\n6.5\n1e6\n1e17"),
+    ],
+)
+def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_drawn(
+    tmp_path, monkeypatch, capsys, problem, columns
+):
     (tmp_path / "mine.csv").write_text(columns + "\n")
     folder = tmp_path / "run"
-    assert call(monkeypatch, *TINY, "--problem", problem, "--reference", "false", "--observed", str(tmp_path / "mine.csv"),
-                "--reference-folder", str(tmp_path / "kept"), "--output-dir", str(folder)) == 0  # fmt: skip
+    assert (
+        call(
+            monkeypatch,
+            *TINY,
+            "--problem",
+            problem,
+            "--reference",
+            "false",
+            "--observed",
+            str(tmp_path / "mine.csv"),
+            "--reference-folder",
+            str(tmp_path / "kept"),
+            "--output-dir",
+            str(folder),
+        )
+        == 0
+    )
     told = capsys.readouterr().err
-    assert "the data of rows 2, 3 lie outside what the simulator makes" in told and "prior samples are in their place" in told
+    assert (
+        "the data of rows 2, 3 lie outside what the simulator makes" in told
+        and "prior samples are in their place" in told
+    )
     rows = list(csv.DictReader((folder / "posterior.csv").open()))
     assert len(rows) == 12 and all(abs(float(row["mean"])) < 100 for row in rows)
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert {"nll_val", "coverage_90"} <= set(metrics) and "posterior_mmd" not in metrics and not (tmp_path / "kept").exists()
+    assert (
+        {"nll_val", "coverage_90"} <= set(metrics)
+        and "posterior_mmd" not in metrics
+        and not (tmp_path / "kept").exists()
+    )
     model = fm.load(str(folder))
     assert np.isfinite(model.anomaly_score(np.ones((3, model.simulator.data_size)))).all()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--problem", "billiards"], "problem is 'billiards'"),
-    (["--tilt", "1"], "tilt is 1.0"),
-    (["--noise-share", "0"], "noise_share is 0.0"),
-    (["--simulations", "1000", "--batch-size", "1001"], "batch_size is 1001, more than the 1000 simulations"),
-    (["--tolerance", ".inf"], "tolerance is inf"),
-    (["--first-noise", ".nan"], "first_noise is nan"),
-    (["--joint-sigma", ".inf"], "joint_sigma is inf"),
-    (["--references", "0"], "references is 0, must be at least 1"),
-    (["--observed", "nowhere.csv"], "nowhere.csv"),
-    (["--reference-folder", "/dev/null/kept"], "name another --reference-folder"),
-    (["--reference-folder", "s3://bucket/kept"], "is a local folder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--problem", "billiards"], "problem is 'billiards'"),
+        (["--tilt", "1"], "tilt is 1.0"),
+        (["--noise-share", "0"], "noise_share is 0.0"),
+        (
+            ["--simulations", "1000", "--batch-size", "1001"],
+            "batch_size is 1001, more than the 1000 simulations",
+        ),
+        (["--tolerance", ".inf"], "tolerance is inf"),
+        (["--first-noise", ".nan"], "first_noise is nan"),
+        (["--joint-sigma", ".inf"], "joint_sigma is inf"),
+        (["--references", "0"], "references is 0, must be at least 1"),
+        (["--observed", "nowhere.csv"], "nowhere.csv"),
+        (["--reference-folder", "/dev/null/kept"], "name another --reference-folder"),
+        (["--reference-folder", "s3://bucket/kept"], "is a local folder"),
+    ],
+)
 def test_wrong_settings_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     assert call(monkeypatch, *TINY, "--output-dir", str(tmp_path / "run"), *arguments) == 2
     assert message in capsys.readouterr().err.strip() and not (tmp_path / "run").exists()

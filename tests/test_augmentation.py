@@ -1,4 +1,5 @@
-"""Augmentation by its effect on known images: exact where it must be, right in direction, size and place elsewhere."""
+"""Augmentation by its effect on known images: exact where it must be, right in direction, size and
+place elsewhere."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ NOISE = RNG.integers(0, 256, (5, 9, 9, 3), np.uint8)
 def dot(y, x, size=41):
     """A smooth spot of width 2 at (y, x), [1, size, size, 1]."""
     grid = np.arange(size)
-    return np.exp(-((grid[:, None] - y) ** 2 + (grid - x) ** 2) / 8).astype(np.float32)[None, ..., None]
+    return np.exp(-((grid[:, None] - y) ** 2 + (grid - x) ** 2) / 8).astype(np.float32)[
+        None, ..., None
+    ]
 
 
 def place(image):
@@ -36,12 +39,16 @@ def test_nothing_asked_changes_nothing():
 @pytest.mark.parametrize("size", [8, 9])
 def test_quarter_turns_are_exact(turns, size):
     images = NOISE[:, :size, :size]
-    np.testing.assert_array_equal(transform(images, rotation=turns * np.pi / 2), np.rot90(images, turns, (1, 2)))
+    np.testing.assert_array_equal(
+        transform(images, rotation=turns * np.pi / 2), np.rot90(images, turns, (1, 2))
+    )
 
 
 def test_turning_moves_a_spot_counter_clockwise():
     turned = place(transform(dot(20, 32), rotation=np.pi / 6))  # 12 to the right of the centre
-    np.testing.assert_allclose(turned, [20 - 12 * np.sin(np.pi / 6), 20 + 12 * np.cos(np.pi / 6)], atol=0.03)
+    np.testing.assert_allclose(
+        turned, [20 - 12 * np.sin(np.pi / 6), 20 + 12 * np.cos(np.pi / 6)], atol=0.03
+    )
 
 
 def test_zoom_moves_from_the_centre_and_enlarges():
@@ -55,7 +62,9 @@ def test_shear_leans_to_the_right():
     angle = np.pi / 8
     for above in (10, -8):
         np.testing.assert_allclose(
-            place(transform(dot(20 - above, 20), shear=angle)), [20 - above, 20 + above * np.tan(angle)], atol=0.03
+            place(transform(dot(20 - above, 20), shear=angle)),
+            [20 - above, 20 + above * np.tan(angle)],
+            atol=0.03,
         )
 
 
@@ -99,22 +108,29 @@ def test_half_of_all_images_are_mirrored_exactly():
 
 def test_rounding_has_no_bias():
     """Mean brightness stays: pixels are rounded, not cut off."""
-    images = np.full((200, 16, 16, 1), 100, np.uint8) + RNG.integers(0, 2, (200, 16, 16, 1), np.uint8)
+    images = np.full((200, 16, 16, 1), 100, np.uint8) + RNG.integers(
+        0, 2, (200, 16, 16, 1), np.uint8
+    )
     changed = Augmentation(rotation=20, zoom=0.1, shift=0.1).apply(images, [0, 0])
     assert changed.dtype == tf.uint8 and abs(np.mean(changed) - images.mean()) < 0.05
 
 
-@pytest.mark.parametrize("name, limit", [("rotation", 30.0), ("zoom", 0.3), ("shear", 25.0), ("shift", 0.2)])
+@pytest.mark.parametrize(
+    "name, limit", [("rotation", 30.0), ("zoom", 0.3), ("shear", 25.0), ("shift", 0.2)]
+)
 def test_draws_fill_their_range_and_no_more(name, limit):
-    """What a spot did tells the draw of each image; over many images they are uniform up to the limit."""
+    """What a spot did tells the draw of each image; over many images they are uniform up to the
+    limit."""
     start = {"rotation": (20, 30), "zoom": (20, 28), "shear": (12, 20), "shift": (20, 20)}[name]
     images = np.repeat(dot(*start), 400, 0)
     moved = np.asarray(Augmentation(**{name: limit}).apply(images, [5, 6]))
     y, x = np.array([place(image[None]) for image in moved]).T - 20
     drawn = {
-        "rotation": np.degrees(np.arctan2(-y, x)), "zoom": x / 8 - 1, "shear": np.degrees(np.arctan(x / 8)),
+        "rotation": np.degrees(np.arctan2(-y, x)),
+        "zoom": x / 8 - 1,
+        "shear": np.degrees(np.arctan(x / 8)),
         "shift": x / 41,
-    }[name] / limit  # fmt: skip
+    }[name] / limit
     assert abs(drawn).max() < 1.02 and drawn.max() > 0.95 and drawn.min() < -0.95
     assert abs(drawn.mean()) < 0.1 and drawn.std() == pytest.approx(1 / np.sqrt(3), abs=0.05)
 

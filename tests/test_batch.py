@@ -21,14 +21,18 @@ from flow_models.batch.aws import Aws
 from flow_models.batch.jobs import Job
 
 ROOT = Path(__file__).parents[1]
-TYPES = {"GpuInstanceTypes": "g5.xlarge,g5.2xlarge", "CpuInstanceTypes": "c6i,m6i"}  # moto does not part defaults
+TYPES = {
+    "GpuInstanceTypes": "g5.xlarge,g5.2xlarge",
+    "CpuInstanceTypes": "c6i,m6i",
+}  # moto does not part defaults
 
 
 # --- the stack and jobs on a stand-in for AWS
 
 
 def adapted(folder: Path) -> Path:
-    """The template for moto, which wants a service role and knows no job definition of the template's form."""
+    """The template for moto, which wants a service role and knows no job definition of the
+    template's form."""
     from cfnlint.decode import cfn_yaml
 
     text = json.loads(json.dumps(cfn_yaml.load(str(stack.TEMPLATE))))
@@ -49,17 +53,30 @@ def as_request(value):
     if not isinstance(value, dict):
         return value
     if set(value) <= {"Ref", "Fn::Sub", "Fn::GetAtt"}:
-        known = {"GpuCount": "1", "GpuVcpus": "4", "CpuVcpus": "4", "GpuMemory": "14000", "CpuMemory": "7000",
-                 "SharedMemory": 2048, "TimeoutSeconds": 86400}  # fmt: skip
+        known = {
+            "GpuCount": "1",
+            "GpuVcpus": "4",
+            "CpuVcpus": "4",
+            "GpuMemory": "14000",
+            "CpuMemory": "7000",
+            "SharedMemory": 2048,
+            "TimeoutSeconds": 86400,
+        }
         inside = next(iter(value.values()))
-        return inside.replace("${AWS::StackName}", "flow-models") if "Fn::Sub" in value else known.get(inside, "x") \
-            if isinstance(inside, str) else "x"  # fmt: skip
+        return (
+            inside.replace("${AWS::StackName}", "flow-models")
+            if "Fn::Sub" in value
+            else known.get(inside, "x")
+            if isinstance(inside, str)
+            else "x"
+        )
     return {key[0].lower() + key[1:]: as_request(each) for key, each in value.items()}
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory, resources):
-    """A client of the stand-in, with a deployed stack, its job definitions, and an image for GPU."""
+    """A client of the stand-in, with a deployed stack, its job definitions, and an image for
+    GPU."""
     folder = tmp_path_factory.mktemp("aws")
     patch = pytest.MonkeyPatch()
     patch.setattr(stack, "TEMPLATE", adapted(folder))
@@ -69,9 +86,19 @@ def deployed(tmp_path_factory, resources):
         for each in resources.values():
             if each["Type"] == "AWS::Batch::JobDefinition":
                 aws.call("batch", "register_job_definition", **as_request(each["Properties"]))
-        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-                    "config": {"mediaType": "a", "size": 1, "digest": "sha256:" + "0" * 64}, "layers": []}  # fmt: skip
-        aws.call("ecr", "put_image", repositoryName="flow-models", imageManifest=json.dumps(manifest), imageTag="gpu")
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": "a", "size": 1, "digest": "sha256:" + "0" * 64},
+            "layers": [],
+        }
+        aws.call(
+            "ecr",
+            "put_image",
+            repositoryName="flow-models",
+            imageManifest=json.dumps(manifest),
+            imageTag="gpu",
+        )
         yield aws
     patch.undo()
 
@@ -89,10 +116,20 @@ def test_a_job_is_sent_and_said_where_to_see(deployed, capsys):
     job = jobs.submit(deployed, "flow-models", Job("1", ("--data", "moons"), name="mine"))
     said = capsys.readouterr().out
     bucket = stack.outputs(deployed, "flow-models")["Bucket"]
-    assert f"#jobs/detail/{job}" in said and f"s3://{bucket}/runs/flowmodels1/mine" in said and "no server" in said
+    assert (
+        f"#jobs/detail/{job}" in said
+        and f"s3://{bucket}/runs/flowmodels1/mine" in said
+        and "no server" in said
+    )
     now = until_ended(deployed, job)
     assert (now["jobName"], now["status"]) == ("mine", "SUCCEEDED")
-    command = ["train_flowmodels1.py", "--data", "moons", "--output-dir", f"s3://{bucket}/runs/flowmodels1/mine"]
+    command = [
+        "train_flowmodels1.py",
+        "--data",
+        "moons",
+        "--output-dir",
+        f"s3://{bucket}/runs/flowmodels1/mine",
+    ]
     assert now["container"]["command"] == command
     assert watch.status(deployed, "flow-models", "mine", wait=True) == 0
     assert "SUCCEEDED  mine" in capsys.readouterr().out
@@ -110,16 +147,34 @@ def test_an_array_has_a_child_for_each_setting(deployed):
 @pytest.mark.parametrize(
     "action, line",
     [
-        (lambda aws: stack.outputs(aws, "other"), "no stack 'other' in us-east-1: make batch-deploy"),
-        (lambda aws: stack.delete(aws, "other"), "no stack 'other' in us-east-1: there is nothing to delete"),
-        (lambda aws: watch.status(aws, "other"), "no queue 'other-gpu' in us-east-1: make batch-deploy"),
-        (lambda aws: watch.status(aws, "flow-models", "nothing"), "job 'nothing': no job has this id or name"),
-        (lambda aws: watch.logs(aws, "flow-models", NOBODY), f"job '{NOBODY}': there is none in us-east-1"),
+        (
+            lambda aws: stack.outputs(aws, "other"),
+            "no stack 'other' in us-east-1: make batch-deploy",
+        ),
+        (
+            lambda aws: stack.delete(aws, "other"),
+            "no stack 'other' in us-east-1: there is nothing to delete",
+        ),
+        (
+            lambda aws: watch.status(aws, "other"),
+            "no queue 'other-gpu' in us-east-1: make batch-deploy",
+        ),
+        (
+            lambda aws: watch.status(aws, "flow-models", "nothing"),
+            "job 'nothing': no job has this id or name",
+        ),
+        (
+            lambda aws: watch.logs(aws, "flow-models", NOBODY),
+            f"job '{NOBODY}': there is none in us-east-1",
+        ),
         (
             lambda aws: jobs.submit(aws, "flow-models", Job("1", device="cpu")),
             "no cpu image yet: make batch-build DEVICE=cpu",
         ),
-        (lambda aws: stack.deploy(aws, "new", {"VpcId": "vpc-1"}), "a network needs both: VPC=vpc-... and SUBNETS="),
+        (
+            lambda aws: stack.deploy(aws, "new", {"VpcId": "vpc-1"}),
+            "a network needs both: VPC=vpc-... and SUBNETS=",
+        ),
         (lambda aws: stack.deploy(aws, "new", {"Spott": "true"}), "did you mean 'Spot'"),
     ],
 )
@@ -134,14 +189,19 @@ def test_a_missing_queue_is_said(deployed):
             queue = {"jobQueue": "gone"} if operation == "submit_job" else {}
             return super().call(service, operation, **parameters | queue)
 
-    with pytest.raises(UserError, match="no queue 'flow-models-gpu' in us-east-1 that takes jobs: make batch-deploy"):
+    with pytest.raises(
+        UserError,
+        match="no queue 'flow-models-gpu' in us-east-1 that takes jobs: make batch-deploy",
+    ):
         jobs.submit(Elsewhere(), "flow-models", Job("1"))
 
 
 def test_the_stack_goes_and_the_bucket_stays(tmp_path, deployed, capsys):
     stack.deploy(deployed, "second", TYPES)
     stack.delete(deployed, "second")
-    assert re.search(r"stack 'second' is deleted; the runs in s3://\S+ stay", capsys.readouterr().out)
+    assert re.search(
+        r"stack 'second' is deleted; the runs in s3://\S+ stay", capsys.readouterr().out
+    )
     assert stack.describe(deployed, "second") is None
 
 
@@ -154,7 +214,10 @@ def test_requests_of_all_kinds_of_jobs():
     assert one["jobQueue"] == one["jobDefinition"] == "s-gpu" and one["propagateTags"]
     assert one["containerOverrides"] == {
         "command": ["train_flowmodels2.py", "--steps", "9", "--output-dir", "s3://b/n"],
-        "resourceRequirements": [{"type": "GPU", "value": "2"}, {"type": "MEMORY", "value": "30000"}],
+        "resourceRequirements": [
+            {"type": "GPU", "value": "2"},
+            {"type": "MEMORY", "value": "30000"},
+        ],
     }
     several = jobs.request(Job("2", nodes=4, device="cpu"), names, "n", "s3://b/n")
     assert several["jobQueue"] == "s-cpu-nodes" and several["nodeOverrides"]["numNodes"] == 4
@@ -164,27 +227,46 @@ def test_requests_of_all_kinds_of_jobs():
     array = jobs.request(Job("1", sweep="seed=0,1,2"), names, "n", "s3://b/n")
     assert array["arrayProperties"] == {"size": 3}
     judged = jobs.request(Job("4", sweep="seed=0,1", metric="accuracy"), names, "n", "s3://b/n")
-    assert {"name": "FLOW_MODELS_METRIC", "value": "accuracy"} in judged["containerOverrides"]["environment"]
-    assert array["containerOverrides"]["environment"] == [{"name": "FLOW_MODELS_SWEEP", "value": "seed=0,1,2"}]
+    assert {"name": "FLOW_MODELS_METRIC", "value": "accuracy"} in judged["containerOverrides"][
+        "environment"
+    ]
+    assert array["containerOverrides"]["environment"] == [
+        {"name": "FLOW_MODELS_SWEEP", "value": "seed=0,1,2"}
+    ]
 
 
-@pytest.mark.parametrize("job, line", [
-    ({"app": "9"}, "there is no application '9'"),
-    ({"app": "1", "arguments": ("--stps", "3")}, "no flag --stps; did you mean --steps?"),
-    ({"app": "1", "arguments": ("--steps", "none")}, "--steps: Expected a int"),
-    ({"app": "1", "arguments": ("--config", "c.yaml")}, "--config: a job has no file of this machine"),
-    ({"app": "1", "arguments": ("--output_dir=x",)}, "--output_dir=x: a job has no file of this machine"),
-    ({"app": "1", "sweep": "depth=3,five"}, "--depth: Expected a int"),
-    ({"app": "1", "sweep": "resume=true,false"}, "--resume: a job has"),
-    ({"app": "1", "sweep": "seed=1"}, "1 settings; a sweep has 2 to 10,000"),
-    ({"app": "1", "sweep": "seed"}, "'seed' is not of the form setting=value,value"),
-    ({"app": "1", "sweep": "seed=0,1", "nodes": 2}, "a sweep is of jobs on one machine each"),
-    ({"app": "1", "nodes": 0}, "0 nodes"),
-    ({"app": "1", "gpus": 2, "device": "cpu"}, "2 GPUs of a job on CPUs: DEVICE=gpu"),
-    ({"app": "1", "arguments": ("--data", __file__)}, "lies on this machine, where the job is not: put it into S3"),
-    ({"app": "1", "name": "a b"}, "name 'a b': up to 128 of"),
-    ({"app": "1", "output": "/tmp/x"}, "output '/tmp/x': the machine of a job is gone with the job"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "job, line",
+    [
+        ({"app": "9"}, "there is no application '9'"),
+        ({"app": "1", "arguments": ("--stps", "3")}, "no flag --stps; did you mean --steps?"),
+        ({"app": "1", "arguments": ("--steps", "none")}, "--steps: Expected a int"),
+        (
+            {"app": "1", "arguments": ("--config", "c.yaml")},
+            "--config: a job has no file of this machine",
+        ),
+        (
+            {"app": "1", "arguments": ("--output_dir=x",)},
+            "--output_dir=x: a job has no file of this machine",
+        ),
+        ({"app": "1", "sweep": "depth=3,five"}, "--depth: Expected a int"),
+        ({"app": "1", "sweep": "resume=true,false"}, "--resume: a job has"),
+        ({"app": "1", "sweep": "seed=1"}, "1 settings; a sweep has 2 to 10,000"),
+        ({"app": "1", "sweep": "seed"}, "'seed' is not of the form setting=value,value"),
+        ({"app": "1", "sweep": "seed=0,1", "nodes": 2}, "a sweep is of jobs on one machine each"),
+        ({"app": "1", "nodes": 0}, "0 nodes"),
+        ({"app": "1", "gpus": 2, "device": "cpu"}, "2 GPUs of a job on CPUs: DEVICE=gpu"),
+        (
+            {"app": "1", "arguments": ("--data", __file__)},
+            "lies on this machine, where the job is not: put it into S3",
+        ),
+        ({"app": "1", "name": "a b"}, "name 'a b': up to 128 of"),
+        (
+            {"app": "1", "output": "/tmp/x"},
+            "output '/tmp/x': the machine of a job is gone with the job",
+        ),
+    ],
+)
 def test_mistakes_are_told_before_anything_is_sent(job, line):
     with pytest.raises(UserError, match=re.escape(line)):
         jobs.check_arguments(Job(**job))
@@ -195,8 +277,16 @@ def test_mistakes_are_told_before_anything_is_sent(job, line):
 
 def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     cleared = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    surroundings = cleared | {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                              "AWS_EC2_METADATA_DISABLED": "true", "VIRTUAL_ENV": sys.prefix} | variables  # fmt: skip
+    surroundings = (
+        cleared
+        | {
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "VIRTUAL_ENV": sys.prefix,
+        }
+        | variables
+    )
     return subprocess.run(arguments, cwd=ROOT, env=surroundings, capture_output=True, text=True)
 
 
@@ -205,7 +295,8 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
     done = command(*asked)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr.startswith("error: no region is set: export AWS_DEFAULT_REGION=") and done.stderr.count("\n") == 1
+        done.stderr.startswith("error: no region is set: export AWS_DEFAULT_REGION=")
+        and done.stderr.count("\n") == 1
     )
     done = command(*asked, AWS_DEFAULT_REGION="us-east-1")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
@@ -225,7 +316,13 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
             ["SubmitJob", "flow-models-gpu-nodes", '"numNodes": 4', r'"[a, \"b c\"]"'],
         ),
         (
-            ["batch-submit", "APP=2", "DEVICE=cpu", "SWEEP=seed=0,1 batch_size=32,64", "OUTPUT=s3://b/x"],
+            [
+                "batch-submit",
+                "APP=2",
+                "DEVICE=cpu",
+                "SWEEP=seed=0,1 batch_size=32,64",
+                "OUTPUT=s3://b/x",
+            ],
             ['"flow-models-cpu"', '"size": 4', "seed=0,1 batch_size=32,64", "s3://b/x"],
         ),
         (["batch-cancel", f"JOB={NOBODY}", "STACK=mine"], ["TerminateJob", NOBODY]),
@@ -240,6 +337,9 @@ def test_make_shows_what_it_would_send_without_credentials(arguments, shown):
 
 
 def test_a_reader_that_has_seen_enough_ends_it_silently():
-    line = f"{shlex.quote(sys.executable)} -m flow_models batch status --dry-run | head -1; exit ${{PIPESTATUS[0]}}"
+    line = (
+        f"{shlex.quote(sys.executable)} -m flow_models batch status --dry-run | head -1; exit"
+        " ${PIPESTATUS[0]}"
+    )
     done = command("bash", "-c", line, AWS_DEFAULT_REGION="us-east-1")
     assert (done.stdout, done.stderr, done.returncode) == ("{\n", "", 141)

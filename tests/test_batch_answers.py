@@ -1,4 +1,5 @@
-"""AWS Batch: what is said to answers that a real account gives and moto does not, and what was asked."""
+"""AWS Batch: what is said to answers that a real account gives and moto does not, and what was
+asked."""
 
 import json
 import re
@@ -20,23 +21,32 @@ REFUSED = """<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>Us
 </Error></ErrorResponse>"""
 
 
-@pytest.mark.parametrize("code, line", [
-    ("AccessDenied", "lack the permission cloudformation:DescribeStacks"),
-    ("InvalidClientTokenId", "AWS does not know these credentials: check AWS_ACCESS_KEY_ID"),
-    ("SignatureDoesNotMatch", "the secret key is wrong"),
-    ("ExpiredToken", "the credentials have expired: renew them"),
-    ("Strange", "AWS answered Strange: User: x is not authorized"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "code, line",
+    [
+        ("AccessDenied", "lack the permission cloudformation:DescribeStacks"),
+        ("InvalidClientTokenId", "AWS does not know these credentials: check AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "the secret key is wrong"),
+        ("ExpiredToken", "the credentials have expired: renew them"),
+        ("Strange", "AWS answered Strange: User: x is not authorized"),
+    ],
+)
 def test_refusals_are_one_line(answers, code, line):
     answers.replies["DescribeStacks"] = (403, REFUSED.format(code))
     with pytest.raises(UserError, match=re.escape(line)):
         stack.outputs(Aws(), "s")
 
 
-@pytest.mark.parametrize("status, line", [
-    ("ROLLBACK_COMPLETE", "stack 's' is ROLLBACK_COMPLETE: make batch-delete, then make batch-deploy again"),
-    ("UPDATE_IN_PROGRESS", "stack 's' is being changed already (UPDATE_IN_PROGRESS)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "status, line",
+    [
+        (
+            "ROLLBACK_COMPLETE",
+            "stack 's' is ROLLBACK_COMPLETE: make batch-delete, then make batch-deploy again",
+        ),
+        ("UPDATE_IN_PROGRESS", "stack 's' is being changed already (UPDATE_IN_PROGRESS)"),
+    ],
+)
 def test_a_stack_that_cannot_be_changed_now_is_said(answers, status, line):
     answers.replies["DescribeStacks"] = (200, STACK.format(status))
     with pytest.raises(UserError, match=re.escape(line)):
@@ -54,19 +64,31 @@ def test_deploying_again_changes_what_is_given_and_keeps_the_rest(answers, capsy
         + "</Parameters>"
     )
     done = STACK.replace("<Outputs>", f"{kept}<Outputs>").format("UPDATE_COMPLETE")
-    answers.replies |= {"DescribeStacks": (200, done), "UpdateStack": (200, "<R><UpdateStackResult/></R>")}
+    answers.replies |= {
+        "DescribeStacks": (200, done),
+        "UpdateStack": (200, "<R><UpdateStackResult/></R>"),
+    }
     stack.deploy(Aws(), "s", {"MaxVcpus": "256"})
     assert "stack 's' in us-east-1 is changed" in capsys.readouterr().out
-    form = urllib.parse.parse_qs(next(body for what, body, _ in answers.asked if what == "UpdateStack").decode())
+    form = urllib.parse.parse_qs(
+        next(body for what, body, _ in answers.asked if what == "UpdateStack").decode()
+    )
     sent = {
-        form[f"Parameters.member.{i}.ParameterKey"][0]: form.get(f"Parameters.member.{i}.ParameterValue", ["kept"])[0]
+        form[f"Parameters.member.{i}.ParameterKey"][0]: form.get(
+            f"Parameters.member.{i}.ParameterValue", ["kept"]
+        )[0]
         for i in (1, 2, 3)
     }
     assert (
-        sent == {"MaxVcpus": "256", "VpcId": "kept", "Spot": "kept"} and "Parameters.member.4.ParameterKey" not in form
+        sent == {"MaxVcpus": "256", "VpcId": "kept", "Spot": "kept"}
+        and "Parameters.member.4.ParameterKey" not in form
     )
-    assert form["TemplateBody"][0] == stack.TEMPLATE.read_text() and form["Capabilities.member.1"] == ["CAPABILITY_IAM"]
-    nothing = REFUSED.format("ValidationError").replace("User: x is not authorized", "No updates are to be performed.")
+    assert form["TemplateBody"][0] == stack.TEMPLATE.read_text() and form[
+        "Capabilities.member.1"
+    ] == ["CAPABILITY_IAM"]
+    nothing = REFUSED.format("ValidationError").replace(
+        "User: x is not authorized", "No updates are to be performed."
+    )
     answers.replies["UpdateStack"] = (400, nothing)
     stack.deploy(Aws(), "s", {})
     assert "deployed already, and nothing in it changes" in capsys.readouterr().out
@@ -75,18 +97,29 @@ def test_deploying_again_changes_what_is_given_and_keeps_the_rest(answers, capsy
 def test_a_build_is_watched_to_its_end(answers, capsys, monkeypatch):
     monkeypatch.setattr(image, "PAUSE", 0.01)
     going = {"id": "s-image:1", "currentPhase": "BUILD", "buildStatus": "IN_PROGRESS"}
-    broken = {"currentPhase": "COMPLETED", "buildStatus": "FAILED", "logs": {"deepLink": "https://logs"},
-              "phases": [{"phaseType": "BUILD", "contexts": [{"message": "docker build failed"}]}]}  # fmt: skip
+    broken = {
+        "currentPhase": "COMPLETED",
+        "buildStatus": "FAILED",
+        "logs": {"deepLink": "https://logs"},
+        "phases": [{"phaseType": "BUILD", "contexts": [{"message": "docker build failed"}]}],
+    }
     key = f"source-{image.hashlib.sha256(image.archive()).hexdigest()[:16]}.zip"
     answers.replies |= {
-        "DescribeStacks": (200, STACK.format("CREATE_COMPLETE")), key: (200, ""), "StartBuild": (200, {"build": going}),
+        "DescribeStacks": (200, STACK.format("CREATE_COMPLETE")),
+        key: (200, ""),
+        "StartBuild": (200, {"build": going}),
         "BatchGetBuilds": [(200, {"builds": [going]}), (200, {"builds": [going | broken]})],
-    }  # fmt: skip
+    }
     assert image.build(Aws(), "s", "cpu") == 1
     assert "ended as FAILED: docker build failed; https://logs" in capsys.readouterr().out
     started = json.loads(next(body for what, body, _ in answers.asked if what == "StartBuild"))
-    assert (started["projectName"], started["sourceLocationOverride"]) == ("s-image", f"b/build/{key}")
-    assert started["environmentVariablesOverride"] == [{"name": "DEVICE", "value": "cpu", "type": "PLAINTEXT"}]
+    assert (started["projectName"], started["sourceLocationOverride"]) == (
+        "s-image",
+        f"b/build/{key}",
+    )
+    assert started["environmentVariablesOverride"] == [
+        {"name": "DEVICE", "value": "cpu", "type": "PLAINTEXT"}
+    ]
     answers.replies["BatchGetBuilds"] = (
         200,
         {"builds": [going | {"currentPhase": "COMPLETED", "buildStatus": "SUCCEEDED"}]},
@@ -96,13 +129,26 @@ def test_a_build_is_watched_to_its_end(answers, capsys, monkeypatch):
 
 def test_logs_are_followed_over_attempts_to_the_end(answers, capsys, monkeypatch):
     monkeypatch.setattr(watch, "PAUSE", 0.01)
-    job = {"jobId": NOBODY, "jobName": "j", "jobQueue": "q", "jobDefinition": "d", "startedAt": 0, "createdAt": 0}
+    job = {
+        "jobId": NOBODY,
+        "jobName": "j",
+        "jobQueue": "q",
+        "jobDefinition": "d",
+        "startedAt": 0,
+        "createdAt": 0,
+    }
     first = job | {"status": "RUNNING", "container": {"logStreamName": "one"}}
-    last = job | {"status": "FAILED", "statusReason": "Essential container in task exited",
-                  "container": {"logStreamName": "two", "exitCode": 137, "reason": "OutOfMemoryError"}}  # fmt: skip
+    last = job | {
+        "status": "FAILED",
+        "statusReason": "Essential container in task exited",
+        "container": {"logStreamName": "two", "exitCode": 137, "reason": "OutOfMemoryError"},
+    }
     waiting = job | {"status": "STARTING", "container": {}}
     answers.replies["describejobs"] = [(200, {"jobs": [each]}) for each in (waiting, first, last)]
-    page = lambda token, *lines: (200, {"events": [{"message": line} for line in lines], "nextForwardToken": token})  # noqa: E731
+    page = lambda token, *lines: (
+        200,
+        {"events": [{"message": line} for line in lines], "nextForwardToken": token},
+    )  # noqa: E731
     answers.replies["GetLogEvents"] = [
         page("a", "step 1"),
         page("b", "step 2"),
@@ -119,7 +165,14 @@ def test_logs_are_followed_over_attempts_to_the_end(answers, capsys, monkeypatch
     assert [each.get("nextToken") for each in asked] == [None, "a", "b", None, "c"]
 
 
-JOB = {"jobId": NOBODY, "jobName": "j", "jobQueue": "q", "jobDefinition": "d", "startedAt": 0, "createdAt": 1}
+JOB = {
+    "jobId": NOBODY,
+    "jobName": "j",
+    "jobQueue": "q",
+    "jobDefinition": "d",
+    "startedAt": 0,
+    "createdAt": 1,
+}
 
 
 def running(body: bytes) -> tuple[int, dict]:
@@ -127,7 +180,11 @@ def running(body: bytes) -> tuple[int, dict]:
     asked = json.loads(body)
     there = (asked["jobQueue"], asked["jobStatus"]) == ("s-gpu", "RUNNING")
     return 200, {
-        "jobSummaryList": [{"jobId": NOBODY, "jobName": "j", "createdAt": 1, "status": "RUNNING"}] if there else []
+        "jobSummaryList": (
+            [{"jobId": NOBODY, "jobName": "j", "createdAt": 1, "status": "RUNNING"}]
+            if there
+            else []
+        )
     }
 
 
@@ -138,7 +195,9 @@ def test_a_running_job_is_cancelled_and_holds_the_stack(answers, capsys):
         "terminatejob": (200, {}),
         "describejobs": (200, {"jobs": [JOB | {"status": "RUNNING"}]}),
     }
-    with pytest.raises(UserError, match=f"1 jobs of 's' have not ended: make batch-cancel JOB={NOBODY} first"):
+    with pytest.raises(
+        UserError, match=f"1 jobs of 's' have not ended: make batch-cancel JOB={NOBODY} first"
+    ):
         stack.delete(Aws(), "s")
     watch.cancel(Aws(), "s", "j")
     assert f"told j ({NOBODY}) to stop; it was RUNNING" in capsys.readouterr().out
@@ -149,8 +208,14 @@ def test_a_running_job_is_cancelled_and_holds_the_stack(answers, capsys):
 
 def test_a_job_cancelled_from_outside_is_a_failure_with_its_reason(answers, capsys, monkeypatch):
     monkeypatch.setattr(watch, "PAUSE", 0.01)
-    ended = JOB | {"status": "FAILED", "statusReason": "the budget is spent", "container": {"exitCode": 75}}
-    answers.replies["describejobs"] = [(200, {"jobs": [each]}) for each in (JOB | {"status": "RUNNING"}, ended, ended)]
+    ended = JOB | {
+        "status": "FAILED",
+        "statusReason": "the budget is spent",
+        "container": {"exitCode": 75},
+    }
+    answers.replies["describejobs"] = [
+        (200, {"jobs": [each]}) for each in (JOB | {"status": "RUNNING"}, ended, ended)
+    ]
     assert watch.status(Aws(), "s", NOBODY, wait=True) == 1
     said = capsys.readouterr().out
     assert "RUNNING    j" in said and re.search(
@@ -162,9 +227,18 @@ def test_a_job_cancelled_from_outside_is_a_failure_with_its_reason(answers, caps
 
 
 def test_attempts_of_a_job_on_spot_are_told(answers, capsys):
-    attempts = [{"statusReason": "Host EC2 (instance i-1) terminated.", "container": {}},
-                {"statusReason": "Essential container in task exited", "container": {"exitCode": 75}}]  # fmt: skip
-    job = {"jobId": NOBODY, "jobName": "j", "jobQueue": "q", "jobDefinition": "d", "startedAt": 0, "status": "RUNNABLE"}
+    attempts = [
+        {"statusReason": "Host EC2 (instance i-1) terminated.", "container": {}},
+        {"statusReason": "Essential container in task exited", "container": {"exitCode": 75}},
+    ]
+    job = {
+        "jobId": NOBODY,
+        "jobName": "j",
+        "jobQueue": "q",
+        "jobDefinition": "d",
+        "startedAt": 0,
+        "status": "RUNNABLE",
+    }
     answers.replies["describejobs"] = (200, {"jobs": [job | {"attempts": attempts}]})
     assert watch.status(Aws(), "s", NOBODY) == 0
     said = capsys.readouterr().out

@@ -20,9 +20,16 @@ ROOT = Path(__file__).parents[1]
 def test_the_command_of_a_container():
     given = ["train_flowmodels1.py", "--depth", "3", "--output-dir", "s3://b/n"]
     assert entry.arguments(given, {}) == [*given, "--mlflow=false"]
-    assert entry.arguments([*given, "--tracking-uri=http://y"], {}) == [*given, "--tracking-uri=http://y"]
+    assert entry.arguments([*given, "--tracking-uri=http://y"], {}) == [
+        *given,
+        "--tracking-uri=http://y",
+    ]
     tracked = {"MLFLOW_TRACKING_URI": "http://x"}
-    assert entry.arguments(given, tracked) == entry.arguments(given, tracked | {"AWS_BATCH_JOB_ATTEMPT": "1"}) == given
+    assert (
+        entry.arguments(given, tracked)
+        == entry.arguments(given, tracked | {"AWS_BATCH_JOB_ATTEMPT": "1"})
+        == given
+    )
     assert entry.arguments(given, tracked | {"AWS_BATCH_JOB_ATTEMPT": "2"}) == [*given, "--resume"]
     for wrong in ([], ["bash"]):
         with pytest.raises(UserError, match="the command of a job begins with a script"):
@@ -34,10 +41,19 @@ def test_each_child_of_an_array_has_its_setting_and_its_folder():
     grid = "seed=0,1 hidden=[32,32],[64,64] depth=3"
     seen = set()
     for index in range(4):
-        told = {"FLOW_MODELS_SWEEP": grid, "AWS_BATCH_JOB_ARRAY_INDEX": str(index), "MLFLOW_TRACKING_URI": "http://x"}
+        told = {
+            "FLOW_MODELS_SWEEP": grid,
+            "AWS_BATCH_JOB_ARRAY_INDEX": str(index),
+            "MLFLOW_TRACKING_URI": "http://x",
+        }
         seen.add(tuple(entry.arguments(given, told)[2:]))
     assert seen == {
-        (f"s3://b/runs/x/{i:03d}-seed={s}-hidden=_{h}_{h}_-depth=3", f"--seed={s}", f"--hidden=[{h},{h}]", "--depth=3")
+        (
+            f"s3://b/runs/x/{i:03d}-seed={s}-hidden=_{h}_{h}_-depth=3",
+            f"--seed={s}",
+            f"--hidden=[{h},{h}]",
+            "--depth=3",
+        )
         for i, (s, h) in enumerate([(0, 32), (0, 64), (1, 32), (1, 64)])
     }
     with pytest.raises(UserError, match="AWS_BATCH_JOB_ARRAY_INDEX is not"):
@@ -60,7 +76,8 @@ def started(tmp_path: Path, text: str, **variables: str) -> subprocess.Popen:
     script = tmp_path / "train_test.py"
     script.write_text(textwrap.dedent(text))
     program = (
-        "import sys; from flow_models.batch import entry; entry.PAUSE = 0.05; sys.exit(entry.run(sys.argv[1:], 0.05))"
+        "import sys; from flow_models.batch import entry; entry.PAUSE = 0.05;"
+        " sys.exit(entry.run(sys.argv[1:], 0.05))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", program, str(script)],
@@ -80,19 +97,30 @@ def test_sigterm_goes_on_to_the_run_and_its_status_comes_back(tmp_path):
 
 def test_the_notice_of_a_spot_instance_stops_the_run_two_minutes_ahead(tmp_path, answers):
     action = {"action": "terminate", "time": "2026-01-01T00:02:00Z"}
-    answers.replies |= {"token": (200, "secret"), "instance-action": [(404, ""), (503, ""), (200, action)]}
+    answers.replies |= {
+        "token": (200, "secret"),
+        "instance-action": [(404, ""), (503, ""), (200, action)],
+    }
     process = started(tmp_path, SAVES, AWS_EC2_METADATA_SERVICE_ENDPOINT=answers.address)
     said = process.communicate(timeout=20)[0]
-    assert process.returncode == INTERRUPTED and "saved" in said and "taken back at 2026-01-01T00:02:00Z" in said
+    assert (
+        process.returncode == INTERRUPTED
+        and "saved" in said
+        and "taken back at 2026-01-01T00:02:00Z" in said
+    )
     tokens = [
-        headers.get("X-aws-ec2-metadata-token") for what, _, headers in answers.asked if what == "instance-action"
+        headers.get("X-aws-ec2-metadata-token")
+        for what, _, headers in answers.asked
+        if what == "instance-action"
     ]
     assert {token for token in tokens if token} == {"secret"} or "secret" in str(answers.asked)
 
 
 def test_a_run_that_saves_is_not_told_again(tmp_path):
     """A second signal in the middle of saving would break it off."""
-    slow = SAVES.replace("def stop(*_):", "def stop(*_):\n    print('saving', flush=True)\n    time.sleep(0.5)")
+    slow = SAVES.replace(
+        "def stop(*_):", "def stop(*_):\n    print('saving', flush=True)\n    time.sleep(0.5)"
+    )
     process = started(tmp_path, slow)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
@@ -101,10 +129,13 @@ def test_a_run_that_saves_is_not_told_again(tmp_path):
     assert (process.communicate(timeout=20)[0], process.returncode) == ("saved\n", INTERRUPTED)
 
 
-@pytest.mark.parametrize("text, status", [
-    ("import sys; sys.exit(3)", 3),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, status",
+    [
+        ("import sys; sys.exit(3)", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
+    ],
+)
 def test_the_status_of_the_run_is_that_of_the_container(tmp_path, text, status):
     process = started(tmp_path, text)
     process.communicate(timeout=20)

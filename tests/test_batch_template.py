@@ -24,54 +24,87 @@ def program(name: str) -> str:
 
 
 def test_template_passes_cfn_lint():
-    done = subprocess.run([program("cfn-lint"), "-r", "us-east-1", "eu-central-1", "--", SUPPORT / "template.yaml"],
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [program("cfn-lint"), "-r", "us-east-1", "eu-central-1", "--", SUPPORT / "template.yaml"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
 
 
 def test_dockerfile_passes_hadolint_and_copies_what_the_archive_holds():
-    done = subprocess.run([program("hadolint"), SUPPORT / "Dockerfile"], capture_output=True, text=True)
+    done = subprocess.run(
+        [program("hadolint"), SUPPORT / "Dockerfile"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
     text = (SUPPORT / "Dockerfile").read_text()
     names = zipfile.ZipFile(io.BytesIO(image.archive())).namelist()
     for what in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
         for pattern in what.split():
-            assert any(Path(name).match(pattern) or name.startswith(f"{pattern}/") for name in names), pattern
+            assert any(
+                Path(name).match(pattern) or name.startswith(f"{pattern}/") for name in names
+            ), pattern
     assert re.search(r"^FROM python:3\.11\.\d+-\S+$", text, re.MULTILINE)
-    assert text.index("USER 1000") < text.index("ENTRYPOINT") and '"flow_models.batch.entry"' in text
-    assert "# tests" in (ROOT / "requirements.txt").read_text(), "the Dockerfile leaves out what is below this line"
+    assert (
+        text.index("USER 1000") < text.index("ENTRYPOINT") and '"flow_models.batch.entry"' in text
+    )
+    assert "# tests" in (ROOT / "requirements.txt").read_text(), (
+        "the Dockerfile leaves out what is below this line"
+    )
 
 
-@pytest.mark.parametrize("device, line", [("gpu", "tensorflow[and-cuda]==2.21.0"), ("cpu", "tensorflow==2.21.0")])
+@pytest.mark.parametrize(
+    "device, line", [("gpu", "tensorflow[and-cuda]==2.21.0"), ("cpu", "tensorflow==2.21.0")]
+)
 def test_the_image_installs_what_a_device_needs_and_nothing_of_the_tests(tmp_path, device, line):
     done = in_dockerfile(tmp_path, device)
     installed = done.stdout.splitlines()
-    assert done.returncode == 0 and line in installed and "tensorflow-probability==0.25.0" in installed
-    assert not [each for each in installed if each.startswith(("pytest", "moto", "seaweedfs", "cfn-lint", "hadolint"))]
+    assert (
+        done.returncode == 0 and line in installed and "tensorflow-probability==0.25.0" in installed
+    )
+    assert not [
+        each
+        for each in installed
+        if each.startswith(("pytest", "moto", "seaweedfs", "cfn-lint", "hadolint"))
+    ]
 
 
 def test_the_image_is_not_built_for_another_device(tmp_path):
     done = in_dockerfile(tmp_path, "tpu")
-    assert (done.returncode, done.stdout) == (2, "") and "DEVICE is gpu or cpu, not 'tpu'" in done.stderr
+    assert (done.returncode, done.stdout) == (
+        2,
+        "",
+    ) and "DEVICE is gpu or cpu, not 'tpu'" in done.stderr
 
 
 def in_dockerfile(folder: Path, device: str) -> subprocess.CompletedProcess:
-    """Runs the step of the Dockerfile that installs, with a `pip` that prints the file it is given."""
+    """Runs the step of the Dockerfile that installs, with a `pip` that prints the file it is
+    given."""
     text = (SUPPORT / "Dockerfile").read_text().replace("\\\n", " ")
-    step = next(line[4:] for line in text.splitlines() if line.startswith("RUN") and "pip install" in line)
+    step = next(
+        line[4:] for line in text.splitlines() if line.startswith("RUN") and "pip install" in line
+    )
     (folder / "pip").write_text('#!/bin/sh\ncat "$3"\n')
     (folder / "pip").chmod(0o755)
     surroundings = {"PATH": f"{folder}:{os.environ['PATH']}", "DEVICE": device}
     step = step.replace("/tmp/", f"{folder}/")
-    return subprocess.run(["sh", "-c", step], cwd=ROOT, env=surroundings, capture_output=True, text=True)
+    return subprocess.run(
+        ["sh", "-c", step], cwd=ROOT, env=surroundings, capture_output=True, text=True
+    )
 
 
 def test_archive_is_small_whole_and_the_same_each_time():
     first, second = image.archive(), image.archive()
     assert first == second and len(first) < 2_000_000
     names = set(zipfile.ZipFile(io.BytesIO(first)).namelist())
-    assert {"awsbatch-support/Dockerfile", "flow_models/templates/report.html", "train_flowmodels1.py"} <= names
-    assert not [name for name in names if name.startswith(("tests", "runs", ".")) or name.endswith(".pyc")]
+    assert {
+        "awsbatch-support/Dockerfile",
+        "flow_models/templates/report.html",
+        "train_flowmodels1.py",
+    } <= names
+    assert not [
+        name for name in names if name.startswith(("tests", "runs", ".")) or name.endswith(".pyc")
+    ]
 
 
 def test_a_job_starts_from_the_archive_alone(tmp_path):
@@ -83,7 +116,11 @@ def test_a_job_starts_from_the_archive_alone(tmp_path):
 
 
 def test_every_job_is_retried_after_a_lost_host_and_after_an_interruption_alone(resources):
-    found = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Batch::JobDefinition"]
+    found = [
+        each["Properties"]
+        for each in resources.values()
+        if each["Type"] == "AWS::Batch::JobDefinition"
+    ]
     assert len(found) == 4
     for job in found:
         assert job["RetryStrategy"]["EvaluateOnExit"] == [
@@ -95,11 +132,18 @@ def test_every_job_is_retried_after_a_lost_host_and_after_an_interruption_alone(
 
 
 def test_several_machines_are_never_spot_and_may_talk_to_each_other(resources):
-    kinds = {name: each["Properties"]["ComputeResources"]["Type"] for name, each in resources.items()
-             if each["Type"] == "AWS::Batch::ComputeEnvironment"}  # fmt: skip
+    kinds = {
+        name: each["Properties"]["ComputeResources"]["Type"]
+        for name, each in resources.items()
+        if each["Type"] == "AWS::Batch::ComputeEnvironment"
+    }
     spot = {"Fn::If": ["UseSpot", "SPOT", "EC2"]}
-    assert kinds == {"GpuEnvironment": spot, "CpuEnvironment": spot, "GpuNodesEnvironment": "EC2",
-                     "CpuNodesEnvironment": "EC2"}  # fmt: skip
+    assert kinds == {
+        "GpuEnvironment": spot,
+        "CpuEnvironment": spot,
+        "GpuNodesEnvironment": "EC2",
+        "CpuNodesEnvironment": "EC2",
+    }
     between = resources["BetweenWorkers"]["Properties"]
     assert between["GroupId"] == between["SourceSecurityGroupId"] and between["IpProtocol"] == "-1"
     for name in ("GpuNodesJob", "CpuNodesJob"):
@@ -111,7 +155,9 @@ def test_instances_give_jobs_time_to_save(resources):
     launch = resources["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
     parts = email.message_from_string(launch["UserData"]["Fn::Base64"]).get_payload()
     script = parts[0].get_payload()
-    assert parts[0].get_content_type() == "text/x-shellscript" and script.startswith("#!/bin/bash\n")
+    assert parts[0].get_content_type() == "text/x-shellscript" and script.startswith(
+        "#!/bin/bash\n"
+    )
     seconds = int(re.search(r"ECS_CONTAINER_STOP_TIMEOUT=(\d+)s >> /etc/ecs/ecs.config", script)[1])
     assert 30 < seconds < 120, "more than AWS gives by default, less than a spot instance has"
     assert launch["MetadataOptions"] == {
@@ -122,14 +168,22 @@ def test_instances_give_jobs_time_to_save(resources):
 
 
 def test_roles_may_do_no_more_than_they_need(resources):
-    roles = {name: each["Properties"] for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"}
+    roles = {
+        name: each["Properties"]
+        for name, each in resources.items()
+        if each["Type"] == "AWS::IAM::Role"
+    }
     assert set(roles) == {"JobRole", "InstanceRole", "BuildRole"}
     wide = set()
     for role in roles.values():
         assert "ManagedPolicyArns" not in role
         for policy in role["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:
-                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                actions = (
+                    statement["Action"]
+                    if isinstance(statement["Action"], list)
+                    else [statement["Action"]]
+                )
                 assert not [action for action in actions if re.fullmatch(r"(\w+:)?\*", action)]
                 wide |= set(actions) if statement["Resource"] == "*" else set()
     assert {action.partition(":")[0] for action in wide} == {"ecs", "ec2", "ecr"}

@@ -25,18 +25,39 @@ RECIPE = {"learning_rate": 3e-3, "beta1": 0.9, "beta2": 0.99, "warmup": 5, "step
 
 
 def entry(quantity, library, form, values, model="realnvp"):
-    return {"quantity": quantity, "model": model, "library": library, "form": form, "values": values}
+    return {
+        "quantity": quantity,
+        "model": model,
+        "library": library,
+        "form": form,
+        "values": values,
+    }
 
 
 RESULT = {
     "date": "2026-11-23 12:00",
     "minutes": 14.2,
     "command": "make bench-flows",
-    "machine": {"cpu": "a processor", "cores": 2, "memory_gb": 23.5, "load": 0.1, "load_after": 1.1},
+    "machine": {
+        "cpu": "a processor",
+        "cores": 2,
+        "memory_gb": 23.5,
+        "load": 0.1,
+        "load_after": 1.1,
+    },
     "facts": {"ours": {"versions": {"tensorflow": "2.21.0"}, "parameters": {"realnvp": 136208}}},
     "failures": ["zuko (compiled): no answer to train in 600 s"],
-    "quality": {"bins": 16, "hidden": [64, 64], "activation": "silu", "batch": 512, "recipe": RECIPE, "seeds": 2,
-                "cap": 60.0, "validation": 10_000, "every": 50},
+    "quality": {
+        "bins": 16,
+        "hidden": [64, 64],
+        "activation": "silu",
+        "batch": 512,
+        "recipe": RECIPE,
+        "seeds": 2,
+        "cap": 60.0,
+        "validation": 10_000,
+        "every": 50,
+    },
     "measurements": [
         entry("train_256", "ours", "unrolled", [240.0, 250.0, 230.0]),
         entry("train_256", "ours", "looped", [999.0]),
@@ -48,7 +69,7 @@ RESULT = {
         entry("gap_0.02", "flowjax", "scan", [13.0, None, 15.0], "spline"),
         entry("gap_0.02", "zuko", "eager", [None], "spline"),
     ],
-}  # fmt: skip
+}
 
 
 def bench(*arguments):
@@ -63,15 +84,20 @@ def test_help_is_quick_and_names_the_rows():
     assert "first_step" in done.stdout and "--quick" in done.stdout
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--models", "glow"], "invalid choice: 'glow'"),
-    (["--fast"], "unrecognized arguments: --fast"),
-    (["--rounds", "0"], "--rounds must be above 0"),
-    (["--render", "nowhere.json"], "no file nowhere.json"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--models", "glow"], "invalid choice: 'glow'"),
+        (["--fast"], "unrecognized arguments: --fast"),
+        (["--rounds", "0"], "--rounds must be above 0"),
+        (["--render", "nowhere.json"], "no file nowhere.json"),
+    ],
+)
 def test_a_mistake_is_one_line(arguments, words):
     done = bench(*arguments)
-    assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert (
+        done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    )
 
 
 def test_a_peers_environment_that_cannot_be_installed_is_one_line(tmp_path):
@@ -79,7 +105,9 @@ def test_a_peers_environment_that_cannot_be_installed_is_one_line(tmp_path):
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./nowhere-1.0-py3-none-any.whl\n")
-    with pytest.raises(UserError, match="cannot install the peers' environment .*nowhere") as failure:
+    with pytest.raises(
+        UserError, match="cannot install the peers' environment .*nowhere"
+    ) as failure:
         environment.python(tmp_path, requirements)
     assert len(str(failure.value).splitlines()) == 1 and not (tmp_path / ".complete").exists()
 
@@ -93,7 +121,11 @@ def test_render_writes_the_page_of_a_recorded_result(tmp_path):
 
 def test_the_first_table_has_best_forms_and_ratios():
     lines = table.markdown(RESULT).splitlines()
-    row = {line.split(" | ")[1]: line for line in reversed(lines) if " | " in line and not line.startswith("| realnvp")}
+    row = {
+        line.split(" | ")[1]: line
+        for line in reversed(lines)
+        if " | " in line and not line.startswith("| realnvp")
+    }
     assert "| 240 | 200 | 80.0 (compiled) | 1.20 | 3.00 |" in row["training, batch 256"]
     assert "| 450 |" in row["sample"]
     gap = next(line for line in lines if "spline coupling" in line and "gap is 0.02" in line)
@@ -101,7 +133,9 @@ def test_the_first_table_has_best_forms_and_ratios():
     assert "136,208 in each" in "\n".join(lines) and "- Failed: zuko (compiled)" in "\n".join(lines)
 
 
-@pytest.mark.parametrize("values, expected", [([3.0, 1.0, 2.0], 2.0), ([1.0, None], None), ([1.0, 2.0, None], 2.0)])
+@pytest.mark.parametrize(
+    "values, expected", [([3.0, 1.0, 2.0], 2.0), ([1.0, None], None), ([1.0, 2.0, None], 2.0)]
+)
 def test_a_gap_that_was_not_reached_counts_as_the_longest_time(values, expected):
     assert median(values) == expected
 
@@ -114,7 +148,9 @@ def test_the_points_and_their_truth_are_those_of_the_project(tmp_path):
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert truth["entropy"] == moons.entropy
     assert truth["nll"] == pytest.approx(-moons.log_prob(raw.validation).mean(), abs=1e-12)
-    assert np.abs(standardised.train.mean(0)).max() < 1e-5 and standardised.train.std(0) == pytest.approx(1, abs=1e-5)
+    assert np.abs(standardised.train.mean(0)).max() < 1e-5 and standardised.train.std(
+        0
+    ) == pytest.approx(1, abs=1e-5)
     scale = raw.validation.std(0) / standardised.validation.std(0)
     assert standardised.log_scale == pytest.approx(np.log(scale).sum(), abs=1e-5)
 
@@ -138,9 +174,21 @@ def test_our_worker_trains_with_fit_and_can_be_built_again(tmp_path):
 
     data.draw(tmp_path, 2000, 500)
     worker = Ours(str(tmp_path))
-    spec = {"model": "realnvp", "depth": 2, "hidden": [8, 8], "activation": "relu", "bins": 4, "bound": 5.0,
-            "batch": 100, "chunk": 20, "seed": 0, "form": "looped", "unroll": 1, "recipe": RECIPE,
-            "validate": True}  # fmt: skip
+    spec = {
+        "model": "realnvp",
+        "depth": 2,
+        "hidden": [8, 8],
+        "activation": "relu",
+        "bins": 4,
+        "bound": 5.0,
+        "batch": 100,
+        "chunk": 20,
+        "seed": 0,
+        "form": "looped",
+        "unroll": 1,
+        "recipe": RECIPE,
+        "validate": True,
+    }
     assert worker.build(spec)["chunk"] == 20
     began = time.perf_counter()
     first = worker.train(20)
@@ -150,5 +198,8 @@ def test_our_worker_trains_with_fit_and_can_be_built_again(tmp_path):
     assert worker.nll() < first_nll
     worker.build(spec | {"batch": 50, "validate": False, "recipe": RATE})
     assert worker.train(40) > 0
-    assert worker.log_prob(worker.data.validation).shape == (500,) and worker.sample(7).shape == (7, 2)
+    assert worker.log_prob(worker.data.validation).shape == (500,) and worker.sample(7).shape == (
+        7,
+        2,
+    )
     worker._end()

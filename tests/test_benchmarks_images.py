@@ -17,25 +17,66 @@ from flows import protocol  # noqa: E402
 from images import data, plan, quality, table  # noqa: E402
 from images.library import ImageLibrary  # noqa: E402
 
-SMALL = {"model": "glow", "shape": [8, 8, 1], "depth": 2, "levels": 1, "hidden": [8, 8], "batch": 8, "chunk": 5,
-         "seed": 0, "form": "default", "reversible": "auto", "unroll": 1, "ema": 0.9, "validate": False,
-         "recipe": {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "warmup": 2, "steps": 20, "clip": 5.0}}  # fmt: skip
+SMALL = {
+    "model": "glow",
+    "shape": [8, 8, 1],
+    "depth": 2,
+    "levels": 1,
+    "hidden": [8, 8],
+    "batch": 8,
+    "chunk": 5,
+    "seed": 0,
+    "form": "default",
+    "reversible": "auto",
+    "unroll": 1,
+    "ema": 0.9,
+    "validate": False,
+    "recipe": {
+        "learning_rate": 2e-3,
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "warmup": 2,
+        "steps": 20,
+        "clip": 5.0,
+    },
+}
 
 
 def entry(quantity, problem, library, form, values):
-    return {"quantity": quantity, "model": problem, "library": library, "form": form, "values": values}
+    return {
+        "quantity": quantity,
+        "model": problem,
+        "library": library,
+        "form": form,
+        "values": values,
+    }
 
 
 def run(library, bits, seed=0):
-    return {"library": library, "form": "eager", "seed": seed, "rate": 0.002, "bits": bits, "steps": 900, "seconds": 240.0,
-            "start": 20.0, "parameters": 150_000}  # fmt: skip
+    return {
+        "library": library,
+        "form": "eager",
+        "seed": seed,
+        "rate": 0.002,
+        "bits": bits,
+        "steps": 900,
+        "seconds": 240.0,
+        "start": 20.0,
+        "parameters": 150_000,
+    }
 
 
 RESULT = {
     "date": "2026-11-24 18:00",
     "minutes": 50.0,
     "command": "make bench-images",
-    "machine": {"cpu": "a processor", "cores": 2, "memory_gb": 23.5, "load": 0.1, "load_after": 1.1},
+    "machine": {
+        "cpu": "a processor",
+        "cores": 2,
+        "memory_gb": 23.5,
+        "load": 0.1,
+        "load_after": 1.1,
+    },
     "threads": 0,
     "facts": {"ours": {"versions": {"tensorflow": "2.21.0"}, "parameters": {"glow_32": 1_620_000}}},
     "failures": ["ours (plain): no answer to train in 600 s"],
@@ -53,15 +94,24 @@ RESULT = {
         entry("memory_train", "glow_32_depth_64", "normflows", "eager", [1697.0]),
         entry("step", "glow_32_depth_64", "normflows", "eager", [3.0]),
     ],
-    "drift": [{"depth": 64, "steps": 20, "round_trip": 2e-3, "inversion": 5e-6, "plain": 1e-6, "inversion_worst": 9e-5,
-               "plain_worst": 2e-5}],
+    "drift": [
+        {
+            "depth": 64,
+            "steps": 20,
+            "round_trip": 2e-3,
+            "inversion": 5e-6,
+            "plain": 1e-6,
+            "inversion_worst": 9e-5,
+            "plain_worst": 2e-5,
+        }
+    ],
     "quality": {
         "trials": {"ours default": {"0.001": 2.5, "0.002": 2.4}, "normflows eager": {"0.001": 2.7}},
         "chosen": {"ours default": 0.002, "normflows eager": 0.001},
         "finals": [run("ours", [2.0, 2.2, 2.4]), run("normflows", [2.5, 2.6, 2.7])],
         "fair": True,
     },
-}  # fmt: skip
+}
 
 
 def bench(*arguments):
@@ -76,17 +126,25 @@ def test_help_is_quick_and_names_the_sections():
     assert "speed,first,memory,drift,quality" in done.stdout and "--threads" in done.stdout
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--sections", "speed,beauty"], "no section 'beauty'; there are speed,first,memory,drift,quality"),
-    (["--threads", "999"], "--threads is 999, this machine has"),
-    (["--budget", "0"], "--budget must be above 0"),
-    (["--rates", "0.001", "-1"], "--rates must be above 0"),
-    (["--problems", "vae"], "invalid choice: 'vae'"),
-    (["--render", "nowhere.json"], "no file nowhere.json"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (
+            ["--sections", "speed,beauty"],
+            "no section 'beauty'; there are speed,first,memory,drift,quality",
+        ),
+        (["--threads", "999"], "--threads is 999, this machine has"),
+        (["--budget", "0"], "--budget must be above 0"),
+        (["--rates", "0.001", "-1"], "--rates must be above 0"),
+        (["--problems", "vae"], "invalid choice: 'vae'"),
+        (["--render", "nowhere.json"], "no file nowhere.json"),
+    ],
+)
 def test_a_mistake_is_one_line(arguments, words):
     done = bench(*arguments)
-    assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert (
+        done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    )
 
 
 def test_render_writes_the_page_of_a_recorded_result(tmp_path):
@@ -99,7 +157,10 @@ def test_render_writes_the_page_of_a_recorded_result(tmp_path):
 def test_the_page_has_medians_ratios_to_the_fastest_form_and_every_command():
     lines = table.markdown(RESULT).splitlines()
     ours = [line for line in lines if "| ours | default |" in line]
-    assert "| 0.24 | 0.2 to 0.25 | 2.00 | 1,620,000 | 61 |  |" in ours[0] and "| 11.5 | 0.20 |" in ours[1]
+    assert (
+        "| 0.24 | 0.2 to 0.25 | 2.00 | 1,620,000 | 61 |  |" in ours[0]
+        and "| 11.5 | 0.20 |" in ours[1]
+    )
     deep = next(line for line in lines if line.startswith("| 64 | ours"))
     assert "| 2 | 1.50 |" in deep and "| 59 |  |" in deep
     for section in ("speed", "first", "memory", "drift", "quality"):
@@ -108,7 +169,9 @@ def test_the_page_has_medians_ratios_to_the_fastest_form_and_every_command():
 
 
 def test_sections_that_were_not_measured_are_left_out():
-    page = table.markdown({**RESULT, "measurements": [], "drift": [], "quality": None, "failures": []})
+    page = table.markdown(
+        {**RESULT, "measurements": [], "drift": [], "quality": None, "failures": []}
+    )
     assert "##" not in page and page.startswith("# Image flows")
 
 
@@ -126,7 +189,11 @@ def test_parameters_may_differ_by_two_percent(counts, fair):
 
 
 def test_a_rate_that_diverged_is_not_chosen():
-    trials = {"ours": {"0.001": 2.5, "0.002": 2.4}, "theirs": {"0.001": math.nan, "0.002": 2.9}, "other": {"0.001": math.nan}}
+    trials = {
+        "ours": {"0.001": 2.5, "0.002": 2.4},
+        "theirs": {"0.001": math.nan, "0.002": 2.9},
+        "other": {"0.001": math.nan},
+    }
     assert quality.choose(trials) == {"ours": 0.002, "theirs": 0.002}
     assert "| normflows eager | 2.7000 | diverged | 0.001 |" in table.markdown(RESULT)
 
@@ -166,7 +233,9 @@ def test_our_worker_trains_to_the_end_and_scores_the_held_out_levels(tmp_path):
     seconds = worker.train(5) + worker.train(15)
     assert seconds > 0
     bits = worker.bits_per_dim("held_out")["bits_per_dim"]
-    assert len(bits) == 10 and np.log2(50) - 0.5 < np.mean(bits) < 8  # the entropy is log2(50) = 5.64
+    assert (
+        len(bits) == 10 and np.log2(50) - 0.5 < np.mean(bits) < 8
+    )  # the entropy is log2(50) = 5.64
 
 
 def test_inversion_gives_the_gradient_of_the_same_weights(tmp_path):

@@ -1,4 +1,5 @@
-"""On a linear problem with its exact posterior: the exact one passes at the stated rate, each wrong one is flagged."""
+"""On a linear problem with its exact posterior: the exact one passes at the stated rate, each wrong
+one is flagged."""
 
 from functools import lru_cache
 from types import SimpleNamespace
@@ -19,19 +20,27 @@ SD = np.sqrt(np.diag(COVARIANCE))
 
 @lru_cache(maxsize=2)
 def problem(seed: int = 0, size: int = SIZE, n_samples: int = SAMPLES):
-    """x ~ N(0, I_4), y = A x + N(0, 0.5^2): the posterior is N(C A'y / 0.25, C), correlations up to 0.7."""
+    """x ~ N(0, I_4), y = A x + N(0, 0.5^2): the posterior is N(C A'y / 0.25, C), correlations up to
+    0.7."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((size, 4))
     y = x @ MATRIX.T + NOISE * rng.standard_normal((size, 3))
     mean = y @ MATRIX @ COVARIANCE / NOISE**2
     z = rng.standard_normal((size, n_samples, 4))
     samples = mean[:, None] + z @ np.linalg.cholesky(COVARIANCE).T
-    return SimpleNamespace(x=x, y=y, mean=mean, samples=samples, rng=np.random.default_rng((seed, 1)))
+    return SimpleNamespace(
+        x=x, y=y, mean=mean, samples=samples, rng=np.random.default_rng((seed, 1))
+    )
 
 
 def wrong(kind: str, p):
-    """Samples [B, S, P] and the log-density q(x) of the posterior they are from, x [..., B or B S, P]."""
-    mean, scale, covariance = p.mean[:, None], {"narrow": 0.8, "wide": 1.25}.get(kind, 1.0), COVARIANCE
+    """Samples [B, S, P] and the log-density q(x) of the posterior they are from, x [..., B or B S,
+    P]."""
+    mean, scale, covariance = (
+        p.mean[:, None],
+        {"narrow": 0.8, "wide": 1.25}.get(kind, 1.0),
+        COVARIANCE,
+    )
     samples = mean + scale * (p.samples - mean)
     if kind == "biased":
         samples, mean = samples + 0.3 * SD, mean + 0.3 * SD
@@ -46,7 +55,9 @@ def wrong(kind: str, p):
 def judged(kind: str, seed: int = 0):
     p = problem(seed)
     samples, log_q = wrong(kind, p)
-    found = judge(p.x, samples, log_q(p.x[:, None])[:, 0], log_q(samples), p.y, prior_sd=1.0, seed=seed)
+    found = judge(
+        p.x, samples, log_q(p.x[:, None])[:, 0], log_q(samples), p.y, prior_sd=1.0, seed=seed
+    )
     return found, warnings(found)
 
 
@@ -62,10 +73,22 @@ def test_the_exact_posterior_passes_every_check():
 @pytest.mark.parametrize(
     "kind, tests, word",
     [
-        ("narrow", ("posterior_spread", "sbc", "sbc_ecdf", "tarp", "density", "projection"), "too narrow"),
-        ("wide", ("posterior_spread", "sbc", "sbc_ecdf", "tarp", "density", "projection"), "too wide"),
+        (
+            "narrow",
+            ("posterior_spread", "sbc", "sbc_ecdf", "tarp", "density", "projection"),
+            "too narrow",
+        ),
+        (
+            "wide",
+            ("posterior_spread", "sbc", "sbc_ecdf", "tarp", "density", "projection"),
+            "too wide",
+        ),
         ("biased", ("posterior_bias", "sbc", "sbc_ecdf", "projection"), "too high"),
-        ("uncorrelated", ("projection",), "dependence between parameters is wrong though each alone passes"),
+        (
+            "uncorrelated",
+            ("projection",),
+            "dependence between parameters is wrong though each alone passes",
+        ),
         ("prior", ("data",), "does not use all that the data say"),
     ],
 )
@@ -78,7 +101,9 @@ def test_a_wrong_posterior_is_flagged(kind, tests, word):
 
 def test_what_the_words_say_is_the_size_of_the_error():
     narrow, wide, biased = (judged(kind)[0] for kind in ("narrow", "wide", "biased"))
-    assert narrow["posterior_spread"] == pytest.approx(1.25, abs=0.15) and narrow["coverage_90"] < 0.85
+    assert (
+        narrow["posterior_spread"] == pytest.approx(1.25, abs=0.15) and narrow["coverage_90"] < 0.85
+    )
     assert wide["posterior_spread"] == pytest.approx(0.8, abs=0.1) and wide["coverage_90"] > 0.93
     assert biased["posterior_bias"] == pytest.approx(-0.3, abs=0.15)
     line = next(line for line in warnings(narrow, names=["a", "b", "c", "d"]) if "narrow" in line)
@@ -95,7 +120,10 @@ def test_single_parameters_cannot_see_removed_correlations():
 def test_tarp_and_density_see_strong_dependence():
     """Four parameters that are almost one, and a posterior that takes them for independent."""
     rng = np.random.default_rng(0)
-    shared, own = rng.standard_normal((SIZE, SAMPLES + 1, 1)), rng.standard_normal((SIZE, SAMPLES + 1, 4))
+    shared, own = (
+        rng.standard_normal((SIZE, SAMPLES + 1, 1)),
+        rng.standard_normal((SIZE, SAMPLES + 1, 4)),
+    )
     draws = np.sqrt(0.9) * shared + np.sqrt(0.1) * own
     assert calibration.tarp(draws[:, 0], draws[:, 1:]).p_value > 0.01
     samples = rng.permuted(draws[:, 1:], axis=1)
@@ -104,7 +132,10 @@ def test_tarp_and_density_see_strong_dependence():
     log_q = [stats.norm.logpdf(x).sum(-1) for x in (draws[:, 0], samples)]
     found = judge(draws[:, 0], samples, *log_q)
     assert found["density_p_value"] < 1e-6 and found["sbc_ecdf_p_value"] > 0.01
-    assert all(word in warnings(found)[0] for word in ("each alone passes", "TARP p", "log-density p < 1e-12"))
+    assert all(
+        word in warnings(found)[0]
+        for word in ("each alone passes", "TARP p", "log-density p < 1e-12")
+    )
 
 
 def test_the_exact_posterior_is_doubted_at_the_stated_rate():
@@ -113,7 +144,9 @@ def test_the_exact_posterior_is_doubted_at_the_stated_rate():
     for seed in range(60):
         p = problem(1000 + seed, 150, 99)
         log_q = wrong("exact", p)[1]
-        runs.append(judge(p.x, p.samples, log_q(p.x[:, None])[:, 0], log_q(p.samples), p.y, seed=seed))
+        runs.append(
+            judge(p.x, p.samples, log_q(p.x[:, None])[:, 0], log_q(p.samples), p.y, seed=seed)
+        )
     alarms = np.mean([bool(warnings(found, rate=0.2)) for found in runs])
     assert 0.0 < alarms < 0.2 + 3 * np.sqrt(0.2 * 0.8 / 60)
     assert not any(warnings(found, rate=0.001) for found in runs)
@@ -148,10 +181,13 @@ def test_coverage_of_few_samples_is_not_too_low():
 
 
 def test_density_regions_hold_what_they_claim_of_two_modes():
-    """A mixture of N(-3, 1) and N(3, 0.5): its regions of highest density are not central intervals."""
+    """A mixture of N(-3, 1) and N(3, 0.5): its regions of highest density are not central
+    intervals."""
     rng = np.random.default_rng(0)
     right = rng.random((2000, 200)) < 0.5
-    draws = np.where(right, 3.0, -3.0) + np.where(right, 0.5, 1.0) * rng.standard_normal(right.shape)
+    draws = np.where(right, 3.0, -3.0) + np.where(right, 0.5, 1.0) * rng.standard_normal(
+        right.shape
+    )
     log_q = np.log(0.5 * stats.norm.pdf(draws, -3, 1) + 0.5 * stats.norm.pdf(draws, 3, 0.5))
     found = calibration.hdr_coverage(log_q[:, 0], log_q[:, 1:])
     assert np.all(np.abs(found.mean - found.levels) < 4 * found.error)
@@ -161,8 +197,14 @@ def test_density_regions_hold_what_they_claim_of_two_modes():
 def test_tarp_curve_has_ends_band_and_takes_reference_points():
     p = problem()
     found = calibration.tarp(p.x, p.samples, references=np.full(p.x.shape, 20.0))
-    assert found.coverage[0] == 0.0 and found.coverage[-1] == 1.0 and np.all(np.diff(found.coverage) >= 0)
-    assert np.all(found.low <= found.coverage + 1e-9) and np.all(found.coverage <= found.high + 1e-9)
+    assert (
+        found.coverage[0] == 0.0
+        and found.coverage[-1] == 1.0
+        and np.all(np.diff(found.coverage) >= 0)
+    )
+    assert np.all(found.low <= found.coverage + 1e-9) and np.all(
+        found.coverage <= found.high + 1e-9
+    )
     middle = found.high[50] - found.low[50]
     assert middle == pytest.approx(2 * 1.96 * np.sqrt(0.25 / SIZE), rel=0.2)
     assert found.p_value > 0.01
@@ -184,7 +226,8 @@ def test_bands_hold_the_whole_curve_at_their_level():
 
 
 def test_two_draws_and_one_place_by_hand():
-    """N = 2, S = 1: z = 1/2, counts 0, 1, 2 with 1/4, 1/2, 1/4; g = 1/2 for 0 and 2, so p = 1/2; for 1 it is 1."""
+    """N = 2, S = 1: z = 1/2, counts 0, 1, 2 with 1/4, 1/2, 1/4; g = 1/2 for 0 and 2, so p = 1/2;
+    for 1 it is 1."""
     assert uniformity.ecdf_p_value(np.array([0, 0]), 1) == pytest.approx(0.5)
     assert uniformity.ecdf_p_value(np.array([1, 1]), 1) == pytest.approx(0.5)
     assert uniformity.ecdf_p_value(np.array([0, 1]), 1) == 1.0
@@ -205,7 +248,8 @@ def test_projections_of_one_parameter_are_none_and_it_is_judged_all_the_same():
 
 
 @pytest.mark.parametrize(
-    "truths, samples", [((30,), (30, 9)), ((30, 2), (30, 9, 3)), ((30, 2), (29, 9, 2)), ((30, 2), (30, 0, 2))]
+    "truths, samples",
+    [((30,), (30, 9)), ((30, 2), (30, 9, 3)), ((30, 2), (29, 9, 2)), ((30, 2), (30, 0, 2))],
 )
 def test_shapes_that_do_not_pair_are_refused(truths, samples):
     with pytest.raises(UserError, match=r"truths \[B, P\] and samples \[B, S, P\]"):

@@ -1,4 +1,5 @@
-"""Generative classifiers of pictures: the three forms over convolutional flows, their data, calibration and evidence."""
+"""Generative classifiers of pictures: the three forms over convolutional flows, their data,
+calibration and evidence."""
 
 import dataclasses
 
@@ -25,8 +26,17 @@ PIXELS = RNG.integers(0, 256, (30, 6, 7, 1)).astype(np.uint8)
 
 
 def model_of(form, event=EVENT, scale=0.1, **options):
-    options = {"levels": 2, "depth": 2, "hidden": (6, 6), "bits": event.bits, "sigma_y": 0.8, "jit": False} | options
-    model = class_model(form, event, CLASSES, [0.2, 0.3, 0.5], architecture="glow", covariance="diagonal", **options)
+    options = {
+        "levels": 2,
+        "depth": 2,
+        "hidden": (6, 6),
+        "bits": event.bits,
+        "sigma_y": 0.8,
+        "jit": False,
+    } | options
+    model = class_model(
+        form, event, CLASSES, [0.2, 0.3, 0.5], architecture="glow", covariance="diagonal", **options
+    )
     rng = np.random.default_rng(1)
     for variable in leaves(model.weights).values():
         if variable.trainable:
@@ -36,6 +46,7 @@ def model_of(form, event=EVENT, scale=0.1, **options):
 
 def problem_of(n=60, augment=None):
     """Three classes told apart by where they are bright."""
+
     def part(n, seed):
         rng = np.random.default_rng(seed)
         y = np.arange(n) % 3
@@ -44,10 +55,14 @@ def problem_of(n=60, augment=None):
             x[i, 2 * k : 2 * k + 2] += 130
         return Labelled(x.astype(np.uint8), y)
 
-    return class_study.Problem(part(n, 0), part(30, 1), part(30, 2), CLASSES, (), "bars", augment=augment)
+    return class_study.Problem(
+        part(n, 0), part(30, 1), part(30, 2), CLASSES, (), "bars", augment=augment
+    )
 
 
-@pytest.mark.parametrize("form, options", [*((form, {}) for form in FORMS), ("conditional", {"conditioned": 1})])
+@pytest.mark.parametrize(
+    "form, options", [*((form, {}) for form in FORMS), ("conditional", {"conditioned": 1})]
+)
 def test_every_form_is_a_density_of_pictures_for_each_class(form, options, tmp_path):
     model = model_of(form, **options)
     assert model.form == form and model.event_shape == (6, 7, 1) and model.latent_size == 64
@@ -67,9 +82,13 @@ def test_every_form_is_a_density_of_pictures_for_each_class(form, options, tmp_p
         base = model.partition.base_log_prob(v, np.eye(3, dtype="f")[[k, k]])
         np.testing.assert_allclose(base + log_det, l[:2, k], atol=2e-3)
     mean = model.class_log_prob(PIXELS, draws=4, tighten=False)
-    np.testing.assert_allclose(model.classify(PIXELS), softmax(mean + np.log([0.2, 0.3, 0.5]), axis=1), atol=1e-3)
+    np.testing.assert_allclose(
+        model.classify(PIXELS), softmax(mean + np.log([0.2, 0.3, 0.5]), axis=1), atol=1e-3
+    )
     np.testing.assert_allclose(model.classify(PIXELS, priors=[0, 1, 1])[:, 0], 0)
-    np.testing.assert_allclose(model.bits_per_dim(PIXELS), -model.log_prob(PIXELS) / (42 * np.log(2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        model.bits_per_dim(PIXELS), -model.log_prob(PIXELS) / (42 * np.log(2)), rtol=1e-5
+    )
     drawn = model.sample(4, seed=3, y="bee")
     assert drawn.shape == (4, 6, 7, 1) and drawn.dtype == np.uint8
     model.save(str(tmp_path))
@@ -83,14 +102,22 @@ def test_more_draws_of_the_noise_tighten_the_bound():
     plain = model.class_log_prob(PIXELS, draws=16, tighten=False)
     assert (many >= plain - 1e-4).all() and many.mean() > one.mean()
     levels = EVENT.rows(PIXELS, np.float32)[0][:, :6, :7]
-    np.testing.assert_array_equal(model.class_log_prob(levels, draws=1), model.class_log_prob(levels, draws=9), "no noise is drawn")
+    np.testing.assert_array_equal(
+        model.class_log_prob(levels, draws=1),
+        model.class_log_prob(levels, draws=9),
+        "no noise is drawn",
+    )
 
 
 def test_mirror_images_are_classified_alike_where_the_model_says_so():
     model, other = model_of("mixture", mirrored=True), model_of("mixture")
-    np.testing.assert_allclose(model.classify(PIXELS), model.classify(PIXELS[:, :, ::-1]), atol=1e-5)
+    np.testing.assert_allclose(
+        model.classify(PIXELS), model.classify(PIXELS[:, :, ::-1]), atol=1e-5
+    )
     assert np.abs(other.classify(PIXELS) - other.classify(PIXELS[:, :, ::-1])).max() > 1e-3
-    np.testing.assert_allclose(model.log_prob(PIXELS), other.log_prob(PIXELS), err_msg="densities are as they were")
+    np.testing.assert_allclose(
+        model.log_prob(PIXELS), other.log_prob(PIXELS), err_msg="densities are as they were"
+    )
 
 
 def test_calibration_finds_the_temperature_and_it_is_saved(tmp_path):
@@ -98,7 +125,9 @@ def test_calibration_finds_the_temperature_and_it_is_saved(tmp_path):
     settings = fm.FitSettings(steps=60, batch_size=16, learning_rate=1e-2, jit=False)
     class_study.trained(model, problem, settings, 3.0)
     found, rows = model.partition.temperature, problem.validation
-    cost = lambda: -np.log(np.maximum(model.classify(rows.x)[np.arange(len(rows)), rows.y], 1e-300)).mean()  # noqa: E731
+    cost = lambda: (
+        -np.log(np.maximum(model.classify(rows.x)[np.arange(len(rows)), rows.y], 1e-300)).mean()
+    )  # noqa: E731
     best = cost()
     for factor in (0.8, 1.25):
         model.partition = dataclasses.replace(model.partition, temperature=found * factor)
@@ -132,8 +161,12 @@ def test_training_without_most_labels_and_the_same_network_without_classes():
     model = model_of("mixture", scale=0.0)
     class_study.trained(model, problem, settings, 3.0)
     metrics = class_study.evaluate(model, problem)
-    assert metrics["accuracy"] > 0.8 and metrics["bits_per_dim"] == pytest.approx(metrics["nll_test"] / (42 * np.log(2)))
-    network = fm.FlowModel(fm.glow_image(EVENT.canvas, 2, 2, (6, 6), bits=3), event=EVENT, jit=False)
+    assert metrics["accuracy"] > 0.8 and metrics["bits_per_dim"] == pytest.approx(
+        metrics["nll_test"] / (42 * np.log(2))
+    )
+    network = fm.FlowModel(
+        fm.glow_image(EVENT.canvas, 2, 2, (6, 6), bits=3), event=EVENT, jit=False
+    )
     found = class_pictures.compare_unconditional(network, problem, settings)
     assert 0.7 < metrics["bits_per_dim"] / found["bits_per_dim_unconditional"] < 1.1
 
@@ -154,14 +187,32 @@ def test_evidence_points_where_the_classes_differ():
 
 
 def data_of(y, y_held, y_test=None, classes=CLASSES):
-    images = [None if labels is None else np.zeros((len(labels), 4, 4, 1), np.uint8) for labels in (y, y_held, y_test)]
+    images = [
+        None if labels is None else np.zeros((len(labels), 4, 4, 1), np.uint8)
+        for labels in (y, y_held, y_test)
+    ]
     labels = [None if each is None else np.array(each, np.int32) for each in (y, y_held, y_test)]
-    return ImageData("d", images[0], images[0], labels[0], images[1], labels[1], images[2], labels[2], classes, len(y), "here")
+    return ImageData(
+        "d",
+        images[0],
+        images[0],
+        labels[0],
+        images[1],
+        labels[1],
+        images[2],
+        labels[2],
+        classes,
+        len(y),
+        "here",
+    )
 
 
 def test_pictures_become_a_problem():
     problem = class_pictures.picture_problem(data_of([0, 1, 2, 2], [0, 0, 1, 1, 2, 2]))
-    assert sorted(problem.validation.y) == sorted(problem.test.y) == [0, 1, 2] and "half of the validation" in problem.source
+    assert (
+        sorted(problem.validation.y) == sorted(problem.test.y) == [0, 1, 2]
+        and "half of the validation" in problem.source
+    )
     problem = class_pictures.picture_problem(data_of([0, 1, 2], [0, 1], [2]))
     assert problem.test.y.tolist() == [2] and problem.stream is None
     for data, message in (
@@ -189,13 +240,24 @@ def test_many_dimensions_have_variances_alone():
     np.testing.assert_allclose(mean.mean(1), [0, 5, 10], atol=0.2)
     few, spread = class_moments(v[:, :3], np.eye(3)[y], full=False)
     own = np.stack([v[y == k, :3].var(0) for k in range(3)])
-    pooled = np.mean([np.square(v[y == k, :3] - v[y == k, :3].mean(0)).mean(0) for k in range(3)], 0)
-    assert (np.minimum(own, pooled) * 0.95 < spread).all() and (spread < np.maximum(own, pooled) * 1.05).all()
+    pooled = np.mean(
+        [np.square(v[y == k, :3] - v[y == k, :3].mean(0)).mean(0) for k in range(3)], 0
+    )
+    assert (np.minimum(own, pooled) * 0.95 < spread).all() and (
+        spread < np.maximum(own, pooled) * 1.05
+    ).all()
 
 
 def test_joint_needs_as_many_pixels_as_classes():
     with pytest.raises(fm.UserError, match="too many classes"):
-        class_model("joint", fm.Images(2, 2, 1, multiple=2), "abcdefg", [1 / 7] * 7, architecture="glow", levels=1)
+        class_model(
+            "joint",
+            fm.Images(2, 2, 1, multiple=2),
+            "abcdefg",
+            [1 / 7] * 7,
+            architecture="glow",
+            levels=1,
+        )
 
 
 def test_classifiers_without_a_flow():
@@ -212,14 +274,32 @@ def test_pictures_too_many_for_the_memory_are_streamed(tmp_path):
 
     bars(tmp_path / "train", 20)
     bars(tmp_path / "val", 6)
-    data = open_images(str(tmp_path), batch_size=8, labelled=True, cache_dir=str(tmp_path / "cache"), memory_limit_mb=0.01)
+    data = open_images(
+        str(tmp_path),
+        batch_size=8,
+        labelled=True,
+        cache_dir=str(tmp_path / "cache"),
+        memory_limit_mb=0.01,
+    )
     problem = class_pictures.picture_problem(data)
     assert problem.stream is not None and len(problem.train) < 40
     event = fm.Images(9, 13, 3, bits=3, multiple=4)
     options = {"levels": 2, "depth": 1, "hidden": (4, 4), "bits": 3, "jit": False}
-    model = class_model("conditional", event, problem.classes, problem.priors, architecture="glow", conditioned=1, **options)
+    model = class_model(
+        "conditional",
+        event,
+        problem.classes,
+        problem.priors,
+        architecture="glow",
+        conditioned=1,
+        **options,
+    )
     settings = fm.FitSettings(steps=4, batch_size=8, jit=False)
-    history = class_study.trainer(model, problem, settings, 3.0, temperature=2.0).run(progress=False).history
+    history = (
+        class_study.trainer(model, problem, settings, 3.0, temperature=2.0)
+        .run(progress=False)
+        .history
+    )
     assert np.isfinite(history["val_objective"]).all()
     assert problem.with_labels(4).stream is None, "labels are taken off pictures in memory"
 

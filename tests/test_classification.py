@@ -1,4 +1,5 @@
-"""Generative classifiers: Bayes' rule, the three forms, rows without labels, padding, and the numbers that judge them."""
+"""Generative classifiers: Bayes' rule, the three forms, rows without labels, padding, and the
+numbers that judge them."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from flow_models.classes.class_model import FORMS, class_model
 from flow_models.data import labelled, modes
 from flow_models.data.labelled import UNLABELLED, Labelled
 from flow_models.diagnostics import baselines
-from flow_models.diagnostics.classification import auroc, calibration, class_metrics, rejection_curve
+from flow_models.diagnostics.classification import (
+    auroc,
+    calibration,
+    class_metrics,
+    rejection_curve,
+)
 
 RNG = np.random.default_rng(0)
 SMALL = {"depth": 2, "hidden": (8, 8), "bins": 4}
@@ -42,13 +48,25 @@ def test_bayes_rule_and_the_information_bottleneck():
     l, log_priors = RNG.normal(size=(6, 3)), np.log([0.2, 0.3, 0.5])
     labels = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     labels[4:] = 0  # no label
-    np.testing.assert_allclose(classification.log_marginal(l, log_priors), logsumexp(l + log_priors, axis=1))
-    np.testing.assert_allclose(np.exp(classification.log_posterior(l, log_priors)), softmax(l + log_priors, axis=1))
-    terms = classification.information_bottleneck(tf.constant(l), tf.constant(log_priors), tf.constant(labels), 1.0)
+    np.testing.assert_allclose(
+        classification.log_marginal(l, log_priors), logsumexp(l + log_priors, axis=1)
+    )
+    np.testing.assert_allclose(
+        np.exp(classification.log_posterior(l, log_priors)), softmax(l + log_priors, axis=1)
+    )
+    terms = classification.information_bottleneck(
+        tf.constant(l), tf.constant(log_priors), tf.constant(labels), 1.0
+    )
     joint = (labels * (l + log_priors)).sum(1)
-    np.testing.assert_allclose(terms["objective"][:4], -joint[:4], err_msg="beta = 1 is the likelihood of (x, label)")
-    np.testing.assert_allclose(terms["objective"][4:], -logsumexp(l + log_priors, axis=1)[4:], err_msg="no label: a sum")
-    half = classification.information_bottleneck(tf.constant(l), tf.constant(log_priors), tf.constant(labels), 0.0, 0.25)
+    np.testing.assert_allclose(
+        terms["objective"][:4], -joint[:4], err_msg="beta = 1 is the likelihood of (x, label)"
+    )
+    np.testing.assert_allclose(
+        terms["objective"][4:], -logsumexp(l + log_priors, axis=1)[4:], err_msg="no label: a sum"
+    )
+    half = classification.information_bottleneck(
+        tf.constant(l), tf.constant(log_priors), tf.constant(labels), 0.0, 0.25
+    )
     np.testing.assert_allclose(half["objective"] / terms["nll"], [0.5] * 4 + [1.5] * 2)
 
 
@@ -58,7 +76,10 @@ def test_a_gaussian_a_class_is_a_bijector_and_all_classes_take_one_pass(covarian
     layer = ClassGaussian(trunk, 3, 2, covariance)
     f = FlowBijector(layer)
     moved(f)
-    x, c = tf.constant(RNG.normal(size=(5, 3)), tf.float32), tf.constant(np.eye(2)[[0, 1, 1, 0, 1]], tf.float32)
+    x, c = (
+        tf.constant(RNG.normal(size=(5, 3)), tf.float32),
+        tf.constant(np.eye(2)[[0, 1, 1, 0, 1]], tf.float32),
+    )
     z, log_det = layer.forward_and_log_det(f.weights, x, c)
     every, log_dets = layer.every_class(f.weights, x)
     mine = np.argmax(c, 1)
@@ -89,7 +110,9 @@ def test_the_start_is_a_regularised_discriminant_analysis():
     labels = np.eye(2)[y]
     labels[20:] = 0
     mean, covariance = class_moments(v, labels)
-    np.testing.assert_allclose(mean, [[0, 0], [3, 1]], atol=0.25, err_msg="rows without a label find their class")
+    np.testing.assert_allclose(
+        mean, [[0, 0], [3, 1]], atol=0.25, err_msg="rows without a label find their class"
+    )
     mean, _ = class_moments(v[:50], np.eye(3)[np.zeros(50, int)])
     assert np.isfinite(mean).all(), "a class without rows"
 
@@ -125,17 +148,30 @@ def test_every_form_is_a_density_for_each_class_and_bayes_rule_holds(form):
     np.testing.assert_allclose(model.classify(x), expected, atol=1e-5)
     other = model.classify(x, priors={"cat": 1, "ant": 0, "bee": 1})
     np.testing.assert_allclose(other, softmax(l + np.log([1e-300, 0.5, 0.5]), axis=-1), atol=1e-5)
-    np.testing.assert_allclose(model.anomaly_score(x), -logsumexp(l + np.log([1 / 6, 2 / 6, 3 / 6]), axis=-1), atol=1e-4)
+    np.testing.assert_allclose(
+        model.anomaly_score(x), -logsumexp(l + np.log([1 / 6, 2 / 6, 3 / 6]), axis=-1), atol=1e-4
+    )
     draws = model.sample(4000, seed=1, y="bee")
     z = model.encode(draws, "bee")
-    assert scipy.stats.kstest(z.ravel(), "norm").pvalue > 1e-3, "draws of a class have N(0, I) latents in it"
+    assert scipy.stats.kstest(z.ravel(), "norm").pvalue > 1e-3, (
+        "draws of a class have N(0, I) latents in it"
+    )
     np.testing.assert_allclose(model.decode(z[:9], "bee"), draws[:9], atol=1e-3)
-    assert np.abs(model.decode(z[:9], "ant") - draws[:9]).max() > 0.05, "the same latents in another class"
-    np.testing.assert_array_equal(model.sample(5, seed=2), model.sample(5, seed=2, y=model.draw_labels(5, seed=2)))
+    assert np.abs(model.decode(z[:9], "ant") - draws[:9]).max() > 0.05, (
+        "the same latents in another class"
+    )
+    np.testing.assert_array_equal(
+        model.sample(5, seed=2), model.sample(5, seed=2, y=model.draw_labels(5, seed=2))
+    )
     assert abs((model.draw_labels(9000) == 2).mean() - 0.5) < 0.03
     if model.event_size == 2:
         axis = np.linspace(-15, 15, 301)
-        total = np.exp(model.class_log_prob(np.stack(np.meshgrid(axis, axis), -1)).astype(float)).sum((0, 1)) * 0.1**2
+        total = (
+            np.exp(model.class_log_prob(np.stack(np.meshgrid(axis, axis), -1)).astype(float)).sum(
+                (0, 1)
+            )
+            * 0.1**2
+        )
         np.testing.assert_allclose(total, 1, atol=0.02)
 
 
@@ -156,7 +192,10 @@ def test_padding_is_noise_and_more_draws_tighten_the_bound():
     plain = model.class_log_prob(x, draws=128, tighten=False)
     some, many = (model.class_log_prob(x, draws=k) for k in (16, 128))
     assert plain.mean() < some.mean() < many.mean() + 0.05 and (plain <= many + 1e-4).all()
-    assert model.sample(7, y="c").shape == (7, 2) and model.encode(x, np.zeros(200, int)).shape == (200, 5)
+    assert model.sample(7, y="c").shape == (7, 2) and model.encode(x, np.zeros(200, int)).shape == (
+        200,
+        5,
+    )
     rows = Labelled(x, RNG.integers(5, size=200))
     batch = class_sources.from_rows(model, rows)(64, tf.constant([1, 2]))
     assert batch["x"].shape == (64, 5) and abs(np.std(batch["x"][:, 2:]) - 1) < 0.2, "never zeros"
@@ -166,7 +205,9 @@ def test_padding_is_noise_and_more_draws_tighten_the_bound():
 
 def test_where_no_density_can_be_computed_the_priors_are_left():
     model = model_of("mixture")
-    np.testing.assert_allclose(model.classify(np.full((1, 2), 1e30)), [[1 / 6, 2 / 6, 3 / 6]], atol=1e-6)
+    np.testing.assert_allclose(
+        model.classify(np.full((1, 2), 1e30)), [[1 / 6, 2 / 6, 3 / 6]], atol=1e-6
+    )
     assert model.log_prob(np.full((1, 2), 1e30))[0] == -np.inf
 
 
@@ -175,7 +216,10 @@ def test_where_no_density_can_be_computed_the_priors_are_left():
     [
         (lambda m: m.sample(3, y="dog"), "no class 'dog'; there are ant, bee, cat"),
         (lambda m: m.log_prob(np.zeros((2, 2)), y=3), "class numbers are 0 to 2"),
-        (lambda m: m.log_prob(np.zeros((2, 2)), y=[0.5, 0.5]), "names of classes, class numbers, or floating rows"),
+        (
+            lambda m: m.log_prob(np.zeros((2, 2)), y=[0.5, 0.5]),
+            "names of classes, class numbers, or floating rows",
+        ),
         (lambda m: m.classify(np.zeros((2, 2)), priors=[1, 2]), "priors are 3 numbers"),
         (lambda m: m.classify(np.zeros((2, 2)), priors=[0, 0, 0]), "priors are 3 numbers"),
         (lambda m: m.classify(np.zeros((2, 2)), priors={"ant": 1}), "but the classes are"),
@@ -183,12 +227,24 @@ def test_where_no_density_can_be_computed_the_priors_are_left():
         (lambda m: m.decode(np.zeros((2, 3)), 0), r"z must have shape \[..., 2\]"),
         (lambda m: m.decode(np.zeros((2, 2))), "latents are of a class: give y"),
         (lambda m: m.sample(-1), "whole number of at least 0"),
-        (lambda m: m.class_log_prob(np.zeros((2, 2)), draws=0) if m.pad else model_of("joint").class_log_prob(np.zeros((2, 2)), 0),
-         "draws is 0"),
-        (lambda m: class_model("both", ["a", "b"], "ab", [0.5, 0.5]), "no form 'both'; there are mixture"),
-        (lambda m: fm.Partition({"x": 2}, {"z": 2}, {"y": 3}, classes=("a",), priors=(1.0,)), "y must be as wide"),
+        (
+            lambda m: (
+                m.class_log_prob(np.zeros((2, 2)), draws=0)
+                if m.pad
+                else model_of("joint").class_log_prob(np.zeros((2, 2)), 0)
+            ),
+            "draws is 0",
+        ),
+        (
+            lambda m: class_model("both", ["a", "b"], "ab", [0.5, 0.5]),
+            "no form 'both'; there are mixture",
+        ),
+        (
+            lambda m: fm.Partition({"x": 2}, {"z": 2}, {"y": 3}, classes=("a",), priors=(1.0,)),
+            "y must be as wide",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_use(call, message):
     with pytest.raises(fm.UserError, match=message):
         call(model_of("mixture"))
@@ -196,15 +252,30 @@ def test_wrong_use(call, message):
 
 def test_training_with_few_labels_finds_the_classes():
     truth = modes.get("all")
-    draw = [Labelled(*(a.numpy() for a in truth.draw(n, (0, k)))) for k, n in enumerate((2000, 500, 2000))]
-    problem = class_study.Problem(*draw, truth.classes, ("a", "b"), "modes", truth.draw, truth=truth).with_labels(16)
-    assert problem.labelled == 16 and problem.simulator is None and (np.bincount(problem.train.y[problem.train.y >= 0]) == 2).all()
-    model = class_model("mixture", problem.columns, problem.classes, problem.priors, depth=1, hidden=(8,), jit=False)
+    draw = [
+        Labelled(*(a.numpy() for a in truth.draw(n, (0, k))))
+        for k, n in enumerate((2000, 500, 2000))
+    ]
+    problem = class_study.Problem(
+        *draw, truth.classes, ("a", "b"), "modes", truth.draw, truth=truth
+    ).with_labels(16)
+    assert (
+        problem.labelled == 16
+        and problem.simulator is None
+        and (np.bincount(problem.train.y[problem.train.y >= 0]) == 2).all()
+    )
+    model = class_model(
+        "mixture", problem.columns, problem.classes, problem.priors, depth=1, hidden=(8,), jit=False
+    )
     settings = fm.FitSettings(steps=150, batch_size=128, learning_rate=2e-2, jit=False)
     history = class_study.trainer(model, problem, settings).run(progress=False).history
     metrics = class_study.evaluate(model, problem)
     assert {"train_nll", "val_cross_entropy", "val_objective"} <= set(history)
-    assert metrics["accuracy"] > 0.99 and metrics["kl_to_truth"] < 0.15 and metrics["accuracy_bayes"] > 0.999
+    assert (
+        metrics["accuracy"] > 0.99
+        and metrics["kl_to_truth"] < 0.15
+        and metrics["accuracy_bayes"] > 0.999
+    )
     assert all(np.abs(v.numpy()).max() > 0 for v in leaves(model.weights).values() if v.trainable)
 
 
@@ -218,11 +289,22 @@ def test_the_loss_of_one_pass_and_of_all_passes_agree():
 
 
 def test_a_run_is_not_resumed_with_another_beta(tmp_path):
-    model, rows, settings = model_of("mixture"), Labelled(RNG.normal(size=(60, 2)).astype("f"), np.arange(60) % 3), fm.FitSettings(steps=2, batch_size=16)
+    model, rows, settings = (
+        model_of("mixture"),
+        Labelled(RNG.normal(size=(60, 2)).astype("f"), np.arange(60) % 3),
+        fm.FitSettings(steps=2, batch_size=16),
+    )
     batch = {"x": rows.x, model.label_name: rows.onehot(3)}
 
     def trainer(beta, resume):
-        return fm.Trainer(model, batch, settings=settings, loss=losses.class_likelihood(model, beta), folder=str(tmp_path), resume=resume)
+        return fm.Trainer(
+            model,
+            batch,
+            settings=settings,
+            loss=losses.class_likelihood(model, beta),
+            folder=str(tmp_path),
+            resume=resume,
+        )
 
     trainer(2.0, False).run()
     assert trainer(2.0, True).run().stopped == "finished"
@@ -237,19 +319,33 @@ def test_eight_modes_have_the_density_they_say():
     assert abs(-truth.log_prob(x).mean() - truth.entropy) < 0.02
     assert (truth.posterior(x).argmax(1) == y).mean() > 0.9999
     np.testing.assert_allclose(truth.posterior(x[:9]).sum(1), 1)
-    assert modes.get("none").classes == ("0",) and modes.nearest_mode(modes.CENTRES)[0].tolist() == list(range(8))
+    assert modes.get("none").classes == ("0",) and modes.nearest_mode(modes.CENTRES)[
+        0
+    ].tolist() == list(range(8))
     with pytest.raises(fm.UserError, match="there are all, some, none"):
         modes.get("most")
 
 
 def test_tables_with_labels(tmp_path):
     file = tmp_path / "t.csv"
-    file.write_text("a,kind,b\n" + "".join(f"{i % 7},{'red blue'.split()[i % 2] if i % 5 else ''},{i * i % 11}\n" for i in range(60)))
+    file.write_text(
+        "a,kind,b\n"
+        + "".join(
+            f"{i % 7},{'red blue'.split()[i % 2] if i % 5 else ''},{i * i % 11}\n"
+            for i in range(60)
+        )
+    )
     table = labelled.read_labelled(str(file), "kind")
-    assert table.classes == ("blue", "red") and table.columns == ("a", "b") and (table.rows.y == UNLABELLED).sum() == 12
+    assert (
+        table.classes == ("blue", "red")
+        and table.columns == ("a", "b")
+        and (table.rows.y == UNLABELLED).sum() == 12
+    )
     assert table.rows.onehot(2)[0].tolist() == [0, 0] and table.rows.onehot(2)[1].tolist() == [1, 0]
     file.write_text("a,k\n" + "".join(f"{i / 7},{10 if i % 3 else 9}\n" for i in range(60)))
-    assert labelled.read_labelled(str(file), "k", ["a"]).classes == ("9", "10"), "numbers in their order"
+    assert labelled.read_labelled(str(file), "k", ["a"]).classes == ("9", "10"), (
+        "numbers in their order"
+    )
     for column, message in (("z", "no column 'z' for the labels"), ("a", "60 different values")):
         with pytest.raises(fm.UserError, match=message):
             labelled.read_labelled(str(file), column)
@@ -262,7 +358,11 @@ def test_splits_keep_the_shares_of_classes_and_one_row_a_class_is_trained_on():
     y = np.array([0] * 100 + [1] * 50 + [2])
     rows = Labelled(np.arange(151.0)[:, None], y)
     parts = labelled.split_by_class(rows, (0.6, 0.2, 0.2), seed=3)
-    assert [np.bincount(part.y, minlength=3).tolist() for part in parts] == [[60, 30, 1], [20, 10, 0], [20, 10, 0]]
+    assert [np.bincount(part.y, minlength=3).tolist() for part in parts] == [
+        [60, 30, 1],
+        [20, 10, 0],
+        [20, 10, 0],
+    ]
     assert sorted(np.concatenate([part.x[:, 0] for part in parts])) == list(range(151))
     with pytest.raises(fm.UserError, match="class 'b' has test rows and no training row"):
         class_study.Problem(rows[y == 0], rows[y == 0], rows[y < 2], ("a", "b", "c"), ("x",), "")
@@ -278,7 +378,10 @@ def test_metrics_of_class_probabilities():
     error, bins = calibration(np.where(np.eye(4)[y] > 0, 0.97, 0.01), y)
     assert abs(error - 0.03) < 1e-9 and abs(bins[:, 2].sum() - 1) < 1e-9
     inside, outside = RNG.normal(size=50), RNG.normal(1, size=30).round(1)
-    assert abs(auroc(inside, outside) - roc_auc_score([0] * 50 + [1] * 30, [*inside, *outside])) < 1e-12
+    assert (
+        abs(auroc(inside, outside) - roc_auc_score([0] * 50 + [1] * 30, [*inside, *outside]))
+        < 1e-12
+    )
     rejected, accuracy = rejection_curve(p, y, -p.max(1))
     assert rejected[0] == 0 and accuracy[0] == metrics["accuracy"] and accuracy[2000] > accuracy[0]
     with pytest.raises(fm.UserError, match="class numbers 0 to 3"):
@@ -291,7 +394,9 @@ def test_baselines_are_as_good_as_they_are_known_to_be():
     found = baselines.classifiers(train.x, train.y, test.x)
     assert set(found) == {"lda", "qda", "logistic"}
     assert all(class_metrics(p, test.y)["accuracy"] > 0.9 for p in found.values())
-    distance = baselines.class_distance(train.x, train.y, np.array([train.x[train.y == 0].mean(0), [50.0] * 4]))
+    distance = baselines.class_distance(
+        train.x, train.y, np.array([train.x[train.y == 0].mean(0), [50.0] * 4])
+    )
     assert distance[0] < 1e-4 and distance[1] > 10
     lone = baselines.classifiers(train.x, np.where(np.arange(len(train)) == 0, 3, train.y), test.x)
     assert lone["lda"].shape == (len(test), 4), "a class of one row"
@@ -304,7 +409,16 @@ def test_figures_of_classes_draw_and_refuse():
         x, y = RNG.normal(size=(60, size)).astype("f"), np.arange(60) % 3
         x += y[:, None]
         pixels(plots.class_samples(x, y, x, y, CLASSES))
-        pixels(plots.transfer(x, y, np.stack([x[:4]] * 3, 1), np.stack([x[:9], x[9:18]]), ["within", "between"], CLASSES))
+        pixels(
+            plots.transfer(
+                x,
+                y,
+                np.stack([x[:4]] * 3, 1),
+                np.stack([x[:9], x[9:18]]),
+                ["within", "between"],
+                CLASSES,
+            )
+        )
     model = model_of("mixture")
     pixels(plots.decision_regions(x[:, :2], y, model.class_log_prob, model.log_priors(), CLASSES))
     p = softmax(RNG.normal(size=(60, 3)), axis=1)

@@ -59,7 +59,13 @@ def test_forms_of_flags():
         (["--schedule", "cos"], "schedule is 'cos', must be one of constant, exponential, cosine"),
         (["--config", "nothing.yaml"], "--config: File does not exist"),
         (["--bounds", "[a]"], "--bounds"),
-        (["--bounds", "3"], "--bounds: Expected list[float | None] or null. Got value: 3; a list is written '[a, b]'"),
+        (
+            ["--bounds", "3"],
+            (
+                "--bounds: Expected list[float | None] or null. Got value: 3; a list is written"
+                " '[a, b]'"
+            ),
+        ),
         (["stray"], "stray"),
     ],
 )
@@ -73,10 +79,15 @@ def test_a_resolved_config_can_be_given_back(tmp_path):
     import yaml
 
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(dataclasses.asdict(parsed("--width", "4", "--bounds", "[null, 1]"))))
+    file.write_text(
+        yaml.safe_dump(dataclasses.asdict(parsed("--width", "4", "--bounds", "[null, 1]")))
+    )
     assert parsed("--config", str(file)) == parsed("--width", "4", "--bounds", "[null, 1]")
     file.write_text("preset: smoke\n")
-    assert (parsed("--config", str(file)).steps, parsed("--config", str(file)).preset) == (7, "smoke")
+    assert (parsed("--config", str(file)).steps, parsed("--config", str(file)).preset) == (
+        7,
+        "smoke",
+    )
     file.write_text("preset: bogus\n")
     with pytest.raises(UserError, match="no preset 'bogus'"):
         parsed("--config", str(file))
@@ -88,14 +99,26 @@ def test_a_resolved_config_can_be_given_back(tmp_path):
 def test_help_answers_without_loading_anything_heavy():
     best = min(_timed_help() for _ in range(3))
     assert best < 1.0
-    code = "import sys, train_flowmodels1; from flow_models.config import parse; sys.argv[0] = 'x'; " \
-           "parse(train_flowmodels1.Config, train_flowmodels1.PRESETS, '', []); " \
-           "print([m for m in ('tensorflow', 'mlflow', 'boto3', 'matplotlib', 'pandas', 'sklearn') if m in sys.modules])"  # fmt: skip
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    code = (
+        "import sys, train_flowmodels1; from flow_models.config import parse; sys.argv[0] = 'x';"
+        " parse(train_flowmodels1.Config, train_flowmodels1.PRESETS, '', []); print([m for m in"
+        " ('tensorflow', 'mlflow', 'boto3', 'matplotlib', 'pandas', 'sklearn') if m in"
+        " sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )
 
 
 def _timed_help():
     start = time.perf_counter()
-    result = subprocess.run([sys.executable, "train_flowmodels1.py", "--help"], capture_output=True, text=True)
-    assert result.returncode == 0 and "--output-dir" in result.stdout and "kl_to_truth" in result.stdout
+    result = subprocess.run(
+        [sys.executable, "train_flowmodels1.py", "--help"], capture_output=True, text=True
+    )
+    assert (
+        result.returncode == 0
+        and "--output-dir" in result.stdout
+        and "kl_to_truth" in result.stdout
+    )
     return time.perf_counter() - start

@@ -1,4 +1,5 @@
-"""Point sets: densities that integrate to one, entropies, draws that follow their density; real embedded tables."""
+"""Point sets: densities that integrate to one, entropies, draws that follow their density; real
+embedded tables."""
 
 import pathlib
 import subprocess
@@ -28,8 +29,12 @@ BOXES = {
 }
 PLANAR = [name for name in BOXES if points.get(name).event_size == 2]
 PUBLISHED = {
-    "moons": (0.290, 0.003), "moons_noisy": (1.001, 0.01), "banana": (4.22417, 1e-5), "rosenbrock": (2.83788, 1e-5),
-    "eight_gaussians": (2.8313, 0.001), "checkerboard": (2.07944, 1e-5),
+    "moons": (0.290, 0.003),
+    "moons_noisy": (1.001, 0.01),
+    "banana": (4.22417, 1e-5),
+    "rosenbrock": (2.83788, 1e-5),
+    "eight_gaussians": (2.8313, 0.001),
+    "checkerboard": (2.07944, 1e-5),
 }
 
 
@@ -44,15 +49,18 @@ def _grid(name):
 @pytest.fixture(scope="module")
 def draws():
     """50,000 draws of each set."""
-    return {name: points.get(name).draw(50_000, (7, 11)).numpy().astype(np.float64) for name in points.names()}
+    return {
+        name: points.get(name).draw(50_000, (7, 11)).numpy().astype(np.float64)
+        for name in points.names()
+    }
 
 
 def test_names_and_descriptions_need_nothing_heavy():
     code = (
-        "import sys; from flow_models.data import points, embedded\n"
-        "print([points.describe(n) for n in points.names()], [embedded.describe(n) for n in embedded.names()])\n"
-        "heavy = {'tensorflow', 'sklearn', 'scipy', 'pandas', 'boto3', 'pyarrow'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys; from flow_models.data import points, embedded\nprint([points.describe(n) for n"
+        " in points.names()], [embedded.describe(n) for n in embedded.names()])\nheavy ="
+        " {'tensorflow', 'sklearn', 'scipy', 'pandas', 'boto3', 'pyarrow'} &"
+        " set(sys.modules)\nassert not heavy, heavy"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -67,7 +75,9 @@ def test_every_set_has_a_grid_here():
 def test_unknown_name(module):
     choose = points.get if module is points else embedded.load
     close = module.names()[0]
-    with pytest.raises(UserError, match=f"did you mean '{close}'.*there are .*{module.names()[-1]}"):
+    with pytest.raises(
+        UserError, match=f"did you mean '{close}'.*there are .*{module.names()[-1]}"
+    ):
         choose(close + "x")
 
 
@@ -100,14 +110,17 @@ def test_entropy_is_the_published_one(name):
 @pytest.mark.parametrize("name", BOXES)
 def test_entropy_is_the_documented_one(name):
     readme = pathlib.Path(__file__).parents[1] / "data" / "README.md"
-    row = next(line for line in readme.read_text().splitlines() if line.startswith(f"| `{name}` |")).split("|")
+    row = next(
+        line for line in readme.read_text().splitlines() if line.startswith(f"| `{name}` |")
+    ).split("|")
     assert points.get(name).entropy == pytest.approx(float(row[5]), abs=1e-5)
     assert points.get(name).noise == pytest.approx(float(row[4].strip() or 0), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", PLANAR)
 def test_draws_fill_bins_as_the_density_says(name, draws):
-    """Chi-square over 20 x 20 bins of the middle 98% of each axis, each integrated from 12 x 12 midpoints."""
+    """Chi-square over 20 x 20 bins of the middle 98% of each axis, each integrated from 12 x 12
+    midpoints."""
     x = draws[name]
     lower, upper = np.quantile(x, [0.01, 0.99], axis=0)
     if name == "checkerboard":
@@ -116,7 +129,9 @@ def test_draws_fill_bins_as_the_density_says(name, draws):
     fine = [a + (b - a) * (np.arange(240) + 0.5) / 240 for a, b in zip(lower, upper)]
     nodes = np.stack(np.meshgrid(*fine, indexing="ij"), -1).reshape(-1, 2)
     cell = np.prod((upper - lower) / 240)
-    expected = np.exp(points.get(name).log_prob(nodes)).reshape(20, 12, 20, 12).sum((1, 3)) * cell * len(x)
+    expected = (
+        np.exp(points.get(name).log_prob(nodes)).reshape(20, 12, 20, 12).sum((1, 3)) * cell * len(x)
+    )
     counts = np.histogram2d(*x.T, bins=edges)[0]
     enough = expected > 10
     observed = np.append(counts[enough], len(x) - counts[enough].sum())
@@ -164,14 +179,26 @@ def test_quadrature_on_a_circle_is_the_bessel_function():
     circle = curves.Curve(lambda xp, t: xp.stack([xp.cos(t), xp.sin(t)], -1), 0.0, 2 * np.pi, 1.0)
     r, noise = np.array([0, 1e-3, 0.3, 0.95, 1, 1.2, 3, 20, 1e3, 5e3]), 0.05
     angle = np.arange(len(r))
-    got = curves.log_density(r[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1), [circle], noise)
-    exact = np.log(special.i0e(r / noise**2)) - (r - 1) ** 2 / (2 * noise**2) - np.log(2 * np.pi * noise**2)
+    got = curves.log_density(
+        r[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1), [circle], noise
+    )
+    exact = (
+        np.log(special.i0e(r / noise**2))
+        - (r - 1) ** 2 / (2 * noise**2)
+        - np.log(2 * np.pi * noise**2)
+    )
     np.testing.assert_allclose(got, exact, rtol=1e-11, atol=1e-8)
 
 
-@pytest.mark.parametrize("parts, noise", [
-    (shapes.HALF_CIRCLES, 0.05), (shapes.SPIRALS, 0.1), ((shapes.S_SHAPE,), 0.1), ((shapes.TREFOIL,), 0.2),
-])
+@pytest.mark.parametrize(
+    "parts, noise",
+    [
+        (shapes.HALF_CIRCLES, 0.05),
+        (shapes.SPIRALS, 0.1),
+        ((shapes.S_SHAPE,), 0.1),
+        ((shapes.TREFOIL,), 0.2),
+    ],
+)
 @pytest.mark.parametrize("spread", [0.5, 3.0, 30.0])
 def test_quadrature_of_open_curves_is_a_much_finer_sum(parts, noise, spread):
     size = parts[0].position(np, np.zeros(1)).shape[1]
@@ -184,7 +211,11 @@ def test_quadrature_of_open_curves_is_a_much_finer_sum(parts, noise, spread):
         away = ((x[:, None] - curve.position(np, t)) ** 2).sum(-1)
         weight = half * np.tile(weights, 10_000) * curve.weight(t)
         logs.append(special.logsumexp(-away / (2 * noise**2), axis=1, b=weight))
-    exact = special.logsumexp(logs, axis=0) - np.log(len(parts)) - size / 2 * np.log(2 * np.pi * noise**2)
+    exact = (
+        special.logsumexp(logs, axis=0)
+        - np.log(len(parts))
+        - size / 2 * np.log(2 * np.pi * noise**2)
+    )
     np.testing.assert_allclose(curves.log_density(x, parts, noise), exact, rtol=1e-9, atol=1e-8)
 
 
@@ -195,9 +226,13 @@ def test_blurred_uniform_far_out(noise):
     nodes, weights = np.polynomial.legendre.leggauss(20)
     half = width / 10_000
     t = (half * (2 * np.arange(5_000)[:, None] + 1 + nodes)).ravel()
-    exact = special.logsumexp(-((y[:, None] - t) ** 2) / (2 * noise**2), axis=1, b=half * np.tile(weights, 5_000))
+    exact = special.logsumexp(
+        -((y[:, None] - t) ** 2) / (2 * noise**2), axis=1, b=half * np.tile(weights, 5_000)
+    )
     exact -= np.log(width) + 0.5 * np.log(2 * np.pi * noise**2)
-    np.testing.assert_allclose(shapes.log_blurred_uniform(y, width, noise), exact, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        shapes.log_blurred_uniform(y, width, noise), exact, rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", embedded.names())
@@ -206,7 +241,11 @@ def test_embedded_tables(name):
     text = embedded.describe(name)
     size = len(table.columns)
     assert table.values.dtype == np.float32 and table.values.shape[1] == size == len(table.units)
-    assert text.startswith(f"{size}-D, {len(table.values)} rows") and "CC BY" in text and table.source in text
+    assert (
+        text.startswith(f"{size}-D, {len(table.values)} rows")
+        and "CC BY" in text
+        and table.source in text
+    )
     np.testing.assert_array_equal(table.values, embedded.load(name).values)
     if "photo" in name:
         assert table.values.min() >= 0 and table.values.max() <= 1

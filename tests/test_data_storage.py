@@ -1,4 +1,5 @@
-"""Files here and in S3: a real S3 store on loopback, real small limits on the disk, one clear line for each failure."""
+"""Files here and in S3: a real S3 store on loopback, real small limits on the disk, one clear line
+for each failure."""
 
 import io
 import os
@@ -43,24 +44,31 @@ def _parquet() -> bytes:
 
 def test_nothing_heavy_is_imported_for_local_files(tmp_path):
     code = (
-        f"import sys; from flow_models.data import storage; storage.write_bytes({str(tmp_path / 'x')!r}, b'1')\n"
-        "assert not {'boto3', 'botocore', 'pandas', 'tensorflow'} & set(sys.modules)"
+        "import sys; from flow_models.data import storage;"
+        f" storage.write_bytes({str(tmp_path / 'x')!r}, b'1')\nassert not {{'boto3', 'botocore',"
+        " 'pandas', 'tensorflow'} & set(sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("uri, message", [
-    ("gs://bucket/x", r"gs://bucket/x: a local path or s3://bucket/key is expected; 'gs://' is not supported"),
-    ("http://host/x.csv", "'http://' is not supported"),
-    ("s3:/bucket/x", "written s3://bucket/key, with two slashes"),
-    ("s3:bucket", "with two slashes"),
-    ("s3://", "no bucket named"),
-    ("s3:///x", "no bucket named"),
-    ("s3://bucket", "names no object"),
-    ("s3://bucket/folder/", "names no object"),
-    ("", "an empty path"),
-])
+@pytest.mark.parametrize(
+    "uri, message",
+    [
+        (
+            "gs://bucket/x",
+            r"gs://bucket/x: a local path or s3://bucket/key is expected; 'gs://' is not supported",
+        ),
+        ("http://host/x.csv", "'http://' is not supported"),
+        ("s3:/bucket/x", "written s3://bucket/key, with two slashes"),
+        ("s3:bucket", "with two slashes"),
+        ("s3://", "no bucket named"),
+        ("s3:///x", "no bucket named"),
+        ("s3://bucket", "names no object"),
+        ("s3://bucket/folder/", "names no object"),
+        ("", "an empty path"),
+    ],
+)
 def test_malformed_locations(uri, message):
     for call in (storage.read_bytes, lambda uri: storage.write_bytes(uri, b"")):
         with pytest.raises(UserError, match=message):
@@ -97,7 +105,9 @@ def test_a_failed_write_leaves_the_previous_file(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(UserError, match="larger than this disk or user may write; what was here before"):
+        with pytest.raises(
+            UserError, match="larger than this disk or user may write; what was here before"
+        ):
             storage.write_bytes(path, bytes(1_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -140,7 +150,11 @@ def test_local_permissions(tmp_path):
         for parent, mode in zip(parents, modes):
             parent.chmod(mode)
         tmp_path.chmod(0o755)
-    assert storage.read_bytes(tmp_path / "x") == b"secret" if root else not os.path.exists(tmp_path / "y")
+    assert (
+        storage.read_bytes(tmp_path / "x") == b"secret"
+        if root
+        else not os.path.exists(tmp_path / "y")
+    )
 
 
 def test_wrong_local_paths(tmp_path):
@@ -148,13 +162,28 @@ def test_wrong_local_paths(tmp_path):
     for call, message in [
         (lambda: storage.read_bytes(tmp_path), "a file is expected; this is a folder"),
         (lambda: storage.write_bytes(tmp_path, b""), "a file is expected; this is a folder"),
-        (lambda: storage.write_bytes(tmp_path / "file" / "x", b""), "a part of this path is a file"),
+        (
+            lambda: storage.write_bytes(tmp_path / "file" / "x", b""),
+            "a part of this path is a file",
+        ),
         (lambda: storage.check_target(tmp_path / "file" / "x"), "a part of this path is a file"),
         (lambda: storage.check_target(tmp_path), "a file is expected; this is a folder"),
-        (lambda: storage.read_bytes(tmp_path / "fill"), "no such file or folder; did you mean file?"),
-        (lambda: list(storage.list_prefix(tmp_path / "none")), "a folder is expected; there is none"),
-        (lambda: list(storage.list_prefix(tmp_path / "file")), "a folder is expected; this is a file"),
-        (lambda: storage.upload_folder(tmp_path / "none", tmp_path / "copy"), "a folder is expected"),
+        (
+            lambda: storage.read_bytes(tmp_path / "fill"),
+            "no such file or folder; did you mean file?",
+        ),
+        (
+            lambda: list(storage.list_prefix(tmp_path / "none")),
+            "a folder is expected; there is none",
+        ),
+        (
+            lambda: list(storage.list_prefix(tmp_path / "file")),
+            "a folder is expected; this is a file",
+        ),
+        (
+            lambda: storage.upload_folder(tmp_path / "none", tmp_path / "copy"),
+            "a folder is expected",
+        ),
     ]:
         with pytest.raises(UserError, match=message):
             call()
@@ -169,9 +198,26 @@ def test_links_in_a_circle_end(tmp_path):
     assert found == ["a/x.png", "b/x.png"]
 
 
-NAMES = ["train/a/1.png", "train/a/2.PNG", "train/a-b/3.png", "train/a.txt", "train/b/4.jpeg", "train/.hidden/5.png",
-         "train/._6.png", "train2/7.png", "training.png", "train/é ü/8.png"]
-LISTED = ["train/a-b/3.png", "train/a.txt", "train/a/1.png", "train/a/2.PNG", "train/b/4.jpeg", "train/é ü/8.png"]
+NAMES = [
+    "train/a/1.png",
+    "train/a/2.PNG",
+    "train/a-b/3.png",
+    "train/a.txt",
+    "train/b/4.jpeg",
+    "train/.hidden/5.png",
+    "train/._6.png",
+    "train2/7.png",
+    "training.png",
+    "train/é ü/8.png",
+]
+LISTED = [
+    "train/a-b/3.png",
+    "train/a.txt",
+    "train/a/1.png",
+    "train/a/2.PNG",
+    "train/b/4.jpeg",
+    "train/é ü/8.png",
+]
 
 
 def test_listing_is_the_same_here_and_in_s3(tmp_path, bucket):
@@ -179,17 +225,26 @@ def test_listing_is_the_same_here_and_in_s3(tmp_path, bucket):
         for name in NAMES:
             storage.write_bytes(storage.join(root, name), name.encode())
         for prefix in ("train", "train/"):
-            found = [each[len(root) + 1:] for each in storage.list_prefix(storage.join(root, prefix))]
+            found = [
+                each[len(root) + 1 :] for each in storage.list_prefix(storage.join(root, prefix))
+            ]
             assert (sorted(found) if root.startswith("s3:") else found) == LISTED
         images = list(storage.list_prefix(f"{root}/train", suffixes=(".PNG", ".jpeg")))
-        assert sorted(each[len(root) + 1:] for each in images) == [name for name in LISTED if not name.endswith("txt")]
+        assert sorted(each[len(root) + 1 :] for each in images) == [
+            name for name in LISTED if not name.endswith("txt")
+        ]
         assert storage.read_bytes(max(images)) == "train/é ü/8.png".encode()
 
 
 def test_listing_past_a_thousand_keys_is_lazy(bucket, s3):  # noqa: F811
     client = s3.client()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: client.put_object(Bucket=BUCKET, Key=f"many/{i:04d}", Body=b""), range(1005)))
+        list(
+            pool.map(
+                lambda i: client.put_object(Bucket=BUCKET, Key=f"many/{i:04d}", Body=b""),
+                range(1005),
+            )
+        )
     first = next(storage.list_prefix(f"{bucket}/many"))
     found = list(storage.list_prefix(f"{bucket}/many"))
     assert first == f"{bucket}/many/0000" and len(found) == 1005 == len(set(found))
@@ -207,9 +262,10 @@ def test_objects(bucket):
     assert not storage.exists(f"{bucket}/some/thing") and not storage.exists(f"{bucket}/som")
 
 
-@pytest.mark.parametrize("name, data", [
-    ("t.csv", b"a,b\n1.5,-2\n.25,1e3\n3,7\n"), ("t.npy", _npy()), ("t.parquet", _parquet()),
-])
+@pytest.mark.parametrize(
+    "name, data",
+    [("t.csv", b"a,b\n1.5,-2\n.25,1e3\n3,7\n"), ("t.npy", _npy()), ("t.parquet", _parquet())],
+)
 def test_tables(bucket, name, data):
     storage.write_bytes(f"{bucket}/tables/{name}", data)
     table = read_table(f"{bucket}/tables/{name}")
@@ -224,9 +280,14 @@ def test_folders_go_up_and_come_down(bucket, tmp_path):
     assert storage.download_folder(f"{bucket}/runs/1/", tmp_path / "back") == 3
     assert storage.upload_folder(f"{tmp_path}/run/", tmp_path / "copy") == 3
     for place in ("back", "copy"):
-        found = {os.path.relpath(each, tmp_path / place): storage.read_bytes(each)
-                 for each in storage.list_prefix(tmp_path / place)}
-        assert found == {name: name.encode() for name in ("config.yaml", "model/weights.index", "figures/a b.png")}
+        found = {
+            os.path.relpath(each, tmp_path / place): storage.read_bytes(each)
+            for each in storage.list_prefix(tmp_path / place)
+        }
+        assert found == {
+            name: name.encode()
+            for name in ("config.yaml", "model/weights.index", "figures/a b.png")
+        }
 
 
 def test_a_key_cannot_leave_the_folder(bucket, s3, tmp_path):  # noqa: F811
@@ -237,32 +298,50 @@ def test_a_key_cannot_leave_the_folder(bucket, s3, tmp_path):  # noqa: F811
         storage._places(base + "/", [base + "//etc/x"])
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda b: storage.read_bytes("s3://no-such-bucket/x"), "s3://no-such-bucket/x: no such bucket"),
-    (lambda b: storage.write_bytes("s3://no-such-bucket/x", b"1"), "no such bucket"),
-    (lambda b: list(storage.list_prefix("s3://no-such-bucket/x")), "no such bucket"),
-    (lambda b: storage.exists("s3://no-such-bucket/x"), "no such bucket"),
-    (lambda b: storage.read_bytes("s3://Not_Valid!/x"), "s3://Not_Valid!/x: not a valid bucket name"),
-    (lambda b: storage.read_bytes(f"{b}/none"), f"s3://{BUCKET}/none: no such object in this bucket"),
-    (lambda b: list(storage.list_prefix(f"{b}/none")), "none: nothing lies below this prefix"),
-    (lambda b: read_table(f"{b}/none.csv"), "none.csv: no such object"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda b: storage.read_bytes("s3://no-such-bucket/x"),
+            "s3://no-such-bucket/x: no such bucket",
+        ),
+        (lambda b: storage.write_bytes("s3://no-such-bucket/x", b"1"), "no such bucket"),
+        (lambda b: list(storage.list_prefix("s3://no-such-bucket/x")), "no such bucket"),
+        (lambda b: storage.exists("s3://no-such-bucket/x"), "no such bucket"),
+        (
+            lambda b: storage.read_bytes("s3://Not_Valid!/x"),
+            "s3://Not_Valid!/x: not a valid bucket name",
+        ),
+        (
+            lambda b: storage.read_bytes(f"{b}/none"),
+            f"s3://{BUCKET}/none: no such object in this bucket",
+        ),
+        (lambda b: list(storage.list_prefix(f"{b}/none")), "none: nothing lies below this prefix"),
+        (lambda b: read_table(f"{b}/none.csv"), "none.csv: no such object"),
+    ],
+)
 def test_wrong_names_in_s3(bucket, call, message):
     with pytest.raises(UserError, match=message) as caught:
         call(bucket)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("access, secret, message", [
-    ("test-access-key", "do-not-show", "the secret key is wrong for this access key"),
-    ("nobody", "do-not-show", "the store does not know this access key"),
-    (None, None, "no usable credentials: set AWS_ACCESS_KEY_ID"),
-    ("test-access-key", None, "no usable credentials"),
-])
+@pytest.mark.parametrize(
+    "access, secret, message",
+    [
+        ("test-access-key", "do-not-show", "the secret key is wrong for this access key"),
+        ("nobody", "do-not-show", "the store does not know this access key"),
+        (None, None, "no usable credentials: set AWS_ACCESS_KEY_ID"),
+        ("test-access-key", None, "no usable credentials"),
+    ],
+)
 def test_wrong_keys(bucket, s3, access, secret, message):  # noqa: F811
     with aws_environment(s3.endpoint, access, secret):
-        for call in (lambda: storage.read_bytes(f"{bucket}/x"), lambda: storage.write_bytes(f"{bucket}/x", b"1"),
-                     lambda: list(storage.list_prefix(bucket))):
+        for call in (
+            lambda: storage.read_bytes(f"{bucket}/x"),
+            lambda: storage.write_bytes(f"{bucket}/x", b"1"),
+            lambda: list(storage.list_prefix(bucket)),
+        ):
             with pytest.raises(UserError, match=message) as caught:
                 call()
             assert "\n" not in str(caught.value) and "do-not-show" not in str(caught.value)
@@ -272,13 +351,21 @@ def test_wrong_keys(bucket, s3, access, secret, message):  # noqa: F811
 def test_dead_and_malformed_endpoints(bucket):
     begin = time.monotonic()
     with environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_ports(1)[0]}"):
-        with pytest.raises(UserError, match="no connection to the store: .*check the network and AWS_ENDPOINT_URL"):
+        with pytest.raises(
+            UserError, match="no connection to the store: .*check the network and AWS_ENDPOINT_URL"
+        ):
             storage.read_bytes(f"{bucket}/x")
     assert time.monotonic() - begin < 15
     for endpoint in ("nowhere", "http://"):
-        with environment(AWS_ENDPOINT_URL=endpoint), pytest.raises(UserError, match="AWS_ENDPOINT_URL|endpoint"):
+        with (
+            environment(AWS_ENDPOINT_URL=endpoint),
+            pytest.raises(UserError, match="AWS_ENDPOINT_URL|endpoint"),
+        ):
             storage.read_bytes(f"{bucket}/x")
-    with environment(AWS_PROFILE="nobody"), pytest.raises(UserError, match="nobody.*check AWS_PROFILE"):
+    with (
+        environment(AWS_PROFILE="nobody"),
+        pytest.raises(UserError, match="nobody.*check AWS_PROFILE"),
+    ):
         storage.read_bytes(f"{bucket}/x")
 
 
@@ -293,15 +380,22 @@ def test_one_client_a_process(bucket):
 
 
 def test_servers_keep_to_loopback_and_to_themselves(s3):  # noqa: F811
-    """A second store beside the first: no port shared, none on another address, nothing left behind."""
+    """A second store beside the first: no port shared, none on another address, nothing left
+    behind."""
     with environment(AWS_ENDPOINT_URL="http://before"):
         with s3_server() as second:
-            assert os.environ["AWS_ENDPOINT_URL"] == second.endpoint and not set(s3.ports) & set(second.ports)
+            assert os.environ["AWS_ENDPOINT_URL"] == second.endpoint and not set(s3.ports) & set(
+                second.ports
+            )
             second.client().create_bucket(Bucket="second")
             assert "second" not in [each["Name"] for each in s3.client().list_buckets()["Buckets"]]
-            lines = subprocess.run(["ss", "-ltnp"], capture_output=True, text=True, check=True).stdout.splitlines()
+            lines = subprocess.run(
+                ["ss", "-ltnp"], capture_output=True, text=True, check=True
+            ).stdout.splitlines()
             mine = [line.split()[3] for line in lines if f"pid={second.pid}," in line]
-            assert len(mine) >= 2 and {address.rpartition(":")[0] for address in mine} == {"127.0.0.1"}
+            assert len(mine) >= 2 and {address.rpartition(":")[0] for address in mine} == {
+                "127.0.0.1"
+            }
             assert {int(address.rpartition(":")[2]) for address in mine} <= set(second.ports)
         assert os.environ["AWS_ENDPOINT_URL"] == "http://before"
     assert not os.path.exists(f"/proc/{second.pid}")

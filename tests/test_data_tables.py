@@ -1,4 +1,5 @@
-"""Reading, checking and splitting tables: every format, and a table of wrong inputs with the expected message."""
+"""Reading, checking and splitting tables: every format, and a table of wrong inputs with the
+expected message."""
 
 import io
 import pickle
@@ -57,7 +58,8 @@ NAMELESS = {
     "plain.csv": ROWS.format(",").encode(),
     "blanks.txt": ROWS.format("   ").encode(),
     "savetxt.csv": _savetxt(delimiter=","),
-    "one.npy": _npy(VALUES), "fortran.npy": _npy(np.asfortranarray(VALUES.astype("f4"))),
+    "one.npy": _npy(VALUES),
+    "fortran.npy": _npy(np.asfortranarray(VALUES.astype("f4"))),
     "one.npz": _npz(anything=VALUES),
 }
 
@@ -72,7 +74,9 @@ def test_formats_with_names(tmp_path, name):
     second = read_table(str(tmp_path / name), columns=["b"])
     assert second.columns == ("b",)
     np.testing.assert_array_equal(second.values[:, 0], VALUES[:, 1].astype(np.float32))
-    np.testing.assert_array_equal(read_table(tmp_path / name, ["b", "a"]).values, table.values[:, ::-1])
+    np.testing.assert_array_equal(
+        read_table(tmp_path / name, ["b", "a"]).values, table.values[:, ::-1]
+    )
 
 
 @pytest.mark.parametrize("name", NAMELESS)
@@ -81,14 +85,18 @@ def test_formats_without_names(tmp_path, name):
     table = read_table(tmp_path / name)
     assert table.columns == ("x1", "x2")
     np.testing.assert_array_equal(table.values, VALUES.astype(np.float32))
-    np.testing.assert_array_equal(read_table(tmp_path / name, ["x2"]).values[:, 0], table.values[:, 1])
+    np.testing.assert_array_equal(
+        read_table(tmp_path / name, ["x2"]).values[:, 0], table.values[:, 1]
+    )
 
 
 def test_one_dimension_and_named_arrays(tmp_path):
     (tmp_path / "line.npy").write_bytes(_npy(VALUES[:, 0]))
     assert read_table(tmp_path / "line.npy").values.shape == (3, 1)
     (tmp_path / "two.npz").write_bytes(_npz(train=VALUES, test=2 * VALUES[:2]))
-    np.testing.assert_array_equal(read_table(f"{tmp_path}/two.npz#train").values, VALUES.astype(np.float32))
+    np.testing.assert_array_equal(
+        read_table(f"{tmp_path}/two.npz#train").values, VALUES.astype(np.float32)
+    )
 
 
 def test_text_columns_stay_in_the_frame_and_may_be_left_out(tmp_path):
@@ -111,40 +119,114 @@ WRONG = {
     "only comments": ("t.txt", b"# nothing\n", "the file has no rows"),
     "one row": ("t.csv", b"a,b\n1,2\n", "1 row; at least 2"),
     "binary": ("t.csv", bytes(range(256)) * 8, "not a table of text.*binary data"),
-    "image": ("t.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00", "not a table of text.*binary data"),
-    "text": ("t.csv", b"a,b\n1,2\n3,tall\n5,6\n", r"column 'b', row 2: a number is expected, not 'tall'"),
-    "text in headless": ("t.csv", b"1,2\n3,tall\n", r"column 'x2', row 2: a number is expected, not 'tall'"),
+    "image": (
+        "t.csv",
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00",
+        "not a table of text.*binary data",
+    ),
+    "text": (
+        "t.csv",
+        b"a,b\n1,2\n3,tall\n5,6\n",
+        r"column 'b', row 2: a number is expected, not 'tall'",
+    ),
+    "text in headless": (
+        "t.csv",
+        b"1,2\n3,tall\n",
+        r"column 'x2', row 2: a number is expected, not 'tall'",
+    ),
     "half a header": ("t.csv", b"a,2\n3,4\n", r"column 'x1', row 1: a number is expected, not 'a'"),
-    "truth": ("t.csv", b"a,b\n1,True\n2,False\n", r"column 'b', row 1: a number is expected, not 'True'"),
-    "dates": ("t.parquet", _parquet(when=pd.to_datetime(["2020", "2021"])), "column 'when' holds datetime64"),
-    "long row": ("t.csv", b"a,b\n1,2\n1,2,3\n3,4\n", "rows of equal length are expected: .* 2 fields in line 3, saw 3"),
-    "all rows long": ("t.csv", b"a,b\n1,2,3\n4,5,6\n", r"the rows have more fields than the header has names \(2\)"),
+    "truth": (
+        "t.csv",
+        b"a,b\n1,True\n2,False\n",
+        r"column 'b', row 1: a number is expected, not 'True'",
+    ),
+    "dates": (
+        "t.parquet",
+        _parquet(when=pd.to_datetime(["2020", "2021"])),
+        "column 'when' holds datetime64",
+    ),
+    "long row": (
+        "t.csv",
+        b"a,b\n1,2\n1,2,3\n3,4\n",
+        "rows of equal length are expected: .* 2 fields in line 3, saw 3",
+    ),
+    "all rows long": (
+        "t.csv",
+        b"a,b\n1,2,3\n4,5,6\n",
+        r"the rows have more fields than the header has names \(2\)",
+    ),
     "open quote": ("t.csv", b'a,b\n1,"2\n3,4\n', "rows of equal length are expected"),
-    "short row": ("t.csv", b"a,b\n1,2\n3\n5,6\n", r"column 'b': 1 value missing, NaN or infinite \(first in row 2\)"),
-    "nan": ("t.csv", b"a,b\n1,2\n3,nan\n5,\n", r"column 'b': 2 values missing, NaN or infinite \(first in row 2\)"),
-    "infinite": ("t.npy", _npy([[1, 2], [np.inf, 3], [-np.inf, 4]]), r"'x1': 2 values .* \(first in row 2\)"),
-    "constant": ("t.csv", b"a,b\n1,7\n2,7\n3,7\n", r"column 'b' is constant \(7\): its likelihood would be unbounded"),
-    "repeated": ("t.csv", b"a,b,c\n1,5,2.5\n2,7,4.5\n3,1,6.5\n4,1,8.5\n", "column 'c' is a multiple of column 'a'"),
+    "short row": (
+        "t.csv",
+        b"a,b\n1,2\n3\n5,6\n",
+        r"column 'b': 1 value missing, NaN or infinite \(first in row 2\)",
+    ),
+    "nan": (
+        "t.csv",
+        b"a,b\n1,2\n3,nan\n5,\n",
+        r"column 'b': 2 values missing, NaN or infinite \(first in row 2\)",
+    ),
+    "infinite": (
+        "t.npy",
+        _npy([[1, 2], [np.inf, 3], [-np.inf, 4]]),
+        r"'x1': 2 values .* \(first in row 2\)",
+    ),
+    "constant": (
+        "t.csv",
+        b"a,b\n1,7\n2,7\n3,7\n",
+        r"column 'b' is constant \(7\): its likelihood would be unbounded",
+    ),
+    "repeated": (
+        "t.csv",
+        b"a,b,c\n1,5,2.5\n2,7,4.5\n3,1,6.5\n4,1,8.5\n",
+        "column 'c' is a multiple of column 'a'",
+    ),
     "duplicate names": ("t.csv", b"a,a\n1,2\n2,3\n", "column name used more than once: 'a'"),
     "too large": ("t.csv", b"a\n1e39\n2\n", r"1e\+39 is too large for 32-bit numbers"),
-    "offset": ("t.csv", b"a\n6000000.01\n6000000.02\n6000000.05\n", "varies by .* around 6000000.03.*subtract"),
-    "3-D": ("t.npy", _npy(np.ones((2, 3, 4))), r"\[rows, columns\] is expected; this one has shape \(2, 3, 4\)"),
+    "offset": (
+        "t.csv",
+        b"a\n6000000.01\n6000000.02\n6000000.05\n",
+        "varies by .* around 6000000.03.*subtract",
+    ),
+    "3-D": (
+        "t.npy",
+        _npy(np.ones((2, 3, 4))),
+        r"\[rows, columns\] is expected; this one has shape \(2, 3, 4\)",
+    ),
     "scalar": ("t.npy", _npy(np.float64(3)), r"has shape \(\)"),
-    "complex": ("t.npy", _npy(np.ones((3, 2), complex)), "the array holds complex128, not real numbers"),
-    "objects": ("t.npy", _npy(np.array([{}, None], object)), "not an NPY array, or damaged: Object arrays"),
+    "complex": (
+        "t.npy",
+        _npy(np.ones((3, 2), complex)),
+        "the array holds complex128, not real numbers",
+    ),
+    "objects": (
+        "t.npy",
+        _npy(np.array([{}, None], object)),
+        "not an NPY array, or damaged: Object arrays",
+    ),
     "not npy": ("t.npy", b"1,2\n3,4\n", "not an NPY file"),
     "cut npy": ("t.npy", _npy(VALUES)[:-9], "not an NPY array, or damaged"),
     "not npz": ("t.npz", b"1,2\n3,4\n", "not an NPZ file, or damaged"),
-    "which array": ("t.npz", _npz(p=VALUES, q=VALUES[0]), r"which array\? There are p \[3, 2\], q \[2\]; .*npz#name"),
+    "which array": (
+        "t.npz",
+        _npz(p=VALUES, q=VALUES[0]),
+        r"which array\? There are p \[3, 2\], q \[2\]; .*npz#name",
+    ),
     "not parquet": ("t.parquet", b"1,2\n3,4\n" * 9, "not a Parquet file, or damaged"),
-    "nested": ("t.parquet", _parquet(a=[1.0, 2], b=[[1], [2]]), "column 'b', row 1: a number is expected"),
+    "nested": (
+        "t.parquet",
+        _parquet(a=[1.0, 2], b=[[1], [2]]),
+        "column 'b', row 1: a number is expected",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_files_end_in_one_clear_line(tmp_path, case):
     name, content, message = WRONG[case]
-    for place, data in (content if isinstance(content, dict) else {} if content is None else {name: content}).items():
+    for place, data in (
+        content if isinstance(content, dict) else {} if content is None else {name: content}
+    ).items():
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_bytes(data)
     with pytest.raises(UserError, match=message) as caught:
@@ -152,12 +234,15 @@ def test_wrong_files_end_in_one_clear_line(tmp_path, case):
     assert "\n" not in str(caught.value) and name.split("/")[-1] in str(caught.value)
 
 
-@pytest.mark.parametrize("columns, message", [
-    (["a", "z"], "no column 'z'; there are 'a', 'b'"),
-    (["y", "z"], "no columns 'y', 'z'; there are"),
-    (["a", "a"], "each only once"),
-    ([], "at least one is expected"),
-])
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        (["a", "z"], "no column 'z'; there are 'a', 'b'"),
+        (["y", "z"], "no columns 'y', 'z'; there are"),
+        (["a", "a"], "each only once"),
+        ([], "at least one is expected"),
+    ],
+)
 @pytest.mark.parametrize("name", ["comma.csv", "table.parquet", "fields.npy"])
 def test_columns_that_are_not_there(tmp_path, name, columns, message):
     (tmp_path / name).write_bytes(GOOD[name])
@@ -178,7 +263,11 @@ def test_a_pickle_is_never_loaded(tmp_path):
         def __reduce__(self):
             return open, (str(tmp_path / "sprung"), "w")
 
-    for data in (_npy(np.array([Trap()], object)), pickle.dumps(Trap()), _npz(a=np.array([Trap()], object))):
+    for data in (
+        _npy(np.array([Trap()], object)),
+        pickle.dumps(Trap()),
+        _npz(a=np.array([Trap()], object)),
+    ):
         for suffix in (".npy", ".npz", ".parquet", ".csv"):
             (tmp_path / f"t{suffix}").write_bytes(data)
             with pytest.raises(UserError):
@@ -186,15 +275,22 @@ def test_a_pickle_is_never_loaded(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("values, options, message", [
-    ([[1, 2], [3]], {}, "rows of equal length"),
-    (np.ones((2, 2, 2)), {}, "shape"),
-    (np.zeros((3, 0)), {}, "no column"),
-    ([[1.0, 2], [3, 5]], {"columns": ["a"]}, "1 column names given for 2 columns"),
-    ([[1.0, 2], [3, 5]], {"min_rows": 10}, "2 rows; at least 10"),
-    ([[1.0, 2], [3, 2]], {"columns": ["a", "b"], "source": "mine"}, "^mine: column 'b' is constant"),
-    ([[1.0, None], [3, 2]], {}, "column 'x2': 1 value missing"),
-])
+@pytest.mark.parametrize(
+    "values, options, message",
+    [
+        ([[1, 2], [3]], {}, "rows of equal length"),
+        (np.ones((2, 2, 2)), {}, "shape"),
+        (np.zeros((3, 0)), {}, "no column"),
+        ([[1.0, 2], [3, 5]], {"columns": ["a"]}, "1 column names given for 2 columns"),
+        ([[1.0, 2], [3, 5]], {"min_rows": 10}, "2 rows; at least 10"),
+        (
+            [[1.0, 2], [3, 2]],
+            {"columns": ["a", "b"], "source": "mine"},
+            "^mine: column 'b' is constant",
+        ),
+        ([[1.0, None], [3, 2]], {}, "column 'x2': 1 value missing"),
+    ],
+)
 def test_wrong_arrays(values, options, message):
     with pytest.raises(UserError, match=message):
         check_table(values, **options)
@@ -219,13 +315,16 @@ def test_split_is_seeded_and_disjoint(rows, sizes):
         assert not np.array_equal(parts[0], split(values, seed=4)[0])
 
 
-@pytest.mark.parametrize("rows, fractions, message", [
-    (2, (0.8, 0.1, 0.1), "2 rows cannot be split"),
-    (0, (0.8, 0.1, 0.1), "0 rows cannot be split"),
-    (10, (0.8, 0.2), "three positive numbers"),
-    (10, (0.9, 0.1, 0.0), "three positive numbers"),
-    (10, (0.8, 0.3, 0.1), "sum to 1"),
-])
+@pytest.mark.parametrize(
+    "rows, fractions, message",
+    [
+        (2, (0.8, 0.1, 0.1), "2 rows cannot be split"),
+        (0, (0.8, 0.1, 0.1), "0 rows cannot be split"),
+        (10, (0.8, 0.2), "three positive numbers"),
+        (10, (0.9, 0.1, 0.0), "three positive numbers"),
+        (10, (0.8, 0.3, 0.1), "sum to 1"),
+    ],
+)
 def test_wrong_splits(rows, fractions, message):
     with pytest.raises(UserError, match=message):
         split(np.zeros((rows, 2)), fractions)

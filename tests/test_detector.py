@@ -33,7 +33,12 @@ def small(seed=0):
 @pytest.fixture(scope="module")
 def detector():
     model = small()
-    fm.fit(model, bars(200), settings=fm.FitSettings(steps=150, batch_size=32, jit=False), progress=False)
+    fm.fit(
+        model,
+        bars(200),
+        settings=fm.FitSettings(steps=150, batch_size=32, jit=False),
+        progress=False,
+    )
     return fm.Detector(model, small(1)).knowing(bars(40))
 
 
@@ -43,11 +48,18 @@ def test_scores_are_those_of_the_functions(detector):
     assert list(scores) == list(anomaly.SCORES)
     nll = mean_nll(detector.model, images, seed=3)
     assert np.allclose(scores["nll"], nll)
-    assert np.allclose(scores["complexity"], nll / np.log(2) - codes.code_length(images, 3), rtol=1e-4, atol=1e-2)
     assert np.allclose(
-        scores["likelihood_ratio"], nll - mean_nll(detector.background, images, seed=3), rtol=1e-4, atol=1e-2
+        scores["complexity"], nll / np.log(2) - codes.code_length(images, 3), rtol=1e-4, atol=1e-2
     )
-    assert np.allclose(scores["typicality"], np.abs(nll - detector.reference["nll"].mean()), rtol=1e-4, atol=1e-2)
+    assert np.allclose(
+        scores["likelihood_ratio"],
+        nll - mean_nll(detector.background, images, seed=3),
+        rtol=1e-4,
+        atol=1e-2,
+    )
+    assert np.allclose(
+        scores["typicality"], np.abs(nll - detector.reference["nll"].mean()), rtol=1e-4, atol=1e-2
+    )
     assert scores["nll"][5:].min() > scores["nll"][:5].max(), "noise is stranger than bars"
 
 
@@ -63,10 +75,14 @@ def test_a_detector_is_saved_and_loaded_whole(detector, tmp_path):
     detector.save(str(tmp_path))
     again, images = fm.load_detector(str(tmp_path), jit=False), bars(6)
     expected = detector.scores(images)
-    assert all(np.allclose(value, expected[name], rtol=1e-5, atol=1e-3) for name, value in again.scores(images).items())
+    assert all(
+        np.allclose(value, expected[name], rtol=1e-5, atol=1e-3)
+        for name, value in again.scores(images).items()
+    )
     alone = fm.load_detector(str(tmp_path / "model"), jit=False)
     assert (
-        list(alone.scores(images)) == ["nll", "complexity", "latent_norm"] and alone.tails(alone.scores(images)) == {}
+        list(alone.scores(images)) == ["nll", "complexity", "latent_norm"]
+        and alone.tails(alone.scores(images)) == {}
     )
 
 
@@ -76,7 +92,10 @@ def test_a_detector_of_vectors_is_refused(tmp_path):
         fm.load_detector(str(tmp_path))
 
 
-@pytest.mark.parametrize("levels, multiscale, kept", [(1, True, [1]), (2, True, [1, 0.5]), (4, True, [1, 0.5, 0.25]), (2, False, [1])])
+@pytest.mark.parametrize(
+    "levels, multiscale, kept",
+    [(1, True, [1]), (2, True, [1, 0.5]), (4, True, [1, 0.5, 0.25]), (2, False, [1])],
+)
 def test_what_is_kept_of_latents_ends_with_a_level(levels, multiscale, kept):
     event = Images(16, 16, 1, bits=3)
     flow = fm.glow_image(event.canvas, levels, depth=1, hidden=(4,), multiscale=multiscale, bits=3)
@@ -109,7 +128,9 @@ def test_background_pictures_differ_from_the_known_ones_and_from_each_other():
         assert many.shape == (90, 8, 8, 1) and many.dtype == np.uint8
         assert np.mean([np.array_equal(a, b) for a, b in zip(many[:30], images)]) < 0.1
         assert not np.array_equal(many[:30], many[30:60])
-        assert np.array_equal(many, background_pictures(images, kind, copies=3)), "equal seeds, equal pictures"
+        assert np.array_equal(many, background_pictures(images, kind, copies=3)), (
+            "equal seeds, equal pictures"
+        )
         assert not np.array_equal(many, background_pictures(images, kind, copies=3, seed=1))
     with pytest.raises(UserError, match="must be one of distorted, mutated, none"):
         background_pictures(images, "noisy")

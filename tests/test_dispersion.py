@@ -1,4 +1,5 @@
-"""Surface-wave dispersion: against the Rayleigh function, limits of one layer, and finite elements; slopes, script and files."""
+"""Surface-wave dispersion: against the Rayleigh function, limits of one layer, and finite elements;
+slopes, script and files."""
 
 import csv
 import json
@@ -33,12 +34,17 @@ def rayleigh_speed(vs):
 
 
 def finite_elements(velocity, thickness, k, depth, step):
-    """The lowest angular frequency of P-SV motion of wavenumber k, at rest at `depth`: quadratic elements, u_x and u_z a node.
+    """The lowest angular frequency of P-SV motion of wavenumber k, at rest at `depth`: quadratic
+    elements, u_x and u_z a node.
 
-    Strains k u_x, u_z', u_x' - k u_z; the lowest eigenvalue is the fundamental mode, whatever a search for roots would find.
+    Strains k u_x, u_z', u_x' - k u_z; the lowest eigenvalue is the fundamental mode, whatever a
+    search for roots would find.
     """
     edges = np.append(np.cumsum(np.append(0.0, thickness)), depth)
-    nodes = np.concatenate([np.linspace(a, b, int(np.ceil((b - a) / step)) + 1)[:-1] for a, b in zip(edges, edges[1:])] + [[depth]])
+    nodes = np.concatenate(
+        [np.linspace(a, b, int(np.ceil((b - a) / step)) + 1)[:-1] for a, b in zip(edges, edges[1:])]
+        + [[depth]]
+    )
     layer = np.searchsorted(edges[1:-1], (nodes[1:] + nodes[:-1]) / 2)
     vp = 1.75 * velocity
     density = 1.741 * vp**0.25
@@ -46,16 +52,37 @@ def finite_elements(velocity, thickness, k, depth, step):
     for e, (i, length) in enumerate(zip(layer, np.diff(nodes))):
         modulus, shear = density[i] * vp[i] ** 2, density[i] * velocity[i] ** 2
         ke, me = np.zeros((6, 6)), np.zeros((6, 6))
-        for s, weight in zip(np.sqrt(0.6) * np.array([-1, 0, 1]), np.array([5, 8, 5]) / 18 * length):
-            shape, slope = np.array([s * (s - 1) / 2, 1 - s * s, s * (s + 1) / 2]), np.array([s - 0.5, -2 * s, s + 0.5]) * 2 / length
-            xx, zz, xz = np.kron(k * shape, [1, 0]), np.kron(slope, [0, 1]), np.kron(slope, [1, 0]) - np.kron(k * shape, [0, 1])
+        for s, weight in zip(
+            np.sqrt(0.6) * np.array([-1, 0, 1]), np.array([5, 8, 5]) / 18 * length
+        ):
+            shape, slope = (
+                np.array([s * (s - 1) / 2, 1 - s * s, s * (s + 1) / 2]),
+                np.array([s - 0.5, -2 * s, s + 0.5]) * 2 / length,
+            )
+            xx, zz, xz = (
+                np.kron(k * shape, [1, 0]),
+                np.kron(slope, [0, 1]),
+                np.kron(slope, [1, 0]) - np.kron(k * shape, [0, 1]),
+            )
             normal = np.outer(xx + zz, xx + zz)
-            ke += weight * ((modulus - 2 * shear) * normal + 2 * shear * (np.outer(xx, xx) + np.outer(zz, zz)) + shear * np.outer(xz, xz))
+            ke += weight * (
+                (modulus - 2 * shear) * normal
+                + 2 * shear * (np.outer(xx, xx) + np.outer(zz, zz))
+                + shear * np.outer(xz, xz)
+            )
             me += weight * density[i] * np.kron(np.outer(shape, shape), np.eye(2))
         at = 4 * e + np.arange(6)
-        rows.append(np.repeat(at, 6)), columns.append(np.tile(at, 6)), stiffness.append(ke.ravel()), mass.append(me.ravel())
+        (
+            rows.append(np.repeat(at, 6)),
+            columns.append(np.tile(at, 6)),
+            stiffness.append(ke.ravel()),
+            mass.append(me.ravel()),
+        )
     index, free = (np.concatenate(rows), np.concatenate(columns)), 4 * len(layer)
-    matrices = [coo_matrix((np.concatenate(values), index)).tocsc()[:free, :free] for values in (stiffness, mass)]
+    matrices = [
+        coo_matrix((np.concatenate(values), index)).tocsc()[:free, :free]
+        for values in (stiffness, mass)
+    ]
     return float(np.sqrt(eigsh(matrices[0], 1, matrices[1], sigma=0, return_eigenvectors=False)[0]))
 
 
@@ -91,13 +118,17 @@ def test_a_finer_search_finds_the_same_roots():
     velocity = np.asarray(ALIKE.physical(ALIKE.prior(1000, (8, 9), tf.float64)))
     found = phase_velocities(velocity, thickness, periods)
     assert np.isfinite(found).all()
-    np.testing.assert_allclose(phase_velocities(velocity, thickness, periods, search=0.002), found, atol=1e-8)
+    np.testing.assert_allclose(
+        phase_velocities(velocity, thickness, periods, search=0.002), found, atol=1e-8
+    )
 
 
 def test_media_without_a_bound_mode_are_left_out_and_counted(monkeypatch):
     slow_below, broken, far_off = [[3.0, 3.0, 1.5]], [[np.nan, 3.0, 4.0]], [[3.0, 3.0, 1e30]]
     for velocity in map(np.array, (slow_below, broken, far_off)):
-        assert np.isnan(phase_velocities(velocity, np.array([5.0, 5.0, 0.0]), np.array([1.0, 2.0]))).all()
+        assert np.isnan(
+            phase_velocities(velocity, np.array([5.0, 5.0, 0.0]), np.array([1.0, 2.0]))
+        ).all()
     monkeypatch.setattr(dispersion, "SPREAD", 0.5)  # half-spaces far slower than what lies above
     dispersion._prior.cache_clear()
     pairs._compiled_batch.cache_clear()
@@ -106,7 +137,9 @@ def test_media_without_a_bound_mode_are_left_out_and_counted(monkeypatch):
         drawn = pairs.draw(wild, 1500, 1)
         curves = np.asarray(wild.forward(wild.prior(1000, (1, 1))))
         theta = tf.cast(wild.prior(1000, (1, 1)), tf.float64)
-        residual, jacobian = wild.residual_and_jacobian(theta, tf.fill([1000, 3], tf.constant(2.0, tf.float64)))
+        residual, jacobian = wild.residual_and_jacobian(
+            theta, tf.fill([1000, 3], tf.constant(2.0, tf.float64))
+        )
     finally:
         dispersion._prior.cache_clear()
         pairs._compiled_batch.cache_clear()
@@ -122,8 +155,12 @@ def test_jacobian_against_differences():
     step = 0.01
     for k in range(SMALL.size):
         ahead = tf.constant(step * np.eye(SMALL.size)[k])
-        difference = (SMALL.residual(theta + ahead, y) - SMALL.residual(theta - ahead, y)) / (2 * step)
-        np.testing.assert_allclose(jacobian[:, :, k], difference, atol=3e-3 * np.abs(jacobian).max())
+        difference = (SMALL.residual(theta + ahead, y) - SMALL.residual(theta - ahead, y)) / (
+            2 * step
+        )
+        np.testing.assert_allclose(
+            jacobian[:, :, k], difference, atol=3e-3 * np.abs(jacobian).max()
+        )
 
 
 def test_velocities_and_whitened_parameters_are_inverse():
@@ -133,11 +170,15 @@ def test_velocities_and_whitened_parameters_are_inverse():
         velocity = ALIKE.physical(theta)
     back, log_det = ALIKE.whiten(velocity)
     np.testing.assert_allclose(back, theta, atol=1e-12)
-    np.testing.assert_allclose(log_det, -np.linalg.slogdet(tape.batch_jacobian(velocity, theta))[1], atol=1e-12)
+    np.testing.assert_allclose(
+        log_det, -np.linalg.slogdet(tape.batch_jacobian(velocity, theta))[1], atol=1e-12
+    )
     log_v = np.log(ALIKE.physical(ALIKE.prior(20000, (1, 1), tf.float64)))
     middle = np.array([0.5, 1.5, 3, 5, 7.5, 10.5, 14, 18, 22.5, 27.5, 30])
     np.testing.assert_allclose(log_v.mean(0), np.log(2.0 + 0.073 * middle), atol=0.004)
-    np.testing.assert_allclose(np.cov(log_v.T), 0.01 * np.exp(-np.abs(np.subtract.outer(middle, middle)) / 8), atol=5e-4)
+    np.testing.assert_allclose(
+        np.cov(log_v.T), 0.01 * np.exp(-np.abs(np.subtract.outer(middle, middle)) / 8), atol=5e-4
+    )
 
 
 def test_noise_is_independent_and_of_the_level_that_stands_beside_the_data():
@@ -152,7 +193,8 @@ def test_noise_is_independent_and_of_the_level_that_stands_beside_the_data():
 
 
 def test_modes_are_those_of_the_exact_density():
-    """Where the search for modes ends, the density falls in all directions: its slopes are those of the package's curves."""
+    """Where the search for modes ends, the density falls in all directions: its slopes are those of
+    the package's curves."""
     theta, y = SMALL.simulate(3, (5, 6), tf.float64)
     found = laplace.gauss_newton(SMALL, y)
     assert found.converged.all()
@@ -167,45 +209,101 @@ def test_description_names_and_sizes():
     for simulator in (ALIKE, SMALL):
         assert from_config(to_config(simulator)) == simulator
         theta, y = simulator.simulate(2, (1, 2))
-        assert theta.shape == (2, simulator.size) and y.shape == (2, simulator.data_size) and theta.dtype == y.dtype == tf.float32
+        assert (
+            theta.shape == (2, simulator.size)
+            and y.shape == (2, simulator.data_size)
+            and theta.dtype == y.dtype == tf.float32
+        )
     assert ALIKE.size == 11 and ALIKE.data_size == 21
     assert ALIKE.parameter_names[0] == "vs_1_km_s" and ALIKE.parameter_names[-1] == "vs_11_km_s"
     assert ALIKE.data_names[0] == "c_2_s_km_s" and ALIKE.data_names[-1] == "log_sigma"
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(thickness=()), "thickness is"), (dict(thickness=(1.0, 0.0)), "must be numbers above 0"),
-    (dict(periods=(1.0,)), "at least two"), (dict(periods=(2.0, 1.0)), "rising"), (dict(sigma=-0.1), "sigma is -0.1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(thickness=()), "thickness is"),
+        (dict(thickness=(1.0, 0.0)), "must be numbers above 0"),
+        (dict(periods=(1.0,)), "at least two"),
+        (dict(periods=(2.0, 1.0)), "rising"),
+        (dict(sigma=-0.1), "sigma is -0.1"),
+    ],
+)
 def test_wrong_experiments(arguments, message):
     with pytest.raises(fm.UserError, match=message):
         Dispersion(**arguments)
 
 
-TINY = ["--problem", "dispersion", "--steps", "30", "--depth", "1", "--hidden", "[8]", "--batch-size", "64", "--simulations", "1000",
-        "--validation-draws", "100", "--test-draws", "30", "--posterior-samples", "60", "--compare", "false", "--mlflow", "false",
-        "--architecture", "realnvp", "--references", "1", "--reference", "false", "--correct", "false"]  # fmt: skip
+TINY = [
+    "--problem",
+    "dispersion",
+    "--steps",
+    "30",
+    "--depth",
+    "1",
+    "--hidden",
+    "[8]",
+    "--batch-size",
+    "64",
+    "--simulations",
+    "1000",
+    "--validation-draws",
+    "100",
+    "--test-draws",
+    "30",
+    "--posterior-samples",
+    "60",
+    "--compare",
+    "false",
+    "--mlflow",
+    "false",
+    "--architecture",
+    "realnvp",
+    "--references",
+    "1",
+    "--reference",
+    "false",
+    "--correct",
+    "false",
+]
 
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Runs application 7 with a reference folder of its own; gives back the exit status."""
     monkeypatch.setattr(posterior_study, "ALARM_DRAWS", 300)
-    return lambda *arguments: application(monkeypatch, 7, "--reference-folder", tmp_path / "kept", *TINY, *arguments)
+    return lambda *arguments: application(
+        monkeypatch, 7, "--reference-folder", tmp_path / "kept", *TINY, *arguments
+    )
 
 
 def test_the_example_of_the_folder_data(call, tmp_path):
     more = ["--compare", "true", "--joint-depth", "1", "--joint-hidden", "[8]", "--bins", "4"]
     assert call("--output-dir", str(tmp_path / "run"), "--observed", str(DATA), *more) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["nats_above_laplace"] < 1.5 and 0.6 < metrics["observed_misfit"] < 1.6 and metrics["draws_left_out"] == 0
+    assert (
+        metrics["nats_above_laplace"] < 1.5
+        and 0.6 < metrics["observed_misfit"] < 1.6
+        and metrics["draws_left_out"] == 0
+    )
     assert metrics["observed_p_value"] > 0.01 and 0.3 < metrics["coverage_50"] < 0.7
     assert 0 < metrics["coverage_90_joint"] <= 1
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-    assert {"velocity_observed", "curve_observed", "velocity_test_1", "curve_test_1", "corner", "coverage", "ranks"} <= figures
+    assert {
+        "velocity_observed",
+        "curve_observed",
+        "velocity_test_1",
+        "curve_test_1",
+        "corner",
+        "coverage",
+        "ranks",
+    } <= figures
     rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
     assert [row["parameter"] for row in rows] == list(ALIKE.parameter_names)
-    model, y = fm.load(str(tmp_path / "run")), np.append(np.loadtxt(DATA, delimiter=",", skiprows=2)[:, 1], np.log(0.02))
+    model, y = (
+        fm.load(str(tmp_path / "run")),
+        np.append(np.loadtxt(DATA, delimiter=",", skiprows=2)[:, 1], np.log(0.02)),
+    )
     x = model.posterior(y, 5, seed=1)
     np.testing.assert_array_equal(x, model.posterior(y, 5, seed=1))
     assert np.isfinite(model.log_prob(x, y)).all()
@@ -214,16 +312,41 @@ def test_the_example_of_the_folder_data(call, tmp_path):
 EXAMPLE = DATA.read_text()
 
 
-@pytest.mark.parametrize("text, more, message", [
-    (EXAMPLE.replace("period_s", "period"), [], "no column 'period_s'; columns are period_s, phase_velocity_km_s, [sigma]"),
-    (EXAMPLE[: EXAMPLE.rindex("30,")], [], "19 periods; the network takes the 20 periods 2, 2.31,"),
-    (EXAMPLE.replace("2.31,", "2.5,"), [], "column period_s: 2.5 where 2.31 is expected; the network takes the 20 periods"),
-    (EXAMPLE.replace(",2.041,", ",2041,"), [], "column phase_velocity_km_s: 2041 is no speed in km/s"),
-    (EXAMPLE.replace(",0.02\n", "\n").replace(",sigma", ""), [], "give the noise as one number above 0: --sigma"),
-    (None, ["--problem", "love"], "no problem 'love'; there are seismograms, dispersion"),
-    (None, ["--hard", "true"], "hard is a variant of --problem seismograms"),
-])  # fmt: skip
-def test_wrong_input_is_one_clear_line_and_leaves_no_folder(call, tmp_path, capsys, text, more, message):
+@pytest.mark.parametrize(
+    "text, more, message",
+    [
+        (
+            EXAMPLE.replace("period_s", "period"),
+            [],
+            "no column 'period_s'; columns are period_s, phase_velocity_km_s, [sigma]",
+        ),
+        (
+            EXAMPLE[: EXAMPLE.rindex("30,")],
+            [],
+            "19 periods; the network takes the 20 periods 2, 2.31,",
+        ),
+        (
+            EXAMPLE.replace("2.31,", "2.5,"),
+            [],
+            "column period_s: 2.5 where 2.31 is expected; the network takes the 20 periods",
+        ),
+        (
+            EXAMPLE.replace(",2.041,", ",2041,"),
+            [],
+            "column phase_velocity_km_s: 2041 is no speed in km/s",
+        ),
+        (
+            EXAMPLE.replace(",0.02\n", "\n").replace(",sigma", ""),
+            [],
+            "give the noise as one number above 0: --sigma",
+        ),
+        (None, ["--problem", "love"], "no problem 'love'; there are seismograms, dispersion"),
+        (None, ["--hard", "true"], "hard is a variant of --problem seismograms"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_leaves_no_folder(
+    call, tmp_path, capsys, text, more, message
+):
     if text is not None:
         (tmp_path / "mine.csv").write_text(text)
         more = ["--observed", str(tmp_path / "mine.csv")]

@@ -17,14 +17,20 @@ ROOT = Path(__file__).parents[1]
 
 
 def doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    cleared = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
+    cleared = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "MLFLOW_"))
+    }
     nobody = {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     command = [sys.executable, "-m", "flow_models", "doctor", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=cleared | nobody | variables, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=ROOT, env=cleared | nobody | variables, capture_output=True, text=True
+    )
 
 
 def only(findings) -> dict[str, tuple[str, str, str]]:
@@ -34,7 +40,11 @@ def only(findings) -> dict[str, tuple[str, str, str]]:
 def test_a_machine_where_all_that_is_set_up_works_is_status_0():
     done = doctor()
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = {line.split()[1]: line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")}
+    lines = {
+        line.split()[1]: line.split()[0]
+        for line in done.stdout.splitlines()
+        if not line.startswith(" ")
+    }
     assert lines | {"gpu": "none"} == {
         "python": "ok",
         "packages": "ok",
@@ -64,12 +74,15 @@ def test_what_is_set_up_and_does_not_work_is_status_1_with_its_remedy():
     assert "credentials by env: no region is set: export AWS_DEFAULT_REGION" in done.stdout
     assert "s3://: an S3 place is expected, s3://bucket/prefix" in done.stdout
     assert (
-        "http://127.0.0.1:9: connection refused" in done.stdout and "make mlflow-upload sends them later" in done.stdout
+        "http://127.0.0.1:9: connection refused" in done.stdout
+        and "make mlflow-upload sends them later" in done.stdout
     )
 
 
 def test_other_packages_than_the_pinned_ones_are_told(monkeypatch):
-    monkeypatch.setattr(machine, "_pins", lambda: {"numpy": "0.0.1", "tensorflow": metadata.version("tensorflow")})
+    monkeypatch.setattr(
+        machine, "_pins", lambda: {"numpy": "0.0.1", "tensorflow": metadata.version("tensorflow")}
+    )
     found = only(machine.python())
     assert found["numpy"][0] == "wrong" and found["numpy"][2] == "pip install numpy==0.0.1"
     assert "tensorflow" not in found
@@ -77,7 +90,11 @@ def test_other_packages_than_the_pinned_ones_are_told(monkeypatch):
 
 def test_pins_are_read_with_extras_and_without_comments():
     pins = machine._pins()
-    assert pins["tensorflow"] == "2.21.0" and "jsonargparse" in pins and not [name for name in pins if "[" in name]
+    assert (
+        pins["tensorflow"] == "2.21.0"
+        and "jsonargparse" in pins
+        and not [name for name in pins if "[" in name]
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,8 +114,20 @@ def test_pins_are_read_with_extras_and_without_comments():
             "driver 470.82.01",
             "CUDA 12 needs driver 525.60.13 or later",
         ),
-        ("Tesla K80, 535.1.1, 11441 MiB, 3.7", 0, "wrong", "Tesla K80", "compute capability 6: another instance type"),
-        ("Failed to initialize NVML: Driver/library version mismatch", 18, "wrong", "version mismatch", "reboot after"),
+        (
+            "Tesla K80, 535.1.1, 11441 MiB, 3.7",
+            0,
+            "wrong",
+            "Tesla K80",
+            "compute capability 6: another instance type",
+        ),
+        (
+            "Failed to initialize NVML: Driver/library version mismatch",
+            18,
+            "wrong",
+            "version mismatch",
+            "reboot after",
+        ),
     ],
 )
 def test_gpus_as_nvidia_smi_tells_of_them(tmp_path, printed, code, state, said, mend):
@@ -140,7 +169,9 @@ def test_a_tracking_server_is_asked_for_its_version():
     server.shutdown()
     server.server_close()
     assert (
-        state == "ok" and said == f"{uri} answers, version 1.2.3, while {metadata.version('mlflow')} is installed here"
+        state == "ok"
+        and said
+        == f"{uri} answers, version 1.2.3, while {metadata.version('mlflow')} is installed here"
     )
 
 

@@ -1,4 +1,5 @@
-"""Gravity over a valley: against quadrature of the attraction itself, and the Jacobian against autodiff and differences."""
+"""Gravity over a valley: against quadrature of the attraction itself, and the Jacobian against
+autodiff and differences."""
 
 import numpy as np
 import pytest
@@ -12,17 +13,29 @@ from flow_models.simulators.gravity import Gravity
 SIMULATORS = [
     Gravity(),
     Gravity(decay=3.0),
-    Gravity(stations=(-2.0, 0.0, 7.3, 20.0, 20.0), tolerance=(0.3, 0.4, 0.5, 0.6, 0.7), columns=9, width=18.0, contrast=250.0),
+    Gravity(
+        stations=(-2.0, 0.0, 7.3, 20.0, 20.0),
+        tolerance=(0.3, 0.4, 0.5, 0.6, 0.7),
+        columns=9,
+        width=18.0,
+        contrast=250.0,
+    ),
 ]
 NAMES = ["default", "decay", "own profile"]
 
 
 def attraction(simulator, depth, station):
-    """mGal of all columns: 2 G times the double integral of contrast(z) z / (x^2 + z^2), by adaptive quadrature over x and z."""
-    density = lambda z: simulator.contrast * (np.exp(-z / simulator.decay) if simulator.decay else 1.0)
+    """mGal of all columns: 2 G times the double integral of contrast(z) z / (x^2 + z^2), by
+    adaptive quadrature over x and z."""
+    density = lambda z: (
+        simulator.contrast * (np.exp(-z / simulator.decay) if simulator.decay else 1.0)
+    )
     vertical = lambda z, x: 2 * 6.6743e-3 * density(z) * z / ((x - station) ** 2 + z**2)
     edges = simulator.edges
-    columns = [scipy.integrate.dblquad(vertical, edges[j], edges[j + 1], 0, d)[0] for j, d in enumerate(depth)]
+    columns = [
+        scipy.integrate.dblquad(vertical, edges[j], edges[j + 1], 0, d)[0]
+        for j, d in enumerate(depth)
+    ]
     return sum(columns)
 
 
@@ -45,7 +58,9 @@ def test_a_station_on_an_edge_beside_one_and_on_no_edge():
 
 def test_a_decay_over_a_great_depth_is_none():
     theta = Gravity().prior(2, (5, 6), tf.float64)
-    np.testing.assert_allclose(Gravity(decay=1e6).forward(theta), Gravity().forward(theta), atol=1e-3)
+    np.testing.assert_allclose(
+        Gravity(decay=1e6).forward(theta), Gravity().forward(theta), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS, ids=NAMES)
@@ -56,12 +71,18 @@ def test_jacobian_against_autodiff_and_differences(simulator):
         tape.watch(theta)
         plain = simulator.residual(theta, y)
     np.testing.assert_allclose(residual, plain, atol=1e-11)
-    np.testing.assert_allclose(residual, (simulator.forward(theta) - y) / simulator.sigma, atol=1e-11)
-    np.testing.assert_allclose(jacobian, tape.batch_jacobian(plain, theta), atol=1e-6)  # 16 nodes, differentiated
+    np.testing.assert_allclose(
+        residual, (simulator.forward(theta) - y) / simulator.sigma, atol=1e-11
+    )
+    np.testing.assert_allclose(
+        jacobian, tape.batch_jacobian(plain, theta), atol=1e-6
+    )  # 16 nodes, differentiated
     step = 1e-5
     for k in (0, simulator.size - 1):
         ahead = tf.constant(step * np.eye(simulator.size)[k])
-        difference = (simulator.residual(theta + ahead, y) - simulator.residual(theta - ahead, y)) / (2 * step)
+        difference = (
+            simulator.residual(theta + ahead, y) - simulator.residual(theta - ahead, y)
+        ) / (2 * step)
         np.testing.assert_allclose(jacobian[:, :, k], difference, atol=1e-6)
 
 
@@ -73,7 +94,9 @@ def test_depths_and_whitened_parameters_are_inverse(simulator):
         depth = simulator.physical(theta)
     back, log_det = simulator.whiten(depth)
     np.testing.assert_allclose(back, theta, atol=1e-10)
-    np.testing.assert_allclose(log_det, -np.linalg.slogdet(tape.batch_jacobian(depth, theta))[1], atol=1e-9)
+    np.testing.assert_allclose(
+        log_det, -np.linalg.slogdet(tape.batch_jacobian(depth, theta))[1], atol=1e-9
+    )
     single = tf.cast(theta, tf.float32)
     np.testing.assert_allclose(simulator.whiten(simulator.physical(single))[0], single, atol=5e-4)
 
@@ -82,8 +105,12 @@ def test_prior_quantiles_of_depth_and_gravity():
     simulator = Gravity()
     theta = simulator.prior(20000, (1, 1))
     depth, gravity = simulator.physical(theta).numpy(), simulator.forward(theta).numpy()
-    np.testing.assert_allclose(np.quantile(depth[:, 19], [0.01, 0.5, 0.99]), [0.35, 2.12, 4.9], atol=0.2)
-    np.testing.assert_allclose(np.quantile(gravity.min(1), [0.01, 0.5, 0.99]), [-65, -41, -20], atol=2.5)
+    np.testing.assert_allclose(
+        np.quantile(depth[:, 19], [0.01, 0.5, 0.99]), [0.35, 2.12, 4.9], atol=0.2
+    )
+    np.testing.assert_allclose(
+        np.quantile(gravity.min(1), [0.01, 0.5, 0.99]), [-65, -41, -20], atol=2.5
+    )
 
 
 def test_float32_is_accurate_to_a_thousandth_of_the_tolerance():
@@ -107,7 +134,10 @@ def test_description_names_and_sizes():
         assert from_config(to_config(simulator)) == simulator
         theta, y = simulator.simulate(2, (1, 2))
         assert theta.shape == (2, simulator.size) and y.shape == (2, simulator.data_size)
-    assert Gravity().parameter_names[0] == "depth_0.5_km" and Gravity().data_names[-1] == "gravity_39_km_mgal"
+    assert (
+        Gravity().parameter_names[0] == "depth_0.5_km"
+        and Gravity().data_names[-1] == "gravity_39_km_mgal"
+    )
 
 
 @pytest.mark.parametrize(

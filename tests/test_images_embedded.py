@@ -1,4 +1,5 @@
-"""Image sets inside packages: what they hold, their splits, that pickles run nothing, and their way to PNG."""
+"""Image sets inside packages: what they hold, their splits, that pickles run nothing, and their way
+to PNG."""
 
 import os
 import pickle
@@ -39,7 +40,9 @@ def test_each_set_is_whole_split_and_described(name):
     for part in (data.validation_labels, data.test_labels):
         held = np.bincount(part, minlength=classes) / np.bincount(labels)
         assert (abs(held - 0.1) < 0.04).all()
-    assert data.licence in embedded_images.describe(name) and data.source in embedded_images.describe(name)
+    assert data.licence in embedded_images.describe(
+        name
+    ) and data.source in embedded_images.describe(name)
     np.testing.assert_array_equal(embedded_images.load(name).test, data.test)
 
 
@@ -50,21 +53,31 @@ def test_all_sets_are_listed():
 
 
 def test_the_digits_are_the_digits():
-    """Digits of one set are recognised by their neighbours in the other, written by other people: labels are right."""
+    """Digits of one set are recognised by their neighbours in the other, written by other people:
+    labels are right."""
     mnist, digits = embedded_images.load("mnist"), embedded_images.load("digits")
-    small = [Image.fromarray(x[..., 0]).crop((4, 4, 24, 24)).resize((8, 8), Image.Resampling.BOX) for x in mnist.train]
+    small = [
+        Image.fromarray(x[..., 0]).crop((4, 4, 24, 24)).resize((8, 8), Image.Resampling.BOX)
+        for x in mnist.train
+    ]
     known = np.stack([np.asarray(x, np.float32).ravel() for x in small])
     asked = digits.train.reshape(-1, 64).astype(np.float32)
     distances = (known**2).sum(1) - 2 * asked @ known.T
-    assert (mnist.example_labels[distances.argmin(1)] == digits.example_labels).mean() > 0.6  # chance is 0.1
+    assert (
+        mnist.example_labels[distances.argmin(1)] == digits.example_labels
+    ).mean() > 0.6  # chance is 0.1
 
 
 def test_classes_can_be_chosen():
     data = embedded_images.load("silhouettes")
     pets = data.only(("dog", "cat"))
     assert pets.classes == ("dog", "cat") and pets.rows == len(pets.train) == 797 + 794
-    np.testing.assert_array_equal(pets.train[pets.example_labels == 0], data.train[data.example_labels == 4])
-    np.testing.assert_array_equal(pets.test[pets.test_labels == 1], data.test[data.test_labels == 2])
+    np.testing.assert_array_equal(
+        pets.train[pets.example_labels == 0], data.train[data.example_labels == 4]
+    )
+    np.testing.assert_array_equal(
+        pets.test[pets.test_labels == 1], data.test[data.test_labels == 2]
+    )
     with pytest.raises(UserError, match="no class of silhouettes 'cats'; did you mean 'cat'"):
         data.only(["cats"])
 
@@ -72,15 +85,21 @@ def test_classes_can_be_chosen():
 def test_no_group_is_divided():
     labels, groups = np.repeat([0, 1], 500), np.repeat(np.arange(100), 10)
     parts = embedded_images.split_groups(labels, groups)
-    assert [len(part) for part in parts] == [800, 100, 100] and len(np.unique(np.concatenate(parts))) == 1000
-    assert not set(groups[parts[0]]) & set(groups[parts[1]]) and not set(groups[parts[0]]) & set(groups[parts[2]])
+    assert [len(part) for part in parts] == [800, 100, 100] and len(
+        np.unique(np.concatenate(parts))
+    ) == 1000
+    assert not set(groups[parts[0]]) & set(groups[parts[1]]) and not set(groups[parts[0]]) & set(
+        groups[parts[2]]
+    )
     assert [set(labels[part]) for part in parts] == [{0, 1}] * 3
 
 
 def test_people_and_regions_are_groups():
     assert len(np.unique(embedded_files.orl_faces()[2])) == 40
     images, labels, groups = embedded_files.photo_patches(embedded_images._PHOTOGRAPHS)
-    assert len(np.unique(groups)) == 133 and all(len(np.unique(labels[groups == g])) == 1 for g in np.unique(groups))
+    assert len(np.unique(groups)) == 133 and all(
+        len(np.unique(labels[groups == g])) == 1 for g in np.unique(groups)
+    )
 
 
 def test_patches_of_two_blocks_have_no_pixel_in_common():
@@ -97,10 +116,18 @@ class _Run:
         return os.system, ("touch it_ran",)
 
 
-@pytest.mark.parametrize("content", [
-    pickle.dumps(_Run()), pickle.dumps(np.array([_Run()], object)), pickle.dumps([1, 2]), pickle.dumps(np.array(["a"])),
-    pickle.dumps(np.zeros(3))[:-9], b"", b"no pickle",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(_Run()),
+        pickle.dumps(np.array([_Run()], object)),
+        pickle.dumps([1, 2]),
+        pickle.dumps(np.array(["a"])),
+        pickle.dumps(np.zeros(3))[:-9],
+        b"",
+        b"no pickle",
+    ],
+)
 def test_pickles_run_nothing(content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="x.gz: "):
@@ -116,7 +143,9 @@ def test_pickled_arrays_are_read(protocol):
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(UserError, match="inside the package nothing-here==1.0: pip install nothing-here==1.0"):
+    with pytest.raises(
+        UserError, match="inside the package nothing-here==1.0: pip install nothing-here==1.0"
+    ):
         embedded_files.package_file("nothing_here", "nothing-here==1.0", "x")
 
 
@@ -132,11 +161,16 @@ def test_nothing_heavy_is_imported():
 
 def test_a_set_is_written_as_png(tmp_path, capsys):
     folder, data = tmp_path / "digits", embedded_images.load("digits")
-    assert image_export.main(["digits", str(folder)]) == 0 and "1,797 images" in capsys.readouterr().out
+    assert (
+        image_export.main(["digits", str(folder)]) == 0
+        and "1,797 images" in capsys.readouterr().out
+    )
     for part, images, labels in image_export._parts(data):
         files = sorted((folder / part).rglob("*.png"), key=lambda path: path.name)
         assert [int(path.parent.name) for path in files] == list(labels)
-        np.testing.assert_array_equal(np.stack([np.asarray(Image.open(path)) for path in files]), images[..., 0])
+        np.testing.assert_array_equal(
+            np.stack([np.asarray(Image.open(path)) for path in files]), images[..., 0]
+        )
     assert data.licence in (folder / "SOURCE.txt").read_text()
     assert image_export.main(["digits", str(folder)]) == 0 and "already" in capsys.readouterr().out
     assert image_export.main(["mnist", str(folder)]) == 2

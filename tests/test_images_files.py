@@ -1,4 +1,5 @@
-"""Pictures in folders: listing, decoding, the cache that runs share, streams, and one line for each mistake."""
+"""Pictures in folders: listing, decoding, the cache that runs share, streams, and one line for each
+mistake."""
 
 import io
 import os
@@ -64,7 +65,11 @@ def numbers_of(images: np.ndarray, known: int = 70) -> list[int]:
 
 def test_a_folder_of_train_and_val(folder, opened):
     data = opened(folder)
-    assert sorted(numbers_of(data.train)) == list(range(60)) and data.shape == (8, 8, 1) and data.rows == 60
+    assert (
+        sorted(numbers_of(data.train)) == list(range(60))
+        and data.shape == (8, 8, 1)
+        and data.rows == 60
+    )
     assert data.train is data.examples and data.classes == ("cat", "dog") and data.name == "train"
     for number, label in zip(numbers_of(data.train), data.example_labels):
         assert label == (number >= 40)
@@ -80,7 +85,11 @@ def test_a_folder_of_train_and_val(folder, opened):
 def test_a_test_part_is_found(folder, opened):
     write(folder, "test/dog/a.png", picture(66))
     data = opened(folder)
-    assert numbers_of(data.test) == [66] and list(data.test_labels) == [1] and data.held_out[0] is data.test
+    assert (
+        numbers_of(data.test) == [66]
+        and list(data.test_labels) == [1]
+        and data.held_out[0] is data.test
+    )
 
 
 def test_a_tenth_is_held_out_by_the_seed(folder, opened):
@@ -114,13 +123,17 @@ def test_a_flat_folder_is_one_class(tmp_path, opened):
 
 def test_trains_may_be_a_class(tmp_path, opened):
     for number in range(20):
-        write(tmp_path / "vehicles", f"{('train', 'car')[number % 2]}/{number}.png", picture(number))
+        write(
+            tmp_path / "vehicles", f"{('train', 'car')[number % 2]}/{number}.png", picture(number)
+        )
     assert opened(tmp_path / "vehicles").classes == ("car", "train")
 
 
 def test_classes_can_be_chosen(folder, opened):
     data = opened(folder, classes=["dog"])
-    assert sorted(numbers_of(data.train)) == list(range(40, 60)) and sorted(numbers_of(data.validation)) == [64, 65]
+    assert sorted(numbers_of(data.train)) == list(range(40, 60)) and sorted(
+        numbers_of(data.validation)
+    ) == [64, 65]
     turned = opened(folder, classes=["dog", "cat"])
     assert turned.classes == ("dog", "cat") and turned.example_labels.sum() == 40
     with pytest.raises(UserError, match=r"no class in .*train/? 'dogs'; did you mean 'dog'"):
@@ -156,8 +169,12 @@ def test_unreadable_files_are_listed_and_bounded(folder, opened):
     assert sorted(numbers_of(data.train)) == list(range(60)) and str(data.skipped) == "4 unreadable"
     reasons = {os.path.basename(uri): reason for _, uri, reason in data.skipped.examples}
     assert "truncated" in reasons["cut.jpg"] and reasons["empty.png"] == "an empty file"
-    assert reasons["text.png"] == "not a PNG or JPEG picture" and "no such file" in reasons["link.png"]
-    with pytest.raises(UserError, match="4 unreadable pictures are more than --max-bad 3; the first: .*: "):
+    assert (
+        reasons["text.png"] == "not a PNG or JPEG picture" and "no such file" in reasons["link.png"]
+    )
+    with pytest.raises(
+        UserError, match="4 unreadable pictures are more than --max-bad 3; the first: .*: "
+    ):
         opened(folder, size=8, channels=1, max_bad=3)
     write(folder, "train/dog/text.png", picture(66))  # mended, and found to be
     assert str(opened(folder, size=8, channels=1).skipped) == "3 unreadable"
@@ -175,24 +192,36 @@ def test_a_mended_permission_is_noticed(folder, opened, monkeypatch):
 
     monkeypatch.setattr(image_reading.storage, "read_bytes", read)
     data = opened(folder)
-    assert data.skipped.examples == (("unreadable", refused, "permission denied"),) and len(data.train) == 59
+    assert (
+        data.skipped.examples == (("unreadable", refused, "permission denied"),)
+        and len(data.train) == 59
+    )
     monkeypatch.undo()
     assert sorted(numbers_of(opened(folder).train)) == list(range(60))
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda f, call: call(f / "trane"), "no such folder, and no embedded set has this name; the sets are silhouettes"),
-    (lambda f, call: call("mnits"), "no embedded set has this name"),
-    (lambda f, call: call(f / "train", str(f / "none")), "none: "),
-    (lambda f, call: call(f / "train" / "empty"), "no such folder"),
-    (lambda f, call: call(f, size=0), "an image size is one number of pixels or two"),
-    (lambda f, call: call(f, size=(3, 4, 5)), "an image size is one number"),
-    (lambda f, call: call(f, channels=2), "channels are 1"),
-    (lambda f, call: call(f, crop="left"), "crop is 'center' or 'none', got 'left'"),
-    (lambda f, call: call(f, cache_limit_mb=0), "above 0 MB"),
-    (lambda f, call: call(f, cache_dir="s3://b/c"), "cache of images is a local folder"),
-    (lambda f, call: call(f, batch_size=61, augment=Augmentation(flip=True)), "60 training images are fewer than one"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda f, call: call(f / "trane"),
+            "no such folder, and no embedded set has this name; the sets are silhouettes",
+        ),
+        (lambda f, call: call("mnits"), "no embedded set has this name"),
+        (lambda f, call: call(f / "train", str(f / "none")), "none: "),
+        (lambda f, call: call(f / "train" / "empty"), "no such folder"),
+        (lambda f, call: call(f, size=0), "an image size is one number of pixels or two"),
+        (lambda f, call: call(f, size=(3, 4, 5)), "an image size is one number"),
+        (lambda f, call: call(f, channels=2), "channels are 1"),
+        (lambda f, call: call(f, crop="left"), "crop is 'center' or 'none', got 'left'"),
+        (lambda f, call: call(f, cache_limit_mb=0), "above 0 MB"),
+        (lambda f, call: call(f, cache_dir="s3://b/c"), "cache of images is a local folder"),
+        (
+            lambda f, call: call(f, batch_size=61, augment=Augmentation(flip=True)),
+            "60 training images are fewer than one",
+        ),
+    ],
+)
 def test_mistakes_are_one_line(folder, opened, make, message):
     with pytest.raises(UserError, match=message) as caught:
         make(folder, opened)
@@ -217,7 +246,11 @@ def test_different_sizes_and_colours_are_told(folder, opened):
     except UserError as error:
         assert "this picture is in colour, others are grey: give --channels" in str(error)
     assert data is None or data.shape == (8, 8, 3)
-    assert opened(folder, channels=3).shape == (8, 8, 3) and opened(folder, channels=1).shape == (8, 8, 1)
+    assert opened(folder, channels=3).shape == (8, 8, 3) and opened(folder, channels=1).shape == (
+        8,
+        8,
+        1,
+    )
 
 
 # Decoding
@@ -226,11 +259,15 @@ def test_different_sizes_and_colours_are_told(folder, opened):
 def test_png_is_decoded_exactly():
     for channels in (1, 3):
         pixels = picture(1, 5, 9, channels)
-        np.testing.assert_array_equal(image_reading.decode(encoded(pixels), Rule(5, 9, channels)), pixels)
+        np.testing.assert_array_equal(
+            image_reading.decode(encoded(pixels), Rule(5, 9, channels)), pixels
+        )
 
 
 def test_jpeg_keeps_a_smooth_picture():
-    smooth = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8)[:, None, None], (64, 48, 3)).copy()
+    smooth = np.broadcast_to(
+        np.arange(0, 256, 4, dtype=np.uint8)[:, None, None], (64, 48, 3)
+    ).copy()
     read = image_reading.decode(encoded(smooth, "JPEG", quality=95), Rule(64, 48, 3))
     assert abs(read.astype(int) - smooth).max() <= 3
 
@@ -249,23 +286,43 @@ def test_sixteen_bits_palettes_and_transparency():
     Image.fromarray(np.array([[0, 256, 65535]], np.uint16)).save(file, "PNG")
     assert list(image_reading.decode(file.getvalue(), Rule(1, 3, 1)).ravel()) == [0, 1, 255]
     file = io.BytesIO()
-    Image.fromarray(np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8), "RGBA").save(file, "PNG")
-    assert image_reading.decode(file.getvalue(), Rule(1, 2, 3)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    Image.fromarray(np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8), "RGBA").save(
+        file, "PNG"
+    )
+    assert image_reading.decode(file.getvalue(), Rule(1, 2, 3)).tolist() == [
+        [[10, 20, 30], [255, 255, 255]]
+    ]
     file = io.BytesIO()
-    Image.fromarray(np.tile(np.uint8([[[255, 0, 0], [0, 0, 255]]]), (4, 4, 1))).quantize(2).save(file, "PNG")
-    assert image_reading.decode(file.getvalue(), Rule(4, 8, 3))[0, :2].tolist() == [[255, 0, 0], [0, 0, 255]]
+    Image.fromarray(np.tile(np.uint8([[[255, 0, 0], [0, 0, 255]]]), (4, 4, 1))).quantize(2).save(
+        file, "PNG"
+    )
+    assert image_reading.decode(file.getvalue(), Rule(4, 8, 3))[0, :2].tolist() == [
+        [255, 0, 0],
+        [0, 0, 255],
+    ]
 
 
-@pytest.mark.parametrize("orientation, upright", [
-    (1, lambda x: x), (2, np.fliplr), (3, lambda x: np.rot90(x, 2)), (4, np.flipud),
-    (5, lambda x: x.transpose(1, 0, 2)), (6, lambda x: np.rot90(x, -1)), (7, lambda x: np.rot90(x, 2).transpose(1, 0, 2)), (8, lambda x: np.rot90(x, 1)),
-])
+@pytest.mark.parametrize(
+    "orientation, upright",
+    [
+        (1, lambda x: x),
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (4, np.flipud),
+        (5, lambda x: x.transpose(1, 0, 2)),
+        (6, lambda x: np.rot90(x, -1)),
+        (7, lambda x: np.rot90(x, 2).transpose(1, 0, 2)),
+        (8, lambda x: np.rot90(x, 1)),
+    ],
+)
 def test_pictures_are_turned_upright(orientation, upright):
     pixels, exif = picture(3, 4, 6, 3), Image.Exif()
     exif[0x0112] = orientation
     data, expected = encoded(pixels, exif=exif), upright(pixels)
     assert image_reading.header(data) == (*expected.shape[:2], 3)
-    np.testing.assert_array_equal(image_reading.decode(data, Rule(*expected.shape, exact_size=True)), expected)
+    np.testing.assert_array_equal(
+        image_reading.decode(data, Rule(*expected.shape, exact_size=True)), expected
+    )
 
 
 def test_resizing_covers_and_crops():
@@ -286,7 +343,9 @@ def test_resizing_does_not_alias(kind):
     assert abs(small - 127).max() <= 6
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a" + b"x" * 50, b"\x89PNG\r\n\x1a\n", encoded(picture(0))[:60]])
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF89a" + b"x" * 50, b"\x89PNG\r\n\x1a\n", encoded(picture(0))[:60]]
+)
 def test_broken_files_have_a_reason(content):
     with pytest.raises(BadImage, match="empty|not a PNG|broken"):
         image_reading.decode(content, Rule(8, 8, 1))
@@ -321,7 +380,9 @@ def test_parallel_reading_is_bounded_and_in_order():
 
     with ThreadPoolExecutor(8) as pool:
         results = image_reading.bounded_map(pool, work, items(), 12)
-        assert next(results) == 0 and len(taken) == 12  # no more is asked of the listing than is in flight
+        assert (
+            next(results) == 0 and len(taken) == 12
+        )  # no more is asked of the listing than is in flight
         assert list(results) == list(range(1, 100)) and most <= 8
 
 
@@ -350,7 +411,9 @@ def test_shards_mix_classes_and_stay_when_files_come():
     order = rng.integers(0, 2**64, 5_000, np.uint64)
     shards = image_store._cut(order, 100)
     assert sorted(np.concatenate(shards)) == list(range(5_000)) and len(shards) == 16
-    assert max(map(len, shards)) < 450 and all(0.35 < (shard < 2_500).mean() < 0.65 for shard in shards)
+    assert max(map(len, shards)) < 450 and all(
+        0.35 < (shard < 2_500).mean() < 0.65 for shard in shards
+    )
     more = image_store._cut(np.append(order, np.uint64(2**63)), 100)
     assert sum(not np.array_equal(a, b) for a, b in zip(shards, more)) == 1
     assert [list(shard) for shard in image_store._cut(order[:1], 10)] == [[0]]
@@ -361,7 +424,9 @@ def test_shards_mix_classes_and_stay_when_files_come():
 
 def _counted(monkeypatch):
     asked, real = [], image_reading.storage.read_bytes
-    monkeypatch.setattr(image_reading.storage, "read_bytes", lambda uri: asked.append(uri) or real(uri))
+    monkeypatch.setattr(
+        image_reading.storage, "read_bytes", lambda uri: asked.append(uri) or real(uri)
+    )
     return asked
 
 
@@ -409,7 +474,9 @@ def test_the_cache_keeps_what_was_used_last(tmp_path):
         cache.put(key, shard)
         if key in "ab":
             os.utime(tmp_path / f"{key}.shard", (place, place))
-    assert cache.get("a") is None and cache.get("c") is not None  # each takes a little over 1,000 bytes
+    assert (
+        cache.get("a") is None and cache.get("c") is not None
+    )  # each takes a little over 1,000 bytes
     os.utime(tmp_path / "c.shard", (1, 1))
     assert cache.get("b") is not None  # used now
     cache.put("d", shard)
@@ -437,17 +504,20 @@ def test_what_a_dead_run_left_is_removed(tmp_path):
 
 
 def test_two_runs_share_a_cache(folder, tmp_path):
-    """Four processes fill one cache of too small a size at the same time; each sees all pictures."""
+    """Four processes fill one cache of too small a size at the same time; each sees all
+    pictures."""
     code = (
-        "import sys; from flow_models.data.images import open_images\n"
-        "from flow_models.data import image_store; image_store._SHARD_ROWS = 4\n"
-        "for _ in range(3):\n"
-        "    d = open_images(sys.argv[1], cache_dir=sys.argv[2], cache_limit_mb=0.002, size=8, channels=1)\n"
-        "    assert len(d.train) == 60, len(d.train)\n"
-        "    print(int(d.train.astype(int).sum()))\n"
+        "import sys; from flow_models.data.images import open_images\nfrom flow_models.data import"
+        " image_store; image_store._SHARD_ROWS = 4\nfor _ in range(3):\n    d ="
+        " open_images(sys.argv[1], cache_dir=sys.argv[2], cache_limit_mb=0.002, size=8,"
+        " channels=1)\n    assert len(d.train) == 60, len(d.train)\n   "
+        " print(int(d.train.astype(int).sum()))\n"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "cache")]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     outputs = [run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0] * 4, outputs
     total = sum(int(picture(n).astype(int).sum()) for n in range(60))
@@ -456,7 +526,9 @@ def test_two_runs_share_a_cache(folder, tmp_path):
 
 def test_a_full_disk_is_one_line(folder, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="a part of this path is a file.*--cache-dir names another folder"):
+    with pytest.raises(
+        UserError, match="a part of this path is a file.*--cache-dir names another folder"
+    ):
         open_images(str(folder), cache_dir=str(tmp_path / "file" / "cache"))
 
 
@@ -469,17 +541,24 @@ def _batches(dataset, number):
 
 @pytest.fixture
 def streamed(opened, monkeypatch):
-    """Data that do not fit: 60 pictures of 64 bytes in shards of 4, shuffled 16 at a time, 1 kB of memory."""
+    """Data that do not fit: 60 pictures of 64 bytes in shards of 4, shuffled 16 at a time, 1 kB of
+    memory."""
     monkeypatch.setattr(image_store, "_SHARD_ROWS", 4)
     from flow_models.data import image_stream
 
     monkeypatch.setattr(image_stream, "_WINDOW_BYTES", 16 * 64)
-    return lambda uri, **settings: opened(uri, **{"batch_size": 10, "memory_limit_mb": 1 / 2**10, **settings})
+    return lambda uri, **settings: opened(
+        uri, **{"batch_size": 10, "memory_limit_mb": 1 / 2**10, **settings}
+    )
 
 
 def test_what_does_not_fit_is_streamed(folder, streamed):
     data = streamed(folder)
-    assert data.rows == 60 and data.examples.shape == (4, 8, 8, 1) and data.validation.shape == (4, 8, 8, 1)
+    assert (
+        data.rows == 60
+        and data.examples.shape == (4, 8, 8, 1)
+        and data.validation.shape == (4, 8, 8, 1)
+    )
     batches = _batches(data.train, 12)
     assert all(batch.shape == (10, 8, 8, 1) and batch.dtype == np.uint8 for batch in batches)
     for start in (0, 6):  # two passes, each over all pictures, in another order
@@ -498,7 +577,9 @@ def test_a_stream_goes_on_where_it_stopped(folder, streamed, monkeypatch):
             for expected in all_of_them[start:]:
                 np.testing.assert_array_equal(next(resumed), expected)
     reads, nothing = [], np.zeros((10, 8, 8, 1), np.uint8)
-    monkeypatch.setattr(image_store.ImageStore, "gather", lambda self, numbers: reads.append(1) or nothing)
+    monkeypatch.setattr(
+        image_store.ImageStore, "gather", lambda self, numbers: reads.append(1) or nothing
+    )
     next(iter(streamed(folder).train.repeat().skip(10**9)))
     assert len(reads) < 20  # nothing is made to be thrown away
 
@@ -513,7 +594,9 @@ def test_classes_of_a_stream_are_chosen_when_it_is_opened(folder, streamed):
 def test_labelled_batches(folder, streamed):
     batch = next(iter(streamed(folder, labelled=True).train))
     assert batch["y"].shape == (10, 2) and batch["x"].shape == (10, 8, 8, 1)
-    assert [int(y) for y in batch["y"].numpy().argmax(1)] == [n >= 40 for n in numbers_of(batch["x"].numpy())]
+    assert [int(y) for y in batch["y"].numpy().argmax(1)] == [
+        n >= 40 for n in numbers_of(batch["x"].numpy())
+    ]
 
 
 def test_a_cache_smaller_than_the_data_reads_again(folder, streamed, monkeypatch):
@@ -522,13 +605,17 @@ def test_a_cache_smaller_than_the_data_reads_again(folder, streamed, monkeypatch
     assert sorted(numbers_of(np.concatenate(_batches(data.train, 6)))) == list(range(60))
     for path in (folder / "train").rglob("*.png"):
         path.unlink()
-    with pytest.raises(UserError, match="no such file or folder.*; it was readable when this run began"):
+    with pytest.raises(
+        UserError, match="no such file or folder.*; it was readable when this run began"
+    ):
         for _ in zip(range(60), data.train):
             pass
 
 
 def test_a_stream_needs_a_cache(folder, streamed):
-    with pytest.raises(UserError, match="too many pictures for the memory allowed .* give --cache-dir"):
+    with pytest.raises(
+        UserError, match="too many pictures for the memory allowed .* give --cache-dir"
+    ):
         streamed(folder, cache_dir=None)
 
 
@@ -555,12 +642,26 @@ def test_an_embedded_set_and_its_files_are_the_same(tmp_path, opened):
         assert sorted(x.tobytes() for x in pixels) == sorted(x.tobytes() for x in read)
     assert files.classes == data.classes and str(files.skipped) == "nothing"
     held = opened("digits", str(tmp_path / "digits"), classes=["3", "8"])
-    assert held.classes == ("3", "8") and len(held.validation) == (data.validation_labels % 5 == 3).sum()
+    assert (
+        held.classes == ("3", "8")
+        and len(held.validation) == (data.validation_labels % 5 == 3).sum()
+    )
 
 
 def test_an_embedded_set_takes_all_options(opened):
-    data = opened("digits", size=(12, 10), channels=3, classes=["1"], augment=Augmentation(flip=True), batch_size=16)
-    assert data.shape == (12, 10, 3) and data.test.shape[1:] == (12, 10, 3) and set(data.example_labels) == {0}
+    data = opened(
+        "digits",
+        size=(12, 10),
+        channels=3,
+        classes=["1"],
+        augment=Augmentation(flip=True),
+        batch_size=16,
+    )
+    assert (
+        data.shape == (12, 10, 3)
+        and data.test.shape[1:] == (12, 10, 3)
+        and set(data.example_labels) == {0}
+    )
     assert next(iter(data.train)).shape == (16, 12, 10, 3)
 
 
@@ -570,8 +671,12 @@ def test_an_embedded_set_takes_all_options(opened):
 def test_pictures_to_be_scored(folder):
     names, images = zip(*read_images(str(folder / "train"), 8, 1, batch_size=25))
     assert [len(batch) for batch in images] == [25, 25, 10] == [len(batch) for batch in names]
-    assert numbers_of(np.concatenate(images)) == list(range(60)) and names[0][0].endswith("cat/000.png")
-    assert [x.shape for _, x in read_images(str(folder / "train/cat/003.png"), (4, 6), 3)] == [(1, 4, 6, 3)]
+    assert numbers_of(np.concatenate(images)) == list(range(60)) and names[0][0].endswith(
+        "cat/000.png"
+    )
+    assert [x.shape for _, x in read_images(str(folder / "train/cat/003.png"), (4, 6), 3)] == [
+        (1, 4, 6, 3)
+    ]
     assert next(read_images("digits", 8, 1, batch_size=7))[0][0].startswith("digits/test/")
 
 
@@ -580,7 +685,9 @@ def test_unreadable_pictures_to_be_scored(folder):
     log = image_listing.SkipLog()
     assert sum(len(names) for names, _ in read_images(str(folder / "val"), 8, 1, log=log)) == 6
     assert log.number("unreadable") == 1
-    with pytest.raises(UserError, match="1 unreadable pictures are more than --max-bad 0; .*not a PNG"):
+    with pytest.raises(
+        UserError, match="1 unreadable pictures are more than --max-bad 0; .*not a PNG"
+    ):
         list(read_images(str(folder / "val"), 8, 1, max_bad=0))
     with pytest.raises(UserError, match="^[^ ]*bad.png: not a PNG or JPEG picture$"):
         list(read_images(str(folder / "val/cat/bad.png"), 8, 1))
@@ -592,7 +699,9 @@ def test_scoring_reads_no_more_than_it_gives(folder, monkeypatch):
     """The first batch of a folder of any length comes before the rest is read."""
     asked = _counted(monkeypatch)
     listed = (str(folder / "train/cat/000.png") for _ in range(100_000))
-    monkeypatch.setattr("flow_models.data.image_scoring.storage.list_prefix", lambda uri, suffixes: listed)
+    monkeypatch.setattr(
+        "flow_models.data.image_scoring.storage.list_prefix", lambda uri, suffixes: listed
+    )
     next(read_images(str(folder), 8, 1, batch_size=10))
     assert len(asked) < 200
 

@@ -1,4 +1,5 @@
-"""Pictures in a real S3 store on loopback: long listings, lost objects, wrong keys, no network, broken connections."""
+"""Pictures in a real S3 store on loopback: long listings, lost objects, wrong keys, no network,
+broken connections."""
 
 import contextlib
 import socket
@@ -21,16 +22,28 @@ MANY = 1_205  # more than one page of 1,000
 
 @pytest.fixture(scope="module")
 def bucket(s3):  # noqa: F811
-    """s3://pictures with many/train/{a,b}: more than 1,000 objects, many/val/a: 3, and what must not be found."""
+    """s3://pictures with many/train/{a,b}: more than 1,000 objects, many/val/a: 3, and what must
+    not be found."""
     client = s3.client()
     client.create_bucket(Bucket="pictures")
     names = [f"many/train/{'ab'[n % 2]}/{n:05d}.{'PNG' if n % 3 else 'png'}" for n in range(MANY)]
     names += [f"many/val/a/{n:05d}.png" for n in range(MANY, MANY + 3)]
     contents = [encoded(picture(n)) for n in range(len(names))]
-    names += ["many/train2/a/x.png", "many/train/a/.hidden.png", "many/train/b/", "many/train/a/notes.txt"]
+    names += [
+        "many/train2/a/x.png",
+        "many/train/a/.hidden.png",
+        "many/train/b/",
+        "many/train/a/notes.txt",
+    ]
     contents += [encoded(picture(0)), encoded(picture(0)), b"", b"x"]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name, body: client.put_object(Bucket="pictures", Key=name, Body=body), names, contents))
+        list(
+            pool.map(
+                lambda name, body: client.put_object(Bucket="pictures", Key=name, Body=body),
+                names,
+                contents,
+            )
+        )
     return "s3://pictures"
 
 
@@ -39,17 +52,24 @@ def few(bucket, s3, request):  # noqa: F811
     """A prefix of its own with 20 pictures and its client."""
     prefix, client = f"few-{request.node.name[:40]}", s3.client()
     for number in range(20):
-        client.put_object(Bucket="pictures", Key=f"{prefix}/c/{number:02d}.png", Body=encoded(picture(number)))
+        client.put_object(
+            Bucket="pictures", Key=f"{prefix}/c/{number:02d}.png", Body=encoded(picture(number))
+        )
     return f"{bucket}/{prefix}", client, prefix
 
 
 def opened(uri, tmp_path, **settings):
-    return open_images(uri, **{"cache_dir": str(tmp_path / "cache"), "size": 8, "channels": 1, **settings})
+    return open_images(
+        uri, **{"cache_dir": str(tmp_path / "cache"), "size": 8, "channels": 1, **settings}
+    )
 
 
 def test_more_than_a_page(bucket, tmp_path, monkeypatch):
     data = opened(f"{bucket}/many", tmp_path)
-    assert sorted(numbers_of(data.train, MANY + 3)) == list(range(MANY)) and data.classes == ("a", "b")
+    assert sorted(numbers_of(data.train, MANY + 3)) == list(range(MANY)) and data.classes == (
+        "a",
+        "b",
+    )
     assert [n % 2 for n in numbers_of(data.train, MANY)] == list(data.example_labels)
     assert sorted(numbers_of(data.validation, MANY + 3)) == [MANY, MANY + 1, MANY + 2]
     assert dict(data.skipped.counts) == {"hidden": 1, "other": 1}
@@ -77,7 +97,9 @@ def test_only_the_classes_asked_for_are_listed(bucket, tmp_path):
     log = image_listing.SkipLog()
     files = image_listing.list_images(f"{bucket}/many/train", log, ["b"])
     assert len(files) == MANY // 2 and files.classes == ("b",) and str(log.result()) == "nothing"
-    with pytest.raises(UserError, match="no class in s3://pictures/many/train/ 'c'; there are a, b"):
+    with pytest.raises(
+        UserError, match="no class in s3://pictures/many/train/ 'c'; there are a, b"
+    ):
         opened(f"{bucket}/many", tmp_path, classes=["c"])
     assert storage.subfolders(f"{bucket}/many") == ["train", "train2", "val"]
 
@@ -90,7 +112,9 @@ def test_missing_places(bucket, tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             opened(uri, tmp_path)
-    monkeypatch.setattr(image_reading.storage, "read_bytes", None)  # it is told before anything is read
+    monkeypatch.setattr(
+        image_reading.storage, "read_bytes", None
+    )  # it is told before anything is read
     with pytest.raises(UserError, match="s3://pictures/nothing.*no class"):
         open_images(f"{bucket}/many", f"{bucket}/nothing", size=8, channels=1, cache_dir=None)
 
@@ -112,8 +136,11 @@ def test_no_network(bucket, tmp_path):
         assert time.monotonic() - start < 20
 
 
-def test_a_network_lost_while_reading_ends_the_run_and_loses_nothing(few, s3, tmp_path, monkeypatch):  # noqa: F811
-    """Not a matter of one picture: the run ends, whatever --max-bad is. What had been read is not read again."""
+def test_a_network_lost_while_reading_ends_the_run_and_loses_nothing(
+    few, s3, tmp_path, monkeypatch
+):  # noqa: F811
+    """Not a matter of one picture: the run ends, whatever --max-bad is. What had been read is not
+    read again."""
     uri, _, _ = few
     real, asked = storage.read_bytes, []
     monkeypatch.setattr("flow_models.data.image_store._SHARD_ROWS", 2)
@@ -121,7 +148,9 @@ def test_a_network_lost_while_reading_ends_the_run_and_loses_nothing(few, s3, tm
 
     def read(each):
         asked.append(each)
-        with environment(AWS_ENDPOINT_URL="http://127.0.0.1:9") if len(asked) > 14 else environment():
+        with (
+            environment(AWS_ENDPOINT_URL="http://127.0.0.1:9") if len(asked) > 14 else environment()
+        ):
             return real(each)
 
     monkeypatch.setattr(image_reading.storage, "read_bytes", read)
@@ -129,7 +158,9 @@ def test_a_network_lost_while_reading_ends_the_run_and_loses_nothing(few, s3, tm
         with pytest.raises(UserError, match="no connection to the store"):
             opened(uri, tmp_path, max_bad=1000)
     asked.clear()
-    monkeypatch.setattr(image_reading.storage, "read_bytes", lambda each: asked.append(each) or real(each))
+    monkeypatch.setattr(
+        image_reading.storage, "read_bytes", lambda each: asked.append(each) or real(each)
+    )
     data = opened(uri, tmp_path)
     assert len(data.train) == 18 and 0 < len(asked) < 18
 
@@ -147,8 +178,13 @@ def test_an_object_deleted_between_listing_and_reading(few, tmp_path, monkeypatc
     data = opened(uri, tmp_path)
     seen = numbers_of(data.train) + numbers_of(data.validation)
     assert sorted(seen) == [n for n in range(20) if n != 7]
-    assert data.skipped.examples == (("unreadable", f"{uri}/c/07.png", "no such object in this bucket: check the name, "
-                                      "also its upper and lower case"),)  # fmt: skip
+    assert data.skipped.examples == (
+        (
+            "unreadable",
+            f"{uri}/c/07.png",
+            "no such object in this bucket: check the name, also its upper and lower case",
+        ),
+    )
 
 
 def test_a_truncated_jpeg_is_left_out(few, tmp_path):
@@ -157,7 +193,9 @@ def test_a_truncated_jpeg_is_left_out(few, tmp_path):
     client.put_object(Bucket="pictures", Key=f"{prefix}/c/cut.jpg", Body=whole[: len(whole) // 2])
     data = opened(uri, tmp_path)
     assert data.rows + len(data.validation) == 20 and "truncated" in data.skipped.examples[0][2]
-    with pytest.raises(UserError, match="1 unreadable pictures are more than --max-bad 0; .*cut.jpg: broken"):
+    with pytest.raises(
+        UserError, match="1 unreadable pictures are more than --max-bad 0; .*cut.jpg: broken"
+    ):
         opened(uri, tmp_path, max_bad=0)
 
 
@@ -182,7 +220,9 @@ def test_a_broken_stream_is_started_again(few, s3, tmp_path):  # noqa: F811
 def test_scoring_from_s3(few):
     uri, _, _ = few
     names, images = next(read_images(uri, 8, 1, batch_size=5))
-    assert names == [f"{uri}/c/{n:02d}.png" for n in range(5)] and numbers_of(images) == list(range(5))
+    assert names == [f"{uri}/c/{n:02d}.png" for n in range(5)] and numbers_of(images) == list(
+        range(5)
+    )
     assert next(read_images(f"{uri}/c/04.png", 8, 1))[0] == [f"{uri}/c/04.png"]
     with pytest.raises(UserError, match="no such object"):
         next(read_images(f"{uri}/c/99.png", 8, 1))
@@ -191,13 +231,21 @@ def test_scoring_from_s3(few):
 def test_a_set_is_written_to_s3(bucket, tmp_path, capsys):
     assert image_export.main(["faces", f"{bucket}/faces"]) == 0
     data = opened(f"{bucket}/faces", tmp_path, size=None)
-    assert data.shape == (25, 25, 1) and (len(data.train), len(data.validation), len(data.test)) == (80, 10, 10)
-    assert image_export.main(["faces", f"{bucket}/faces"]) == 0 and "already" in capsys.readouterr().out
+    assert data.shape == (25, 25, 1) and (
+        len(data.train),
+        len(data.validation),
+        len(data.test),
+    ) == (80, 10, 10)
+    assert (
+        image_export.main(["faces", f"{bucket}/faces"]) == 0
+        and "already" in capsys.readouterr().out
+    )
     assert image_export.main(["non_faces", f"{bucket}/faces"]) == 2
 
 
 class _cutting_relay:
-    """A port that passes bytes to and fro and closes each third picture's answer too early, five times."""
+    """A port that passes bytes to and fro and closes each third picture's answer too early, five
+    times."""
 
     def __init__(self, target: int):
         self._target, self._listener, self.cut = target, socket.create_server(("127.0.0.1", 0)), []
@@ -230,7 +278,9 @@ class _cutting_relay:
                 self._seen += 1
                 if self._seen % 3 == 0 and len(self.cut) < 5:
                     self.cut.append(self._seen)
-                    near.sendall(data[: data.index(b"\r\n\r\n") + 24] if b"\r\n\r\n" in data else data[:20])
+                    near.sendall(
+                        data[: data.index(b"\r\n\r\n") + 24] if b"\r\n\r\n" in data else data[:20]
+                    )
                     break
             near.sendall(data)
         for each in (near, far):

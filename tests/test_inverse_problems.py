@@ -20,16 +20,49 @@ from flow_models.simulators.kinematics import Kinematics
 from flow_models.simulators.seismic import Seismograms
 from flow_models.tracking import serving
 
-TINY = ["--steps", "30", "--depth", "1", "--hidden", "[8]", "--bins", "4", "--batch-size", "64", "--simulations", "1000",
-        "--validation-draws", "100", "--test-draws", "30", "--posterior-samples", "60", "--compare", "false", "--mlflow", "false",
-        "--references", "2", "--joint-depth", "1", "--joint-hidden", "[8]", "--reference", "false", "--correct", "false"]  # fmt: skip
+TINY = [
+    "--steps",
+    "30",
+    "--depth",
+    "1",
+    "--hidden",
+    "[8]",
+    "--bins",
+    "4",
+    "--batch-size",
+    "64",
+    "--simulations",
+    "1000",
+    "--validation-draws",
+    "100",
+    "--test-draws",
+    "30",
+    "--posterior-samples",
+    "60",
+    "--compare",
+    "false",
+    "--mlflow",
+    "false",
+    "--references",
+    "2",
+    "--joint-depth",
+    "1",
+    "--joint-hidden",
+    "[8]",
+    "--reference",
+    "false",
+    "--correct",
+    "false",
+]
 DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Runs an application with a reference folder of its own; gives back the exit status."""
-    return lambda number, *arguments: application(monkeypatch, number, "--reference-folder", tmp_path / "kept", *arguments)
+    return lambda number, *arguments: application(
+        monkeypatch, number, "--reference-folder", tmp_path / "kept", *arguments
+    )
 
 
 def pyfunc(model):
@@ -46,41 +79,125 @@ def metrics_of(folder):
 def gravity_profile(tmp_path_factory):
     """A profile of its own stations, as a user's file."""
     path = tmp_path_factory.mktemp("profile") / "profile.csv"
-    path.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},{-30 * np.sin(np.pi * s / 40):.2f}" for s in (3, 11, 20, 28, 36)))
+    path.write_text(
+        "station_km,gravity_mgal\n"
+        + "\n".join(f"{s},{-30 * np.sin(np.pi * s / 40):.2f}" for s in (3, 11, 20, 28, 36))
+    )
     return path
 
 
-def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, gravity_profile, capsys):
-    assert call(6, *TINY, "--correct", "true", "--output-dir", str(tmp_path / "run"), "--observed", str(gravity_profile)) == 0
+def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(
+    call, tmp_path, gravity_profile, capsys
+):
+    assert (
+        call(
+            6,
+            *TINY,
+            "--correct",
+            "true",
+            "--output-dir",
+            str(tmp_path / "run"),
+            "--observed",
+            str(gravity_profile),
+        )
+        == 0
+    )
     metrics = metrics_of(tmp_path / "run")
-    assert {"nll_val", "laplace_entropy", "nats_above_laplace", "coverage_50", "coverage_90", "sbc_max_deviation", "resimulation_error",
-            "seconds_for_10000_samples", "effective_share", "kl_to_posterior", "misfit_laplace", "misfit_corrected",
-            "predictive_p_below_5_percent", "observed_p_value", "observed_misfit", "train_seconds"} <= set(metrics)  # fmt: skip
+    assert {
+        "nll_val",
+        "laplace_entropy",
+        "nats_above_laplace",
+        "coverage_50",
+        "coverage_90",
+        "sbc_max_deviation",
+        "resimulation_error",
+        "seconds_for_10000_samples",
+        "effective_share",
+        "kl_to_posterior",
+        "misfit_laplace",
+        "misfit_corrected",
+        "predictive_p_below_5_percent",
+        "observed_p_value",
+        "observed_misfit",
+        "train_seconds",
+    } <= set(metrics)
     assert metrics["predictive_p_below_5_percent"] < 0.2
-    assert metrics["nats_above_laplace"] < 1.5 and metrics["effective_share"] > 0.02 and 0.8 < metrics["resimulation_error"] < 1.3
-    figures = {"valley_observed", "gravity_observed", "valley_test_1", "corner", "ranks", "coverage", "contraction", "training"}
-    assert figures <= {name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")}
+    assert (
+        metrics["nats_above_laplace"] < 1.5
+        and metrics["effective_share"] > 0.02
+        and 0.8 < metrics["resimulation_error"] < 1.3
+    )
+    figures = {
+        "valley_observed",
+        "gravity_observed",
+        "valley_test_1",
+        "corner",
+        "ranks",
+        "coverage",
+        "contraction",
+        "training",
+    }
+    assert figures <= {
+        name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")
+    }
     rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
-    assert len(rows) == 40 and all(float(r["q0.05"]) < float(r["q0.5"]) < float(r["q0.95"]) for r in rows)
+    assert len(rows) == 40 and all(
+        float(r["q0.05"]) < float(r["q0.5"]) < float(r["q0.95"]) for r in rows
+    )
 
     text = gravity_profile.read_text().replace("-30.00", "-27.00")
     gravity_profile.write_text(text)
     capsys.readouterr()
-    assert call(6, *TINY, "--correct", "true", "--output-dir", str(tmp_path / "next"), "--observed", str(gravity_profile)) == 0
+    assert (
+        call(
+            6,
+            *TINY,
+            "--correct",
+            "true",
+            "--output-dir",
+            str(tmp_path / "next"),
+            "--observed",
+            str(gravity_profile),
+        )
+        == 0
+    )
     assert "a model of this geometry" in capsys.readouterr().err
-    again = {r["parameter"]: float(r["q0.5"]) for r in csv.DictReader(open(tmp_path / "next" / "posterior.csv"))}
-    assert again[rows[20]["parameter"]] < float(rows[20]["q0.5"])  # less gravity, a shallower valley
+    again = {
+        r["parameter"]: float(r["q0.5"])
+        for r in csv.DictReader(open(tmp_path / "next" / "posterior.csv"))
+    }
+    assert again[rows[20]["parameter"]] < float(
+        rows[20]["q0.5"]
+    )  # less gravity, a shallower valley
     (kept,) = (tmp_path / "kept").iterdir()
     (kept / "model.json").write_text("{")
-    assert call(6, *TINY, "--correct", "true", "--output-dir", str(tmp_path / "third"), "--observed", str(gravity_profile)) == 0
+    assert (
+        call(
+            6,
+            *TINY,
+            "--correct",
+            "true",
+            "--output-dir",
+            str(tmp_path / "third"),
+            "--observed",
+            str(gravity_profile),
+        )
+        == 0
+    )
     assert "is damaged and trained anew" in capsys.readouterr().err
-    assert (tmp_path / "third" / "posterior.csv").read_bytes() == (tmp_path / "next" / "posterior.csv").read_bytes()
+    assert (tmp_path / "third" / "posterior.csv").read_bytes() == (
+        tmp_path / "next" / "posterior.csv"
+    ).read_bytes()
     model = fm.load(str(tmp_path / "next"))
     assert model.simulator.stations == (3.0, 11.0, 20.0, 28.0, 36.0)
     y = np.array([[-5.0, -20, -25, -20, -5]], np.float32)
     served = pyfunc(model)
-    np.testing.assert_array_equal(served.predict(None, y, {"n": 3, "seed": 1}), model.posterior(y, 3, seed=1))
-    np.testing.assert_array_equal(served.predict(None, y, {"method": "anomaly_score"}), model.anomaly_score(y))
+    np.testing.assert_array_equal(
+        served.predict(None, y, {"n": 3, "seed": 1}), model.posterior(y, 3, seed=1)
+    )
+    np.testing.assert_array_equal(
+        served.predict(None, y, {"method": "anomaly_score"}), model.anomaly_score(y)
+    )
     with pytest.raises(Exception, match="method must be one of"):
         served.predict(None, y, {"method": "encode"})
     assert serving.example(str(tmp_path / "next")).shape == (2, 5)
@@ -88,11 +205,16 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(call, tmp_path, 
 
 def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profile, capsys):
     strange = tmp_path / "strange.csv"
-    strange.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},{60 * (-1) ** s:.2f}" for s in (3, 11, 20, 28, 36)))
+    strange.write_text(
+        "station_km,gravity_mgal\n"
+        + "\n".join(f"{s},{60 * (-1) ** s:.2f}" for s in (3, 11, 20, 28, 36))
+    )
     assert call(6, *TINY, "--output-dir", str(tmp_path / "run"), "--observed", str(strange)) == 0
     assert "outside what the simulator makes" in capsys.readouterr().err
     assert metrics_of(tmp_path / "run")["observed_p_value"] < 0.01
-    strange.write_text("station_km,gravity_mgal\n" + "\n".join(f"{s},1e15" for s in (3, 11, 20, 28, 36)))
+    strange.write_text(
+        "station_km,gravity_mgal\n" + "\n".join(f"{s},1e15" for s in (3, 11, 20, 28, 36))
+    )
     assert call(6, *TINY, "--output-dir", str(tmp_path / "far"), "--observed", str(strange)) == 0
     assert "prior samples are in their place" in capsys.readouterr().err
     rows = list(csv.DictReader(open(tmp_path / "far" / "posterior.csv")))
@@ -100,18 +222,45 @@ def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profil
 
 
 def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
-    assert call(7, *TINY, "--components", "12", "--summary", "6", "--summary-hidden", "[16]", "--output-dir", str(tmp_path / "run"), "--observed", str(DATA / "traces.csv")) == 0
+    assert (
+        call(
+            7,
+            *TINY,
+            "--components",
+            "12",
+            "--summary",
+            "6",
+            "--summary-hidden",
+            "[16]",
+            "--output-dir",
+            str(tmp_path / "run"),
+            "--observed",
+            str(DATA / "traces.csv"),
+        )
+        == 0
+    )
     metrics = metrics_of(tmp_path / "run")
     assert metrics["nats_above_laplace"] < 1.5 and 0.8 < metrics["observed_misfit"] < 1.25
-    assert {"velocity_observed", "traces_observed"} <= {n.removesuffix(".png") for n in os.listdir(tmp_path / "run" / "figures")}
+    assert {"velocity_observed", "traces_observed"} <= {
+        n.removesuffix(".png") for n in os.listdir(tmp_path / "run" / "figures")
+    }
     rows = list(csv.DictReader(open(tmp_path / "run" / "posterior.csv")))
     assert [r["parameter"] for r in rows][:1] == ["velocity_1_km_s"] and len(rows) == 20
 
 
-@pytest.mark.parametrize("thickness, axis, last", [(0.0, "two-way time (s)", 20 * 0.034), (0.035, "depth (km)", 20 * 0.035)])
+@pytest.mark.parametrize(
+    "thickness, axis, last",
+    [(0.0, "two-way time (s)", 20 * 0.034), (0.035, "depth (km)", 20 * 0.035)],
+)
 def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last):
     simulator, rng = Seismograms(layer_thickness=thickness), np.random.default_rng(0)
-    view = View("one", "one", rng.normal(size=193), rng.uniform(1.8, 2.4, (30, 20)), rng.normal(size=(30, 192)))
+    view = View(
+        "one",
+        "one",
+        rng.normal(size=193),
+        rng.uniform(1.8, 2.4, (30, 20)),
+        rng.normal(size=(30, 192)),
+    )
     axes = traces.show(simulator, [view])[0][1].axes[0]
     assert axes.get_ylabel() == axis and max(axes.get_ylim()) == pytest.approx(last)
 
@@ -120,7 +269,9 @@ def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last
 def test_the_joint_form(call, tmp_path, number, inputs):
     terms = ("mmd_latents", "mmd_parameters", "reconstruction")
     weights = [text for term in terms for text in (f"--{term.replace('_', '-')}", "0.1")]
-    assert call(number, *TINY, "--form", "joint", *weights, "--output-dir", str(tmp_path / "run")) == 0
+    assert (
+        call(number, *TINY, "--form", "joint", *weights, "--output-dir", str(tmp_path / "run")) == 0
+    )
     header = (tmp_path / "run" / "history.csv").read_text().splitlines()[0]
     assert all(f"train_{term}" in header and f"val_{term}" in header for term in terms)
     assert 0 < metrics_of(tmp_path / "run")["coverage_90"] <= 1
@@ -134,27 +285,47 @@ def test_the_joint_form(call, tmp_path, number, inputs):
     assert predicted.shape == (2, 500, len(y)) and np.isfinite(predicted).all()
     np.testing.assert_array_equal(predicted, model.predict(x, 500, seed=np.int64(1)))
     if number == 6:  # what the network says of x, give or take the width that it was trained with
-        said = model.flow.encode(model.simulator.whiten(tf.constant(x))[0])[:, : model.flow.partition.outputs["y"]]
+        said = model.flow.encode(model.simulator.whiten(tf.constant(x))[0])[
+            :, : model.flow.partition.outputs["y"]
+        ]
         again = model._components(predicted.reshape(1000, -1)).reshape(2, 500, -1)
-        np.testing.assert_allclose(again.mean(1), said, atol=5 * model.flow.partition.sigma_y / np.sqrt(500))
+        np.testing.assert_allclose(
+            again.mean(1), said, atol=5 * model.flow.partition.sigma_y / np.sqrt(500)
+        )
         np.testing.assert_allclose(again.std(1), model.flow.partition.sigma_y, rtol=0.2)
     else:
-        assert -5.6 < predicted[..., -1].min() < predicted[..., -1].max() < -3.2  # log sigma as the prior has it
+        assert (
+            -5.6 < predicted[..., -1].min() < predicted[..., -1].max() < -3.2
+        )  # log sigma as the prior has it
     with pytest.raises(fm.UserError, match="whole number of at least 1"):
         model.predict(x, 0)
     for command in (["sample"], ["score", str(DATA / "end_points.csv")]):
-        with pytest.raises(fm.UserError, match="a model of parameters given data: give its script the data by --observed"):
+        with pytest.raises(
+            fm.UserError,
+            match="a model of parameters given data: give its script the data by --observed",
+        ):
             commands.main([command[0], str(tmp_path / "run"), *command[1:]])
 
 
 @pytest.mark.parametrize("simulator", [Seismograms(), Gravity(), Kinematics()])
 def test_data_come_back_from_all_their_components(simulator):
     y = draw(simulator, 400, 0).y
-    model = joint_posterior.untrained(simulator, y, lambda size, width: fm.realnvp(size, 1, (4,), condition_size=width),
-                                      noise_inputs=True, sigma_y=0.1)  # fmt: skip
-    unit = y if not simulator.noise_varies else np.concatenate([y[:, :-1], np.zeros((400, 1), y.dtype)], 1)
+    model = joint_posterior.untrained(
+        simulator,
+        y,
+        lambda size, width: fm.realnvp(size, 1, (4,), condition_size=width),
+        noise_inputs=True,
+        sigma_y=0.1,
+    )
+    unit = (
+        y
+        if not simulator.noise_varies
+        else np.concatenate([y[:, :-1], np.zeros((400, 1), y.dtype)], 1)
+    )
     clean = unit[:, : y.shape[1] - simulator.noise_varies]
-    np.testing.assert_allclose(model._data(model._components(unit)), clean, atol=1e-4 * np.abs(clean).max())
+    np.testing.assert_allclose(
+        model._data(model._components(unit)), clean, atol=1e-4 * np.abs(clean).max()
+    )
 
 
 def table(rows, header="station_km,gravity_mgal"):
@@ -164,30 +335,60 @@ def table(rows, header="station_km,gravity_mgal"):
 TRACES = (DATA / "traces.csv").read_text()
 
 
-@pytest.mark.parametrize("number, text, more, message", [
-    (6, table(["1,2"], "km,gravity_mgal"), [], "no column 'station_km'; columns are station_km, gravity_mgal, [tolerance_mgal]"),
-    (6, table(["1,-20", "2,nan"]), [], "gravity_mgal"),
-    (6, table(["1,-20", "2,low"]), [], "gravity_mgal"),
-    (6, table([]), [], "no row"),
-    (6, table(["1,-20,0.5", "2,-21,0"], "station_km,gravity_mgal,tolerance_mgal"), [], "must be above 0 (mGal)"),
-    (6, None, ["--observed", "nowhere.csv"], "nowhere.csv"),
-    (6, None, ["--tolerance", "-1"], "tolerance is -1"),
-    (6, None, ["--form", "both"], "no form 'both'; there are conditional, joint"),
-    (6, None, ["--simulations", "10"], "simulations is 10, must be at least 1000"),
-    (6, None, ["--mmd-latents", "-1"], "mmd_latents is -1"),
-    (6, None, ["--architecture", "nice"], "no architecture 'nice'"),
-    (7, TRACES.replace(",0.01\n", "\n").replace(",sigma", ""), [], "give the noise as one number above 0: --sigma"),
-    (7, TRACES.replace("0.18", "0.19"), [], "column ray_s_per_km: 0.19 where the network was made for 0.18"),
-    (7, TRACES[: TRACES.rindex("0.1800")], [], "191 rows of traces, expected 4 rays of 48 samples"),
-    (7, TRACES.replace("0.94", "0.95"), [], "column time_s: 0.95 where"),
-    (7, None, ["--components", "0"], "components is 0"),
-    (7, None, ["--sigma", "-1"], "sigma is -1"),
-    (7, None, ["--components", "300"], "components is 300; the traces have 192 samples"),
-    (6, table(["1,-20", "2,1e300"]), [], "too large for 32-bit numbers"),
-    (6, None, ["--tolerance", "1e-7"], "the tolerance is too small beside the data"),
-    (7, None, ["--newton-steps", "-1"], "newton_steps is -1"),
-])  # fmt: skip
-def test_wrong_input_is_one_clear_line_and_leaves_no_folder(call, tmp_path, capsys, number, text, more, message):
+@pytest.mark.parametrize(
+    "number, text, more, message",
+    [
+        (
+            6,
+            table(["1,2"], "km,gravity_mgal"),
+            [],
+            "no column 'station_km'; columns are station_km, gravity_mgal, [tolerance_mgal]",
+        ),
+        (6, table(["1,-20", "2,nan"]), [], "gravity_mgal"),
+        (6, table(["1,-20", "2,low"]), [], "gravity_mgal"),
+        (6, table([]), [], "no row"),
+        (
+            6,
+            table(["1,-20,0.5", "2,-21,0"], "station_km,gravity_mgal,tolerance_mgal"),
+            [],
+            "must be above 0 (mGal)",
+        ),
+        (6, None, ["--observed", "nowhere.csv"], "nowhere.csv"),
+        (6, None, ["--tolerance", "-1"], "tolerance is -1"),
+        (6, None, ["--form", "both"], "no form 'both'; there are conditional, joint"),
+        (6, None, ["--simulations", "10"], "simulations is 10, must be at least 1000"),
+        (6, None, ["--mmd-latents", "-1"], "mmd_latents is -1"),
+        (6, None, ["--architecture", "nice"], "no architecture 'nice'"),
+        (
+            7,
+            TRACES.replace(",0.01\n", "\n").replace(",sigma", ""),
+            [],
+            "give the noise as one number above 0: --sigma",
+        ),
+        (
+            7,
+            TRACES.replace("0.18", "0.19"),
+            [],
+            "column ray_s_per_km: 0.19 where the network was made for 0.18",
+        ),
+        (
+            7,
+            TRACES[: TRACES.rindex("0.1800")],
+            [],
+            "191 rows of traces, expected 4 rays of 48 samples",
+        ),
+        (7, TRACES.replace("0.94", "0.95"), [], "column time_s: 0.95 where"),
+        (7, None, ["--components", "0"], "components is 0"),
+        (7, None, ["--sigma", "-1"], "sigma is -1"),
+        (7, None, ["--components", "300"], "components is 300; the traces have 192 samples"),
+        (6, table(["1,-20", "2,1e300"]), [], "too large for 32-bit numbers"),
+        (6, None, ["--tolerance", "1e-7"], "the tolerance is too small beside the data"),
+        (7, None, ["--newton-steps", "-1"], "newton_steps is -1"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_leaves_no_folder(
+    call, tmp_path, capsys, number, text, more, message
+):
     if text is not None:
         (tmp_path / "mine.csv").write_text(text)
         more = [*more, "--observed", str(tmp_path / "mine.csv")]

@@ -1,4 +1,5 @@
-"""Kinematics and ballistics: forward models against hand-worked and integrated cases, exact posteriors against rejection."""
+"""Kinematics and ballistics: forward models against hand-worked and integrated cases, exact
+posteriors against rejection."""
 
 import math
 
@@ -14,15 +15,24 @@ from flow_models.simulators.ballistics import Ballistics
 from flow_models.simulators.kinematics import Kinematics
 
 ARM, THROW = Kinematics(), Ballistics()
-SAMPLERS = {"kinematics": (ARM, kinematics.exact_posterior), "ballistics": (THROW, ballistics.exact_posterior)}
+SAMPLERS = {
+    "kinematics": (ARM, kinematics.exact_posterior),
+    "ballistics": (THROW, ballistics.exact_posterior),
+}
 RIGHT = math.pi / 2
 
 
-@pytest.mark.parametrize("x, joints", [
-    ((0.0, 0.0, 0.0, 0.0), ((0, 0), (0.5, 0), (1, 0), (2, 0))),
-    ((0.1, RIGHT, -RIGHT, RIGHT), ((0, 0.1), (0, 0.6), (0.5, 0.6), (0.5, 1.6))),
-    ((-0.2, 2 * RIGHT, -RIGHT, -3 * RIGHT), ((0, -0.2), (-0.5, -0.2), (-0.5, 0.3), (-1.5, 0.3))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "x, joints",
+    [
+        ((0.0, 0.0, 0.0, 0.0), ((0, 0), (0.5, 0), (1, 0), (2, 0))),
+        ((0.1, RIGHT, -RIGHT, RIGHT), ((0, 0.1), (0, 0.6), (0.5, 0.6), (0.5, 1.6))),
+        (
+            (-0.2, 2 * RIGHT, -RIGHT, -3 * RIGHT),
+            ((0, -0.2), (-0.5, -0.2), (-0.5, 0.3), (-1.5, 0.3)),
+        ),
+    ],
+)
 def test_arm_worked_by_hand(x, joints):
     theta, log_det = ARM.whiten(tf.constant([x], tf.float64))
     np.testing.assert_allclose(ARM.joints(theta)[0], joints, atol=1e-12)
@@ -30,7 +40,9 @@ def test_arm_worked_by_hand(x, joints):
     np.testing.assert_allclose(log_det, -np.log([0.25 * 0.5**3]))
 
 
-@pytest.mark.parametrize("height, angle, speed", [(1.5, 0.2, 15.0), (0.0, 1.4, 25.0), (3.0, 0.7, 3.0), (0.01, 0.16, 8.0)])
+@pytest.mark.parametrize(
+    "height, angle, speed", [(1.5, 0.2, 15.0), (0.0, 1.4, 25.0), (3.0, 0.7, 3.0), (0.01, 0.16, 8.0)]
+)
 def test_flight_against_integration(height, angle, speed):
     def motion(_, state):
         _, _, v1, v2 = state
@@ -72,7 +84,11 @@ def test_whitening_and_linearisation_against_autodiff(name):
     np.testing.assert_allclose(back, theta, atol=1e-9)
     slopes = np.linalg.slogdet(tape.batch_jacobian(x, theta))[1]
     np.testing.assert_allclose(log_det, -slopes, atol=1e-9)
-    np.testing.assert_allclose(simulator.residual_and_jacobian(theta, y)[1], tape.batch_jacobian(residual, theta), atol=1e-7)
+    np.testing.assert_allclose(
+        simulator.residual_and_jacobian(theta, y)[1],
+        tape.batch_jacobian(residual, theta),
+        atol=1e-7,
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -99,13 +115,21 @@ def test_exact_posterior_lies_on_the_surface(name):
     simulator, exact = SAMPLERS[name]
     y = simulator.forward(simulator.prior(8, (7, 0), tf.float64)).numpy()
     x, size = exact(y, 500, seed=1)
-    reached = simulator.forward(simulator.whiten(tf.constant(x.reshape(-1, 4)))[0]).numpy().reshape(8, 500, -1)
+    reached = (
+        simulator.forward(simulator.whiten(tf.constant(x.reshape(-1, 4)))[0])
+        .numpy()
+        .reshape(8, 500, -1)
+    )
     np.testing.assert_allclose(reached, np.broadcast_to(y[:, None], reached.shape), atol=1e-9)
     assert (size > 1000).all()
-    np.testing.assert_array_equal(x[:2], exact(y[:2], 500, seed=1)[0])  # each has random numbers of its own
+    np.testing.assert_array_equal(
+        x[:2], exact(y[:2], 500, seed=1)[0]
+    )  # each has random numbers of its own
 
 
-@pytest.mark.parametrize("name, y", [("kinematics", (1.7, -0.8)), ("kinematics", (1.9, -0.5)), ("ballistics", (6.0,))])
+@pytest.mark.parametrize(
+    "name, y", [("kinematics", (1.7, -0.8)), ("kinematics", (1.9, -0.5)), ("ballistics", (6.0,))]
+)
 def test_exact_posterior_against_rejection(name, y):
     """Draws of the prior whose data lie within 0.01 of y."""
     simulator, exact = SAMPLERS[name]
@@ -150,13 +174,17 @@ def test_steps_onto_the_data_take_the_shortest_way():
     start = (tf.repeat(theta[::10], 10, 0) + 0.02 * theta).numpy().reshape(64, 10, 4)
     moved = correction.gauss_newton(ARM, start, y, steps=4)
     data = np.repeat(y, 10, 0)
-    before, after = (np.square(ARM.residual(tf.constant(t.reshape(-1, 4)), data)).mean() for t in (start, moved))
+    before, after = (
+        np.square(ARM.residual(tf.constant(t.reshape(-1, 4)), data)).mean() for t in (start, moved)
+    )
     assert before > 1 and after < 1e-3 * before
     step = moved - start
     jacobian = ARM.residual_and_jacobian(tf.constant(moved.reshape(-1, 4)), data)[1].numpy()
     rows = np.linalg.svd(jacobian, full_matrices=False)[2]
     along = np.einsum("bmp,bp->bm", rows, step.reshape(-1, 4))
-    assert np.linalg.norm(along) > 0.98 * np.linalg.norm(step)  # the step has little outside the rows of the Jacobian
+    assert np.linalg.norm(along) > 0.98 * np.linalg.norm(
+        step
+    )  # the step has little outside the rows of the Jacobian
 
 
 def test_correction_refuses_what_does_not_fit():

@@ -25,7 +25,8 @@ def moved(model, seed=0, scale=0.2):
 
 
 def small_model(name="spline_coupling", size=2, jit=False, **options):
-    """A model away from its start; compiled by XLA only where that is what is tested, as it takes seconds."""
+    """A model away from its start; compiled by XLA only where that is what is tested, as it takes
+    seconds."""
     return moved(fm.FlowModel(fm.architectures.build(name, size, **SMALL, **options), jit=jit))
 
 
@@ -51,7 +52,9 @@ def test_density_is_in_the_units_of_the_data_and_zero_outside_bounds():
 def test_new_standardised_model_is_the_gaussian_of_the_data():
     x = np.random.default_rng(0).normal([5, -200], [0.1, 30], (4000, 2)).astype("f")
     model = fm.FlowModel(fm.realnvp(2, **SMALL))
-    fm.fit(model, x, settings=fm.FitSettings(steps=1, batch_size=100, learning_rate=1e-9, jit=False))
+    fm.fit(
+        model, x, settings=fm.FitSettings(steps=1, batch_size=100, learning_rate=1e-9, jit=False)
+    )
     expected = scipy.stats.norm(x.mean(0), x.std(0)).logpdf(x).sum(1)
     np.testing.assert_allclose(model.log_prob(x), expected, atol=2e-3)
 
@@ -73,7 +76,11 @@ def test_shapes_directions_and_scores():
     model = small_model(size=3)
     x = np.random.default_rng(1).normal(size=(4, 5, 3)).astype("f")
     z = model.encode(x)
-    assert z.shape == x.shape and model.log_prob(x).shape == (4, 5) and model.log_prob(x[0, 0]).shape == ()
+    assert (
+        z.shape == x.shape
+        and model.log_prob(x).shape == (4, 5)
+        and model.log_prob(x[0, 0]).shape == ()
+    )
     np.testing.assert_allclose(model.decode(z), x, atol=1e-4)
     np.testing.assert_allclose(z, model.bijector.forward(x), atol=1e-4)
     np.testing.assert_allclose(model.anomaly_score(x), -model.log_prob(x))
@@ -94,16 +101,27 @@ def test_y_among_the_outputs_and_conditions():
     partition = fm.Partition(inputs={"x": 3}, outputs={"y": 1, "z": 2}, sigma_y=0.3)
     joint = moved(fm.FlowModel(fm.realnvp(3, **SMALL), partition, jit=False))
     x, y = np.random.default_rng(0).normal(size=(6, 3)).astype("f"), np.ones((6, 1), "f")
-    expected = partition.base_log_prob(joint.encode(x), y) + joint.bijector.forward_log_det_jacobian(x, 1)
+    expected = partition.base_log_prob(
+        joint.encode(x), y
+    ) + joint.bijector.forward_log_det_jacobian(x, 1)
     np.testing.assert_allclose(joint.log_prob(x, y=y), expected, atol=1e-4)
     np.testing.assert_allclose(joint.distribution(y=[1.0]).log_prob(x), expected, atol=1e-4)
     draws = joint.sample(3000, y=[1.0])
     assert abs(joint.encode(draws)[:, 0].mean() - 1) < 0.05
     partition = fm.Partition(inputs={"x": 3}, outputs={"z": 3}, condition={"c": 2})
-    conditional = moved(fm.FlowModel(fm.realnvp(3, condition_size=2, **SMALL), partition, jit=False))
+    conditional = moved(
+        fm.FlowModel(fm.realnvp(3, condition_size=2, **SMALL), partition, jit=False)
+    )
     c = np.random.default_rng(1).normal(size=(6, 2)).astype("f")
-    assert np.abs(conditional.log_prob(x, condition=c) - conditional.log_prob(x, condition=c[::-1])).max() > 1e-3
-    np.testing.assert_allclose(conditional.decode(conditional.encode(x, condition=c), condition=c), x, atol=1e-4)
+    assert (
+        np.abs(
+            conditional.log_prob(x, condition=c) - conditional.log_prob(x, condition=c[::-1])
+        ).max()
+        > 1e-3
+    )
+    np.testing.assert_allclose(
+        conditional.decode(conditional.encode(x, condition=c), condition=c), x, atol=1e-4
+    )
     with pytest.raises(fm.UserError, match=r"needs condition \[..., 2\]"):
         conditional.log_prob(x)
     with pytest.raises(fm.UserError, match="has no y"):
@@ -153,10 +171,19 @@ def damage_header(folder, **changes):
         (lambda f: (f / "model.json").write_text("[]"), "damaged"),
         (lambda f: next(f.glob("*.npz")).unlink(), "not a whole model: .* is missing"),
         (lambda f: next(f.glob("*.npz")).write_bytes(b"PK"), "checksum"),
-        (lambda f: damage_header(f, format=99), "is of format 99, this version reads up to 2: install a newer"),
+        (
+            lambda f: damage_header(f, format=99),
+            "is of format 99, this version reads up to 2: install a newer",
+        ),
         (lambda f: damage_header(f, layer={"__class__": "Nonsense"}), "does not have"),
-        (lambda f: damage_header(f, layer={"__class__": "Coupling", "sizes": 2}), "does not fit this version"),
-        (lambda f: damage_header(f, event={"__class__": "Vectors", "columns": ["a"]}), "column names"),
+        (
+            lambda f: damage_header(f, layer={"__class__": "Coupling", "sizes": 2}),
+            "does not fit this version",
+        ),
+        (
+            lambda f: damage_header(f, event={"__class__": "Vectors", "columns": ["a"]}),
+            "column names",
+        ),
         (lambda f: damage_header(f, dtype="float31"), "damaged"),
         (lambda f: damage_header(f, layer={"__class__": "ActNorm", "size": 2}), "checksum"),
     ],

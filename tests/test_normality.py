@@ -1,4 +1,5 @@
-"""Wrong latents are flagged, right ones pass at the stated rate, and the divergence is the closed form."""
+"""Wrong latents are flagged, right ones pass at the stated rate, and the divergence is the closed
+form."""
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ def test_right_latents_pass():
 
 
 def test_right_latents_are_rejected_at_the_stated_rate():
-    """600 sets of 200: p < 0.1 in at most about 10% (margins, a bound) and in about 10% (radius, exact)."""
+    """600 sets of 200: p < 0.1 in at most about 10% (margins, a bound) and in about 10% (radius,
+    exact)."""
     sets = [latent_normality(normal(seed, size=200)) for seed in range(600)]
     margins = np.mean([found["latent_ks_p"] < 0.1 for found in sets])
     radius = np.mean([found["latent_radius_p"] < 0.1 for found in sets])
@@ -49,7 +51,8 @@ def correlated(z):
 
 
 def heavy_tailed(z):
-    """Student's t with 5 degrees of freedom, scaled to unit variance: right in its first two moments."""
+    """Student's t with 5 degrees of freedom, scaled to unit variance: right in its first two
+    moments."""
     scale = np.sqrt(np.random.default_rng(9).chisquare(5, z.shape) / 5)
     return z / scale * np.sqrt(3 / 5)
 
@@ -89,7 +92,9 @@ def test_wrong_latents_are_flagged(wrong, name, is_wrong):
 def test_the_margins_are_scipys_test():
     z = normal(5, size=300)
     smallest = min(stats.kstest(column, "norm").pvalue for column in z.T)
-    assert latent_normality(z)["latent_ks_p"] == pytest.approx(min(1.0, DIMENSIONS * smallest), rel=1e-6)
+    assert latent_normality(z)["latent_ks_p"] == pytest.approx(
+        min(1.0, DIMENSIONS * smallest), rel=1e-6
+    )
 
 
 def test_one_dimension_and_a_constant_column():
@@ -117,7 +122,9 @@ def test_divergence_of_two_normals():
 def test_standard_error_is_the_spread_of_repeats():
     rng = np.random.default_rng(1)
     draws = [rng.standard_normal(500) for _ in range(400)]
-    values, errors = zip(*(kl_to_truth(stats.norm.logpdf(x, 0.3), stats.norm.logpdf(x)) for x in draws), strict=True)
+    values, errors = zip(
+        *(kl_to_truth(stats.norm.logpdf(x, 0.3), stats.norm.logpdf(x)) for x in draws), strict=True
+    )
     assert np.std(values) == pytest.approx(np.mean(errors), rel=0.15)
 
 
@@ -126,7 +133,9 @@ def test_a_point_the_model_rules_out_is_infinitely_far():
     assert np.isnan(kl_to_truth(np.array([np.nan, -1.0]), np.array([-1.0, -1.0]))).all()
 
 
-@pytest.mark.parametrize("z", [np.zeros(10), np.zeros((4, 2)), np.zeros((10, 0)), np.zeros((2, 3, 4))])
+@pytest.mark.parametrize(
+    "z", [np.zeros(10), np.zeros((4, 2)), np.zeros((10, 0)), np.zeros((2, 3, 4))]
+)
 def test_latents_of_another_shape_are_refused(z):
     with pytest.raises(UserError, match=r"must be an array \[N, D\]"):
         latent_normality(z)
@@ -139,7 +148,9 @@ def test_latents_that_diverged_are_counted():
         latent_normality(z)
 
 
-@pytest.mark.parametrize("log_q, log_p", [((5,), (4,)), ((5, 1), (5,)), ((1,), (1,)), ((5, 2), (5, 2))])
+@pytest.mark.parametrize(
+    "log_q, log_p", [((5,), (4,)), ((5, 1), (5,)), ((1,), (1,)), ((5, 2), (5, 2))]
+)
 def test_divergence_refuses_shapes_that_do_not_pair(log_q, log_p):
     with pytest.raises(UserError, match="two arrays"):
         kl_to_truth(np.zeros(log_q), np.zeros(log_p))

@@ -20,7 +20,9 @@ def test_base_density_and_draws_given_y():
     partition = Partition(inputs={"x": 3}, outputs={"y": 1, "z": 2}, sigma_y=0.2)
     v = np.random.default_rng(0).normal(size=(5, 3))
     y = np.full((5, 1), 0.7)
-    expected = scipy.stats.norm(0.7, 0.2).logpdf(v[:, 0]) + scipy.stats.norm().logpdf(v[:, 1:]).sum(1)
+    expected = scipy.stats.norm(0.7, 0.2).logpdf(v[:, 0]) + scipy.stats.norm().logpdf(v[:, 1:]).sum(
+        1
+    )
     np.testing.assert_allclose(partition.base_log_prob(v, y), expected)
     draws = partition.base_sample(4000, (1, 2), y[0].astype("f")).numpy()
     np.testing.assert_allclose(draws.mean(0), [0.7, 0, 0], atol=0.06)

@@ -1,4 +1,5 @@
-"""Every figure is drawn from callables, says true things, leaves matplotlib as it was and survives awkward input."""
+"""Every figure is drawn from callables, says true things, leaves matplotlib as it was and survives
+awkward input."""
 
 import io
 import sys
@@ -32,15 +33,26 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def titles(figure: Figure) -> str:
-    return " | ".join(axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center"))
+    return " | ".join(
+        axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center")
+    )
 
 
 def history(rows: int = 40) -> dict[str, np.ndarray]:
     step = 50.0 * np.arange(1, rows + 1)
     latent, log_det = 2.84 + 40.0 * np.exp(-step / 60.0), -1.4 - 9.0 * np.exp(-step / 80.0)
-    table = {"epoch": np.arange(rows), "step": step, "seconds": step / 100.0, "learning_rate": 1e-3 / step}
+    table = {
+        "epoch": np.arange(rows),
+        "step": step,
+        "seconds": step / 100.0,
+        "learning_rate": 1e-3 / step,
+    }
     for kind, above in (("train", 0.0), ("val", 0.01)):
-        parts = {"objective": latent - log_det + above, "latent": latent + above, "log_det": log_det}
+        parts = {
+            "objective": latent - log_det + above,
+            "latent": latent + above,
+            "log_det": log_det,
+        }
         table |= {f"{kind}_{part}": values for part, values in parts.items()}
     return table
 
@@ -53,7 +65,9 @@ def all_figures() -> dict[str, Figure]:
         "training_curves": plots.training_curves(history()),
         "mapping": plots.mapping(lambda z: z @ np.array([[2.0, 1.0], [0.0, 1.0]]), 2),
         "anomalies": plots.anomalies(x, -law(2).logpdf(x)),
-        "trials": plots.trials([({"depth": "3", "seed": "0"}, 0.5), ({"depth": "10", "seed": "0"}, np.nan)], "nll_val"),
+        "trials": plots.trials(
+            [({"depth": "3", "seed": "0"}, 0.5), ({"depth": "10", "seed": "0"}, np.nan)], "nll_val"
+        ),
     }
 
 
@@ -74,7 +88,9 @@ def test_every_figure_draws_and_touches_nothing_global():
 @pytest.mark.parametrize("dimensions, panels", [(1, 1), (2, 4), (3, 8), (5, 8)])
 def test_density_in_each_dimension(dimensions, panels):
     x = draw(dimensions)
-    figure = plots.density(x, x[::-1], law(dimensions).logpdf, columns=[f"c_{d}, km" for d in range(dimensions)])
+    figure = plots.density(
+        x, x[::-1], law(dimensions).logpdf, columns=[f"c_{d}, km" for d in range(dimensions)]
+    )
     drawn = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     assert len(drawn) == panels
     assert {"c_0, km"} <= {axes.get_xlabel() for axes in drawn}
@@ -168,12 +184,20 @@ def test_curves_show_the_end_and_the_line_of_a_perfect_fit(form):
 
 
 def test_curves_of_one_row_of_a_diverged_run_and_without_validation():
-    assert pixels(plots.training_curves({name: column[:1] for name, column in history().items()})).std() > 1
+    assert (
+        pixels(
+            plots.training_curves({name: column[:1] for name, column in history().items()})
+        ).std()
+        > 1
+    )
     bad = history()
     for name in ("train_objective", "val_objective", "train_latent", "val_latent"):
         bad[name] = np.where(np.arange(40) < 20, bad[name], np.nan)
     assert pixels(plots.training_curves(bad)).std() > 5
-    nothing = {name: np.full(40, np.nan) if name != "step" else column for name, column in history().items()}
+    nothing = {
+        name: np.full(40, np.nan) if name != "step" else column
+        for name, column in history().items()
+    }
     assert pixels(plots.training_curves(nothing, {"objective": 1.0})).std() > 1
     train = {name: column for name, column in history().items() if not name.startswith("val_")}
     assert "best" not in titles(plots.training_curves(train))
@@ -204,10 +228,16 @@ def test_anomalies_marks_and_numbers_the_strangest():
 @pytest.mark.parametrize(
     "draw_it, message",
     [
-        (lambda: plots.density(np.zeros((5, 2, 2)), draw(2), None), r"data must be an array \[N, D\]"),
+        (
+            lambda: plots.density(np.zeros((5, 2, 2)), draw(2), None),
+            r"data must be an array \[N, D\]",
+        ),
         (lambda: plots.density(draw(2), draw(3), None), r"samples must be an array \[N, 2\]"),
         (lambda: plots.density(draw(2), draw(2), None, columns=["x"]), "must name the 2 columns"),
-        (lambda: plots.density(np.full((5, 2), np.nan), draw(2), None), "at least two rows of finite numbers"),
+        (
+            lambda: plots.density(np.full((5, 2), np.nan), draw(2), None),
+            "at least two rows of finite numbers",
+        ),
         (lambda: plots.latents(np.zeros((0, 2))), "at least two rows"),
         (lambda: plots.training_curves({"loss": [1.0]}), "a column step"),
         (lambda: plots.training_curves({"step": []}), "at least one row"),

@@ -1,4 +1,5 @@
-"""Figures of pictures and of detection: drawn whole, true to what they are given, clear about what does not fit."""
+"""Figures of pictures and of detection: drawn whole, true to what they are given, clear about what
+does not fit."""
 
 import io
 import math
@@ -27,9 +28,17 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def words(figure: Figure) -> str:
-    found = [figure.get_suptitle(), *(axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center"))]
+    found = [
+        figure.get_suptitle(),
+        *(axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center")),
+    ]
     found += [text.get_text() for axes in figure.axes for text in axes.texts]
-    found += [text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
+    found += [
+        text.get_text()
+        for axes in figure.axes
+        if axes.get_legend()
+        for text in axes.get_legend().get_texts()
+    ]
     return " | ".join(found)
 
 
@@ -44,7 +53,10 @@ def drawn(figure: Figure) -> list[np.ndarray]:
 
 
 def scores(sets=("known", "near", "far"), names=("nll", "ratio", "size")):
-    return {name: {each: RNG.normal(i * k, 1, 60) for i, each in enumerate(sets)} for k, name in enumerate(names)}
+    return {
+        name: {each: RNG.normal(i * k, 1, 60) for i, each in enumerate(sets)}
+        for k, name in enumerate(names)
+    }
 
 
 def all_figures() -> dict[str, Figure]:
@@ -68,7 +80,11 @@ def test_every_figure_draws_without_a_warning_and_nothing_is_cut_off(recwarn):
         assert picture.std() > 5, f"{name} is blank"
         border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
         assert (border == 255).mean() > 0.97, f"{name}: something is cut off"
-    assert not [str(w.message) for w in recwarn if "matplotlib" in str(w.filename) or "layout" in str(w.message)]
+    assert not [
+        str(w.message)
+        for w in recwarn
+        if "matplotlib" in str(w.filename) or "layout" in str(w.message)
+    ]
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (6, 10, 3), (10, 6, 2), (70, 40, 3)])
@@ -93,14 +109,20 @@ def test_the_grid_is_in_reading_order_with_its_captions():
 
 def test_neighbours_say_how_many_samples_are_nearer_than_any_held_out_picture():
     figure = plots.neighbours(
-        images(2), images(2).reshape(2, 1, 8, 8, 1), np.array([1.0, 1.0, 9.0, 9.0]), np.array([5.0, 6.0])
+        images(2),
+        images(2).reshape(2, 1, 8, 8, 1),
+        np.array([1.0, 1.0, 9.0, 9.0]),
+        np.array([5.0, 6.0]),
     )
     assert "50% of samples nearer than any held-out picture" in words(figure)
 
 
 def test_histograms_and_roc_state_the_area_under_the_curve_best_first():
-    given = {"good": {"known": np.zeros(9), "far": np.ones(9)}, "blind": {"known": np.arange(9.0), "far": np.arange(9.0)},
-             "bad": {"known": np.ones(9), "far": np.zeros(9)}}  # fmt: skip
+    given = {
+        "good": {"known": np.zeros(9), "far": np.ones(9)},
+        "blind": {"known": np.arange(9.0), "far": np.arange(9.0)},
+        "bad": {"known": np.ones(9), "far": np.zeros(9)},
+    }
     text = words(plots.roc_curves(given, "known", ["blind"]))
     assert text.index("1.000  good") < text.index("0.500  blind") < text.index("0.000  bad")
     text = words(plots.score_histograms(given, "known"))
@@ -110,7 +132,9 @@ def test_histograms_and_roc_state_the_area_under_the_curve_best_first():
 def test_no_set_is_left_out_where_there_are_more_than_colours():
     sets = ["known", *(f"set{i}" for i in range(8))]
     assert all(name in words(plots.score_histograms(scores(sets), "known")) for name in sets)
-    z, pictures = ({name: make(5) for name in sets} for make in (lambda n: RNG.normal(size=(n, 4)), images))
+    z, pictures = (
+        {name: make(5) for name in sets} for make in (lambda n: RNG.normal(size=(n, 4)), images)
+    )
     assert all(name in words(plots.latent_map(z, pictures, "known")) for name in sets)
 
 
@@ -126,14 +150,26 @@ def test_the_map_numbers_inliers_outliers_and_others_each_once_as_the_pictures_b
         "known": np.linspace(-1, 1, 9)[:, None] * np.ones((1, 4)) + 0.01 * RNG.normal(size=(9, 4)),
         "far": np.full((5, 4), 3.0),
     }
-    pictures = {"known": np.stack([np.full((8, 8, 1), 10 * i, np.uint8) for i in range(9)]), "far": images(5)}
+    pictures = {
+        "known": np.stack([np.full((8, 8, 1), 10 * i, np.uint8) for i in range(9)]),
+        "far": images(5),
+    }
     figure = plots.latent_map(z, pictures, "known", numbered=3)
     text = words(figure)
-    assert all(title in text for title in ("inliers: known nearest to the centre, 1 to 3", "outliers: known farthest from it, 4 to 6",
-                                           "others: far, 7 to 9"))  # fmt: skip
+    assert all(
+        title in text
+        for title in (
+            "inliers: known nearest to the centre, 1 to 3",
+            "outliers: known farthest from it, 4 to 6",
+            "others: far, 7 to 9",
+        )
+    )
     numbers = [t.get_text() for t in figure.axes[0].texts]
     assert numbers == [str(i) for i in range(1, 10)]
-    middle, ends = {int(p[0, 0, 0]) for p in drawn(figure)[:3]}, {int(p[0, 0, 0]) for p in drawn(figure)[3:6]}
+    middle, ends = (
+        {int(p[0, 0, 0]) for p in drawn(figure)[:3]},
+        {int(p[0, 0, 0]) for p in drawn(figure)[3:6]},
+    )
     assert middle == {30, 40, 50} and {0, 80} <= ends
 
 
@@ -159,22 +195,41 @@ def test_training_curves_in_bits_per_dimension():
     }
     scale = 64 * math.log(2)
     figure = plots.training_curves(history, unit="bits per dimension", nats=scale)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["bits per dimension"] * 3 + ["learning rate"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["bits per dimension"] * 3 + [
+        "learning rate"
+    ]
     assert np.allclose(figure.axes[0].lines[0].get_ydata(), 100 / step / scale)
     assert np.allclose(figure.axes[3].lines[0].get_ydata(), 1e-3 / step)
 
 
 WRONG = {
-    "pictures of two sizes": (lambda: plots.image_rows({"a": images(2), "b": images(2, (4, 4, 1))}, ""), "one size"),
+    "pictures of two sizes": (
+        lambda: plots.image_rows({"a": images(2), "b": images(2, (4, 4, 1))}, ""),
+        "one size",
+    ),
     "numbers with decimals": (lambda: plots.image_grid(np.zeros((2, 4, 4, 1)), ""), "uint8"),
     "no picture": (lambda: plots.image_grid(images(0), ""), "at least 1"),
-    "captions missing": (lambda: plots.image_grid(images(3), "", captions=["a"]), "1 captions for 3 pictures"),
+    "captions missing": (
+        lambda: plots.image_grid(images(3), "", captions=["a"]),
+        "1 captions for 3 pictures",
+    ),
     "no other set": (lambda: plots.roc_curves(scores(("known",)), "known"), "at least one other"),
     "no known set": (lambda: plots.score_histograms(scores(), "cats"), "'cats'"),
-    "latents without pictures": (lambda: plots.latent_map({"known": np.ones((5, 3))}, {}, "known"), "same sets"),
-    "too few for components": (lambda: plots.latent_map({"known": np.ones((2, 3))}, {"known": images(2)}, "known"), "at least 3 rows"),
-    "neighbours of others": (lambda: plots.neighbours(images(3), images(2).reshape(2, 1, 8, 8, 1), np.ones(3), np.ones(3)), "neighbours needs"),
-}  # fmt: skip
+    "latents without pictures": (
+        lambda: plots.latent_map({"known": np.ones((5, 3))}, {}, "known"),
+        "same sets",
+    ),
+    "too few for components": (
+        lambda: plots.latent_map({"known": np.ones((2, 3))}, {"known": images(2)}, "known"),
+        "at least 3 rows",
+    ),
+    "neighbours of others": (
+        lambda: plots.neighbours(
+            images(3), images(2).reshape(2, 1, 8, 8, 1), np.ones(3), np.ones(3)
+        ),
+        "neighbours needs",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)

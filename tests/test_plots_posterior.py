@@ -23,16 +23,24 @@ TIME = np.arange(20) * 0.02
 def all_figures() -> dict[str, Figure]:
     edges = np.linspace(0, 3, 4)
     log_q = -0.5 * np.square(DRAWS).sum(-1)
-    curve = plots.coverage_curve(calibration.coverage(TRUTHS, SAMPLES, LEVELS), calibration.tarp(TRUTHS, SAMPLES),
-                                 calibration.hdr_coverage(log_q[:, 0], log_q[:, 1:], LEVELS), NAMES)  # fmt: skip
+    curve = plots.coverage_curve(
+        calibration.coverage(TRUTHS, SAMPLES, LEVELS),
+        calibration.tarp(TRUTHS, SAMPLES),
+        calibration.hdr_coverage(log_q[:, 0], log_q[:, 1:], LEVELS),
+        NAMES,
+    )
     return {
         "rank_histograms": plots.rank_histograms(RANKS, 99, NAMES),
         "rank_differences": plots.rank_differences(RANKS, 99),
         "coverage_curve": curve,
         "contraction": plots.contraction(*posterior.contraction_and_z(TRUTHS, SAMPLES, 2.0), NAMES),
         "corner": plots.corner(SAMPLES[0], TRUTHS[0], SAMPLES[1], NAMES),
-        "profile_bands": plots.profile_bands(edges, SAMPLES[0], TRUTHS[0], SAMPLES[1], "distance, km", "depth, km"),
-        "predicted_data": plots.predicted_data(TIME, np.sin(TIME), RNG.normal(np.sin(TIME), 0.1, (50, 20)), 0.1),
+        "profile_bands": plots.profile_bands(
+            edges, SAMPLES[0], TRUTHS[0], SAMPLES[1], "distance, km", "depth, km"
+        ),
+        "predicted_data": plots.predicted_data(
+            TIME, np.sin(TIME), RNG.normal(np.sin(TIME), 0.1, (50, 20)), 0.1
+        ),
     }
 
 
@@ -48,7 +56,12 @@ def test_every_figure_draws_and_touches_nothing_global():
 
 def marked(figure: Figure) -> int:
     """Points outside a band, over all panels."""
-    return sum(len(line.get_xdata()) for axes in figure.axes for line in axes.lines if line.get_marker() in ("o", "."))
+    return sum(
+        len(line.get_xdata())
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() in ("o", ".")
+    )
 
 
 def test_ranks_leave_the_band_where_the_posterior_is_wrong_and_only_there():
@@ -57,7 +70,10 @@ def test_ranks_leave_the_band_where_the_posterior_is_wrong_and_only_there():
         assert marked(draw(RANKS, 99)) == 0
         figure = draw(narrow, 99, NAMES)
         assert marked(figure) > 1
-        colours = [axes.title.get_color() if axes.get_title() else axes._left_title.get_color() for axes in figure.axes]
+        colours = [
+            axes.title.get_color() if axes.get_title() else axes._left_title.get_color()
+            for axes in figure.axes
+        ]
         assert colours[0] == colours[1] != colours[2]
         assert r"cost, \$" in titles(figure)
 
@@ -89,16 +105,28 @@ def test_corner_shows_eight_of_many_parameters_and_all_of_a_truth_outside():
 
 def test_a_constant_parameter_and_a_reference_of_another_length_are_drawn():
     samples = np.column_stack([RNG.standard_normal(400), np.full(400, 2.0)])
-    assert pixels(plots.corner(samples, reference=np.column_stack([RNG.standard_normal((900, 2))]))).std() > 5
+    assert (
+        pixels(
+            plots.corner(samples, reference=np.column_stack([RNG.standard_normal((900, 2))]))
+        ).std()
+        > 5
+    )
 
 
 def test_profiles_run_along_or_down_in_points_or_cells():
     samples = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
-    cells = plots.profile_bands(np.array([0.0, 1.0, 5.0]), samples, None, None, "depth", "velocity", upright=True)
+    cells = plots.profile_bands(
+        np.array([0.0, 1.0, 5.0]), samples, None, None, "depth", "velocity", upright=True
+    )
     axes = cells.axes[0]
     assert axes.get_ylabel() == "depth" and axes.get_ylim() == (5.0, 0.0)
     line = next(line for line in axes.lines if line.get_label() == "median")
-    assert line.get_ydata().tolist() == [0.0, 1.0, 1.0, 5.0] and line.get_xdata().tolist() == [2.0, 2.0, 3.0, 3.0]
+    assert line.get_ydata().tolist() == [0.0, 1.0, 1.0, 5.0] and line.get_xdata().tolist() == [
+        2.0,
+        2.0,
+        3.0,
+        3.0,
+    ]
     valley = plots.profile_bands(np.array([0.5, 1.5]), samples, falling=True).axes[0]
     assert valley.get_ylim()[1] == 0.0 < valley.get_ylim()[0]
     line = next(line for line in valley.lines if line.get_label() == "median")
@@ -110,7 +138,9 @@ def test_profiles_run_along_or_down_in_points_or_cells():
 def test_traces_have_residuals_of_their_own():
     observed = np.sin(TIME) * np.ones((3, 1))
     predicted = np.tile(observed - 0.2 * np.arange(3)[:, None], (40, 1, 1))
-    figure = plots.predicted_data(TIME, observed, predicted, 0.1, ["a", "b", "c"], "time, s", "amplitude", observed)
+    figure = plots.predicted_data(
+        TIME, observed, predicted, 0.1, ["a", "b", "c"], "time, s", "amplitude", observed
+    )
     assert len(figure.axes) == 6
     for text in ("a: rms residual 0.00 sd", "b: rms residual 2.00 sd", "c: rms residual 4.00 sd"):
         assert text in titles(figure)

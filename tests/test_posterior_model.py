@@ -41,7 +41,10 @@ def test_in_the_laplace_frame_a_linear_problem_is_solved_without_training(laplac
     np.testing.assert_allclose(x.mean(1), mean, atol=0.03)
     np.testing.assert_allclose(np.cov(x[2].T), covariance, atol=0.03)
     inverse, deviation = np.linalg.inv(covariance), theta - mean
-    exact = -0.5 * np.einsum("bi,ij,bj->b", deviation, inverse, deviation) - 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
+    exact = (
+        -0.5 * np.einsum("bi,ij,bj->b", deviation, inverse, deviation)
+        - 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
+    )
     np.testing.assert_allclose(laplace.log_prob(theta, y), exact, atol=1e-4)
 
 
@@ -50,7 +53,11 @@ def test_in_the_prior_frame_training_finds_the_exact_posterior():
     model = posterior_model.untrained(PriorFrame(SIMULATOR), theta, y, flow)
     prepared, log_det = model.prepare(theta, y)
     assert not log_det.any()
-    fm.fit(model.flow, prepared, settings=fm.FitSettings(steps=1500, batch_size=256, learning_rate=3e-3))
+    fm.fit(
+        model.flow,
+        prepared,
+        settings=fm.FitSettings(steps=1500, batch_size=256, learning_rate=3e-3),
+    )
     y = list(draws(3, (5, 6)))[1]
     mean, covariance = SIMULATOR.exact_posterior(y)
     x = model.posterior(y, 5000, seed=0)
@@ -58,19 +65,33 @@ def test_in_the_prior_frame_training_finds_the_exact_posterior():
     np.testing.assert_allclose(np.cov(x[0].T), covariance, atol=0.12)
 
 
-@pytest.mark.parametrize("simulator", [Ballistics(), Kinematics(), Gravity(), Seismograms(), Dispersion(), SIMULATOR,
-                                       Drawn.of(np.eye(3)[:, :2], np.eye(3)[:, :1])])  # fmt: skip
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        Ballistics(),
+        Kinematics(),
+        Gravity(),
+        Seismograms(),
+        Dispersion(),
+        SIMULATOR,
+        Drawn.of(np.eye(3)[:, :2], np.eye(3)[:, :1]),
+    ],
+)
 def test_samples_of_many_posteriors_are_in_the_units_of_the_user_row_by_row(simulator):
     theta = np.asarray(simulator.prior(10, (0, 5)))
     many = np.asarray(simulator.physical(tf.constant(theta.reshape(2, 5, -1))))
-    np.testing.assert_allclose(many, np.asarray(simulator.physical(tf.constant(theta))).reshape(2, 5, -1), rtol=1e-5)
+    np.testing.assert_allclose(
+        many, np.asarray(simulator.physical(tf.constant(theta))).reshape(2, 5, -1), rtol=1e-5
+    )
 
 
 def test_draws_repeat_and_one_observation_is_the_first_of_many(laplace):
     y = list(draws(3, (5, 6)))[1]
     np.testing.assert_array_equal(laplace.posterior(y, 7, seed=1), laplace.posterior(y, 7, seed=1))
     assert laplace.posterior(y, 7).shape == (3, 7, 3) and laplace.posterior(y[0], 7).shape == (7, 3)
-    np.testing.assert_allclose(laplace.posterior(y[0], 7, seed=1), laplace.posterior(y, 7, seed=1)[0], atol=1e-5)
+    np.testing.assert_allclose(
+        laplace.posterior(y[0], 7, seed=1), laplace.posterior(y, 7, seed=1)[0], atol=1e-5
+    )
     assert np.abs(laplace.posterior(y, 7, seed=1) - laplace.posterior(y, 7, seed=2)).max() > 0.1
 
 
@@ -95,33 +116,59 @@ def test_density_in_the_units_of_the_user_integrates_to_one():
     x, simulator = 3 + 2 * theta[:, :2], Drawn.of(3 + 2 * theta[:, :2], y, ["a", "b"])
     whitened = simulator.whiten(x.astype(np.float32))[0].numpy()
     model = posterior_model.untrained(PriorFrame(simulator), whitened, y, flow)
-    fm.fit(model.flow, model.prepare(whitened, y)[0], settings=fm.FitSettings(steps=100, batch_size=256))
+    fm.fit(
+        model.flow,
+        model.prepare(whitened, y)[0],
+        settings=fm.FitSettings(steps=100, batch_size=256),
+    )
     axis = np.linspace(-12, 18, 301)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    assert np.exp(model.log_prob(grid, y[0])).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.01)
+    assert np.exp(model.log_prob(grid, y[0])).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(
+        1, abs=0.01
+    )
 
 
 def test_y_of_one_row_serves_many_x(laplace):
     theta, y = draws(4, (3, 4))
-    np.testing.assert_allclose(laplace.log_prob(theta, y[0])[2], laplace.log_prob(theta[2], y[0]), atol=1e-5)
+    np.testing.assert_allclose(
+        laplace.log_prob(theta, y[0])[2], laplace.log_prob(theta[2], y[0]), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda m: m.posterior(np.zeros(3), 5), r"y must have shape \[..., 2\] \(y1, y2\), got \[3\]"),
-    (lambda m: m.posterior(np.array([np.nan, 0.0]), 5), "not finite"),
-    (lambda m: m.posterior(np.zeros(2), 0), "at least 1"),
-    (lambda m: m.posterior(np.zeros(2), 5, seed=2**63), "a seed is a whole number of 64 bits, got 9223372036854775808"),
-    (lambda m: m.posterior(np.zeros(2), 5, seed=1.5), "a seed is a whole number of 64 bits, got 1.5"),
-    (lambda m: m.predict(np.zeros(3), 5, seed=None), "a seed is a whole number of 64 bits, got None"),
-    (lambda m: m.posterior("here", 5), "must be numbers"),
-    (lambda m: m.log_prob(np.zeros(2), np.zeros(2)), r"x must have shape \[..., 3\]"),
-    (lambda m: m.log_prob(np.zeros((3, 3)), np.zeros((2, 2))), "do not go together"),
-    (lambda m: m.log_prob(np.zeros(3), np.array([np.nan, 0.0])), "y has values that are not finite"),
-    (lambda m: m.sample(3), "give y"),
-    (lambda m: m.posterior(np.zeros(2), 3, temperature=float("nan")), "temperature is nan"),
-    (lambda m: m.posterior(np.zeros(2), 3, temperature="hot"), "temperature is 'hot'"),
-    (lambda m: m.anomaly_score(np.zeros(2)), "no density of the data"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda m: m.posterior(np.zeros(3), 5),
+            r"y must have shape \[..., 2\] \(y1, y2\), got \[3\]",
+        ),
+        (lambda m: m.posterior(np.array([np.nan, 0.0]), 5), "not finite"),
+        (lambda m: m.posterior(np.zeros(2), 0), "at least 1"),
+        (
+            lambda m: m.posterior(np.zeros(2), 5, seed=2**63),
+            "a seed is a whole number of 64 bits, got 9223372036854775808",
+        ),
+        (
+            lambda m: m.posterior(np.zeros(2), 5, seed=1.5),
+            "a seed is a whole number of 64 bits, got 1.5",
+        ),
+        (
+            lambda m: m.predict(np.zeros(3), 5, seed=None),
+            "a seed is a whole number of 64 bits, got None",
+        ),
+        (lambda m: m.posterior("here", 5), "must be numbers"),
+        (lambda m: m.log_prob(np.zeros(2), np.zeros(2)), r"x must have shape \[..., 3\]"),
+        (lambda m: m.log_prob(np.zeros((3, 3)), np.zeros((2, 2))), "do not go together"),
+        (
+            lambda m: m.log_prob(np.zeros(3), np.array([np.nan, 0.0])),
+            "y has values that are not finite",
+        ),
+        (lambda m: m.sample(3), "give y"),
+        (lambda m: m.posterior(np.zeros(2), 3, temperature=float("nan")), "temperature is nan"),
+        (lambda m: m.posterior(np.zeros(2), 3, temperature="hot"), "temperature is 'hot'"),
+        (lambda m: m.anomaly_score(np.zeros(2)), "no density of the data"),
+    ],
+)
 def test_wrong_input_is_one_clear_line(laplace, call, message):
     with pytest.raises(fm.UserError, match=message):
         call(laplace)
@@ -139,7 +186,9 @@ def test_data_are_predicted_by_the_simulator(laplace):
     y = laplace.predict(x, 20_000, seed=3)
     np.testing.assert_allclose(y.mean(1), x @ np.array(SIMULATOR.matrix).T, atol=0.05)
     assert laplace.predict(x[0], 5).shape == (5, 2)
-    np.testing.assert_array_equal(laplace.predict(x[0], 5, seed=1), laplace.predict(x[0], 5, seed=1))
+    np.testing.assert_array_equal(
+        laplace.predict(x[0], 5, seed=1), laplace.predict(x[0], 5, seed=1)
+    )
     with pytest.raises(fm.UserError, match=r"x must have shape \[..., 3\]"):
         laplace.predict(x[:, :2], 5)
     assert laplace.predict(x[:0], 5).shape == (0, 5, 2)
@@ -148,13 +197,19 @@ def test_data_are_predicted_by_the_simulator(laplace):
 def test_there_are_test_pairs_for_all_references():
     config = PosteriorConfig(simulations=1000, validation_draws=100, test_draws=20, references=40)
     parts, rate = draw_parts(SIMULATOR, config)
-    assert [len(parts[name].y) for name in ("train", "validation", "test")] == [1000, 100, 40] and rate > 0
+    assert [len(parts[name].y) for name in ("train", "validation", "test")] == [
+        1000,
+        100,
+        40,
+    ] and rate > 0
 
 
 def test_what_cannot_be_predicted_is_told():
     frame = PriorFrame(Drawn.of(np.arange(300.0)[:, None], np.arange(300.0)[:, None] ** 2))
     model = posterior_model.PosteriorModel(frame, {}, fm.FlowModel(fm.realnvp(2)))
-    with pytest.raises(fm.UserError, match="saved without data to predict from"):  # as pairs were before they were kept
+    with pytest.raises(
+        fm.UserError, match="saved without data to predict from"
+    ):  # as pairs were before they were kept
         model.predict([1.0], 3)
     frame = PriorFrame(Dispersion())
     model = posterior_model.PosteriorModel(frame, {}, fm.FlowModel(fm.realnvp(2)))

@@ -33,7 +33,9 @@ def test_the_residual_decorrelates_noise_of_the_estimated_autocorrelation():
     noise = (y[:, :-1] - clean).numpy()[:, :10] / 0.01
     lag = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
     np.testing.assert_allclose(np.cov(noise.T), np.array(correlation)[lag], atol=0.05)
-    np.testing.assert_allclose(np.cov(simulator.residual(theta, y).numpy().T), np.eye(40), atol=0.05)
+    np.testing.assert_allclose(
+        np.cov(simulator.residual(theta, y).numpy().T), np.eye(40), atol=0.05
+    )
 
 
 def test_segments_are_pieces_of_the_records():

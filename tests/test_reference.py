@@ -30,11 +30,15 @@ class Linear(Simulator):
         return tf.linalg.matmul(theta, tf.constant(self.matrix, theta.dtype), transpose_b=True)
 
     def observe(self, clean, seed):
-        return clean + self.sigma * tf.random.stateless_normal(tf.shape(clean), seed, dtype=clean.dtype)
+        return clean + self.sigma * tf.random.stateless_normal(
+            tf.shape(clean), seed, dtype=clean.dtype
+        )
 
     def residual_and_jacobian(self, theta, y):
         jacobian = tf.constant(self.matrix, theta.dtype) / self.sigma
-        return (self.forward(theta) - y) / self.sigma, tf.tile(jacobian[None], [tf.shape(theta)[0], 1, 1])
+        return (self.forward(theta) - y) / self.sigma, tf.tile(
+            jacobian[None], [tf.shape(theta)[0], 1, 1]
+        )
 
     def exact(self, y):
         """Mean [B, P] and covariance [P, P] of the posterior."""
@@ -71,7 +75,9 @@ def test_laplace_of_a_linear_problem_is_exact():
     found = laplace(Linear(), y, starts=2)
     assert found.converged.all()
     np.testing.assert_allclose(found.mean, mean, atol=1e-4)
-    np.testing.assert_allclose(found.factor[0] @ found.factor[0].T, np.linalg.inv(covariance), rtol=1e-10)
+    np.testing.assert_allclose(
+        found.factor[0] @ found.factor[0].T, np.linalg.inv(covariance), rtol=1e-10
+    )
     entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1]
     np.testing.assert_allclose(found.entropy, entropy)
     np.testing.assert_allclose(mean_entropy(Linear(), 10), (entropy, 0), atol=1e-10)
@@ -87,9 +93,13 @@ def test_modes_of_a_folded_problem_and_their_masses():
     density = np.exp(Folded().log_posterior(tf.constant(grid[:, None]), tf.constant(y[:1])))
     mass = density[grid < -0.1].sum() / density[grid > -0.1].sum()
     assert found.best.mean[0, 0] > 0 and [len(others) for others in found.others] == [1, 0]
-    assert found.others[0][0, 0] == pytest.approx(grid[grid < -0.1][density[grid < -0.1].argmax()], abs=2e-3)
+    assert found.others[0][0, 0] == pytest.approx(
+        grid[grid < -0.1][density[grid < -0.1].argmax()], abs=2e-3
+    )
     assert found.masses[0][0] == pytest.approx(mass, rel=0.05)
-    np.testing.assert_allclose(np.exp(found.best.log_mass[0]), density[grid > -0.1].sum() * 1e-3, rtol=0.05)
+    np.testing.assert_allclose(
+        np.exp(found.best.log_mass[0]), density[grid > -0.1].sum() * 1e-3, rtol=0.05
+    )
 
 
 def test_too_few_steps_are_reported():
@@ -107,14 +117,17 @@ def test_chains_of_a_linear_problem_have_the_exact_moments(kernel):
     mean, covariance = Linear().exact(y)
     found = sample(Linear(), y, dataclasses.replace(SHORT, kernel=kernel))
     assert found.chains.shape == (2, 4, 300, 3) and found.samples.shape == (2, 1200, 3)
-    assert found.rhat.max() < 1.02 and found.effective.min() > 400 and (0.6 < found.acceptance).all()
+    assert (
+        found.rhat.max() < 1.02 and found.effective.min() > 400 and (0.6 < found.acceptance).all()
+    )
     np.testing.assert_allclose(found.samples.mean(1), mean, atol=0.13)
     for draws in found.samples:
         np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.13)
 
 
 def test_a_gravity_posterior_agrees_with_importance_sampling(gravity):
-    """Self-normalised, from a wide Student proposal about the mode: no Markov chain, no gradient."""
+    """Self-normalised, from a wide Student proposal about the mode: no Markov chain, no
+    gradient."""
     simulator, y, found = gravity
     assert found.rhat.max() < 1.01 and (found.other_mass == 0).all()
     rng = np.random.default_rng(0)
@@ -123,7 +136,10 @@ def test_a_gravity_posterior_agrees_with_importance_sampling(gravity):
         u = rng.normal(size=(n, size)) / np.sqrt(rng.chisquare(freedom, size=(n, 1)) / freedom)
         theta = found.laplace.mean[row] + u @ np.linalg.inv(found.laplace.factor[row])
         log_proposal = -0.5 * (freedom + size) * np.log1p((u**2).sum(1) / freedom)
-        log_weight = simulator.log_posterior(tf.constant(theta), tf.constant(y[row:row + 1])).numpy() - log_proposal
+        log_weight = (
+            simulator.log_posterior(tf.constant(theta), tf.constant(y[row : row + 1])).numpy()
+            - log_proposal
+        )
         weight = np.exp(log_weight - log_weight.max())
         weight /= weight.sum()
         assert 1 / (weight**2).sum() > 10_000
@@ -167,8 +183,12 @@ def test_cache_returns_the_same_and_a_damaged_file_is_made_anew(tmp_path):
     whole = file.read_bytes()
     for damaged in (b"", whole[:500], whole[:900] + bytes(60) + whole[960:]):
         file.write_bytes(damaged)
-        np.testing.assert_array_equal(reference(Linear(), y, settings, tmp_path).chains, first.chains)
-    assert [f.name for f in tmp_path.iterdir()] == [file.name] and reference_cache.load(str(file)) is not None
+        np.testing.assert_array_equal(
+            reference(Linear(), y, settings, tmp_path).chains, first.chains
+        )
+    assert [f.name for f in tmp_path.iterdir()] == [file.name] and reference_cache.load(
+        str(file)
+    ) is not None
     reference(Linear(sigma=0.31), y, settings, tmp_path)
     reference(Linear(), y + 1e-12, settings, tmp_path)
     reference(Linear(), y, dataclasses.replace(settings, seed=1), tmp_path)
@@ -177,7 +197,9 @@ def test_cache_returns_the_same_and_a_damaged_file_is_made_anew(tmp_path):
 
 def test_default_folder_follows_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert reference_cache.path(None, Linear(), SHORT, np.zeros((1, 2))).startswith(str(tmp_path / "flow_models" / "references"))
+    assert reference_cache.path(None, Linear(), SHORT, np.zeros((1, 2))).startswith(
+        str(tmp_path / "flow_models" / "references")
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +218,9 @@ def test_wrong_settings(arguments, message):
 
 
 def test_wrong_data(tmp_path):
-    with pytest.raises(UserError, match=r"data of shape \[1, 3\], expected finite numbers \[B, 2\]"):
+    with pytest.raises(
+        UserError, match=r"data of shape \[1, 3\], expected finite numbers \[B, 2\]"
+    ):
         reference(Linear(), np.zeros((1, 3)), SHORT, tmp_path)
     with pytest.raises(UserError, match="expected finite numbers"):
         reference(Linear(), np.full((1, 2), np.nan), SHORT, tmp_path)

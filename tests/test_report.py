@@ -1,4 +1,5 @@
-"""The report is one whole page that needs nothing else, says what the run's files say, and trusts no text."""
+"""The report is one whole page that needs nothing else, says what the run's files say, and trusts
+no text."""
 
 import base64
 import json
@@ -47,7 +48,13 @@ def run(tmp_path):
     (tmp_path / "figures" / "density.png").write_bytes(PIXEL)
     (tmp_path / "history.csv").write_text(HISTORY)
     (tmp_path / "config.yaml").write_text("seed: 0\nhidden: [128, 128]\nnote: <b>bold</b>\n")
-    metrics = {"nll_test": 4.22591, "kl_to_truth": 0.00173, "kl_to_truth_se": 0.00021, "accuracy": 0.9876, "odd": 5}
+    metrics = {
+        "nll_test": 4.22591,
+        "kl_to_truth": 0.00173,
+        "kl_to_truth_se": 0.00021,
+        "accuracy": 0.9876,
+        "odd": 5,
+    }
     (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"latent_ks_p": float("nan")}))
     return tmp_path
 
@@ -70,20 +77,34 @@ def test_the_page_holds_everything_and_links_to_nothing(run):
     assert page.open == [] and "script" not in page.tags and "link" not in page.tags
     assert page.links == ["data:image/png;base64," + base64.b64encode(PIXEL).decode()]
     assert not re.search(r"https?://|@import|url\(", text)
-    for said in ("Distribution mapping", "A flow & its data.", "Data and density.", "Compared", "theirs"):
+    for said in (
+        "Distribution mapping",
+        "A flow & its data.",
+        "Data and density.",
+        "Compared",
+        "theirs",
+    ):
         assert said in page.text
     assert "python train_flowmodels1.py --seed 0" in page.text
 
 
 def test_numbers_carry_names_units_and_errors(run):
     page = Page(write(run))
-    cards = [" ".join(card.split()) for card in re.findall(r'<div class="card">(.*?)</div></div>', write(run), re.S)]
+    cards = [
+        " ".join(card.split())
+        for card in re.findall(r'<div class="card">(.*?)</div></div>', write(run), re.S)
+    ]
     assert [re.sub("<[^>]*>", " ", card).split() for card in cards][:3] == [
         ["Divergence", "from", "the", "truth", "0.00173", "&plusmn;", "0.00021", "nats"],
         ["Accuracy", "98.76", "%"],
         ["Negative", "log-likelihood,", "test", "4.226", "nats"],
     ]
-    for said in ("kl_to_truth_se", "Divergence from the truth, standard error", "not a number", "odd"):
+    for said in (
+        "kl_to_truth_se",
+        "Divergence from the truth, standard error",
+        "not a number",
+        "odd",
+    ):
         assert said in page.text
 
 
@@ -98,7 +119,12 @@ def test_settings_and_the_end_of_the_history_are_there(run):
 def test_text_is_never_markup(run):
     evil = "<script>alert('x')</script>"
     text = write(
-        run, title=evil, summary=evil, command=evil, figures=[("density.png", evil)], tables=[(evil, [evil], [[evil]])]
+        run,
+        title=evil,
+        summary=evil,
+        command=evil,
+        figures=[("density.png", evil)],
+        tables=[(evil, [evil], [[evil]])],
     )
     assert evil not in text and "script" not in Page(text).tags
     assert Page(text).text.count(evil) >= 6
@@ -124,8 +150,14 @@ def test_a_failed_report_leaves_the_last_one_whole(run):
         (lambda run: write_report(run / "nowhere", "t", "", []), "no run folder"),
         (lambda run: write(run, figures=[("notes.txt", "?")]), r"no figure notes\.txt"),
         (lambda run: write(run, tables=[("T", ("a", "b"), [(1, 2), (1,)])]), "'T' has 2 columns"),
-        (lambda run: ((run / "metrics.json").write_text("[1, 2]"), write(run)), "not a flat JSON object"),
-        (lambda run: ((run / "metrics.json").write_text("{"), write(run)), "not a flat JSON object"),
+        (
+            lambda run: ((run / "metrics.json").write_text("[1, 2]"), write(run)),
+            "not a flat JSON object",
+        ),
+        (
+            lambda run: ((run / "metrics.json").write_text("{"), write(run)),
+            "not a flat JSON object",
+        ),
     ],
 )
 def test_a_wrong_input_is_told_in_one_line(run, spoil, message):
@@ -152,9 +184,18 @@ def test_names_of_metrics(name, said):
 @pytest.mark.parametrize(
     "value, said",
     [
-        (0.00173, "0.00173"), (12345, "12,345"), (1234.56, "1,235"), (-2.5, "-2.5"), (3.0, "3"), (1e-12, "1e-12"),
-        (float("inf"), "infinite"), (float("-inf"), "-infinite"), (None, ""), (True, "True"), ("text", "text"),
+        (0.00173, "0.00173"),
+        (12345, "12,345"),
+        (1234.56, "1,235"),
+        (-2.5, "-2.5"),
+        (3.0, "3"),
+        (1e-12, "1e-12"),
+        (float("inf"), "infinite"),
+        (float("-inf"), "-infinite"),
+        (None, ""),
+        (True, "True"),
+        ("text", "text"),
     ],
-)  # fmt: skip
+)
 def test_numbers_in_cells(value, said):
     assert number(value) == said

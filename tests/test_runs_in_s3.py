@@ -37,7 +37,9 @@ def killed(bucket):
 def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket):
     uri, sessions = killed
     assert [each["status"] for each in sessions] == [-signal.SIGKILL, 75]
-    assert "the same command with --resume --output-dir s3://runs/app1/killed" in sessions[1]["error"]
+    assert (
+        "the same command with --resume --output-dir s3://runs/app1/killed" in sessions[1]["error"]
+    )
     whole = f"{bucket}/app1/whole"
     interruptions.interrupted(whole, kills=0, steps=STEPS, longest=0)
     assert interruptions.history(uri) == interruptions.history(whole) != []
@@ -47,7 +49,15 @@ def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket)
 
 def test_all_that_a_run_writes_is_in_s3_and_nothing_stays_here(killed):
     uri, _ = killed
-    assert storage.names(uri) == {"config.yaml", "history.csv", "metrics.json", "figures", "model", "report.html", "checkpoint"}
+    assert storage.names(uri) == {
+        "config.yaml",
+        "history.csv",
+        "metrics.json",
+        "figures",
+        "model",
+        "report.html",
+        "checkpoint",
+    }
     assert b"data:image/png" in storage.read_bytes(f"{uri}/report.html")
     assert json.loads(storage.read_bytes(f"{uri}/metrics.json"))["nll_test"] < 3
     assert {"density.png", "latents.png"} <= storage.names(f"{uri}/figures")
@@ -67,7 +77,9 @@ def test_an_occupied_prefix_is_refused_resumed_and_overwritten(bucket, capsys):
         folder.log_epoch({"step": 1, "loss": 2.0})
         folder.log_epoch({"step": 2, "loss": 1.0})
     assert not folder.path.exists(), "the local copy is gone"
-    with pytest.raises(fm.UserError, match="s3://runs/app1/occupied holds another run: use --resume"):
+    with pytest.raises(
+        fm.UserError, match="s3://runs/app1/occupied holds another run: use --resume"
+    ):
         RunFolder(config(uri), "flowmodels1")
     with RunFolder(config(uri, resume=True), "flowmodels1") as folder:
         folder.log_epoch({"step": 2, "loss": 0.5})
@@ -81,10 +93,15 @@ def test_an_occupied_prefix_is_refused_resumed_and_overwritten(bucket, capsys):
         assert storage.names(uri) == {"config.yaml"}
     assert storage.exists(f"{bucket}/app1/occupied2/config.yaml")
     RunFolder(config(f"{bucket}/app1/none", resume=True), "flowmodels1")
-    assert "nothing to resume in s3://runs/app1/none yet: a new run starts there" in capsys.readouterr().err
+    assert (
+        "nothing to resume in s3://runs/app1/none yet: a new run starts there"
+        in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize("uri, said", [("s3://nowhere/run", "no such bucket"), ("s3://", "no bucket named")])
+@pytest.mark.parametrize(
+    "uri, said", [("s3://nowhere/run", "no such bucket"), ("s3://", "no bucket named")]
+)
 def test_a_wrong_place_is_told_before_the_training(bucket, uri, said):
     with pytest.raises(fm.UserError, match=said):
         RunFolder(config(uri), "flowmodels1")
@@ -123,8 +140,18 @@ def test_a_run_in_s3_goes_to_mlflow_later(killed, tmp_path):
 
 
 def test_sigterm_here_is_75_and_ctrl_c_130(tmp_path):
-    code = "import sys, os, signal; from flow_models.config import guarded; guarded(lambda: os.kill(os.getpid(), int(sys.argv[1])))"
-    ends = [subprocess.run([sys.executable, "-c", code, str(number.value)], capture_output=True, text=True, env=dict(os.environ))
-            for number in (signal.SIGTERM, signal.SIGINT)]  # fmt: skip
+    code = (
+        "import sys, os, signal; from flow_models.config import guarded; guarded(lambda:"
+        " os.kill(os.getpid(), int(sys.argv[1])))"
+    )
+    ends = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(number.value)],
+            capture_output=True,
+            text=True,
+            env=dict(os.environ),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT)
+    ]
     assert [end.returncode for end in ends] == [75, 130]
     assert ends[0].stderr.count("\n") == ends[1].stderr.count("\n") == 1

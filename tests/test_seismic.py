@@ -1,4 +1,5 @@
-"""Seismograms: against a lattice of travelling waves in time, and the Jacobian against differences and autodiff."""
+"""Seismograms: against a lattice of travelling waves in time, and the Jacobian against differences
+and autodiff."""
 
 import collections
 
@@ -11,14 +12,18 @@ from flow_models.described import from_config, to_config
 from flow_models.simulators.seismic import TOP, Seismograms
 
 SMALL = dict(layers=5, samples=30, layer_time=0.05)
-KINDS = {"equal time": Seismograms(**SMALL), "equal thickness": Seismograms(**SMALL, layer_thickness=0.04)}
+KINDS = {
+    "equal time": Seismograms(**SMALL),
+    "equal thickness": Seismograms(**SMALL, layer_thickness=0.04),
+}
 
 
 TICK = 1e-4  # s, of the lattice
 
 
 def on_lattice(simulator, velocity, p):
-    """The nearest velocities for which the vertical two-way times of all layers are whole pairs of ticks, and these times."""
+    """The nearest velocities for which the vertical two-way times of all layers are whole pairs of
+    ticks, and these times."""
     h = simulator.layer_thickness
     time = lambda v: (2 * h / v if h else simulator.layer_time) * np.sqrt(1 - (p * v) ** 2)
     pairs = np.round(time(velocity[:-1]) / (2 * TICK))
@@ -31,7 +36,8 @@ def on_lattice(simulator, velocity, p):
 
 
 def lattice(velocity, p, one_way, length):
-    """What returns to the top, one value a tick: up- and downgoing waves on a Goupillaud lattice, split at interfaces alone."""
+    """What returns to the top, one value a tick: up- and downgoing waves on a Goupillaud lattice,
+    split at interfaces alone."""
     v = np.append(TOP, velocity)
     impedance = 1.741 * v**0.25 / np.sqrt(1 / v**2 - p**2)
     r = (impedance[1:] - impedance[:-1]) / (impedance[1:] + impedance[:-1])
@@ -52,7 +58,9 @@ def lattice(velocity, p, one_way, length):
 def trace_in_time(simulator, velocity, p, one_way):
     """The lattice's impulses, each with its Ricker wavelet [T]."""
     times = np.arange(simulator.samples) * simulator.interval
-    impulses = lattice(velocity, p, one_way, int(1.5 * simulator.samples * simulator.interval / TICK))
+    impulses = lattice(
+        velocity, p, one_way, int(1.5 * simulator.samples * simulator.interval / TICK)
+    )
     at = np.flatnonzero(impulses)
     squared = (np.pi * simulator.frequency * (times[:, None] - TICK * at - simulator.delay)) ** 2
     return (1 - 2 * squared) * np.exp(-squared) @ impulses[at]
@@ -65,7 +73,11 @@ def test_traces_are_those_of_a_lattice_in_time_at_every_ray_parameter(kind):
     velocity = np.array([2.0, 1.9, 2.5, 2.2, 2.7])
     for k, p in enumerate(simulator.ray_parameters):
         moved, pairs = on_lattice(simulator, velocity, p)
-        traces = simulator.forward(simulator.whiten(moved[None])[0]).numpy().reshape(len(simulator.ray_parameters), -1)
+        traces = (
+            simulator.forward(simulator.whiten(moved[None])[0])
+            .numpy()
+            .reshape(len(simulator.ray_parameters), -1)
+        )
         expected = trace_in_time(simulator, moved, p, pairs)
         assert np.abs(expected).max() > 0.05
         np.testing.assert_allclose(traces[k], expected, atol=2e-4)
@@ -80,7 +92,9 @@ def test_jacobian_against_autodiff_and_differences(kind):
     step = 1e-5
     for k in range(simulator.size):
         ahead = tf.constant(step * np.eye(simulator.size)[k])
-        difference = (simulator.residual(theta + ahead, y) - simulator.residual(theta - ahead, y)) / (2 * step)
+        difference = (
+            simulator.residual(theta + ahead, y) - simulator.residual(theta - ahead, y)
+        ) / (2 * step)
         np.testing.assert_allclose(jacobian[:, :, k], difference, atol=1e-6)
     with tf.GradientTape() as tape:
         tape.watch(theta)
@@ -96,7 +110,10 @@ def test_float32_is_accurate_far_below_the_noise():
     exact = simulator.forward(double[0]).numpy()
     np.testing.assert_allclose(simulator.forward(theta), exact, atol=2e-6)
     assert 0.03 < exact.std() < 0.08
-    single, full = simulator.residual_and_jacobian(theta, y), simulator.residual_and_jacobian(*double)
+    single, full = (
+        simulator.residual_and_jacobian(theta, y),
+        simulator.residual_and_jacobian(*double),
+    )
     np.testing.assert_allclose(single[0], full[0], atol=2e-3)
     np.testing.assert_allclose(single[1], full[1], atol=1e-3)
 
@@ -109,9 +126,13 @@ def test_velocities_and_whitened_parameters_are_inverse():
         velocity = simulator.physical(theta)
     back, log_det = simulator.whiten(velocity)
     np.testing.assert_allclose(back, theta, atol=1e-12)
-    np.testing.assert_allclose(log_det, -np.linalg.slogdet(tape.batch_jacobian(velocity, theta))[1], atol=1e-12)
+    np.testing.assert_allclose(
+        log_det, -np.linalg.slogdet(tape.batch_jacobian(velocity, theta))[1], atol=1e-12
+    )
     log_v = np.log(simulator.physical(simulator.prior(20000, (1, 1), tf.float64)))
-    np.testing.assert_allclose(log_v.mean(0), np.log(1.8 + 0.028 * (np.arange(20) + 0.5)), atol=0.003)
+    np.testing.assert_allclose(
+        log_v.mean(0), np.log(1.8 + 0.028 * (np.arange(20) + 0.5)), atol=0.003
+    )
     lag = np.abs(np.subtract.outer(np.arange(20), np.arange(20)))
     np.testing.assert_allclose(np.cov(log_v.T), 0.08**2 * np.exp(-lag / 2), atol=3e-4)
 
@@ -124,7 +145,9 @@ def test_noise_is_correlated_within_a_trace_and_the_residual_decorrelates_it():
     np.testing.assert_array_equal(y, simulator.observe(clean, (1, 2)))
     log_sigma = y[:, -1].numpy()
     np.testing.assert_allclose([log_sigma.min(), log_sigma.max()], np.log([0.004, 0.04]), atol=1e-3)
-    np.testing.assert_allclose(log_sigma.std(), np.log(10) / np.sqrt(12), rtol=0.02)  # of a uniform distribution
+    np.testing.assert_allclose(
+        log_sigma.std(), np.log(10) / np.sqrt(12), rtol=0.02
+    )  # of a uniform distribution
     noise = (y[:, :-1] - clean).numpy() / np.exp(log_sigma)[:, None]
     lag = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
     np.testing.assert_allclose(np.cov(noise.T), np.kron(np.eye(4), 0.6**lag), atol=0.05)
@@ -136,7 +159,9 @@ def test_the_noise_level_can_be_told():
     simulator = Seismograms(samples=5, sigma=0.01)
     theta, y = simulator.simulate(3, (1, 2))
     np.testing.assert_allclose(y[:, -1], np.log(0.01), rtol=1e-6)
-    told = simulator.observe(simulator.forward(theta), (1, 2), log_sigma=tf.constant([-3.0, -4.0, -5.0]))
+    told = simulator.observe(
+        simulator.forward(theta), (1, 2), log_sigma=tf.constant([-3.0, -4.0, -5.0])
+    )
     np.testing.assert_allclose(told[:, -1], [-3, -4, -5])
 
 
@@ -145,7 +170,10 @@ def test_description_names_and_sizes():
         assert from_config(to_config(simulator)) == simulator
         theta, y = simulator.simulate(2, (1, 2))
         assert theta.shape == (2, simulator.size) and y.shape == (2, simulator.data_size)
-    assert Seismograms().data_size == 193 and Seismograms().data_names[-2:] == ("p_0.180_t_0.94_s", "log_sigma")
+    assert Seismograms().data_size == 193 and Seismograms().data_names[-2:] == (
+        "p_0.180_t_0.94_s",
+        "log_sigma",
+    )
     assert Seismograms().parameter_names[19] == "velocity_20_km_s"
 
 

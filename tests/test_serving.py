@@ -1,4 +1,5 @@
-"""Registered models behind MLflow's scoring server: what comes back over HTTP is what the model itself says."""
+"""Registered models behind MLflow's scoring server: what comes back over HTTP is what the model
+itself says."""
 
 import contextlib
 import json
@@ -42,12 +43,18 @@ def of_points():
 
 def of_images():
     event = fm.Images(*SHAPE, multiple=2)
-    return moved(fm.FlowModel(fm.glow_image(event.canvas, levels=1, depth=1, hidden=(4,)), event=event, jit=False))
+    return moved(
+        fm.FlowModel(
+            fm.glow_image(event.canvas, levels=1, depth=1, hidden=(4,)), event=event, jit=False
+        )
+    )
 
 
 def of_classes():
     options = {"architecture": "realnvp", "depth": 2, "hidden": (8,), "jit": False}
-    return moved(class_model("conditional", ["length", "width"], ["a", "b", "c"], [0.2, 0.3, 0.5], **options))
+    return moved(
+        class_model("conditional", ["length", "width"], ["a", "b", "c"], [0.2, 0.3, 0.5], **options)
+    )
 
 
 def of_posteriors():
@@ -87,7 +94,10 @@ def until_up(address: str, alive) -> None:
     """Waits until the scoring server has loaded its model."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and alive():
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/ping", timeout=5) as answer:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{address}/ping", timeout=5) as answer,
+        ):
             assert answer.status == 200
             return
         time.sleep(0.2)
@@ -113,14 +123,20 @@ def mlflow_models_serve(model: str, uri: str, folder):
         "--workers",
         "1",
     ]
-    place = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_REGISTRY_URI")}
+    place = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "MLFLOW_REGISTRY_URI")
+    }
     place |= {
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PATH": f"{os.path.dirname(sys.executable)}:{place['PATH']}",
     }
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, env=place, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=place, stdout=out, stderr=out, start_new_session=True
+        )
     try:
         until_up(address, lambda: process.poll() is None)
         yield address
@@ -140,7 +156,11 @@ def scoring_server(model: str, uri: str):
     from mlflow.pyfunc import scoring_server
 
     _, name, version = model.split("/")
-    place = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version(name, version).source
+    place = (
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        .get_model_version(name, version)
+        .source
+    )
     app = scoring_server.init(mlflow.pyfunc.load_model(place))
     address = f"http://127.0.0.1:{(port := free_port())}"
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
@@ -155,7 +175,8 @@ def scoring_server(model: str, uri: str):
 
 
 def near(given, expected, tolerance=1e-5):
-    """Equal to rounding: JSON carries every digit, but batches of another size may sum in another order."""
+    """Equal to rounding: JSON carries every digit, but batches of another size may sum in another
+    order."""
     np.testing.assert_allclose(given, expected, rtol=tolerance, atol=tolerance)
 
 
@@ -167,7 +188,8 @@ def test_points_by_the_command_from_a_server(tmp_path, tracking_server):
         near(ask(address, x, method="anomaly_score"), model.anomaly_score(x))
         near(ask(address, model.encode(x), method="decode"), x)
         near(
-            ask(address, x[:1], method="sample", n=6, seed=3, temperature=0.5), model.sample(6, seed=3, temperature=0.5)
+            ask(address, x[:1], method="sample", n=6, seed=3, temperature=0.5),
+            model.sample(6, seed=3, temperature=0.5),
         )
         assert "method must be one of log_prob" in ask(address, x, method="weights")
 
@@ -210,11 +232,17 @@ def test_posteriors(tmp_path, store):
         near(ask(address, y, n=5, seed=4), drawn)
         assert "number of samples" in ask(address, y, method="posterior", n=0)
         assert "method must be one of" in ask(address, y, method="classify")
-        assert "does not match expected shape (-1, 2)" in ask(address, np.zeros((1, 3)), method="posterior")
+        assert "does not match expected shape (-1, 2)" in ask(
+            address, np.zeros((1, 3)), method="posterior"
+        )
 
 
 def test_the_package_goes_with_the_model(tmp_path, store):
     """A server has no sources beside it: the package is among the files of the model."""
     registered(of_points(), "alone", tmp_path, store)
-    (folder,) = Path(store.removeprefix("sqlite:///")).parent.glob("mlartifacts/alone/models/*/artifacts")
-    assert (folder / "code" / PACKAGE.name / "model.py").read_bytes() == (PACKAGE / "model.py").read_bytes()
+    (folder,) = Path(store.removeprefix("sqlite:///")).parent.glob(
+        "mlartifacts/alone/models/*/artifacts"
+    )
+    assert (folder / "code" / PACKAGE.name / "model.py").read_bytes() == (
+        PACKAGE / "model.py"
+    ).read_bytes()

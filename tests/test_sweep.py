@@ -1,4 +1,5 @@
-"""Sweeps: what is varied, trials that fail or are stopped, one run in MLflow above all, here and as an array job."""
+"""Sweeps: what is varied, trials that fail or are stopped, one run in MLflow above all, here and as
+an array job."""
 
 import csv
 import json
@@ -50,31 +51,45 @@ def family(uri: str, experiment: str):
 
 def test_values_and_ranges():
     assert grid.space("hidden=[8,8],[64,64] rate=1e-4..1e-2:log depth=3..6 share=-.5..1") == {
-        "hidden": ["[8,8]", "[64,64]"], "rate": Range(1e-4, 1e-2, True, False), "depth": Range(3, 6, False, True),
+        "hidden": ["[8,8]", "[64,64]"],
+        "rate": Range(1e-4, 1e-2, True, False),
+        "depth": Range(3, 6, False, True),
         "share": Range(-0.5, 1, False, False),
-    }  # fmt: skip
-    assert grid.settings({"a": ["1", "2"], "b": ["x"]}) == [{"a": "1", "b": "x"}, {"a": "2", "b": "x"}]
+    }
+    assert grid.settings({"a": ["1", "2"], "b": ["x"]}) == [
+        {"a": "1", "b": "x"},
+        {"a": "2", "b": "x"},
+    ]
 
 
-@pytest.mark.parametrize("arguments, line", [
-    (["9", "depth=3,5"], "there is no application '9'"),
-    (["1"], "an application and what to vary"),
-    (["1", "dept=3,5"], "no flag --dept; did you mean --depth?"),
-    (["1", "depth=3,five"], "--depth: Expected a int"),
-    (["1", "depth"], "'depth' is not of the form"),
-    (["1", ""], "nothing is varied"),
-    (["1", "depth=5..3", "--trials", "4"], "'depth=5..3' is not of the form setting=low..high"),
-    (["1", "learning_rate=0..1:log", "--trials", "4"], "above 0 with log"),
-    (["1", "learning_rate=1e-4..1e-2"], "learning_rate is a range: --trials says how many"),
-    (["1", "seed=0,1", "--seeds", "2"], "seed is there twice"),
-    (["1", "depth=3,5", "--args=--output-dir x"], "--output-dir: each trial has its own folder"),
-    (["1", "resume=true,false"], "--resume: each trial has its own folder"),
-    (["1", "depth=3,5", "--jobs", "0"], "--jobs from 1"),
-    (["1", "depth=3,5", "--output-dir", "s3://bucket/x"], "writes locally; into S3 goes an array job"),
-    (["1", "depth=3,5", "--resume"], "--resume needs --output-dir"),
-    (["1", "depth=3,5", "--args", "'"], "No closing quotation"),
-    (["--show", "nowhere"], "nowhere is not the place of a sweep"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        (["9", "depth=3,5"], "there is no application '9'"),
+        (["1"], "an application and what to vary"),
+        (["1", "dept=3,5"], "no flag --dept; did you mean --depth?"),
+        (["1", "depth=3,five"], "--depth: Expected a int"),
+        (["1", "depth"], "'depth' is not of the form"),
+        (["1", ""], "nothing is varied"),
+        (["1", "depth=5..3", "--trials", "4"], "'depth=5..3' is not of the form setting=low..high"),
+        (["1", "learning_rate=0..1:log", "--trials", "4"], "above 0 with log"),
+        (["1", "learning_rate=1e-4..1e-2"], "learning_rate is a range: --trials says how many"),
+        (["1", "seed=0,1", "--seeds", "2"], "seed is there twice"),
+        (
+            ["1", "depth=3,5", "--args=--output-dir x"],
+            "--output-dir: each trial has its own folder",
+        ),
+        (["1", "resume=true,false"], "--resume: each trial has its own folder"),
+        (["1", "depth=3,5", "--jobs", "0"], "--jobs from 1"),
+        (
+            ["1", "depth=3,5", "--output-dir", "s3://bucket/x"],
+            "writes locally; into S3 goes an array job",
+        ),
+        (["1", "depth=3,5", "--resume"], "--resume needs --output-dir"),
+        (["1", "depth=3,5", "--args", "'"], "No closing quotation"),
+        (["--show", "nowhere"], "nowhere is not the place of a sweep"),
+    ],
+)
 def test_mistakes_are_told_before_anything_runs(arguments, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=re.escape(line)):
@@ -84,9 +99,15 @@ def test_mistakes_are_told_before_anything_runs(arguments, line, tmp_path, monke
 
 
 def test_help_needs_no_tensorflow():
-    code = "import sys; from flow_models.__main__ import main\ntry: main(['sweep', '--help'])\nfinally: print([m for m in ('tensorflow', 'optuna', 'mlflow') if m in sys.modules])"
+    code = (
+        "import sys; from flow_models.__main__ import main\ntry: main(['sweep',"
+        " '--help'])\nfinally: print([m for m in ('tensorflow', 'optuna', 'mlflow') if m in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.startswith("usage: python -m flow_models sweep") and done.stdout.endswith("[]\n")
+    assert done.stdout.startswith("usage: python -m flow_models sweep") and done.stdout.endswith(
+        "[]\n"
+    )
 
 
 # --- the study
@@ -102,17 +123,27 @@ def test_a_grid_is_tried_in_its_order_and_a_stopped_one_goes_on(tmp_path):
     study.tell(failed[0], float("nan"))
     assert study.failed() == {1}
     again = Study(tmp_path, space, 0, False, True)
-    assert [again.take()[1:] for _ in range(3)] == [again.settings()[i] for i in (2, 3, 1)] and again.take() is None
+    assert [again.take()[1:] for _ in range(3)] == [
+        again.settings()[i] for i in (2, 3, 1)
+    ] and again.take() is None
     assert again.settings() == list(enumerate(grid.settings(space))) and stopped[1] == 2
     with pytest.raises(UserError, match="a sweep over something else"):
         Study(tmp_path, {"depth": ["3"]}, 0, False, True)
 
 
 def test_a_search_draws_from_its_ranges_and_finds_the_better_half(tmp_path):
-    study, seen = Study(tmp_path, grid.space("rate=1e-4..1e-1:log depth=3..6 kind=a,b"), 30, False, False), []
+    study, seen = (
+        Study(tmp_path, grid.space("rate=1e-4..1e-1:log depth=3..6 kind=a,b"), 30, False, False),
+        [],
+    )
     while taken := study.take():
         rate, depth = float(taken[2]["rate"]), int(taken[2]["depth"])
-        assert 1e-4 <= rate <= 1e-1 and 3 <= depth <= 6 and taken[2]["kind"] in "ab" and taken[1] == len(seen)
+        assert (
+            1e-4 <= rate <= 1e-1
+            and 3 <= depth <= 6
+            and taken[2]["kind"] in "ab"
+            and taken[1] == len(seen)
+        )
         study.tell(taken[0], rate)
         seen.append(rate)
     assert len(seen) == 30 == len(study.settings()) and sorted(seen[20:])[5] < sorted(seen[:10])[5]
@@ -141,7 +172,11 @@ def runner(tmp_path):
     script.write_text(SCRIPT)
     folder, lines = tmp_path / "sweep", []
     folder.mkdir()
-    return Runner(script, (), folder, "key name", "nll_val", lambda line, index: lines.append(line)), lines, folder
+    return (
+        Runner(script, (), folder, "key name", "nll_val", lambda line, index: lines.append(line)),
+        lines,
+        folder,
+    )
 
 
 def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(runner):
@@ -151,7 +186,10 @@ def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(runner):
     study = Study(folder, space, 0, False, False)
     runner.run(study)
     said = {line.partition(":")[0]: line for line in lines}
-    assert "failed with status 1: error: not so deep" in said["depth=5"] and "nll_val 0.25" in said["depth=4"]
+    assert (
+        "failed with status 1: error: not so deep" in said["depth=5"]
+        and "nll_val 0.25" in said["depth=4"]
+    )
     found = results.collect(folder, study.settings(), study.failed())
     assert [trial.state for trial in found] == ["finished", "failed", "finished"]
     (folder / "mended").touch()
@@ -176,7 +214,9 @@ def test_ctrl_c_stops_the_running_trial_and_resuming_goes_on_with_it(runner):
     with pytest.raises(KeyboardInterrupt):
         runner.run(study)
     assert time.monotonic() - started < 30 and lines == []
-    rest = Runner(runner.script, (), folder, "key name", "nll_val", lambda line, index: lines.append(index))
+    rest = Runner(
+        runner.script, (), folder, "key name", "nll_val", lambda line, index: lines.append(index)
+    )
     rest.run(Study(folder, space, 0, False, True))
     assert lines == [0, 1] and (folder / "000-depth=7" / "starts").read_text() == "xx"
 
@@ -198,7 +238,11 @@ def test_the_best_is_that_of_the_mean_over_seeds_and_the_table_has_all():
         == "best: depth=5, nll_val 1.7 +- 0.1 over 2 seeds; its best run: 003-depth=5-seed=1"
     )
     assert results.best(trials, "accuracy")[0] == {"depth": "3"}
-    again = [*trials[2:4], results.Trial(6, trials[0].setting, {"nll_val": 1.0}), *trials[:1] * 2]  # a search that draws one anew
+    again = [
+        *trials[2:4],
+        results.Trial(6, trials[0].setting, {"nll_val": 1.0}),
+        *trials[:1] * 2,
+    ]  # a search that draws one anew
     assert results.best(again, "nll_val")[0] == {"depth": "5"}
     assert results.best(trials, "nothing") is None
     rows = list(csv.DictReader(results.table(trials, "nll_val").splitlines()))
@@ -207,34 +251,66 @@ def test_the_best_is_that_of_the_mean_over_seeds_and_the_table_has_all():
         and rows[5]["nll_val"] == ""
         and rows[2]["depth"] == "5"
     )
-    assert results.summary(trials, "nll_val") == {"trials": 6, "trials_finished": 5, "trials_failed": 1, "trials_unfinished": 0,
-                                                  "best_nll_val": pytest.approx(1.7)}  # fmt: skip
+    assert results.summary(trials, "nll_val") == {
+        "trials": 6,
+        "trials_finished": 5,
+        "trials_failed": 1,
+        "trials_unfinished": 0,
+        "best_nll_val": pytest.approx(1.7),
+    }
 
 
 def test_a_sweep_of_the_script_end_to_end(tmp_path, store):
     folder, flags = (
         tmp_path / "mine",
-        "--data moons --steps 4 --jit false --test-points 200 --depth 2 --hidden [4,4] --batch-size 16",
+        (
+            "--data moons --steps 4 --jit false --test-points 200 --depth 2 --hidden [4,4]"
+            " --batch-size 16"
+        ),
     )
-    command = [sys.executable, "-m", "flow_models", "sweep", "1", "learning_rate=1e-3", "--seeds", "2", f"--args={flags}",
-               "--jobs", "2", "--output-dir", str(folder)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "flow_models",
+        "sweep",
+        "1",
+        "learning_rate=1e-3",
+        "--seeds",
+        "2",
+        f"--args={flags}",
+        "--jobs",
+        "2",
+        "--output-dir",
+        str(folder),
+    ]
     place = os.environ | {"MLFLOW_TRACKING_URI": store}
     done = subprocess.run(command, cwd=ROOT, env=place, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
-    assert "2 trials in" in done.stdout and re.search(r"best: learning_rate=1e-3, nll_val .* over 2 seeds", done.stdout)
+    assert "2 trials in" in done.stdout and re.search(
+        r"best: learning_rate=1e-3, nll_val .* over 2 seeds", done.stdout
+    )
     above, below = family(store, "flowmodels1")
     assert above.info.run_name == "mine" and above.info.status == "FINISHED"
     names = ["000-learning_rate=1e_3-seed=0", "001-learning_rate=1e_3-seed=1"]
     assert sorted(below) == names and {run.info.status for run in below.values()} == {"FINISHED"}
     mean = sum(run.data.metrics["nll_val"] for run in below.values()) / 2
-    assert above.data.metrics["trials_finished"] == 2 and above.data.metrics["best_nll_val"] == pytest.approx(mean)
+    assert above.data.metrics["trials_finished"] == 2 and above.data.metrics[
+        "best_nll_val"
+    ] == pytest.approx(mean)
     assert above.data.params["sweep"] == "learning_rate=1e-3 seed=0,1"
-    assert {item.path for item in client(store).list_artifacts(above.info.run_id)} == {"trials.csv", "trials.png"}
+    assert {item.path for item in client(store).list_artifacts(above.info.run_id)} == {
+        "trials.csv",
+        "trials.png",
+    }
     again = subprocess.run(command, cwd=ROOT, env=place, capture_output=True, text=True)
     assert (
-        again.returncode == 2 and "holds another sweep: use --resume" in again.stderr and again.stderr.count("\n") == 1
+        again.returncode == 2
+        and "holds another sweep: use --resume" in again.stderr
+        and again.stderr.count("\n") == 1
     )
-    resumed = subprocess.run([*command, "--resume"], cwd=ROOT, env=place, capture_output=True, text=True)
+    resumed = subprocess.run(
+        [*command, "--resume"], cwd=ROOT, env=place, capture_output=True, text=True
+    )
     assert resumed.returncode == 0 and "of 2  learning_rate" not in resumed.stdout, resumed.stderr
     assert sorted(family(store, "flowmodels1")[1]) == names
 
@@ -245,7 +321,9 @@ def test_a_sweep_of_the_script_end_to_end(tmp_path, store):
 def claim(uri: str, number: int, found) -> None:
     api = client(uri)
     found.put(
-        parents.find_or_make(api, api.get_experiment_by_name("e").experiment_id, "key name", {"number": str(number)})
+        parents.find_or_make(
+            api, api.get_experiment_by_name("e").experiment_id, "key name", {"number": str(number)}
+        )
     )
 
 
@@ -268,10 +346,19 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
     place = str(tmp_path / "runs" / "mine")
     given = ["train_flowmodels1.py", "--data", "moons", "--output-dir", place]
     for index, attempt in ((1, "1"), (0, "1"), (0, "2")):
-        told = {"FLOW_MODELS_SWEEP": "depth=3,5", "AWS_BATCH_JOB_ARRAY_INDEX": str(index), "AWS_BATCH_JOB_ID": f"job:{index}",
-                "AWS_BATCH_JOB_ATTEMPT": attempt, "MLFLOW_TRACKING_URI": store}  # fmt: skip
+        told = {
+            "FLOW_MODELS_SWEEP": "depth=3,5",
+            "AWS_BATCH_JOB_ARRAY_INDEX": str(index),
+            "AWS_BATCH_JOB_ID": f"job:{index}",
+            "AWS_BATCH_JOB_ATTEMPT": attempt,
+            "MLFLOW_TRACKING_URI": store,
+        }
         command, (where, header) = entry.arguments(given, told), entry.sweep_of(given, told)
-        assert where == place and header["parent"] == "job mine" and header["arguments"] == ["--data", "moons"]
+        assert (
+            where == place
+            and header["parent"] == "job mine"
+            and header["arguments"] == ["--data", "moons"]
+        )
         monkeypatch.setenv(parents.PARENT_VARIABLE, header["parent"])
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         run = Path(command[command.index("--output-dir") + 1])
@@ -283,11 +370,16 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
         (run / "metrics.json").write_text(json.dumps({"nll_val": 1.0 + index}))
         entry.conclude(where, header, index)
         rows = list(csv.DictReader((tmp_path / "runs" / "mine" / "trials.csv").open()))
-        assert [row["state"] for row in rows] == (["unfinished", "finished"] if index else ["finished", "finished"])
+        assert [row["state"] for row in rows] == (
+            ["unfinished", "finished"] if index else ["finished", "finished"]
+        )
         assert family(store, "flowmodels1")[0].info.status == ("RUNNING" if index else "FINISHED")
     above, below = family(store, "flowmodels1")
     assert above.info.run_name == "mine" and sorted(below) == ["000-depth=3", "001-depth=5"]
-    assert above.data.metrics["best_nll_val"] == 1.0 and (tmp_path / "runs" / "mine" / "trials.png").exists()
+    assert (
+        above.data.metrics["best_nll_val"] == 1.0
+        and (tmp_path / "runs" / "mine" / "trials.png").exists()
+    )
 
 
 def test_a_trial_that_is_sent_later_goes_below_its_sweep(tmp_path, store, monkeypatch):
@@ -324,30 +416,58 @@ def test_a_sweep_is_shown_anew(tmp_path, store, capsys, monkeypatch):
 
 
 def test_a_store_that_is_down_is_told_and_ends_nothing(tmp_path, capsys):
-    header = {"experiment": "e", "space": "depth=3,5", "arguments": [], "metric": "nll_val", "parent": "k n", "mlflow": True,
-              "tracking_uri": "http://127.0.0.1:9"}  # fmt: skip
+    header = {
+        "experiment": "e",
+        "space": "depth=3,5",
+        "arguments": [],
+        "metric": "nll_val",
+        "parent": "k n",
+        "mlflow": True,
+        "tracking_uri": "http://127.0.0.1:9",
+    }
     (tmp_path / "trials").mkdir()
-    shown.publish(str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], header, "RUNNING")
+    shown.publish(
+        str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], header, "RUNNING"
+    )
     assert "connection refused. The sweep goes on without it" in capsys.readouterr().err
     assert (tmp_path / "trials" / "trials.csv").exists()
 
 
-@pytest.mark.parametrize("text, line", [("", "is damaged"), ("[", "is damaged"), ("space: depth=3,5", "is damaged")])
+@pytest.mark.parametrize(
+    "text, line", [("", "is damaged"), ("[", "is damaged"), ("space: depth=3,5", "is damaged")]
+)
 def test_a_damaged_header_is_told_in_a_line(tmp_path, text, line):
     (tmp_path / "sweep.yaml").write_text(text)
-    for arguments in (["--show", str(tmp_path)], ["1", "depth=3,5", "--resume", "--output-dir", str(tmp_path)]):
+    for arguments in (
+        ["--show", str(tmp_path)],
+        ["1", "depth=3,5", "--resume", "--output-dir", str(tmp_path)],
+    ):
         with pytest.raises(UserError, match=line):
             given = parser().parse_args(["sweep", *arguments])
             given.run(given)
 
 
 def test_a_search_that_has_drawn_nothing_is_shown_and_keeps_no_password(tmp_path, capsys):
-    header = {"experiment": "e", "space": "rate=1..2", "arguments": ["--tracking-uri=http://me:secret@host"], "metric": "nll_val", "trials": 3,
-              "parent": "k n", "mlflow": False, "tracking_uri": "http://me:secret@host"}  # fmt: skip
+    header = {
+        "experiment": "e",
+        "space": "rate=1..2",
+        "arguments": ["--tracking-uri=http://me:secret@host"],
+        "metric": "nll_val",
+        "trials": 3,
+        "parent": "k n",
+        "mlflow": False,
+        "tracking_uri": "http://me:secret@host",
+    }
     shown.write_header(str(tmp_path), header)
-    assert "secret" not in (tmp_path / "sweep.yaml").read_text() and shown.read_header(str(tmp_path))["trials"] == 3
+    assert (
+        "secret" not in (tmp_path / "sweep.yaml").read_text()
+        and shown.read_header(str(tmp_path))["trials"] == 3
+    )
     shown.show(str(tmp_path))
-    assert "no trial has a finite nll_val" in capsys.readouterr().out and (tmp_path / "trials.png").exists()
+    assert (
+        "no trial has a finite nll_val" in capsys.readouterr().out
+        and (tmp_path / "trials.png").exists()
+    )
 
 
 def test_an_error_of_the_sweep_itself_leaves_no_trial_running(runner):
@@ -355,4 +475,7 @@ def test_an_error_of_the_sweep_itself_leaves_no_trial_running(runner):
     runner.jobs, runner.told = 2, lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
         runner.run(Study(folder, {"depth": ["7", "3"]}, 0, False, False))
-    assert all(each[0].poll() is not None for each in runner._running.values()) and len(runner._running) == 1
+    assert (
+        all(each[0].poll() is not None for each in runner._running.values())
+        and len(runner._running) == 1
+    )

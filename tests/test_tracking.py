@@ -1,4 +1,5 @@
-"""Runs in real MLflow stores, embedded and served: all arrives once, and no failure of a store reaches the training."""
+"""Runs in real MLflow stores, embedded and served: all arrives once, and no failure of a store
+reaches the training."""
 
 import csv
 import json
@@ -69,7 +70,8 @@ def run(tmp_path) -> Path:
 def rows() -> list[dict[str, float]]:
     names = ("train_objective", "val_objective")
     return [
-        {"epoch": e, "step": 10 * e, "seconds": 0.5 * e} | {name: 5 - e / 10 + i for i, name in enumerate(names)}
+        {"epoch": e, "step": 10 * e, "seconds": 0.5 * e}
+        | {name: 5 - e / 10 + i for i, name in enumerate(names)}
         for e in range(EPOCHS)
     ]
 
@@ -86,11 +88,17 @@ def client(uri: str):
 
 def run_ids(uri: str, experiment: str) -> list[str]:
     found = client(uri).get_experiment_by_name(experiment)
-    return [] if found is None else [one.info.run_id for one in client(uri).search_runs([found.experiment_id])]
+    return (
+        []
+        if found is None
+        else [one.info.run_id for one in client(uri).search_runs([found.experiment_id])]
+    )
 
 
 def line(uri: str, run_id: str, name: str = "train_objective") -> list[tuple[int, float]]:
-    return sorted((point.step, point.value) for point in client(uri).get_metric_history(run_id, name))
+    return sorted(
+        (point.step, point.value) for point in client(uri).get_metric_history(run_id, name)
+    )
 
 
 def told(capfd) -> list[str]:
@@ -105,11 +113,15 @@ def assert_whole(uri: str, run_id: str) -> None:
     assert found.info.status == "FINISHED" and found.info.end_time
     assert found.data.params == {"seed": "0", "hidden": "[16, 16]", "learning_rate": "0.001"}
     for name in ("train_objective", "val_objective", "epoch"):
-        assert line(uri, run_id, name) == [(row["step"], pytest.approx(row[name])) for row in rows()]
+        assert line(uri, run_id, name) == [
+            (row["step"], pytest.approx(row[name])) for row in rows()
+        ]
     assert found.data.metrics["nll_test"] == 2.5 and "kl_to_truth" not in found.data.metrics
     files = {item.path for item in client(uri).list_artifacts(run_id)}
     assert files == {"config.yaml", "figures", "history.csv", "metrics.json", "report.html"}
-    assert [item.path for item in client(uri).list_artifacts(run_id, "figures")] == ["figures/density.png"]
+    assert [item.path for item in client(uri).list_artifacts(run_id, "figures")] == [
+        "figures/density.png"
+    ]
 
 
 def assert_serves(uri: str, experiment: str, run_id: str, flow) -> None:
@@ -129,7 +141,9 @@ def assert_serves(uri: str, experiment: str, run_id: str, flow) -> None:
     x = np.array([[0.1, 0.2], [-1.0, 2.0], [0.5, -0.5]], np.float32)
     assert np.array_equal(served.predict(x), flow.log_prob(x))
     for method in ("encode", "decode", "anomaly_score"):
-        assert np.array_equal(served.predict(x, params={"method": method}), getattr(flow, method)(x))
+        assert np.array_equal(
+            served.predict(x, params={"method": method}), getattr(flow, method)(x)
+        )
     drawn = served.predict(x, params={"method": "sample", "n": 7, "seed": 3})
     assert np.array_equal(drawn, flow.sample(7, seed=3))
     with pytest.raises(mlflow.MlflowException, match="method must be one of log_prob"):
@@ -177,7 +191,9 @@ def test_a_server_killed_in_the_middle_costs_nothing(run, tracking_server, capfd
     for row in rows()[:10]:
         tracker.log_row(row)
     for _ in range(100):
-        if run_ids(tracking_server.uri, "killed") and line(tracking_server.uri, run_ids(tracking_server.uri, "killed")[0]):
+        if run_ids(tracking_server.uri, "killed") and line(
+            tracking_server.uri, run_ids(tracking_server.uri, "killed")[0]
+        ):
             break
         time.sleep(0.1)
     tracking_server.stop()
@@ -190,7 +206,10 @@ def test_a_server_killed_in_the_middle_costs_nothing(run, tracking_server, capfd
         tracker.close()
         assert time.monotonic() - began < 10
         (warning,) = told(capfd)
-        assert re.search("connection (refused|broken off)", warning) and f"make mlflow-upload RUN={run}" in warning
+        assert (
+            re.search("connection (refused|broken off)", warning)
+            and f"make mlflow-upload RUN={run}" in warning
+        )
         with pytest.raises(UserError, match="connection refused") as caught:
             upload(run)
         assert "\n" not in str(caught.value)
@@ -213,7 +232,10 @@ def test_a_closed_port_is_told_once_and_the_run_goes_up_later(run, embedded, cap
     tracker.close()
     assert time.monotonic() - began < 30
     (warning,) = told(capfd)
-    assert warning.startswith(f"MLflow: {nowhere}: connection refused.") and "make mlflow-upload RUN=" in warning
+    assert (
+        warning.startswith(f"MLflow: {nowhere}: connection refused.")
+        and "make mlflow-upload RUN=" in warning
+    )
     assert main([str(run), "--tracking-uri", embedded]) == 0
     (run_id,) = run_ids(embedded, "late")
     assert_whole(embedded, run_id)
@@ -246,7 +268,9 @@ def mute():
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("kind", ["broken", "mute", "http://nowhere.invalid", "nonsense://store", "http://"])
+@pytest.mark.parametrize(
+    "kind", ["broken", "mute", "http://nowhere.invalid", "nonsense://store", "http://"]
+)
 def test_a_store_that_is_none_neither_raises_nor_holds(run, kind, request, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     uri = request.getfixturevalue(kind) if kind in ("broken", "mute") else kind
@@ -263,11 +287,23 @@ def test_small_timeouts_are_set_unless_the_user_set_them(tmp_path):
         "Store(Path('.'), 'e', None, 'http://127.0.0.1:1'); "
         "print(*(os.environ[n] for n in sys.argv[1:]))"
     )
-    names = ["MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_DISABLE_TELEMETRY"]
-    place = os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent), "MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}
+    names = [
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT",
+        "MLFLOW_DISABLE_TELEMETRY",
+    ]
+    place = os.environ | {
+        "PYTHONPATH": str(tracking_folder.PACKAGE.parent),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "77",
+    }
     place.pop("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     done = subprocess.run(
-        [sys.executable, "-c", code, *names], env=place, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *names],
+        env=place,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == ["1", "77", "true"]
 
@@ -323,13 +359,20 @@ def test_how_a_run_ended_is_told(run, embedded, error, status):
         tracker.start(CONFIG)
         tracker.log_row(rows()[0])
         raise error
-    (run_id,) = [one for one in run_ids(embedded, f"ends {status}") if one in (run / "mlflow.json").read_text()]
+    (run_id,) = [
+        one
+        for one in run_ids(embedded, f"ends {status}")
+        if one in (run / "mlflow.json").read_text()
+    ]
     assert client(embedded).get_run(run_id).info.status == status
     assert line(embedded, run_id) == [(0, 5.0)]
 
 
 def test_a_resumed_run_goes_on_in_the_same_run(run, embedded):
-    with pytest.raises(KeyboardInterrupt), Tracker(run, "resumed", tracking_uri=embedded) as tracker:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Tracker(run, "resumed", tracking_uri=embedded) as tracker,
+    ):
         tracker.start(CONFIG)
         for row in rows()[:20]:
             tracker.log_row(row)
@@ -341,18 +384,24 @@ def test_a_resumed_run_goes_on_in_the_same_run(run, embedded):
         tracker.finish(metrics(run))
     (run_id,) = run_ids(embedded, "resumed")
     data = client(embedded).get_run(run_id).data
-    assert data.params["seed"] == "0" and data.tags["resumed.seed"] == "1" and data.params["steps"] == "300"
-    assert line(embedded, run_id) == [(row["step"], pytest.approx(row["train_objective"])) for row in rows()]
+    assert (
+        data.params["seed"] == "0"
+        and data.tags["resumed.seed"] == "1"
+        and data.params["steps"] == "300"
+    )
+    assert line(embedded, run_id) == [
+        (row["step"], pytest.approx(row["train_objective"])) for row in rows()
+    ]
     assert client(embedded).get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_run_whose_process_was_killed_goes_on_in_the_same_run(run, embedded):
     code = (
-        "import sys, time; from pathlib import Path; from flow_models.tracking import Tracker, folder, tracker as module\n"
-        "module.FLUSH_SECONDS = 0.1; tracker = Tracker(sys.argv[1], 'shot', tracking_uri=sys.argv[2])\n"
-        "tracker.start({'seed': 0})\n"
-        "for row in folder.history(Path(sys.argv[1]))[:20]: tracker.log_row(row); time.sleep(0.02)\n"
-        "time.sleep(60)"
+        "import sys, time; from pathlib import Path; from flow_models.tracking import Tracker,"
+        " folder, tracker as module\nmodule.FLUSH_SECONDS = 0.1; tracker = Tracker(sys.argv[1],"
+        " 'shot', tracking_uri=sys.argv[2])\ntracker.start({'seed': 0})\nfor row in"
+        " folder.history(Path(sys.argv[1]))[:20]: tracker.log_row(row);"
+        " time.sleep(0.02)\ntime.sleep(60)"
     )
     place = os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)}
     process = subprocess.Popen([sys.executable, "-c", code, str(run), embedded], env=place)
@@ -372,7 +421,16 @@ def test_numbers_that_are_none_break_nothing(run, embedded, capfd):
     (run / "history.csv").unlink()
     with Tracker(run, "odd numbers", tracking_uri=embedded) as tracker:
         tracker.start({"note": "x" * 7000, "a/b: c?": None, "empty": ""})
-        tracker.log_row({"step": 1, "seconds": 0.1, "good": 1.0, "nan": float("nan"), "inf": float("inf"), "text": "x"})
+        tracker.log_row(
+            {
+                "step": 1,
+                "seconds": 0.1,
+                "good": 1.0,
+                "nan": float("nan"),
+                "inf": float("inf"),
+                "text": "x",
+            }
+        )
         tracker.log_row({"step": 2, "seconds": float("nan"), "good": np.float32(2.0), "none": None})
         tracker.finish({"fine": np.float64(3.0), "inf": float("-inf"), "word": "x"})
     assert told(capfd) == []
@@ -416,14 +474,25 @@ def test_processes_that_begin_together_share_a_new_store(run, tmp_path):
         "with Tracker(sys.argv[1], 'together', tracking_uri=sys.argv[2]) as tracker:\n"
         "    tracker.start({'a': 1}); tracker.log_row({'step': 1, 'x': 1.0})"
     )
-    uri, place = f"sqlite:///{tmp_path / 'mlflow.db'}", os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)}
+    uri, place = (
+        f"sqlite:///{tmp_path / 'mlflow.db'}",
+        os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)},
+    )
     folders = [str(tmp_path / name) for name in ("one", "two")]
     started = [
-        subprocess.Popen([sys.executable, "-c", code, folder, uri], env=place, cwd=tmp_path, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", code, folder, uri],
+            env=place,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+        )
         for folder in folders
     ]
     assert [process.communicate()[1] for process in started] == [b"", b""]
-    assert {client(uri).get_run(one).info.run_name for one in run_ids(uri, "together")} == {"one", "two"}
+    assert {client(uri).get_run(one).info.run_name for one in run_ids(uri, "together")} == {
+        "one",
+        "two",
+    }
 
 
 def test_where_the_store_is(tmp_path, monkeypatch):
@@ -464,6 +533,8 @@ def test_a_run_folder_elsewhere_is_refused():
 
 def test_a_served_model_asks_for_the_packages_of_its_simulator(tmp_path):
     for name, wanted in (("Dispersion", {"disba", "numba"}), ("Seismograms", set())):
-        (tmp_path / "model.json").write_text(json.dumps({"frame": {"simulator": {"__class__": name}}}))
+        (tmp_path / "model.json").write_text(
+            json.dumps({"frame": {"simulator": {"__class__": name}}})
+        )
         asked = {line.partition("==")[0] for line in tracking_folder.requirements(tmp_path)}
         assert {"tensorflow", "mlflow"} <= asked and asked & {"disba", "numba"} == wanted

@@ -1,4 +1,5 @@
-"""What training really does: it moves every weight, repeats, resumes exactly, stops, and survives what goes wrong."""
+"""What training really does: it moves every weight, repeats, resumes exactly, stops, and survives
+what goes wrong."""
 
 import dataclasses
 import os
@@ -20,7 +21,9 @@ from flow_models.optimizer import adam, initial_moments, learning_rate
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
 SHORT = fm.FitSettings(steps=60, batch_size=50, epoch_steps=10, warmup_steps=5)
-PLAIN = dataclasses.replace(SHORT, jit=False)  # where XLA is not what is tested: it takes seconds to compile
+PLAIN = dataclasses.replace(
+    SHORT, jit=False
+)  # where XLA is not what is tested: it takes seconds to compile
 
 
 def data(n=1000, seed=0):
@@ -36,7 +39,9 @@ def model(seed=0, name="realnvp"):
 def draw(n, seed):
     first, second = tf.unstack(tf.random.split(seed, 2, alg="philox"))
     a = tf.random.stateless_normal([n], first, alg="philox")
-    return tf.stack([a, 0.5 * a**2 + 0.3 * tf.random.stateless_normal([n], second, alg="philox")], 1)
+    return tf.stack(
+        [a, 0.5 * a**2 + 0.3 * tf.random.stateless_normal([n], second, alg="philox")], 1
+    )
 
 
 def without_times(history):
@@ -69,7 +74,10 @@ def test_a_linear_gaussian_problem_is_recovered():
 
 
 def test_equal_seeds_give_equal_runs_and_others_do_not():
-    runs = [fm.fit(model(), data(), data(seed=1), dataclasses.replace(PLAIN, seed=s)).history for s in (3, 3, 4)]
+    runs = [
+        fm.fit(model(), data(), data(seed=1), dataclasses.replace(PLAIN, seed=s)).history
+        for s in (3, 3, 4)
+    ]
     assert without_times(runs[0]) == without_times(runs[1]) != without_times(runs[2])
 
 
@@ -79,7 +87,11 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("source", ["arrays", "simulator", "dataset"])
 def test_resuming_continues_exactly(source, tmp_path):
-    train = {"arrays": data(), "simulator": draw, "dataset": tf.data.Dataset.from_tensor_slices(data()).batch(50, drop_remainder=True)}[source]
+    train = {
+        "arrays": data(),
+        "simulator": draw,
+        "dataset": tf.data.Dataset.from_tensor_slices(data()).batch(50, drop_remainder=True),
+    }[source]
     settings = dataclasses.replace(SHORT, checkpoint_seconds=0.0, jit=source == "arrays")
     whole = model()
     expected = fm.fit(whole, train, data(seed=1), settings)
@@ -96,14 +108,26 @@ def test_resuming_continues_exactly(source, tmp_path):
     for a, b in zip(leaves(whole.weights).values(), leaves(resumed.weights).values()):
         np.testing.assert_array_equal(a, b)
     again = fm.fit(model(), train, data(seed=1), settings, folder=str(tmp_path), resume=True)
-    assert without_times(again.history) == without_times(expected.history), "a finished run is given back as it was"
+    assert without_times(again.history) == without_times(expected.history), (
+        "a finished run is given back as it was"
+    )
 
 
 def test_resuming_with_other_settings_or_a_damaged_checkpoint_is_refused(tmp_path):
     fm.fit(model(), data(), None, PLAIN, folder=str(tmp_path))
-    for change, word in (({"learning_rate": 0.1}, "learning_rate was 0.004"), ({"steps": 70}, "steps was 60")):
+    for change, word in (
+        ({"learning_rate": 0.1}, "learning_rate was 0.004"),
+        ({"steps": 70}, "steps was 60"),
+    ):
         with pytest.raises(fm.UserError, match=word):
-            fm.fit(model(), data(), None, dataclasses.replace(PLAIN, **change), folder=str(tmp_path), resume=True)
+            fm.fit(
+                model(),
+                data(),
+                None,
+                dataclasses.replace(PLAIN, **change),
+                folder=str(tmp_path),
+                resume=True,
+            )
     with pytest.raises(fm.UserError, match="training data are others"):
         fm.fit(model(), data(seed=9), None, PLAIN, folder=str(tmp_path), resume=True)
     with pytest.raises(fm.UserError, match="layer is another one"):
@@ -123,7 +147,10 @@ def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
     order = np.random.default_rng((0, 0)).permutation(1000)  # of the first pass
     rows[order[13 * 50 + 3], 0] = 100.0
     m = model()
-    with pytest.raises(fm.TrainingDiverged, match="at step 13, batch 13 of pass 0: .* NaN or Inf; the last good checkpoint, of step ") as caught:
+    with pytest.raises(
+        fm.TrainingDiverged,
+        match="at step 13, batch 13 of pass 0: .* NaN or Inf; the last good checkpoint, of step ",
+    ) as caught:
         fm.fit(m, rows, None, PLAIN, loss=loss, folder=str(tmp_path))
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     header = serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
@@ -133,11 +160,21 @@ def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
 
 def test_early_stopping_keeps_the_best_weights(tmp_path):
     train = data(60)
-    settings = fm.FitSettings(steps=3000, batch_size=50, epoch_steps=25, learning_rate=0.02, patience=4, ema=0.0,
-                              schedule="constant", jit=False)  # fmt: skip
+    settings = fm.FitSettings(
+        steps=3000,
+        batch_size=50,
+        epoch_steps=25,
+        learning_rate=0.02,
+        patience=4,
+        ema=0.0,
+        schedule="constant",
+        jit=False,
+    )
     m = model()
     result = fm.fit(m, train, data(2000, seed=1), settings, folder=str(tmp_path))
-    resumed = fm.fit(model(), train, data(2000, seed=1), settings, folder=str(tmp_path), resume=True)
+    resumed = fm.fit(
+        model(), train, data(2000, seed=1), settings, folder=str(tmp_path), resume=True
+    )
     assert resumed.stopped == "early" and resumed.history == result.history
     validation = result.history["val_objective"]
     assert result.stopped == "early" and len(validation) < 120
@@ -155,8 +192,13 @@ def test_the_average_of_the_weights_is_what_is_kept():
 
 
 def test_without_xla_training_is_the_same():
-    results = [fm.fit(model(), data(), None, dataclasses.replace(SHORT, jit=jit)).history for jit in (True, False)]
-    np.testing.assert_allclose(results[0]["train_objective"], results[1]["train_objective"], rtol=1e-4)
+    results = [
+        fm.fit(model(), data(), None, dataclasses.replace(SHORT, jit=jit)).history
+        for jit in (True, False)
+    ]
+    np.testing.assert_allclose(
+        results[0]["train_objective"], results[1]["train_objective"], rtol=1e-4
+    )
 
 
 def test_dictionaries_with_y_and_condition():
@@ -174,8 +216,16 @@ def test_dictionaries_with_y_and_condition():
         (data(30), "30 training rows are fewer than one batch of 50: set batch_size to at most 30"),
         (np.full((100, 2), np.nan), "data has 100 rows with NaN or Inf, the first is row 0"),
         (np.zeros(100), r"shape \[rows, dimensions\], got \[100\]"),
-        (np.zeros((100, 3)) + np.arange(100)[:, None], "the model has 2 dimensions of x, the data shape"),
-        (tf.data.Dataset.from_tensor_slices((data(100), data(100))).batch(50, drop_remainder=True), "got a tuple"),
+        (
+            np.zeros((100, 3)) + np.arange(100)[:, None],
+            "the model has 2 dimensions of x, the data shape",
+        ),
+        (
+            tf.data.Dataset.from_tensor_slices((data(100), data(100))).batch(
+                50, drop_remainder=True
+            ),
+            "got a tuple",
+        ),
         (np.stack([np.arange(100.0), np.ones(100)], 1), "column 1 is constant"),
         (lambda n, seed: np.zeros((n, 2)), "must be written with TensorFlow"),
         ({"y": data(100)}, "the data have no x"),
@@ -193,10 +243,25 @@ def test_wrong_data(train, message):
 
 @pytest.mark.parametrize(
     "field, value",
-    [("steps", 0), ("batch_size", -1), ("learning_rate", 0.0), ("schedule", "cosin"), ("warmup_steps", -1), ("ema", 1.0),
-     ("beta1", 1.0), ("beta2", -0.1), ("clip_norm", -1.0), ("patience", -1), ("seed", -1), ("epoch_steps", -1),
-     ("final_fraction", 2.0), ("clip_norm", float("nan")), ("checkpoint_seconds", -1.0), ("shards", 3)],
-)  # fmt: skip
+    [
+        ("steps", 0),
+        ("batch_size", -1),
+        ("learning_rate", 0.0),
+        ("schedule", "cosin"),
+        ("warmup_steps", -1),
+        ("ema", 1.0),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("clip_norm", -1.0),
+        ("patience", -1),
+        ("seed", -1),
+        ("epoch_steps", -1),
+        ("final_fraction", 2.0),
+        ("clip_norm", float("nan")),
+        ("checkpoint_seconds", -1.0),
+        ("shards", 3),
+    ],
+)
 def test_wrong_settings(field, value):
     with pytest.raises(fm.UserError, match=field):
         fm.FitSettings(**{field: value})
@@ -209,11 +274,15 @@ def test_schedules():
 
     np.testing.assert_allclose(rates(schedule="constant"), [0.1, 0.5, 1, 1, 1, 1])
     np.testing.assert_allclose(rates(schedule="cosine"), [0.1, 0.5, 1, 1, 0.5, 0], atol=1e-6)
-    np.testing.assert_allclose(rates(schedule="exponential", final_fraction=0.01), [0.1, 0.5, 1, 1, 0.1, 0.01], rtol=1e-4)
+    np.testing.assert_allclose(
+        rates(schedule="exponential", final_fraction=0.01), [0.1, 0.5, 1, 1, 0.1, 0.01], rtol=1e-4
+    )
 
 
 def test_adam_is_adam_and_clips_the_global_norm():
-    settings = fm.FitSettings(steps=10, warmup_steps=0, schedule="constant", learning_rate=0.1, clip_norm=1.0, ema=0.5)
+    settings = fm.FitSettings(
+        steps=10, warmup_steps=0, schedule="constant", learning_rate=0.1, clip_norm=1.0, ema=0.5
+    )
     weights = [tf.constant([1.0, 2.0]), tf.constant([[3.0]])]
     gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
     moments = initial_moments(weights)
@@ -235,7 +304,11 @@ fm.fit(model(), data(), data(seed=1), fm.FitSettings(steps=200_000, batch_size=5
 
 
 def test_ctrl_c_writes_a_checkpoint(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout.readline().strip() == b"100"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -260,7 +333,9 @@ try:
 except fm.UserError as error:
     print("refused:", error)
 """
-    result = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
     assert result.stdout.startswith("refused:") and result.stdout.count("\n") == 1, result.stderr
     header = serialisation.read_header(str(tmp_path), "checkpoint", "checkpoint")
     assert header["step"] == 60

@@ -1,4 +1,5 @@
-"""Equal laws score nothing, different ones what they must; one posterior at a time is reweighted and checked."""
+"""Equal laws score nothing, different ones what they must; one posterior at a time is reweighted
+and checked."""
 
 import time
 
@@ -34,7 +35,10 @@ def test_a_classifier_reaches_nearly_what_is_possible():
 def test_removed_correlations_are_seen_among_many_parameters_of_any_scale():
     scales = 10.0 ** np.linspace(-5, 5, 20)
     mixing = np.random.default_rng(9).normal(size=(20, 20))
-    a, b = correlated(800, 20, 0.0, 0) @ mixing * scales, correlated(800, 20, 0.8, 1) @ mixing * scales
+    a, b = (
+        correlated(800, 20, 0.0, 0) @ mixing * scales,
+        correlated(800, 20, 0.8, 1) @ mixing * scales,
+    )
     assert two_sample.c2st(a, b) > 0.6
 
 
@@ -60,7 +64,11 @@ def direct_mmd(a, b, widths):
 @pytest.mark.parametrize("n, m", [(2, 3), (64, 65), (150, 129)])
 def test_mmd_is_its_formula_at_every_size_of_blocks(n, m):
     rng = np.random.default_rng(0)
-    a, b, far = rng.standard_normal((n, 3)), 0.5 + rng.standard_normal((m, 3)), np.array([1e4, -1e4, 0.0])
+    a, b, far = (
+        rng.standard_normal((n, 3)),
+        0.5 + rng.standard_normal((m, 3)),
+        np.array([1e4, -1e4, 0.0]),
+    )
     expected = direct_mmd(a, b, (0.05, 0.2, 0.9))
     assert two_sample.mmd_squared(a, b) == pytest.approx(expected, abs=1e-12)
     assert two_sample.mmd_squared(a + far, b + far) == pytest.approx(expected, abs=1e-9)
@@ -70,7 +78,9 @@ def test_mmd_of_equal_laws_is_nothing_on_average_and_batched():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 3, 20, 100, 2))
     found = two_sample.mmd_squared(a, b)
-    assert found.shape == (3, 20) and found[1, 7] == pytest.approx(float(two_sample.mmd_squared(a[1, 7], b[1, 7])))
+    assert found.shape == (3, 20) and found[1, 7] == pytest.approx(
+        float(two_sample.mmd_squared(a[1, 7], b[1, 7]))
+    )
     mean, low, high = two_sample.bootstrap_mean(found)
     assert low < 0 < high or abs(mean) < 1e-3
     assert two_sample.bootstrap_mean(two_sample.mmd_squared(a, b + 0.5))[1] > 0.01
@@ -102,8 +112,12 @@ def test_sets_that_do_not_pair_are_refused():
 def test_contraction_and_z_are_those_of_gaussians():
     rng = np.random.default_rng(0)
     samples = np.array([1.0, -2.0]) + np.array([0.5, 2.0]) * rng.standard_normal((3, 20_000, 2))
-    contraction, z = posterior.contraction_and_z(np.full((3, 2), 1.0), samples, prior_sd=np.array([1.0, 2.0]))
-    assert np.allclose(contraction, [0.75, 0.0], atol=0.04) and np.allclose(z, [0.0, -1.5], atol=0.04)
+    contraction, z = posterior.contraction_and_z(
+        np.full((3, 2), 1.0), samples, prior_sd=np.array([1.0, 2.0])
+    )
+    assert np.allclose(contraction, [0.75, 0.0], atol=0.04) and np.allclose(
+        z, [0.0, -1.5], atol=0.04
+    )
 
 
 def test_predictions_of_the_right_model_fit_and_of_a_wrong_one_do_not():
@@ -113,8 +127,14 @@ def test_predictions_of_the_right_model_fit_and_of_a_wrong_one_do_not():
     theta = data.mean(1)[:, None] + 0.1 * rng.standard_normal((200, 500))
     predicted = np.repeat(theta[..., None], 100, 2)
     right = posterior.predictive_check(data, predicted, 1.0)
-    assert np.median(right.rms) == pytest.approx(1.0, abs=0.02) and right.residuals.shape == (200, 100)
-    assert right.p_values.mean() == pytest.approx(0.5, abs=0.06) and np.mean(right.p_values < 0.01) < 0.04
+    assert np.median(right.rms) == pytest.approx(1.0, abs=0.02) and right.residuals.shape == (
+        200,
+        100,
+    )
+    assert (
+        right.p_values.mean() == pytest.approx(0.5, abs=0.06)
+        and np.mean(right.p_values < 0.01) < 0.04
+    )
     one = posterior.predictive_check(data[0], predicted[0], 1.0)
     assert one.p_values == right.p_values[0] and one.rms.shape == (500,)
     assert posterior.predictive_check(data[0], predicted[0] + 1.0, 1.0).p_values < 1e-3
@@ -129,9 +149,13 @@ def test_resampled_draws_are_of_the_target():
     found = posterior.importance_resample(draws, log_weights + 700.0, 4000)
     assert stats.kstest(found.samples[:, 0], "norm", (0.5, 1.0)).pvalue > 0.001
     weights = np.exp(log_weights)
-    assert found.effective_size == pytest.approx(weights.sum() ** 2 / np.square(weights).sum(), rel=0.05)
+    assert found.effective_size == pytest.approx(
+        weights.sum() ** 2 / np.square(weights).sum(), rel=0.05
+    )
     assert found.pareto_k < 0.5 and len(np.unique(found.samples)) > 3900
-    assert np.array_equal(found.samples, posterior.importance_resample(draws, log_weights, 4000).samples)
+    assert np.array_equal(
+        found.samples, posterior.importance_resample(draws, log_weights, 4000).samples
+    )
     plain = posterior.importance_resample(draws, log_weights, 10, smooth=False)
     assert plain.effective_size == pytest.approx(weights.sum() ** 2 / np.square(weights).sum())
 
@@ -141,7 +165,9 @@ def test_a_proposal_too_narrow_is_told_by_the_tail_of_its_weights():
     shapes = {}
     for s in (0.5, 0.8, 1.3):
         draws = s * np.random.default_rng(1).standard_normal(20_000)
-        smoothed, shapes[s] = posterior.pareto_smooth(stats.norm.logpdf(draws) - stats.norm.logpdf(draws, 0, s))
+        smoothed, shapes[s] = posterior.pareto_smooth(
+            stats.norm.logpdf(draws) - stats.norm.logpdf(draws, 0, s)
+        )
         assert np.all(np.isfinite(smoothed))
     assert shapes[0.5] > 0.6 > shapes[0.8] > 0.1 and shapes[1.3] < 0.1
 
@@ -155,7 +181,9 @@ def test_pareto_shape_is_found():
 NONE = np.full(49, -np.inf)
 
 
-@pytest.mark.parametrize("log_weights", [np.zeros(50), np.r_[NONE, 0.0], np.r_[np.zeros(45), NONE[:5]]])
+@pytest.mark.parametrize(
+    "log_weights", [np.zeros(50), np.r_[NONE, 0.0], np.r_[np.zeros(45), NONE[:5]]]
+)
 def test_weights_that_give_no_tail_are_left_alone(log_weights):
     smoothed, k = posterior.pareto_smooth(log_weights)
     assert np.array_equal(smoothed, log_weights) and np.isnan(k)
@@ -163,7 +191,9 @@ def test_weights_that_give_no_tail_are_left_alone(log_weights):
     assert set(chosen[:, 0]) <= set(np.flatnonzero(np.isfinite(log_weights)))
 
 
-@pytest.mark.parametrize("log_weights", [NONE[:5], [np.nan, 0, 0, 0, 0], [np.inf, 0, 0, 0, 0], np.zeros(4)])
+@pytest.mark.parametrize(
+    "log_weights", [NONE[:5], [np.nan, 0, 0, 0, 0], [np.inf, 0, 0, 0, 0], np.zeros(4)]
+)
 def test_weights_without_meaning_are_refused(log_weights):
     with pytest.raises(UserError, match="log-weights"):
         posterior.importance_resample(np.zeros((5, 1)), log_weights, 3)
@@ -174,6 +204,10 @@ def test_strange_data_are_flagged_and_simulated_ones_at_the_stated_rate():
     p = posterior.misspecification(rng.standard_normal(5000), rng.standard_normal(999))
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
     assert posterior.misspecification(10.0, np.arange(9.0)) == pytest.approx(0.1)
-    assert posterior.misspecification(np.array([8.0, -1.0, np.nan]), np.arange(9.0)).tolist() == [0.2, 1.0, 0.1]
+    assert posterior.misspecification(np.array([8.0, -1.0, np.nan]), np.arange(9.0)).tolist() == [
+        0.2,
+        1.0,
+        0.1,
+    ]
     with pytest.raises(UserError, match="simulated"):
         posterior.misspecification(1.0, [])

@@ -2,8 +2,9 @@
 
     python -m flows.data FOLDER ROWS VALIDATION        in the project's environment
 
-The gap of a model q to the truth p is the mean of log p - log q over the validation points, nats: an estimate of
-KL(p || q) that is free of the noise of the points' own entropy, since log p is exact.
+The gap of a model q to the truth p is the mean of log p - log q over the validation points, nats:
+an estimate of KL(p || q) that is free of the noise of the points' own entropy, since log p is
+exact.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ SEEDS = {"train": (20, 0), "validation": (21, 0)}
 
 
 def draw(folder: str | Path, rows: int, validation: int) -> None:
-    """Writes train.npy [rows, 2], validation.npy [validation, 2] and truth.json: entropy and mean -log p, nats."""
+    """Writes train.npy [rows, 2], validation.npy [validation, 2] and truth.json: entropy and mean
+    -log p, nats."""
     from flow_models.data import points
 
     folder, moons = Path(folder), points.get(SET)
@@ -26,14 +28,21 @@ def draw(folder: str | Path, rows: int, validation: int) -> None:
     for name, n in (("train", rows), ("validation", validation)):
         x = moons.draw(n, SEEDS[name]).numpy()
         np.save(folder / f"{name}.npy", x)
-    truth = {"set": SET, "definition": moons.definition, "rows": rows, "validation": validation,
-             "entropy": moons.entropy, "nll": float(-moons.log_prob(x).mean())}  # fmt: skip
+    truth = {
+        "set": SET,
+        "definition": moons.definition,
+        "rows": rows,
+        "validation": validation,
+        "entropy": moons.entropy,
+        "nll": float(-moons.log_prob(x).mean()),
+    }
     (folder / "truth.json").write_text(json.dumps(truth, indent=1))
 
 
 @dataclasses.dataclass
 class Data:
-    """Points in the units of the set, or standardised: log q in these units is log q there less `log_scale`."""
+    """Points in the units of the set, or standardised: log q in these units is log q there less
+    `log_scale`."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -41,7 +50,8 @@ class Data:
 
 
 def load(folder: str | Path, standardised: bool) -> Data:
-    """The points of `folder`, float32 [n, 2]; standardised by the training points' mean and standard deviation."""
+    """The points of `folder`, float32 [n, 2]; standardised by the training points' mean and
+    standard deviation."""
     train, validation = (np.load(Path(folder) / f"{name}.npy") for name in ("train", "validation"))
     if not standardised:
         return Data(train, validation, 0.0)

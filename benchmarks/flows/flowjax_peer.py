@@ -1,4 +1,5 @@
-"""flowjax's own flows and loss; steps one a call as its `fit_to_data` runs them, or many in one `lax.scan`."""
+"""flowjax's own flows and loss; steps one a call as its `fit_to_data` runs them, or many in one
+`lax.scan`."""
 
 import time
 
@@ -26,7 +27,9 @@ class Flowjax(protocol.Library):
         self.spec = spec
         self.dist = self._model(spec)
         self.weights, self.static = eqx.partition(
-            self.dist, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable)
+            self.dist,
+            eqx.is_inexact_array,
+            is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable),
         )
         self.optimizer = self._optimizer(spec["recipe"])
         self.state = self.optimizer.init(self.weights)
@@ -39,29 +42,42 @@ class Flowjax(protocol.Library):
         return {"parameters": parameters, "chunk": spec["chunk"] if spec["form"] == "scan" else 1}
 
     def _model(self, spec):
-        common = {"base_dist": StandardNormal((2,)), "flow_layers": spec["depth"], "nn_width": spec["hidden"][0],
-                  "nn_depth": len(spec["hidden"]), "nn_activation": getattr(jax.nn, spec["activation"]),
-                  "invert": True}  # fmt: skip
+        common = {
+            "base_dist": StandardNormal((2,)),
+            "flow_layers": spec["depth"],
+            "nn_width": spec["hidden"][0],
+            "nn_depth": len(spec["hidden"]),
+            "nn_activation": getattr(jax.nn, spec["activation"]),
+            "invert": True,
+        }
         key = jax.random.key(spec["seed"])
         if spec["model"] == "maf":
             return masked_autoregressive_flow(key, **common)
         if spec["model"] == "spline":
             # its knots are the inner ones: one less than there are bins
-            common["transformer"] = RationalQuadraticSpline(knots=spec["bins"] - 1, interval=spec["bound"])
+            common["transformer"] = RationalQuadraticSpline(
+                knots=spec["bins"] - 1, interval=spec["bound"]
+            )
         return coupling_flow(key, **common)
 
     def _optimizer(self, recipe):
         schedule = recipe["learning_rate"]
         if recipe["steps"]:
-            steps = jnp.asarray([protocol.rate(recipe, step) for step in range(recipe["steps"])], jnp.float32)
+            steps = jnp.asarray(
+                [protocol.rate(recipe, step) for step in range(recipe["steps"])], jnp.float32
+            )
             schedule = lambda count: steps[jnp.minimum(count, len(steps) - 1)]  # noqa: E731
         adam = optax.adam(schedule, recipe["beta1"], recipe["beta2"])
-        return optax.chain(optax.clip_by_global_norm(recipe["clip"]), adam) if recipe["clip"] else adam
+        return (
+            optax.chain(optax.clip_by_global_norm(recipe["clip"]), adam) if recipe["clip"] else adam
+        )
 
     def _scan(self, weights, state, rows, index):
         def body(carry, batch):
             weights, state = carry
-            value, gradients = eqx.filter_value_and_grad(self.loss)(weights, self.static, rows[batch], key=None)
+            value, gradients = eqx.filter_value_and_grad(self.loss)(
+                weights, self.static, rows[batch], key=None
+            )
             updates, state = self.optimizer.update(gradients, state, weights)
             return (eqx.apply_updates(weights, updates), state), value
 
@@ -73,12 +89,20 @@ class Flowjax(protocol.Library):
             chunk = self.spec["chunk"]
             for _ in range(steps // chunk):
                 index = jnp.asarray(self.batches.take(chunk), jnp.int32)
-                (self.weights, self.state), _ = self._run(self.weights, self.state, self.rows, index)
+                (self.weights, self.state), _ = self._run(
+                    self.weights, self.state, self.rows, index
+                )
         else:
             for index in self.batches.take(steps):
                 self.weights, self.state, _ = one_step(
-                    self.weights, self.static, self.rows[index], optimizer=self.optimizer, opt_state=self.state,
-                    loss_fn=self.loss, key=None)  # fmt: skip
+                    self.weights,
+                    self.static,
+                    self.rows[index],
+                    optimizer=self.optimizer,
+                    opt_state=self.state,
+                    loss_fn=self.loss,
+                    key=None,
+                )
         jax.block_until_ready(self.weights)
         seconds = time.perf_counter() - began
         self.dist = eqx.combine(self.weights, self.static)

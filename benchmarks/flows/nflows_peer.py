@@ -1,4 +1,5 @@
-"""nflows: its transforms composed as in its own SimpleRealNVP and MaskedAutoregressiveFlow, with plain perceptrons."""
+"""nflows: its transforms composed as in its own SimpleRealNVP and MaskedAutoregressiveFlow, with
+plain perceptrons."""
 
 from functools import partial
 
@@ -35,8 +36,11 @@ class Nflows(TorchLibrary):
         mask = [k % 2, 1 - k % 2]
         if spec["model"] == "realnvp":
             return [AffineCouplingTransform(mask, network)]
-        return [PiecewiseRationalQuadraticCouplingTransform(
-            mask, network, num_bins=spec["bins"], tails="linear", tail_bound=spec["bound"])]  # fmt: skip
+        return [
+            PiecewiseRationalQuadraticCouplingTransform(
+                mask, network, num_bins=spec["bins"], tails="linear", tail_bound=spec["bound"]
+            )
+        ]
 
 
 if __name__ == "__main__":

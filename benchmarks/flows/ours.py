@@ -1,11 +1,14 @@
-"""This project through its public functions: `fit` runs in a thread and waits in `on_epoch` for the next command."""
+"""This project through its public functions: `fit` runs in a thread and waits in `on_epoch` for the
+next command."""
 
 import queue
 import threading
 import time
 
 import flow_models as fm
-from flow_models import fit  # names of the package are loaded at first use: here, not in the time of the first step
+from flow_models import (
+    fit,
+)  # names of the package are loaded at first use: here, not in the time of the first step
 from flows import protocol
 
 NAMES = {"realnvp": "realnvp", "maf": "maf", "spline": "spline_coupling"}
@@ -25,13 +28,19 @@ class Ours(protocol.Library):
         self._end()
         self.spec, self.orders, self.rows = spec, queue.Queue(), queue.Queue()
         self.model = self.model_of(spec)
-        parameters = sum(int(v.shape.num_elements()) for v in self.model.bijector.trainable_variables)
+        parameters = sum(
+            int(v.shape.num_elements()) for v in self.model.bijector.trainable_variables
+        )
         return {"parameters": parameters, "chunk": spec["chunk"]}
 
     def model_of(self, spec):
         options = {key: spec[key] for key in ("depth", "hidden", "activation", "bound", "seed")}
         if spec["model"] == "spline":
-            options |= {"bins": spec["bins"], "affine": spec.get("affine", False), "linear": spec.get("linear", False)}
+            options |= {
+                "bins": spec["bins"],
+                "affine": spec.get("affine", False),
+                "linear": spec.get("linear", False),
+            }
         bijector = fm.architectures.build(NAMES[spec["model"]], 2, unroll=spec["unroll"], **options)
         return fm.FlowModel(bijector)
 
@@ -49,23 +58,45 @@ class Ours(protocol.Library):
         return seconds
 
     def _fit(self):
-        recipe, validation = self.spec["recipe"], self.data.validation if self.spec["validate"] else None
+        recipe, validation = (
+            self.spec["recipe"],
+            self.data.validation if self.spec["validate"] else None,
+        )
         settings = fm.FitSettings(
-            steps=recipe["steps"] or ENDLESS, batch_size=self.spec["batch"], epoch_steps=self.spec["chunk"],
-            learning_rate=recipe["learning_rate"], schedule="cosine" if recipe["steps"] else "constant",
-            warmup_steps=recipe["warmup"], beta1=recipe["beta1"], beta2=recipe["beta2"], clip_norm=recipe["clip"],
-            ema=self.spec.get("ema", 0.0), shards=self.spec.get("shards", 1), seed=self.spec["seed"])  # fmt: skip
+            steps=recipe["steps"] or ENDLESS,
+            batch_size=self.spec["batch"],
+            epoch_steps=self.spec["chunk"],
+            learning_rate=recipe["learning_rate"],
+            schedule="cosine" if recipe["steps"] else "constant",
+            warmup_steps=recipe["warmup"],
+            beta1=recipe["beta1"],
+            beta2=recipe["beta2"],
+            clip_norm=recipe["clip"],
+            ema=self.spec.get("ema", 0.0),
+            shards=self.spec.get("shards", 1),
+            seed=self.spec["seed"],
+        )
         try:
             if self.orders.get():
-                self.released = self.began = time.perf_counter()  # where the seconds of a row count from
-                fit(self.model, self.data.train, validation, settings, on_epoch=self._epoch_ended, progress=False)
+                self.released = self.began = (
+                    time.perf_counter()
+                )  # where the seconds of a row count from
+                fit(
+                    self.model,
+                    self.data.train,
+                    validation,
+                    settings,
+                    on_epoch=self._epoch_ended,
+                    progress=False,
+                )
         except Ended:
             pass
         except Exception as error:
             self.rows.put(error)
 
     def _epoch_ended(self, row):
-        """Answers with the epoch's seconds, without those of the look at the validation data, and waits."""
+        """Answers with the epoch's seconds, without those of the look at the validation data, and
+        waits."""
         end = self.began + row["seconds"] if self.spec["validate"] else time.perf_counter()
         self.validation_nll = row.get("val_objective")
         self.rows.put(end - self.released)
@@ -75,7 +106,8 @@ class Ours(protocol.Library):
             raise Ended
 
     def finish(self):
-        """Lets `fit` come to its end after its last step: the model has the weights that it leaves there."""
+        """Lets `fit` come to its end after its last step: the model has the weights that it leaves
+        there."""
         if self.thread is not None:
             self.orders.put(True)
             self.thread.join()

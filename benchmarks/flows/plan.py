@@ -40,7 +40,8 @@ class QualityPlan:
     """Time to quality: one recipe and size for all, those of application 1."""
 
     sizes: dict
-    """by model, changes of the spec for every library: hidden, activation, bins, bound, batch and recipe"""
+    """by model, changes of the spec for every library: hidden, activation, bins, bound, batch and
+    recipe"""
     forms: dict[tuple[str, str], dict]
     """(library, form) -> further changes"""
     truth: float
@@ -79,7 +80,8 @@ class Results:
 
     @contextlib.contextmanager
     def survive(self, workers: dict, worker: Worker):
-        """A worker's failure ends that worker only: it is noted, and leaves `workers`, whose keys they are."""
+        """A worker's failure ends that worker only: it is noted, and leaves `workers`, whose keys
+        they are."""
         try:
             yield
         except WorkerFailed as failure:
@@ -90,9 +92,20 @@ class Results:
 
 def spec(model: str, batch: int, worker: Worker, **changes) -> dict:
     """What to build: the sizes of the comparison."""
-    sizes = {"model": model, "depth": DEPTHS[model], "hidden": [128, 128], "activation": "relu", "bins": 8,
-             "bound": 5.0, "batch": batch, "chunk": CHUNKS.get(batch, 50), "seed": 0, "form": worker.form,
-             "recipe": RATE, "validate": False}  # fmt: skip
+    sizes = {
+        "model": model,
+        "depth": DEPTHS[model],
+        "hidden": [128, 128],
+        "activation": "relu",
+        "bins": 8,
+        "bound": 5.0,
+        "batch": batch,
+        "chunk": CHUNKS.get(batch, 50),
+        "seed": 0,
+        "form": worker.form,
+        "recipe": RATE,
+        "validate": False,
+    }
     return sizes | OPTIONS.get((worker.library, worker.form), {}) | changes
 
 

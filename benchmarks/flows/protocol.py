@@ -4,9 +4,9 @@
     {"command": "train", "steps": 100}        -> {"seconds": 0.41}
     {"command": "log_prob", "points": 100000} -> {"seconds": 0.25}
 
-It stays alive between commands and computes only while it answers one, so that several libraries can take turns on
-one machine. A spec has model, depth, hidden, activation, bins, bound, batch, chunk, seed, form, recipe and, for some
-libraries, more (see `bench_flows.py`).
+It stays alive between commands and computes only while it answers one, so that several libraries
+can take turns on one machine. A spec has model, depth, hidden, activation, bins, bound, batch,
+chunk, seed, form, recipe and, for some libraries, more (see `bench_flows.py`).
 """
 
 import importlib.metadata
@@ -33,7 +33,8 @@ class Library:
         self.data = load(folder, self.standardised)
 
     def build(self, spec: dict) -> dict:
-        """A new model and optimizer. Returns parameters, and chunk: `train` takes multiples of it."""
+        """A new model and optimizer. Returns parameters, and chunk: `train` takes multiples of
+        it."""
         raise AssertionError("a library builds a model")
 
     def train(self, steps: int) -> float:
@@ -41,7 +42,8 @@ class Library:
         raise AssertionError("a library trains")
 
     def tune(self, points: int) -> dict:
-        """Chooses the number of threads of each task by trying, where the library does not do that itself."""
+        """Chooses the number of threads of each task by trying, where the library does not do that
+        itself."""
         return {}
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
@@ -54,11 +56,14 @@ class Library:
 
     def nll(self) -> float:
         """Mean -log q of the validation points, nats, in the units of the set."""
-        return self.data.log_scale - float(np.mean(self.log_prob(self.data.validation), dtype=np.float64))
+        return self.data.log_scale - float(
+            np.mean(self.log_prob(self.data.validation), dtype=np.float64)
+        )
 
 
 class Batches:
-    """Row numbers of batches in shuffled passes; the incomplete last batch of a pass is left out."""
+    """Row numbers of batches in shuffled passes; the incomplete last batch of a pass is left
+    out."""
 
     def __init__(self, rows: int, batch: int, seed: int):
         self.rows, self.batch, self.random = rows, batch, np.random.default_rng(seed)
@@ -76,7 +81,8 @@ class Batches:
 
 
 def rate(recipe: dict, step: int) -> float:
-    """Learning rate at a step (0, 1, ...): constant, or linear warm-up and cosine to zero at recipe["steps"]."""
+    """Learning rate at a step (0, 1, ...): constant, or linear warm-up and cosine to zero at
+    recipe["steps"]."""
     highest, warmup, steps = recipe["learning_rate"], recipe["warmup"], recipe["steps"]
     if not steps:
         return highest
@@ -85,7 +91,8 @@ def rate(recipe: dict, step: int) -> float:
 
 
 def memory_mb(field: str = "VmHWM") -> float:
-    """Resident memory of this process, MB: highest (VmHWM; ru_maxrss would count what the parent held) or now (VmRSS)."""
+    """Resident memory of this process, MB: highest (VmHWM; ru_maxrss would count what the parent
+    held) or now (VmRSS)."""
     with open("/proc/self/status") as status:
         line = next(line for line in status if line.startswith(field))
     return int(line.split()[1]) / 1024
@@ -119,7 +126,9 @@ def _answer(library: Library, command: str, request: dict) -> dict:
     if command == "memory":
         return {"peak_mb": memory_mb()}
     if command in library.commands:
-        return getattr(library, command)(**{name: value for name, value in request.items() if name != "command"})
+        return getattr(library, command)(
+            **{name: value for name, value in request.items() if name != "command"}
+        )
     raise ValueError(f"no command {command!r}")
 
 

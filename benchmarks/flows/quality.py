@@ -1,4 +1,5 @@
-"""Time to quality: how long until the density is good, compilation included, the looks at it not."""
+"""Time to quality: how long until the density is good, compilation included, the looks at it
+not."""
 
 import contextlib
 import math
@@ -11,11 +12,14 @@ HOPELESS = 3  # a library this many times slower than the fastest in one seed is
 
 
 def quality(plan: Plan, results: Results, model: str) -> None:
-    """Seconds until the validation gap first falls below each of `GAPS`: one recipe, several seeds, taking turns."""
+    """Seconds until the validation gap first falls below each of `GAPS`: one recipe, several seeds,
+    taking turns."""
     forms = list(plan.quality.forms)
     for seed in range(plan.quality.seeds):
         reached = _one_seed(plan, results, model, seed, forms)
-        best = min([seconds for seconds in reached.values() if seconds is not None], default=math.inf)
+        best = min(
+            [seconds for seconds in reached.values() if seconds is not None], default=math.inf
+        )
         forms = [form for form in reached if (reached[form] or plan.quality.cap) <= HOPELESS * best]
 
 
@@ -38,7 +42,9 @@ def _one_seed(plan, results, model, seed, forms):
                         run.advance()
         for run in runs.values():
             run.report(results)
-        return {(worker.library, worker.form): run.reached[GAPS[-1]] for worker, run in runs.items()}
+        return {
+            (worker.library, worker.form): run.reached[GAPS[-1]] for worker, run in runs.items()
+        }
 
 
 class _Run:
@@ -47,7 +53,13 @@ class _Run:
     def __init__(self, plan, model, seed, worker):
         self.plan, self.model, self.worker = plan, model, worker
         changes = {"seed": seed, "chunk": plan.every, "validate": True, **plan.sizes[model]}
-        self.spec = spec(model, changes.pop("batch"), worker, **changes, **plan.forms[worker.library, worker.form])
+        self.spec = spec(
+            model,
+            changes.pop("batch"),
+            worker,
+            **changes,
+            **plan.forms[worker.library, worker.form],
+        )
         self.before = math.nan  # seconds of process start, import and building
         self.seconds, self.steps, self.over = 0.0, 0, False
         self.curve: list[tuple[int, float, float]] = []
@@ -68,7 +80,10 @@ class _Run:
         for threshold, at in self.reached.items():
             if at is None and gap < threshold:
                 self.reached[threshold] = self.seconds
-        late = self.seconds > self.plan.cap or self.steps + self.plan.every > self.spec["recipe"]["steps"]
+        late = (
+            self.seconds > self.plan.cap
+            or self.steps + self.plan.every > self.spec["recipe"]["steps"]
+        )
         self.over = late or None not in self.reached.values() or not math.isfinite(gap)
 
     def report(self, results):
@@ -77,6 +92,8 @@ class _Run:
             from_start = None if at is None else at + self.before
             results.add(f"gap_{threshold:g}_from_start", self.model, self.worker, from_start)
         steps, seconds, gap = self.curve[-1]
-        results.progress(f"    {self.worker.name}: gap {gap:.4f} after {steps} steps, {seconds:.1f} s")
+        results.progress(
+            f"    {self.worker.name}: gap {gap:.4f} after {steps} steps, {seconds:.1f} s"
+        )
         curves = results.facts[self.worker.library].setdefault("curves", {})
         curves.setdefault(f"{self.model} {self.worker.form}", []).append(self.curve)

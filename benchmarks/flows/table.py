@@ -1,11 +1,16 @@
-"""The measured values as tables: medians, and ratios of which one above 1 says that this project is better."""
+"""The measured values as tables: medians, and ratios of which one above 1 says that this project is
+better."""
 
 from collections.abc import Iterator
 
 from flows.plan import GAPS, median
 from flows.worker import MODULES, PYTORCH
 
-MODELS = {"realnvp": "RealNVP, 8 couplings", "maf": "MAF, 3 layers", "spline": "spline coupling, 5 layers"}
+MODELS = {
+    "realnvp": "RealNVP, 8 couplings",
+    "maf": "MAF, 3 layers",
+    "spline": "spline coupling, 5 layers",
+}
 MAIN = ("unrolled", "preset")  # of our forms, the one in the first table
 DEFAULT = (*MAIN, "scan", "eager")  # forms that the first table does not name
 QUANTITIES = {  # name -> (label, unit, higher is better)
@@ -24,7 +29,8 @@ for _gap in GAPS:
 
 
 def cells(result: dict) -> Iterator[tuple[str, str, dict[str, tuple[str, float | None]]]]:
-    """Rows of the first table: quantity, model, and library -> (form, median) of its best form, of ours the main."""
+    """Rows of the first table: quantity, model, and library -> (form, median) of its best form, of
+    ours the main."""
     for model in MODELS:
         for quantity, (_, _, higher) in QUANTITIES.items():
             best: dict[str, tuple[str, float | None]] = {}
@@ -41,9 +47,14 @@ def cells(result: dict) -> Iterator[tuple[str, str, dict[str, tuple[str, float |
 
 
 def ratio(best: dict[str, tuple[str, float | None]], higher: bool, libraries=None) -> float | None:
-    """Ours over the best of `libraries` (all peers), turned so that above 1 is better; None without both."""
+    """Ours over the best of `libraries` (all peers), turned so that above 1 is better; None without
+    both."""
     ours = best.get("ours", (None, None))[1]
-    peers = [value for name, (_, value) in best.items() if name in (libraries or MODULES) and name != "ours"]
+    peers = [
+        value
+        for name, (_, value) in best.items()
+        if name in (libraries or MODULES) and name != "ours"
+    ]
     peers = [value for value in peers if value is not None]
     if ours is None or not peers:
         return None
@@ -52,7 +63,12 @@ def ratio(best: dict[str, tuple[str, float | None]], higher: bool, libraries=Non
 
 def markdown(result: dict) -> str:
     """The whole page."""
-    return "\n\n".join([_heading(result).rstrip(), _first_table(result), _notes(result), _forms(result)]) + "\n"
+    return (
+        "\n\n".join(
+            [_heading(result).rstrip(), _first_table(result), _notes(result), _forms(result)]
+        )
+        + "\n"
+    )
 
 
 def _better(value, other, higher):
@@ -62,8 +78,14 @@ def _better(value, other, higher):
 
 
 def _heading(result):
-    libraries = {library: facts["versions"] for library, facts in result["facts"].items() if "versions" in facts}
-    versions = ", ".join(sorted({f"{name} {number}" for each in libraries.values() for name, number in each.items()}))
+    libraries = {
+        library: facts["versions"]
+        for library, facts in result["facts"].items()
+        if "versions" in facts
+    }
+    versions = ", ".join(
+        sorted({f"{name} {number}" for each in libraries.values() for name, number in each.items()})
+    )
     machine = result["machine"]
     return f"""# Flows: speed beside other libraries
 
@@ -78,24 +100,39 @@ Medians. In every row a ratio above 1 says that ours is better. What each librar
 
 
 def _first_table(result):
-    libraries = [name for name in MODULES if any(e["library"] == name for e in result["measurements"])]
-    lines = [row(["", "", "unit", *libraries, "ours to best peer", "ours to best PyTorch"]),
-             row(["---"] * 3 + ["---:"] * (len(libraries) + 2))]  # fmt: skip
+    libraries = [
+        name for name in MODULES if any(e["library"] == name for e in result["measurements"])
+    ]
+    lines = [
+        row(["", "", "unit", *libraries, "ours to best peer", "ours to best PyTorch"]),
+        row(["---"] * 3 + ["---:"] * (len(libraries) + 2)),
+    ]
     previous = None
     for quantity, model, best in cells(result):
         label, unit, higher = QUANTITIES[quantity]
-        lines.append(row([
-            MODELS[model] if model != previous else "", label, unit,
-            *[_cell(quantity, *best[name]) if name in best else "" for name in libraries],
-            _ratio(ratio(best, higher)), _ratio(ratio(best, higher, PYTORCH)),
-        ]))  # fmt: skip
+        lines.append(
+            row(
+                [
+                    MODELS[model] if model != previous else "",
+                    label,
+                    unit,
+                    *[_cell(quantity, *best[name]) if name in best else "" for name in libraries],
+                    _ratio(ratio(best, higher)),
+                    _ratio(ratio(best, higher, PYTORCH)),
+                ]
+            )
+        )
         previous = model
     return "\n".join(lines)
 
 
 def _notes(result):
     lines = [_recipe(result["quality"])] if result.get("quality") else []
-    parameters = {library: facts["parameters"] for library, facts in result["facts"].items() if "parameters" in facts}
+    parameters = {
+        library: facts["parameters"]
+        for library, facts in result["facts"].items()
+        if "parameters" in facts
+    }
     for model in MODELS:
         counts = {library: each[model] for library, each in parameters.items() if model in each}
         if counts:
@@ -110,26 +147,38 @@ def _recipe(quality):
     recipe = quality["recipe"]
     rate = f"rate {recipe['learning_rate']:g} after {recipe['warmup']} steps of warm-up"
     return (
-        f"Time to quality: splines of {quality['bins']} bins, networks {quality['hidden']} {quality['activation']}, "
-        f"batch {quality['batch']}, Adam ({recipe['beta1']}, {recipe['beta2']}), {rate}, cosine to 0 over "
-        f"{recipe['steps']} steps, clip {recipe['clip']:g}; {quality['seeds']} seeds, at most {quality['cap']:g} s. "
-        f"Compilation counts, the looks at {quality['validation']:,} validation points every {quality['every']} steps "
-        "do not. Ours is application 1's default model with its averaged weights and its affine maps in front of the "
-        "splines; its form plain, below, has neither, like the peers."
+        f"Time to quality: splines of {quality['bins']} bins, networks {quality['hidden']}"
+        f" {quality['activation']}, batch {quality['batch']}, Adam ({recipe['beta1']},"
+        f" {recipe['beta2']}), {rate}, cosine to 0 over {recipe['steps']} steps, clip"
+        f" {recipe['clip']:g}; {quality['seeds']} seeds, at most {quality['cap']:g} s. Compilation"
+        f" counts, the looks at {quality['validation']:,} validation points every"
+        f" {quality['every']} steps do not. Ours is application 1's default model with its averaged"
+        " weights and its affine maps in front of the splines; its form plain, below, has neither,"
+        " like the peers."
     )
 
 
 def _forms(result):
     """All forms with their spread."""
-    lines = ["## All forms", "", row(["", "", "unit", "library", "form", "median", "lowest", "highest", "values"]),
-             row(["---"] * 5 + ["---:"] * 4)]  # fmt: skip
+    lines = [
+        "## All forms",
+        "",
+        row(["", "", "unit", "library", "form", "median", "lowest", "highest", "values"]),
+        row(["---"] * 5 + ["---:"] * 4),
+    ]
     order = {name: i for i, name in enumerate(QUANTITIES)}
     for model in MODELS:
         entries = [entry for entry in result["measurements"] if entry["model"] == model]
-        for entry in sorted(entries, key=lambda e: (order[e["quantity"]], list(MODULES).index(e["library"]))):
+        for entry in sorted(
+            entries, key=lambda e: (order[e["quantity"]], list(MODULES).index(e["library"]))
+        ):
             quantity, values = entry["quantity"], entry["values"]
             reached = [value for value in values if value is not None]
-            ends = [min(reached), max(reached) if len(reached) == len(values) else None] if reached else [None, None]
+            ends = (
+                [min(reached), max(reached) if len(reached) == len(values) else None]
+                if reached
+                else [None, None]
+            )
             numbers = [_number(quantity, value) for value in (median(values), *ends)]
             names = [model, *QUANTITIES[quantity][:2], entry["library"], entry["form"]]
             lines.append(row([*names, *numbers, str(len(values))]))

@@ -1,4 +1,5 @@
-"""Speed and memory. Workers take turns, round by round, so that all see the same machine; one runs at a time."""
+"""Speed and memory. Workers take turns, round by round, so that all see the same machine; one runs
+at a time."""
 
 import contextlib
 import tempfile
@@ -6,13 +7,23 @@ import tempfile
 from flows.plan import Plan, Results, spec
 from flows.worker import Worker
 
-EVALUATED = ("unrolled", "looped", "scan", "eager")  # and zuko compiled; step evaluates as scan does
+EVALUATED = (
+    "unrolled",
+    "looped",
+    "scan",
+    "eager",
+)  # and zuko compiled; step evaluates as scan does
 
 
 def throughput(plan: Plan, results: Results, model: str, quantities: set[str]) -> None:
     """Training steps/s of every batch size, log_prob and sample points/s, and peak memory."""
-    # torch.compile breaks up the splines of nflows and normflows: slower than eager, or far behind zuko
-    forms = [form for form in plan.forms if model != "spline" or form[1] != "compiled" or form[0] == "zuko"]
+    # torch.compile breaks up the splines of nflows and normflows: slower than eager, or far behind
+    # zuko
+    forms = [
+        form
+        for form in plan.forms
+        if model != "spline" or form[1] != "compiled" or form[0] == "zuko"
+    ]
     with contextlib.ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory())
         sizes: dict[Worker, int] = {}  # steps of a round
@@ -34,7 +45,8 @@ def throughput(plan: Plan, results: Results, model: str, quantities: set[str]) -
 
 
 def _prepare(plan, results, model, batch, worker, threads):
-    """Builds, compiles and warms up; returns the steps of a round. Compiled forms take the eager form's threads."""
+    """Builds, compiles and warms up; returns the steps of a round. Compiled forms take the eager
+    form's threads."""
     results.progress(f"  {model}, batch {batch}: {worker.name}")
     changes = {"threads": threads.get(worker.library, {})} if worker.form == "compiled" else {}
     built = worker.ask("build", spec=spec(model, batch, worker, **changes))
@@ -67,7 +79,9 @@ def _evaluations(plan, results, model, sizes, quantities):
     for task in tasks:
         results.progress(f"  {model}: {task} of {plan.points:,} points")
         for turn in range(1 + (plan.rounds + 1) // 2):
-            for worker in [worker for worker in sizes if worker.form in EVALUATED or worker.library == "zuko"]:
+            for worker in [
+                worker for worker in sizes if worker.form in EVALUATED or worker.library == "zuko"
+            ]:
                 with results.survive(sizes, worker):
                     seconds = worker.ask(task, points=plan.points)["seconds"]
                     if turn:
@@ -78,14 +92,22 @@ def _evaluations(plan, results, model, sizes, quantities):
 
 
 def first_step(plan: Plan, results: Results, model: str) -> None:
-    """Seconds from the start of a fresh process to the end of its first step; torch.compile with an empty cache."""
+    """Seconds from the start of a fresh process to the end of its first step; torch.compile with an
+    empty cache."""
     for repeat in range(plan.repeats):
         for library, form in plan.forms:
             once = library == "zuko" and not repeat and model == plan.models[0]
-            if form == "step" or (form == "compiled" and not once):  # eager is there faster by minutes
+            if form == "step" or (
+                form == "compiled" and not once
+            ):  # eager is there faster by minutes
                 continue
-            results.progress(f"  {model}, first step {repeat + 1} of {plan.repeats}: {library} ({form})")
-            with tempfile.TemporaryDirectory() as cache, Worker(library, form, plan.folder, cache) as worker:
+            results.progress(
+                f"  {model}, first step {repeat + 1} of {plan.repeats}: {library} ({form})"
+            )
+            with (
+                tempfile.TemporaryDirectory() as cache,
+                Worker(library, form, plan.folder, cache) as worker,
+            ):
                 with results.survive({worker: None}, worker):
                     worker.ask("build", spec=spec(model, plan.batches[0], worker, chunk=1))
                     worker.ask("train", steps=1)

@@ -28,7 +28,8 @@ class Conditioner(nn.Sequential):
 
 
 class TorchLibrary(protocol.Library):
-    """A form is eager or compiled (`torch.compile` of loss, density and draw, each for its fixed shape)."""
+    """A form is eager or compiled (`torch.compile` of loss, density and draw, each for its fixed
+    shape)."""
 
     def model(self, spec: dict) -> tuple[nn.Module, callable, callable]:
         """The module, log_prob(x) and sample(n)."""
@@ -46,8 +47,9 @@ class TorchLibrary(protocol.Library):
                 torch.compile(f, dynamic=False) for f in (self._loss, self._log_prob, self._sample)
             )
         self.weights = list(module.parameters())
-        self.optimizer = torch.optim.Adam(self.weights, recipe["learning_rate"], (recipe["beta1"], recipe["beta2"]),
-                                          fused=True)  # fmt: skip
+        self.optimizer = torch.optim.Adam(
+            self.weights, recipe["learning_rate"], (recipe["beta1"], recipe["beta2"]), fused=True
+        )
         self.step, self.rows = 0, torch.from_numpy(self.data.train)
         self.batches = protocol.Batches(len(self.rows), spec["batch"], spec["seed"])
         return {"parameters": sum(w.numel() for w in self.weights), "chunk": 1}
@@ -71,8 +73,11 @@ class TorchLibrary(protocol.Library):
 
     def tune(self, points):
         """One thread or all of them, whichever does a short piece of the task faster."""
-        pieces = {"train": lambda: self.train(3), "log_prob": lambda: self.log_prob(self.data.train[:points]),
-                  "sample": lambda: self.sample(points)}  # fmt: skip
+        pieces = {
+            "train": lambda: self.train(3),
+            "log_prob": lambda: self.log_prob(self.data.train[:points]),
+            "sample": lambda: self.sample(points),
+        }
         for task, piece in pieces.items():
             best = {}
             for threads in (1, os.cpu_count()) * 2:

@@ -10,8 +10,13 @@ from pathlib import Path
 
 from flows import environment
 
-MODULES = {"ours": "ours", "flowjax": "flowjax_peer", "zuko": "zuko_peer", "normflows": "normflows_peer",
-           "nflows": "nflows_peer"}  # fmt: skip
+MODULES = {
+    "ours": "ours",
+    "flowjax": "flowjax_peer",
+    "zuko": "zuko_peer",
+    "normflows": "normflows_peer",
+    "nflows": "nflows_peer",
+}
 PYTORCH = ("zuko", "normflows", "nflows")
 PATIENCE = 600.0  # seconds for one answer; a compilation is the longest
 
@@ -31,18 +36,37 @@ class Worker:
       cores: number of cores the process may use; 0 for all.
     """
 
-    def __init__(self, library: str, form: str, folder: Path, cache: str, package: str = "flows", cores: int = 0):
+    def __init__(
+        self,
+        library: str,
+        form: str,
+        folder: Path,
+        cache: str,
+        package: str = "flows",
+        cores: int = 0,
+    ):
         self.library, self.form = library, form
         self.log = folder / f"{library}_{form}.log"
         ours = library == "ours"
         program = sys.executable if ours else environment.python()
-        variables = os.environ | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_CACHE_DIR": cache,
-                                  "PYTHONPATH": str(environment.HERE.parent) if ours else ""}  # fmt: skip
+        variables = os.environ | {
+            "CUDA_VISIBLE_DEVICES": "",
+            "JAX_PLATFORMS": "cpu",
+            "TORCHINDUCTOR_CACHE_DIR": cache,
+            "PYTHONPATH": str(environment.HERE.parent) if ours else "",
+        }
         self.started = time.perf_counter()
         with self.log.open("w") as log:
             command = [*_on(cores), program, "-m", f"{package}.{MODULES[library]}", str(folder)]
-            self.process = subprocess.Popen(command, text=True, cwd=environment.HERE, env=variables,
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)  # fmt: skip
+            self.process = subprocess.Popen(
+                command,
+                text=True,
+                cwd=environment.HERE,
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
 
     @property
     def name(self) -> str:
@@ -86,4 +110,8 @@ class Worker:
 
 def _on(cores: int) -> list[str]:
     """The start of a command line that keeps a process on the last `cores` cores."""
-    return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[-cores:]))] if cores else []
+    return (
+        ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[-cores:]))]
+        if cores
+        else []
+    )

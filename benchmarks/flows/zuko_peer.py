@@ -1,4 +1,5 @@
-"""zuko's own flows; the spline coupling is its NICE with its spline, as its documentation builds such flows."""
+"""zuko's own flows; the spline coupling is its NICE with its spline, as its documentation builds
+such flows."""
 
 from functools import partial
 
@@ -13,8 +14,11 @@ class Zuko(TorchLibrary):
     packages = ("zuko", "torch")
 
     def model(self, spec):
-        common = {"transforms": spec["depth"], "hidden_features": spec["hidden"],
-                  "activation": ACTIVATIONS[spec["activation"]]}  # fmt: skip
+        common = {
+            "transforms": spec["depth"],
+            "hidden_features": spec["hidden"],
+            "activation": ACTIVATIONS[spec["activation"]],
+        }
         if spec["model"] == "realnvp":
             flow = zuko.flows.RealNVP(2, **common)
         elif spec["model"] == "maf":
@@ -22,7 +26,9 @@ class Zuko(TorchLibrary):
         else:
             bins = spec["bins"]
             spline = partial(MonotonicRQSTransform, bound=spec["bound"])
-            flow = zuko.flows.NICE(2, univariate=spline, shapes=[(bins,), (bins,), (bins - 1,)], **common)
+            flow = zuko.flows.NICE(
+                2, univariate=spline, shapes=[(bins,), (bins,), (bins - 1,)], **common
+            )
         return flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,))
 
 

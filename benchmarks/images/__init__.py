@@ -1,1 +1,2 @@
-"""Image flows beside normflows: workers of both libraries, what they are asked, and the page that results."""
+"""Image flows beside normflows: workers of both libraries, what they are asked, and the page that
+results."""

@@ -2,8 +2,9 @@
 
     python -m images.data FOLDER [silhouettes]        in the project's environment
 
-Noise for speed, whose time does not depend on what is in the picture; silhouettes of animals for quality, in the fixed
-split of the project, with one draw of uniform noise on those that are held out, the same for both libraries.
+Noise for speed, whose time does not depend on what is in the picture; silhouettes of animals for
+quality, in the fixed split of the project, with one draw of uniform noise on those that are held
+out, the same for both libraries.
 """
 
 import json
@@ -12,8 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-NOISE = {"noise_32x32x3": (512, 32, 32, 3), "noise_64x64x3": (256, 64, 64, 3), "noise_28x28x1": (2048, 28, 28, 1)}
-HELD_OUT = {"validation": (31, 500), "test": (32, 1000)}  # part -> seed of its noise, images at most
+NOISE = {
+    "noise_32x32x3": (512, 32, 32, 3),
+    "noise_64x64x3": (256, 64, 64, 3),
+    "noise_28x28x1": (2048, 28, 28, 1),
+}
+HELD_OUT = {
+    "validation": (31, 500),
+    "test": (32, 1000),
+}  # part -> seed of its noise, images at most
 SET = "silhouettes"
 
 
@@ -21,11 +29,15 @@ def draw_noise(folder: str | Path) -> None:
     """Writes NOISE as uint8 [n, H, W, C]."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, shape in NOISE.items():
-        np.save(Path(folder) / f"{name}.npy", np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+        np.save(
+            Path(folder) / f"{name}.npy",
+            np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),
+        )
 
 
 def draw_silhouettes(folder: str | Path) -> None:
-    """Writes SET_train as uint8, SET_validation and SET_test as float32 levels, and images.json: what they are."""
+    """Writes SET_train as uint8, SET_validation and SET_test as float32 levels, and images.json:
+    what they are."""
     from flow_models.data import embedded_images
 
     folder, found = Path(folder), embedded_images.load(SET)
@@ -35,12 +47,19 @@ def draw_silhouettes(folder: str | Path) -> None:
         pixels = getattr(found, part)[:most]
         np.save(folder / f"{SET}_{part}.npy", dequantised(pixels, seed))
         counts[part] = len(pixels)
-    about = {"set": SET, "source": found.source, "licence": found.licence, "shape": list(found.shape), "counts": counts}
+    about = {
+        "set": SET,
+        "source": found.source,
+        "licence": found.licence,
+        "shape": list(found.shape),
+        "counts": counts,
+    }
     (folder / "images.json").write_text(json.dumps(about, indent=1))
 
 
 def dequantised(pixels: np.ndarray, seed: int) -> np.ndarray:
-    """Levels in [0, 256): pixels with uniform noise, float32, never rounded up to the next level."""
+    """Levels in [0, 256): pixels with uniform noise, float32, never rounded up to the next
+    level."""
     noise = np.random.default_rng(seed).random(pixels.shape, np.float32)
     return np.minimum(pixels + noise, np.nextafter(pixels + np.float32(1), np.float32(0)))
 

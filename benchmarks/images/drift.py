@@ -1,4 +1,5 @@
-"""The table of what training by inversion costs in accuracy: our worker alone, one depth after the other."""
+"""The table of what training by inversion costs in accuracy: our worker alone, one depth after the
+other."""
 
 import tempfile
 

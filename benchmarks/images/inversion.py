@@ -10,32 +10,48 @@ from images.data import dequantised
 
 
 def measure(spec: dict, pixels: np.ndarray, steps: list[int]) -> dict:
-    """Errors of a model trained by inversion, after each number of steps in `steps` (ascending, from 0).
+    """Errors of a model trained by inversion, after each number of steps in `steps` (ascending,
+    from 0).
 
     Returns:
-      rows, one for each of `steps`: `round_trip`, the largest |f^-1(f(x)) - x| of a batch, in levels of 256; the
-      relative error of the gradient in the Euclidean norm, by inversion and as usual, both in float32, against the usual
-      one in float64; the same of the worst single tensor.
+      rows, one for each of `steps`: `round_trip`, the largest |f^-1(f(x)) - x| of a batch, in
+      levels of 256; the relative error of the gradient in the Euclidean norm, by inversion and as
+      usual, both in float32, against the usual one in float64; the same of the worst single tensor.
     """
     model = _model(spec, "yes", tf.float32)
     batch, rows, done = dequantised(pixels[: spec["batch"]], 0), [], 0
     for wanted in steps:
-        _train(model, pixels, spec, max(wanted - done, 1))  # the first look is after a single step of rate 0
+        _train(
+            model, pixels, spec, max(wanted - done, 1)
+        )  # the first look is after a single step of rate 0
         done = wanted
         rows.append({"steps": wanted, **_errors(model, spec, batch)})
     return {"rows": rows}
 
 
 def _model(spec, reversible, dtype):
-    glow = fm.glow_image(tuple(spec["shape"]), spec["levels"], spec["depth"], spec["hidden"], reversible=reversible,
-                         seed=spec["seed"], dtype=dtype)  # fmt: skip
+    glow = fm.glow_image(
+        tuple(spec["shape"]),
+        spec["levels"],
+        spec["depth"],
+        spec["hidden"],
+        reversible=reversible,
+        seed=spec["seed"],
+        dtype=dtype,
+    )
     return fm.FlowModel(glow, event=fm.Images(*spec["shape"]))
 
 
 def _train(model, pixels, spec, steps):
     rate = spec["recipe"]["learning_rate"] if model.started else 1e-12
-    settings = fm.FitSettings(steps=steps, batch_size=spec["batch"], learning_rate=rate, schedule="constant",
-                              warmup_steps=0, ema=0.0)  # fmt: skip
+    settings = fm.FitSettings(
+        steps=steps,
+        batch_size=spec["batch"],
+        learning_rate=rate,
+        schedule="constant",
+        warmup_steps=0,
+        ema=0.0,
+    )
     fm.fit(model, pixels, settings=settings, progress=False)
 
 
@@ -53,7 +69,9 @@ def _errors(model, spec, batch):
 def _copy(model, spec, dtype):
     """The same weights without inversion."""
     copy = _model(spec, "no", dtype)
-    for variable, value in zip(copy.bijector.named_weights().values(), model.bijector.named_weights().values()):
+    for variable, value in zip(
+        copy.bijector.named_weights().values(), model.bijector.named_weights().values()
+    ):
         variable.assign(tf.cast(value, variable.dtype))
     return copy
 

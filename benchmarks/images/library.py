@@ -31,14 +31,16 @@ class ImageLibrary(protocol.Library):
         return {"images": len(self.data.train)}
 
     def resident(self) -> dict:
-        """Resident memory now, MB, after what is free has been given back; the highest counts from here on."""
+        """Resident memory now, MB, after what is free has been given back; the highest counts from
+        here on."""
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         return {"resident_mb": protocol.memory_mb("VmRSS")}
 
     def bits_per_dim(self, levels: str) -> dict:
-        """-log2 p of the dequantised levels of `levels`.npy, float32 [n, H, W, C], a dimension: one number an image."""
+        """-log2 p of the dequantised levels of `levels`.npy, float32 [n, H, W, C], a dimension: one
+        number an image."""
         x = np.load(self.folder / f"{levels}.npy")
         nats = -np.asarray(self.log_prob(x), np.float64)
         return {"bits_per_dim": (nats / (np.log(2) * x[0].size)).tolist()}

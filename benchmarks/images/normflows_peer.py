@@ -1,4 +1,5 @@
-"""normflows: Glow as in its own example, without classes, and a flat Real NVP; nats in the unit of one level."""
+"""normflows: Glow as in its own example, without classes, and a flat Real NVP; nats in the unit of
+one level."""
 
 import math
 from functools import partial
@@ -38,12 +39,15 @@ class NormflowsImages(ImageLibrary, TorchLibrary):
         return self.flow, partial(self._density, self.flow), None
 
     def _density(self, flow, pixels):
-        """log p of uint8 pixels, with uniform noise on them, or of float levels [B, C, H, W]; nats, unit one level."""
+        """log p of uint8 pixels, with uniform noise on them, or of float levels [B, C, H, W]; nats,
+        unit one level."""
         x = pixels if pixels.is_floating_point() else pixels + torch.rand(pixels.shape)
         x = x / LEVELS
         if self.spec["form"] == "channels_last":
             x = x.contiguous(memory_format=torch.channels_last)
-        log_prob = flow.log_prob(x, None) if self.spec["model"] == "glow" else flow.log_prob(x.flatten(1))
+        log_prob = (
+            flow.log_prob(x, None) if self.spec["model"] == "glow" else flow.log_prob(x.flatten(1))
+        )
         return log_prob - math.prod(self.spec["shape"]) * math.log(LEVELS)
 
     def _train_one(self, x):
@@ -60,16 +64,24 @@ class NormflowsImages(ImageLibrary, TorchLibrary):
 
 
 def _glow(spec):
-    """Its levels run from the latents to the image: the coarsest first, blocks before the squeeze."""
+    """Its levels run from the latents to the image: the coarsest first, blocks before the
+    squeeze."""
     (height, width, channels), blocks = spec["shape"], normflows.flows
     bases, flows, merges = [], [], []
     for squeezes in range(spec["levels"], 0, -1):
         inside, coarsest = channels * 2 ** (squeezes + 1), squeezes == spec["levels"]
-        steps = [blocks.GlowBlock(inside, spec["hidden"][0], split_mode="channel") for _ in range(spec["depth"])]
+        steps = [
+            blocks.GlowBlock(inside, spec["hidden"][0], split_mode="channel")
+            for _ in range(spec["depth"])
+        ]
         flows.append([*steps, blocks.Squeeze()])
         if not coarsest:
             merges.append(blocks.Merge())
-        bases.append(_base(spec, (inside if coarsest else inside // 2, height >> squeezes, width >> squeezes)))
+        bases.append(
+            _base(
+                spec, (inside if coarsest else inside // 2, height >> squeezes, width >> squeezes)
+            )
+        )
     return normflows.MultiscaleFlow(bases, flows, merges, class_cond=False)
 
 
@@ -86,9 +98,14 @@ def _flat(spec):
         network = Conditioner(size - size // 2, 2 * (size // 2), spec["hidden"], "relu")
         nn.init.zeros_(network[-1].weight)
         nn.init.zeros_(network[-1].bias)
-        steps += [normflows.flows.AffineCouplingBlock(network), normflows.flows.Permute(size, "shuffle"),
-                  normflows.flows.ActNorm((size,))]  # fmt: skip
-    return normflows.NormalizingFlow(normflows.distributions.DiagGaussian(size, trainable=False), steps)
+        steps += [
+            normflows.flows.AffineCouplingBlock(network),
+            normflows.flows.Permute(size, "shuffle"),
+            normflows.flows.ActNorm((size,)),
+        ]
+    return normflows.NormalizingFlow(
+        normflows.distributions.DiagGaussian(size, trainable=False), steps
+    )
 
 
 if __name__ == "__main__":

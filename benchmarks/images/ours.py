@@ -1,4 +1,5 @@
-"""This project's image models through its public functions; training as in `flows.ours`, with `fit` in a thread."""
+"""This project's image models through its public functions; training as in `flows.ours`, with `fit`
+in a thread."""
 
 import os
 
@@ -15,11 +16,17 @@ class OurImages(ImageLibrary, Ours):
     commands = (*ImageLibrary.commands, "drift")
 
     def model_of(self, spec):
-        """Recipes of the paper's names; the training steps' noise is drawn inside the compiled step."""
+        """Recipes of the paper's names; the training steps' noise is drawn inside the compiled
+        step."""
         if spec.get("shards") == 0:
             spec["shards"] = len(os.sched_getaffinity(0))
         shape, event = tuple(spec["shape"]), fm.Images(*spec["shape"])
-        common = {"depth": spec["depth"], "hidden": spec["hidden"], "unroll": spec["unroll"], "seed": spec["seed"]}
+        common = {
+            "depth": spec["depth"],
+            "hidden": spec["hidden"],
+            "unroll": spec["unroll"],
+            "seed": spec["seed"],
+        }
         if spec["model"] == "flat":
             return fm.FlowModel(fm.flat_realnvp(shape, **common), event=event)
         glow = fm.glow_image(shape, spec["levels"], reversible=spec["reversible"], **common)

@@ -10,12 +10,29 @@ GLOW = {"model": "glow", "depth": 8, "levels": 3, "hidden": [128, 128], "base": 
 PROBLEMS = {
     "glow_32": GLOW | {"shape": [32, 32, 3], "batch": 32, "images": "noise_32x32x3"},
     "glow_64": GLOW | {"shape": [64, 64, 3], "batch": 16, "images": "noise_64x64x3"},
-    "flat_28": {"model": "flat", "depth": 8, "hidden": [512, 512], "shape": [28, 28, 1], "batch": 128,
-                "images": "noise_28x28x1", "chunk": 10},
-    "silhouettes": GLOW | {"levels": 2, "hidden": [64, 64], "shape": [28, 28, 1], "batch": 64,
-                           "images": "silhouettes_train"},
-}  # fmt: skip
-SLOW = RATE | {"learning_rate": 1e-5}  # of all that is timed: weights must not run away, and the time is the same
+    "flat_28": {
+        "model": "flat",
+        "depth": 8,
+        "hidden": [512, 512],
+        "shape": [28, 28, 1],
+        "batch": 128,
+        "images": "noise_28x28x1",
+        "chunk": 10,
+    },
+    "silhouettes": (
+        GLOW
+        | {
+            "levels": 2,
+            "hidden": [64, 64],
+            "shape": [28, 28, 1],
+            "batch": 64,
+            "images": "silhouettes_train",
+        }
+    ),
+}
+SLOW = RATE | {
+    "learning_rate": 1e-5
+}  # of all that is timed: weights must not run away, and the time is the same
 SPEED = ("glow_32", "glow_64", "flat_28")
 FORMS = {  # (library, form) -> what it adds to the problem
     ("ours", "default"): {"reversible": "auto", "unroll": 1},
@@ -25,8 +42,17 @@ FORMS = {  # (library, form) -> what it adds to the problem
     ("normflows", "eager"): {},
     ("normflows", "channels_last"): {},
 }
-DEEP = (("ours", "plain"), ("ours", "reversible"), ("normflows", "eager"))  # forms measured against depth
-FRESH = (("ours", "default"), ("ours", "unrolled"), ("ours", "reversible"), ("normflows", "eager"))  # of first step
+DEEP = (
+    ("ours", "plain"),
+    ("ours", "reversible"),
+    ("normflows", "eager"),
+)  # forms measured against depth
+FRESH = (
+    ("ours", "default"),
+    ("ours", "unrolled"),
+    ("ours", "reversible"),
+    ("normflows", "eager"),
+)  # of first step
 
 
 @dataclasses.dataclass
@@ -73,11 +99,24 @@ class QualityPlan:
 
     def recipe(self, rate: float, steps: int) -> dict:
         """Warm-up, then cosine to 0 at `steps`."""
-        return {"learning_rate": rate, "beta1": 0.9, "beta2": self.beta2, "warmup": min(self.warmup, steps // 4),
-                "steps": steps, "clip": self.clip}  # fmt: skip
+        return {
+            "learning_rate": rate,
+            "beta1": 0.9,
+            "beta2": self.beta2,
+            "warmup": min(self.warmup, steps // 4),
+            "steps": steps,
+            "clip": self.clip,
+        }
 
 
 def spec(problem: str, worker: Worker, **changes) -> dict:
     """What a worker has to build."""
-    common = {"form": worker.form, "seed": 0, "chunk": 1, "recipe": SLOW, "ema": 0.0, "validate": False}
+    common = {
+        "form": worker.form,
+        "seed": 0,
+        "chunk": 1,
+        "recipe": SLOW,
+        "ema": 0.0,
+        "validate": False,
+    }
     return common | PROBLEMS[problem] | FORMS[worker.library, worker.form] | changes

@@ -1,4 +1,5 @@
-"""Bits per dimension of both libraries on the same held-out images, after the same seconds of training in turns."""
+"""Bits per dimension of both libraries on the same held-out images, after the same seconds of
+training in turns."""
 
 import contextlib
 import math
@@ -15,10 +16,12 @@ FAIR = 0.02  # numbers of parameters may differ by this much
 
 
 def quality(plan: Plan, results: Results) -> dict:
-    """Chooses each library's learning rate on validation images, then trains for the whole budget and tests.
+    """Chooses each library's learning rate on validation images, then trains for the whole budget
+    and tests.
 
     Returns:
-      what the page says of it: bits per dimension of every trial, every image's of the test, parameters, steps, seconds.
+      what the page says of it: bits per dimension of every trial, every image's of the test,
+        parameters, steps, seconds.
     """
     wanted, paces = plan.quality, {}
     trials = {" ".join(form): {} for form in wanted.forms}
@@ -39,12 +42,16 @@ def quality(plan: Plan, results: Results) -> dict:
 
 def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
     """The rate with the lowest bits per dimension of each; one that diverged is no choice."""
-    finite = {name: {rate: bits for rate, bits in each.items() if math.isfinite(bits)} for name, each in trials.items()}
+    finite = {
+        name: {rate: bits for rate, bits in each.items() if math.isfinite(bits)}
+        for name, each in trials.items()
+    }
     return {name: float(min(each, key=each.get)) for name, each in finite.items() if each}
 
 
 def _train(plan, results, rates, seconds, paces, seed, part):
-    """One run a form, in turns of some seconds; the runs that came to their end, tested on a part of the images."""
+    """One run a form, in turns of some seconds; the runs that came to their end, tested on a part
+    of the images."""
     with contextlib.ExitStack() as stack:
         cache, runs = stack.enter_context(tempfile.TemporaryDirectory()), {}
         for form in [form for form in plan.quality.forms if " ".join(form) in rates]:
@@ -66,7 +73,8 @@ def _train(plan, results, rates, seconds, paces, seed, part):
 
 
 class _Run:
-    """One training run of a given length in seconds: the number of steps follows from the pace of an earlier one."""
+    """One training run of a given length in seconds: the number of steps follows from the pace of
+    an earlier one."""
 
     def __init__(self, plan, worker: Worker, form):
         self.plan, self.worker, self.form, self.name = plan, worker, form, " ".join(form)
@@ -79,7 +87,9 @@ class _Run:
             pace = self._try_pace(rate)
         start, step = pace
         self.steps = max(round((seconds - start) / step / chunk), 2) * chunk
-        self.parameters = self.worker.ask("build", spec=self._spec(rate, self.steps, seed))["parameters"]
+        self.parameters = self.worker.ask("build", spec=self._spec(rate, self.steps, seed))[
+            "parameters"
+        ]
         self.turn = max(round(self.plan.slice_seconds / step / chunk), 1) * chunk
 
     def _try_pace(self, rate):
@@ -91,11 +101,17 @@ class _Run:
 
     def _spec(self, rate, steps, seed):
         plan = self.plan
-        changes = {"recipe": plan.recipe(rate, steps), "seed": seed, "ema": plan.ema, "chunk": plan.chunk}
+        changes = {
+            "recipe": plan.recipe(rate, steps),
+            "seed": seed,
+            "ema": plan.ema,
+            "chunk": plan.chunk,
+        }
         return spec(plan.problem, self.worker, **changes)
 
     def advance(self):
-        """A turn; the first is a single compiled call, so that the start can be told from the rest."""
+        """A turn; the first is a single compiled call, so that the start can be told from the
+        rest."""
         steps = min(self.turn if self.done else self.plan.chunk, self.steps - self.done)
         if steps:
             seconds = self.worker.ask("train", steps=steps)["seconds"]
@@ -112,8 +128,17 @@ class _Run:
 
     def report(self, seed, rate):
         library, form = self.form
-        return {"library": library, "form": form, "seed": seed, "rate": rate, "bits": self.bits, "steps": self.done,
-                "seconds": self.seconds, "start": self.pace()[0], "parameters": self.parameters}  # fmt: skip
+        return {
+            "library": library,
+            "form": form,
+            "seed": seed,
+            "rate": rate,
+            "bits": self.bits,
+            "steps": self.done,
+            "seconds": self.seconds,
+            "start": self.pace()[0],
+            "parameters": self.parameters,
+        }
 
 
 def _mean(bits):

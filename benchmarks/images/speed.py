@@ -1,4 +1,5 @@
-"""Step time, time to first step and memory. Workers take turns, round by round, so that all see the same machine."""
+"""Step time, time to first step and memory. Workers take turns, round by round, so that all see the
+same machine."""
 
 import contextlib
 import tempfile
@@ -14,7 +15,13 @@ def speed(plan: Plan, results: Results) -> None:
     """Seconds a step of every problem and form."""
     for problem in plan.problems:
         results.progress(f"  {problem}: {plan.rounds} rounds of training")
-        _rounds(plan, results, problem, [form for form in plan.forms if _applies(form, problem)], problem)
+        _rounds(
+            plan,
+            results,
+            problem,
+            [form for form in plan.forms if _applies(form, problem)],
+            problem,
+        )
 
 
 def depth(plan: Plan, results: Results) -> None:
@@ -30,7 +37,9 @@ def first_step(plan: Plan, results: Results) -> None:
     for problem in plan.problems:
         for repeat in range(plan.repeats):
             for form in [form for form in FRESH if form in plan.forms and _applies(form, problem)]:
-                results.progress(f"  {problem}, first step {repeat + 1} of {plan.repeats}: {' '.join(form)}")
+                results.progress(
+                    f"  {problem}, first step {repeat + 1} of {plan.repeats}: {' '.join(form)}"
+                )
                 with tempfile.TemporaryDirectory() as cache, _worker(plan, form, cache) as worker:
                     with results.survive({worker: None}, worker):
                         worker.ask("load", images=PROBLEMS[problem]["images"])
@@ -41,7 +50,11 @@ def first_step(plan: Plan, results: Results) -> None:
 
 
 def _applies(form, problem):
-    return PROBLEMS[problem]["model"] == "glow" or form[1] not in ("channels_last", "plain", "reversible")
+    return PROBLEMS[problem]["model"] == "glow" or form[1] not in (
+        "channels_last",
+        "plain",
+        "reversible",
+    )
 
 
 def _worker(plan, form, cache):
@@ -56,18 +69,23 @@ def _rounds(plan, results, problem, forms, name, **changes):
             worker = stack.enter_context(_worker(plan, form, cache))
             sizes[worker] = 0
             with results.survive(sizes, worker):
-                sizes[worker] = _prepare(plan, results, spec(problem, worker, **changes), worker, name)
+                sizes[worker] = _prepare(
+                    plan, results, spec(problem, worker, **changes), worker, name
+                )
         for _ in range(plan.rounds):
             for worker, steps in list(sizes.items()):
                 with results.survive(sizes, worker):
-                    results.add("step", name, worker, worker.ask("train", steps=steps)["seconds"] / steps)
+                    results.add(
+                        "step", name, worker, worker.ask("train", steps=steps)["seconds"] / steps
+                    )
 
 
 def _prepare(plan, results, wanted, worker, name):
     """Builds, compiles, measures memory; returns the steps of a round.
 
-    Memory is resident memory, MB, less that with the library imported and the images loaded: `memory_train`, the highest
-    in a few steps after the first; `memory_highest`, the highest up to then, compilation included. There is no figure
+    Memory is resident memory, MB, less that with the library imported and the images loaded:
+    `memory_train`, the highest in a few steps after the first; `memory_highest`, the highest up to
+    then, compilation included. There is no figure
     of a step alone: XLA keeps the block that a step works in, PyTorch gives it back.
     """
     worker.ask("load", images=wanted["images"])

@@ -19,39 +19,65 @@ ERRORS = ("round_trip", "inversion", "plain", "inversion_worst", "plain_worst")
 
 def markdown(result: dict) -> str:
     """The whole page; sections that were not measured are left out."""
-    sections = [_heading(result), _speed(result), _first(result), _memory(result), _drift(result), _quality(result)]
+    sections = [
+        _heading(result),
+        _speed(result),
+        _first(result),
+        _memory(result),
+        _drift(result),
+        _quality(result),
+    ]
     failed = "\n".join(f"- Failed: {failure}" for failure in result["failures"])
     return "\n\n".join(section.rstrip() for section in [*sections, failed] if section) + "\n"
 
 
 def values(result: dict, quantity: str, problem: str) -> dict[tuple[str, str], float]:
     """Medians by (library, form), in the order of FORMS."""
-    found = {(e["library"], e["form"]): median(e["values"]) for e in result["measurements"]
-             if (e["quantity"], e["model"]) == (quantity, problem)}  # fmt: skip
+    found = {
+        (e["library"], e["form"]): median(e["values"])
+        for e in result["measurements"]
+        if (e["quantity"], e["model"]) == (quantity, problem)
+    }
     return {form: found[form] for form in FORMS if form in found}
 
 
 def gain(by_form: dict[tuple[str, str], float], form: tuple[str, str]) -> float | None:
-    """The best of normflows over this form of ours, so that above 1 says ours is better; None without both."""
-    peers = [value for (library, _), value in by_form.items() if library != "ours" and value is not None]
+    """The best of normflows over this form of ours, so that above 1 says ours is better; None
+    without both."""
+    peers = [
+        value for (library, _), value in by_form.items() if library != "ours" and value is not None
+    ]
     ours = by_form[form]
     return min(peers) / ours if peers and ours and form[0] == "ours" else None
 
 
 def compare(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Bits per dimension of the same images: means with standard errors, and the paired difference, ours less theirs."""
+    """Bits per dimension of the same images: means with standard errors, and the paired difference,
+    ours less theirs."""
     a, b = np.asarray(ours), np.asarray(theirs)
     names = {"ours": a, "theirs": b, "difference": a - b}
     found = {name: float(np.mean(each)) for name, each in names.items()}
-    found |= {f"{name}_error": float(np.std(each, ddof=1) / math.sqrt(len(each))) for name, each in names.items()}
+    found |= {
+        f"{name}_error": float(np.std(each, ddof=1) / math.sqrt(len(each)))
+        for name, each in names.items()
+    }
     return found | {"lower_by": -found["difference"] / found["theirs"]}
 
 
 def _heading(result):
     machine, threads = result["machine"], result["threads"]
-    versions = sorted({f"{name} {number}" for facts in result["facts"].values()
-                       for name, number in facts.get("versions", {}).items()})  # fmt: skip
-    cores = f"{threads} core of {machine['cores']}" if threads == 1 else f"{threads or machine['cores']} cores"
+    versions = sorted(
+        {
+            f"{name} {number}"
+            for facts in result["facts"].values()
+            for name, number in facts.get("versions", {}).items()
+        }
+    )
+    cores = (
+        f"{threads} core of {machine['cores']}"
+        if threads == 1
+        else f"{threads or machine['cores']} cores"
+    )
     return f"""# Image flows: beside normflows
 
     {result["command"]}
@@ -73,12 +99,32 @@ def _speed(result):
         by_form = values(result, "step", problem)
         for form, seconds in by_form.items():
             low, high = _ends(result, "step", problem, form)
-            lines.append([TITLES[problem] if form == next(iter(by_form)) else "", *form, _number(seconds),
-                          f"{_number(low)} to {_number(high)}", _ratio(gain(by_form, form)),
-                          _count(result, form, problem), *_memories(result, problem, form)])  # fmt: skip
-    header = ["", "library", "form", "s a step", "range", "normflows / ours", "parameters", "MB, training",
-              "MB, highest"]  # fmt: skip
-    text = f"{_turns(result)} `normflows / ours`: the fastest form of normflows over the form of the row. Memory: see below."
+            lines.append(
+                [
+                    TITLES[problem] if form == next(iter(by_form)) else "",
+                    *form,
+                    _number(seconds),
+                    f"{_number(low)} to {_number(high)}",
+                    _ratio(gain(by_form, form)),
+                    _count(result, form, problem),
+                    *_memories(result, problem, form),
+                ]
+            )
+    header = [
+        "",
+        "library",
+        "form",
+        "s a step",
+        "range",
+        "normflows / ours",
+        "parameters",
+        "MB, training",
+        "MB, highest",
+    ]
+    text = (
+        f"{_turns(result)} `normflows / ours`: the fastest form of normflows over the form of the"
+        " row. Memory: see below."
+    )
     return _section("Step time", "speed", text, header, lines, left=3)
 
 
@@ -86,40 +132,86 @@ def _first(result):
     lines = []
     for problem in TITLES:
         by_form = values(result, "first_step", problem)
-        lines += [[TITLES[problem] if form == next(iter(by_form)) else "", *form, _number(seconds),
-                   _ratio(gain(by_form, form))] for form, seconds in by_form.items()]  # fmt: skip
-    return _section("Time to first step", "first", """Seconds from the start of a fresh process to the end of its first
+        lines += [
+            [
+                TITLES[problem] if form == next(iter(by_form)) else "",
+                *form,
+                _number(seconds),
+                _ratio(gain(by_form, form)),
+            ]
+            for form, seconds in by_form.items()
+        ]
+    return _section(
+        "Time to first step",
+        "first",
+        """Seconds from the start of a fresh process to the end of its first
 training step: import, reading the images, building, compiling. Nothing is cached between processes.""",
-                    ["", "library", "form", "s", "normflows / ours"], lines, left=3)  # fmt: skip
+        ["", "library", "form", "s", "normflows / ours"],
+        lines,
+        left=3,
+    )
 
 
 def _memory(result):
     lines = []
-    problems = dict.fromkeys(e["model"] for e in result["measurements"] if e["model"].startswith(DEEP))
+    problems = dict.fromkeys(
+        e["model"] for e in result["measurements"] if e["model"].startswith(DEEP)
+    )
     for problem in problems:
         steps, starts = values(result, "step", problem), values(result, "start", problem)
         depth = problem.removeprefix(DEEP)
-        lines += [[depth if form == next(iter(steps)) else "", *form, _number(seconds), _ratio(gain(steps, form)),
-                   *_memories(result, problem, form), _number(starts.get(form)), _count(result, form, problem)]
-                  for form, seconds in steps.items()]  # fmt: skip
-    return _section("Memory and step time against depth", "memory", f"""Glow 32x32x3, batch 32, K steps a level.
+        lines += [
+            [
+                depth if form == next(iter(steps)) else "",
+                *form,
+                _number(seconds),
+                _ratio(gain(steps, form)),
+                *_memories(result, problem, form),
+                _number(starts.get(form)),
+                _count(result, form, problem),
+            ]
+            for form, seconds in steps.items()
+        ]
+    return _section(
+        "Memory and step time against depth",
+        "memory",
+        f"""Glow 32x32x3, batch 32, K steps a level.
 {_turns(result)} Memory is resident memory of a process, as the kernel counts it, less that with
 the library imported and the images loaded, right before the model is built. `training` is the highest during steps after
 the first: model, optimizer, compiled program, what compilation left, and what a step works with. `highest` is the highest
 of all, compilation included. What free memory the process held was given back before the steps. `start` is the first training call, compilation included.""",
-                    ["K", "library", "form", "s a step", "normflows / ours", "MB, training", "MB, highest", "start, s",
-                     "parameters"], lines, left=3)  # fmt: skip
+        [
+            "K",
+            "library",
+            "form",
+            "s a step",
+            "normflows / ours",
+            "MB, training",
+            "MB, highest",
+            "start, s",
+            "parameters",
+        ],
+        lines,
+        left=3,
+    )
 
 
 def _drift(result):
-    lines = [[str(each["depth"]), str(each["steps"]), *[f"{each[name]:.1e}" for name in
-             ERRORS]] for each in result.get("drift", ())]  # fmt: skip
-    return _section("Accuracy of training by inversion", "drift", """Ours, Glow 32x32x3, batch 32, after steps of Adam at a rate of
+    lines = [
+        [str(each["depth"]), str(each["steps"]), *[f"{each[name]:.1e}" for name in ERRORS]]
+        for each in result.get("drift", ())
+    ]
+    return _section(
+        "Accuracy of training by inversion",
+        "drift",
+        """Ours, Glow 32x32x3, batch 32, after steps of Adam at a rate of
 0.0002 by inversion. `round trip` is the largest |f^-1(f(x)) - x| of a batch, in levels of 256. Gradients are of the same
 weights in float32, by inversion and as usual, against the usual one in float64: relative error in the Euclidean norm, of
 all weights together and of the worst single tensor.""",
-                    ["K", "steps", "round trip", "inversion", "usual", "inversion, worst", "usual, worst"], lines,
-                    left=2)  # fmt: skip
+        ["K", "steps", "round trip", "inversion", "usual", "inversion, worst", "usual, worst"],
+        lines,
+        left=2,
+    )
 
 
 def _quality(result):
@@ -141,16 +233,30 @@ that of the paired differences.
 Rates were chosen from the same list by bits per dimension of the validation images after {plan["trial"]:.0f} s each:
 
 {_rates(found)}"""
-    return _section("Bits per dimension at equal wall-clock time", "quality", text,
-                    ["seed", "library", "rate", "bits/dim", "steps", "s", "of them start", "parameters"], lines,
-                    left=2)  # fmt: skip
+    return _section(
+        "Bits per dimension at equal wall-clock time",
+        "quality",
+        text,
+        ["seed", "library", "rate", "bits/dim", "steps", "s", "of them start", "parameters"],
+        lines,
+        left=2,
+    )
+
 
 def _seed(seed, runs):
     ours, theirs = runs["ours"], next(run for library, run in runs.items() if library != "ours")
     found = compare(ours["bits"], theirs["bits"])
     for name, run in (("ours", ours), ("theirs", theirs)):
-        yield [str(seed), run["library"], f"{run['rate']:g}", f"{found[name]:.4f} +- {found[name + '_error']:.4f}",
-               f"{run['steps']:,}", f"{run['seconds']:.0f}", f"{run['start']:.0f}", f"{run['parameters']:,}"]  # fmt: skip
+        yield [
+            str(seed),
+            run["library"],
+            f"{run['rate']:g}",
+            f"{found[name]:.4f} +- {found[name + '_error']:.4f}",
+            f"{run['steps']:,}",
+            f"{run['seconds']:.0f}",
+            f"{run['start']:.0f}",
+            f"{run['parameters']:,}",
+        ]
     difference = f"{found['difference']:.4f} +- {found['difference_error']:.4f}"
     yield ["", f"ours lower by {found['lower_by']:.1%}", "", difference, "", "", "", ""]
 
@@ -182,12 +288,18 @@ def _turns(result):
 
 
 def _memories(result, problem, form):
-    return [_whole(values(result, name, problem).get(form)) for name in ("memory_train", "memory_highest")]
+    return [
+        _whole(values(result, name, problem).get(form))
+        for name in ("memory_train", "memory_highest")
+    ]
 
 
 def _ends(result, quantity, problem, form):
-    found = next(e["values"] for e in result["measurements"]
-                 if (e["quantity"], e["model"], e["library"], e["form"]) == (quantity, problem, *form))  # fmt: skip
+    found = next(
+        e["values"]
+        for e in result["measurements"]
+        if (e["quantity"], e["model"], e["library"], e["form"]) == (quantity, problem, *form)
+    )
     return min(found), max(found)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-INTERRUPTED = 75  # EX_TEMPFAIL: the exit status of a run that was told to stop and has saved; the job is tried again
+# EX_TEMPFAIL: the exit status of a run that was told to stop and has saved; the job is tried again
+INTERRUPTED = 75
 SWEEP_VARIABLE = "FLOW_MODELS_SWEEP"  # tells the children of an array job what to vary
 DEVICES = ("gpu", "cpu")
 

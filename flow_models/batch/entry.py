@@ -1,12 +1,18 @@
-"""The first process of a container: starts a script with what AWS Batch has told this job, and ends as it ended.
+"""The first process of a container: starts a script with what AWS Batch has told this job, and ends
+as it ended.
 
     python -m flow_models.batch.entry train_flowmodels2.py --steps 5000 --output-dir s3://bucket/runs/mine
 
-- The child of an array job gets its setting of the sweep, and a folder of its own below the output. Its run in MLflow is
-  nested below one run for all, and when it has ended it brings table and figure of the sweep up to date.
-- A further attempt goes on where the one before stopped (--resume, which begins a run that had not begun).
-- SIGTERM goes on to the script. So does the notice that this spot instance will be taken back, which AWS gives two
-  minutes ahead to those who ask the instance for it; AWS Batch itself lets a job run on until its host is gone.
+- The child of an array job gets its setting of the sweep, and a folder of its own below the output.
+Its run in MLflow is
+  nested below one run for all, and when it has ended it brings table and figure of the sweep up to
+  date.
+- A further attempt goes on where the one before stopped (--resume, which begins a run that had not
+begun).
+- SIGTERM goes on to the script. So does the notice that this spot instance will be taken back,
+which AWS gives two
+  minutes ahead to those who ask the instance for it; AWS Batch itself lets a job run on until its
+  host is gone.
 """
 
 from __future__ import annotations
@@ -28,9 +34,13 @@ from flow_models.errors import UserError
 from flow_models.sweep import METRIC, METRIC_VARIABLE, grid
 from flow_models.tracking.parents import PARENT_VARIABLE
 
-METADATA = "http://169.254.169.254"  # AWS_EC2_METADATA_SERVICE_ENDPOINT, as for boto3, names another
+METADATA = (  # AWS_EC2_METADATA_SERVICE_ENDPOINT, as for boto3, names another
+    "http://169.254.169.254"
+)
 PAUSE = 5.0  # seconds between looks for the notice, as AWS recommends
-OFTEN = 100  # times that the table of a sweep is made anew, about: each time it reads the metrics of all children
+# times that the table of a sweep is made anew, about: each time it reads the metrics of all
+# children
+OFTEN = 100
 
 
 def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -41,7 +51,8 @@ def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]
     """
     if not given or not given[0].endswith(".py"):
         raise UserError(
-            f"the command of a job begins with a script, train_flowmodels1.py; it was {given[:1] or 'empty'}"
+            "the command of a job begins with a script, train_flowmodels1.py; it was"
+            f" {given[:1] or 'empty'}"
         )
     command = list(given)
     if environment.get(SWEEP_VARIABLE):
@@ -55,16 +66,23 @@ def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]
 
 def _of_child(command: list[str], environment: Mapping[str, str]) -> list[str]:
     if "AWS_BATCH_JOB_ARRAY_INDEX" not in environment:
-        raise UserError(f"{SWEEP_VARIABLE} is set, and AWS_BATCH_JOB_ARRAY_INDEX is not: a sweep is an array job")
+        raise UserError(
+            f"{SWEEP_VARIABLE} is set, and AWS_BATCH_JOB_ARRAY_INDEX is not: a sweep is an"
+            " array job"
+        )
     index = int(environment["AWS_BATCH_JOB_ARRAY_INDEX"])
     chosen = grid.setting(grid.parse(environment[SWEEP_VARIABLE]), index)
     place = _value(command, "--output-dir")
-    own = [storage.join(each, grid.folder(index, chosen)) if each == place else each for each in command]
+    own = [
+        storage.join(each, grid.folder(index, chosen)) if each == place else each
+        for each in command
+    ]
     return own + grid.flags(chosen)
 
 
 def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str, dict] | None:
-    """The place of the sweep that this child belongs to, and its header as in sweep.yaml; None of a job that is no array.
+    """The place of the sweep that this child belongs to, and its header as in sweep.yaml; None of a
+    job that is no array.
 
     All children and attempts name the same run above them: its key is the id of the array job.
     """
@@ -73,11 +91,15 @@ def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str,
     place, uri = _value(given, "--output-dir") or "", _given(given, "--tracking-uri")
     job = environment.get("AWS_BATCH_JOB_ID", "").partition(":")[0] or place.rpartition("/")[2]
     return place, {
-        "experiment": given[0].removesuffix(".py").removeprefix("train_"), "space": environment[SWEEP_VARIABLE],
-        "arguments": [each for each in given[1:] if each not in ("--output-dir", place)], "trials": 0,
-        "metric": environment.get(METRIC_VARIABLE, METRIC), "parent": f"{job} {place.rpartition('/')[2]}",
-        "mlflow": bool(uri or environment.get("MLFLOW_TRACKING_URI")), "tracking_uri": uri,
-    }  # fmt: skip
+        "experiment": given[0].removesuffix(".py").removeprefix("train_"),
+        "space": environment[SWEEP_VARIABLE],
+        "arguments": [each for each in given[1:] if each not in ("--output-dir", place)],
+        "trials": 0,
+        "metric": environment.get(METRIC_VARIABLE, METRIC),
+        "parent": f"{job} {place.rpartition('/')[2]}",
+        "mlflow": bool(uri or environment.get("MLFLOW_TRACKING_URI")),
+        "tracking_uri": uri,
+    }
 
 
 def conclude(place: str, header: dict, index: int) -> None:
@@ -89,7 +111,9 @@ def conclude(place: str, header: dict, index: int) -> None:
         return
     shown.write_header(place, header)
     trials, ended = results.collect(place, settings), -1
-    while ended != (ended := sum(bool(trial.metrics) for trial in trials)):  # another child may have ended meanwhile
+    while ended != (
+        ended := sum(bool(trial.metrics) for trial in trials)
+    ):  # another child may have ended meanwhile
         shown.publish(place, trials, header, "FINISHED" if ended == len(trials) else "RUNNING")
         trials = results.collect(place, settings)
 
@@ -110,7 +134,8 @@ def _has(command: Sequence[str], flag: str) -> bool:
 
 
 class Script:
-    """The running script, told to stop at most once: a second SIGTERM would disturb the saving that the first began."""
+    """The running script, told to stop at most once: a second SIGTERM would disturb the saving that
+    the first began."""
 
     def __init__(self, command: Sequence[str]):
         self._process, self._told = subprocess.Popen([sys.executable, *command]), threading.Lock()
@@ -137,7 +162,8 @@ def run(command: Sequence[str], pause: float = PAUSE) -> int:
 
 
 def _watch(script: Script, ended: threading.Event, pause: float) -> None:
-    """Stops the script when the notice comes; where no metadata service ever answered there is nothing to watch."""
+    """Stops the script when the notice comes; where no metadata service ever answered there is
+    nothing to watch."""
     answered = False
     while not ended.wait(pause):
         try:
@@ -147,7 +173,11 @@ def _watch(script: Script, ended: threading.Event, pause: float) -> None:
                 return
             continue
         if when:
-            print(f"this spot instance will be taken back at {when}: the run is told to save and stop", flush=True)
+            print(
+                f"this spot instance will be taken back at {when}: the run is told to save and"
+                " stop",
+                flush=True,
+            )
             script.stop()
             return
 
@@ -159,12 +189,16 @@ def notice() -> str | None:
       OSError: no metadata service answers: not on EC2, or closed to containers.
     """
     root = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", METADATA).rstrip("/")
-    asked = urllib.request.Request(f"{root}/latest/api/token", method="PUT",
-                                   headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})  # fmt: skip
+    asked = urllib.request.Request(
+        f"{root}/latest/api/token",
+        method="PUT",
+        headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"},
+    )
     with urllib.request.urlopen(asked, timeout=2) as answer:
         token = answer.read().decode()
-    asked = urllib.request.Request(f"{root}/latest/meta-data/spot/instance-action",
-                                   headers={"X-aws-ec2-metadata-token": token})  # fmt: skip
+    asked = urllib.request.Request(
+        f"{root}/latest/meta-data/spot/instance-action", headers={"X-aws-ec2-metadata-token": token}
+    )
     try:
         with urllib.request.urlopen(asked, timeout=2) as answer:
             return json.load(answer)["time"]
@@ -184,7 +218,10 @@ def main() -> None:
         try:
             conclude(*sweep, int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"]))
         except Exception as error:  # whatever it is: the run itself is done, and its folder whole
-            print(f"warning: the table of the sweep was not brought up to date: {error}", file=sys.stderr)
+            print(
+                f"warning: the table of the sweep was not brought up to date: {error}",
+                file=sys.stderr,
+            )
     sys.exit(status)
 
 

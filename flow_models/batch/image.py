@@ -1,4 +1,5 @@
-"""The image of the jobs, built by the stack's own project out of these sources: no docker is needed here."""
+"""The image of the jobs, built by the stack's own project out of these sources: no docker is needed
+here."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _MOMENT = (2020, 1, 1, 0, 0, 0)  # of each file, so that equal sources make equa
 
 
 def build(aws: Aws, stack: str, device: str) -> int:
-    """Uploads the sources, builds the image there, and waits; the exit status, 1 where the build failed.
+    """Uploads the sources, builds the image there, and waits; the exit status, 1 where the build
+    failed.
 
     Raises:
       UserError: no stack, or what AWS refuses.
@@ -36,14 +38,18 @@ def build(aws: Aws, stack: str, device: str) -> int:
     key = f"build/source-{hashlib.sha256(data).hexdigest()[:16]}.zip"
     aws.call("s3", "put_object", Bucket=parts["Bucket"], Key=key, Body=data)
     started = aws.call(
-        "codebuild", "start_build", projectName=Names(stack).build, sourceTypeOverride="S3",
+        "codebuild",
+        "start_build",
+        projectName=Names(stack).build,
+        sourceTypeOverride="S3",
         sourceLocationOverride=f"{parts['Bucket']}/{key}",
         environmentVariablesOverride=[{"name": "DEVICE", "value": device, "type": "PLAINTEXT"}],
-    )  # fmt: skip
+    )
     if aws.dry:
         return 0
     print(
-        f"building the {device} image of '{stack}' from {len(data) / 1e6:.1f} MB of sources: {started['build']['id']}"
+        f"building the {device} image of '{stack}' from {len(data) / 1e6:.1f} MB of sources:"
+        f" {started['build']['id']}"
     )
     return _wait(aws, started["build"]["id"], f"{parts['Repository']}:{device}")
 
@@ -54,7 +60,9 @@ def check(aws: Aws, stack: str, device: str) -> None:
         aws.call("ecr", "describe_images", repositoryName=stack, imageIds=[{"imageTag": device}])
     except AwsError as error:
         if error.code == "ImageNotFoundException":
-            raise UserError(f"stack '{stack}' has no {device} image yet: make batch-build DEVICE={device}") from error
+            raise UserError(
+                f"stack '{stack}' has no {device} image yet: make batch-build DEVICE={device}"
+            ) from error
         raise
 
 
@@ -84,8 +92,14 @@ def _wait(aws: Aws, build: str, image: str) -> int:
         print(f"image {image} is there; next: make batch-submit APP=1 ARGS=...")
         return 0
     reasons = [
-        each["message"] for part in now.get("phases", []) for each in part.get("contexts", []) if each.get("message")
+        each["message"]
+        for part in now.get("phases", [])
+        for each in part.get("contexts", [])
+        if each.get("message")
     ]
     log = now.get("logs", {}).get("deepLink", "the console of CodeBuild has its log")
-    print(f"the build ended as {now['buildStatus']}: {' '.join(reasons)[:300] or 'no reason given'}; {log}")
+    print(
+        f"the build ended as {now['buildStatus']}: {' '.join(reasons)[:300] or 'no reason given'};"
+        f" {log}"
+    )
     return 1

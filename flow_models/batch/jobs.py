@@ -33,7 +33,8 @@ class Job:
     name: str = ""
     """also the name of the run; empty: application and time"""
     output: str = ""
-    """where the run is kept, s3://...; empty: runs/<application>/<name> in the bucket of the stack"""
+    """where the run is kept, s3://...; empty: runs/<application>/<name> in the bucket of the
+    stack"""
     gpus: int = 0
     vcpus: int = 0
     memory: int = 0
@@ -41,17 +42,24 @@ class Job:
 
     def __post_init__(self):
         if self.nodes < 1 or min(self.gpus, self.vcpus, self.memory) < 0:
-            raise UserError(f"{self.nodes} nodes, {self.gpus} GPUs, {self.vcpus} vCPUs, {self.memory} MiB: too few")
+            raise UserError(
+                f"{self.nodes} nodes, {self.gpus} GPUs, {self.vcpus} vCPUs, {self.memory} MiB:"
+                " too few"
+            )
         if self.sweep and self.nodes > 1:
             raise UserError(
-                "a sweep is of jobs on one machine each (AWS Batch has no array of jobs on several): NODES=1"
+                "a sweep is of jobs on one machine each (AWS Batch has no array of jobs on"
+                " several): NODES=1"
             )
         if self.name and not re.fullmatch(r"[A-Za-z0-9][\w-]{0,127}", self.name):
             raise UserError(f"name '{self.name}': up to 128 of a-z, A-Z, 0-9, - and _")
         if self.gpus and self.device == "cpu":
             raise UserError(f"{self.gpus} GPUs of a job on CPUs: DEVICE=gpu")
         if self.output and not re.match(r"s3://[^/]+", self.output):
-            raise UserError(f"output '{self.output}': the machine of a job is gone with the job; give an s3:// place")
+            raise UserError(
+                f"output '{self.output}': the machine of a job is gone with the job; give an s3://"
+                " place"
+            )
 
 
 def submit(aws: Aws, stack: str, job: Job) -> str:
@@ -64,7 +72,10 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
     parts = stacks.outputs(aws, stack)
     if not aws.dry:
         image.check(aws, stack, job.device)
-    name = job.name or f"flowmodels{job.app}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}"
+    name = (
+        job.name
+        or f"flowmodels{job.app}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}"
+    )
     output = (job.output or f"s3://{parts['Bucket']}/runs/flowmodels{job.app}/{name}").rstrip("/")
     try:
         answer = aws.call("batch", "submit_job", **request(job, Names(stack), name, output))
@@ -88,47 +99,86 @@ def request(job: Job, names: Names, name: str, output: str) -> dict:
     overrides = {"command": command + (["--strategy", "multiworker"] if several else [])}
     wanted = {"GPU": job.gpus, "VCPU": job.vcpus, "MEMORY": job.memory}
     if any(wanted.values()):
-        overrides["resourceRequirements"] = [{"type": k, "value": str(v)} for k, v in wanted.items() if v]
+        overrides["resourceRequirements"] = [
+            {"type": k, "value": str(v)} for k, v in wanted.items() if v
+        ]
     if job.sweep:
-        told = {SWEEP_VARIABLE: job.sweep} | ({METRIC_VARIABLE: job.metric} if job.metric != METRIC else {})
+        told = {SWEEP_VARIABLE: job.sweep} | (
+            {METRIC_VARIABLE: job.metric} if job.metric != METRIC else {}
+        )
         overrides["environment"] = [{"name": name, "value": value} for name, value in told.items()]
-    asked = {"jobName": name, "jobQueue": names.queue(job.device, several),
-             "jobDefinition": names.queue(job.device, several), "propagateTags": True,
-             "tags": {"project": "flow_models", "application": f"flowmodels{job.app}"}}  # fmt: skip
+    asked = {
+        "jobName": name,
+        "jobQueue": names.queue(job.device, several),
+        "jobDefinition": names.queue(job.device, several),
+        "propagateTags": True,
+        "tags": {"project": "flow_models", "application": f"flowmodels{job.app}"},
+    }
     if several:
         every = {"targetNodes": "0:", "containerOverrides": overrides}
         return asked | {"nodeOverrides": {"numNodes": job.nodes, "nodePropertyOverrides": [every]}}
-    array = {"arrayProperties": {"size": sweeps.count(sweeps.parse(job.sweep))}} if job.sweep else {}
+    array = (
+        {"arrayProperties": {"size": sweeps.count(sweeps.parse(job.sweep))}} if job.sweep else {}
+    )
     return asked | {"containerOverrides": overrides} | array
 
 
 def check_arguments(job: Job) -> None:
-    """Tries the flags on the script's own settings here: a mistake costs a second, and not the start of a machine.
+    """Tries the flags on the script's own settings here: a mistake costs a second, and not the
+    start of a machine.
 
     Raises:
-      UserError: no such application, or a flag that it does not take, as the script itself would say it.
+      UserError: no such application, or a flag that it does not take, as the script itself would
+      say it.
     """
     script = scripts.load(job.app)
     grid = sweeps.parse(job.sweep) if job.sweep else {}
-    scripts.refuse([*job.arguments, *(f"--{name}" for name in grid)], _RESERVED,
-                   "a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy (NODES=) and its resuming "
-                   "are set for it")  # fmt: skip
+    scripts.refuse(
+        [*job.arguments, *(f"--{name}" for name in grid)],
+        _RESERVED,
+        "a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy (NODES=)"
+        " and its resuming are set for it",
+    )
     for value in job.arguments:
-        if re.search(r"[/.]", value) and not value.startswith(("--", "s3://")) and Path(value).exists():
+        if (
+            re.search(r"[/.]", value)
+            and not value.startswith(("--", "s3://"))
+            and Path(value).exists()
+        ):
             raise UserError(
-                f"{value} lies on this machine, where the job is not: put it into S3 and give its s3:// place"
+                f"{value} lies on this machine, where the job is not: put it into S3 and give its"
+                " s3:// place"
             )
-    trials = [sweeps.flags({name: value}) for name, values in grid.items() for value in values] or [[]]
+    trials = [sweeps.flags({name: value}) for name, values in grid.items() for value in values] or [
+        []
+    ]
     for trial in trials:
         scripts.settings(script, [*job.arguments, *trial])
 
 
-def _tell(aws: Aws, stack: str, job: Job, job_id: str, name: str, output: str, tracking: str) -> None:
+def _tell(
+    aws: Aws, stack: str, job: Job, job_id: str, name: str, output: str, tracking: str
+) -> None:
     size = sweeps.count(sweeps.parse(job.sweep)) if job.sweep else 1
-    kind = f"{size} settings" if job.sweep else f"{job.nodes} machines" if job.nodes > 1 else "one machine"
+    kind = (
+        f"{size} settings"
+        if job.sweep
+        else f"{job.nodes} machines"
+        if job.nodes > 1
+        else "one machine"
+    )
     print(f"submitted {name} on {kind} ({job.device}): {job_id}")
-    print(f"  job     https://{aws.region}.console.aws.amazon.com/batch/home?region={aws.region}#jobs/detail/{job_id}")
+    print(
+        "  job    "
+        f" https://{aws.region}.console.aws.amazon.com/batch/home?region={aws.region}#jobs/detail/{job_id}"
+    )
     print(f"  run     {output}{'/<number>-<setting>, and trials.csv of all' if job.sweep else ''}")
-    run = f"experiment flowmodels{job.app}, run {name}{', with a run a setting below it' if job.sweep else ''}"
-    print(f"  MLflow  {f'{tracking}, {run}' if tracking != 'none' else 'no server was deployed with TRACKING_URI='}")
+    run = (
+        f"experiment flowmodels{job.app}, run"
+        f" {name}{', with a run a setting below it' if job.sweep else ''}"
+    )
+    print(
+        "  MLflow "
+        f" {f'{tracking}, {run}' if tracking != 'none' else 'no server was deployed with TRACKING_URI='}"
+    )
     print(f"  see     make batch-status JOB={job_id} STACK={stack}; also batch-logs, batch-cancel")

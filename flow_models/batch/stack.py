@@ -11,7 +11,13 @@ from flow_models.errors import UserError
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "awsbatch-support" / "template.yaml"
 PAUSE = 5.0  # seconds between looks at a stack that changes
-_BROKEN = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
+_BROKEN = (
+    "ROLLBACK_COMPLETE",
+    "ROLLBACK_FAILED",
+    "CREATE_FAILED",
+    "DELETE_FAILED",
+    "REVIEW_IN_PROGRESS",
+)
 _NETWORK = ("VpcId", "SubnetIds")
 
 
@@ -36,11 +42,18 @@ def outputs(aws: Aws, stack: str) -> dict[str, str]:
         return {"Bucket": f"bucket-of-{stack}", "Repository": stack, "TrackingUri": "none"}
     found = describe(aws, stack)
     if found is None:
-        raise UserError(f"no stack '{stack}' in {aws.region}: make batch-deploy first, or name yours with STACK=")
+        raise UserError(
+            f"no stack '{stack}' in {aws.region}: make batch-deploy first, or name yours with"
+            " STACK="
+        )
     if found["StackStatus"] in _BROKEN:
-        raise UserError(f"stack '{stack}' is {found['StackStatus']}: make batch-delete, then make batch-deploy")
+        raise UserError(
+            f"stack '{stack}' is {found['StackStatus']}: make batch-delete, then make batch-deploy"
+        )
     if found["StackStatus"] in ("CREATE_IN_PROGRESS", "DELETE_IN_PROGRESS"):
-        raise UserError(f"stack '{stack}' is not ready ({found['StackStatus']}): try again once that is done")
+        raise UserError(
+            f"stack '{stack}' is not ready ({found['StackStatus']}): try again once that is done"
+        )
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
 
 
@@ -48,22 +61,30 @@ def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
     """Makes the stack or changes it to the template as it is now, and waits until that is done.
 
     Args:
-      given: values of the template's parameters; of a stack that exists, those not given stay as they are.
+      given: values of the template's parameters; of a stack that exists, those not given stay as
+        they are.
 
     Raises:
-      UserError: an unknown parameter, a stack that is being changed or is broken, or what AWS refuses.
+      UserError: an unknown parameter, a stack that is being changed or is broken, or what AWS
+      refuses.
     """
     _check_parameters(given)
     there = None if aws.dry else describe(aws, stack)
     status = there["StackStatus"] if there else ""
     if status in _BROKEN:
-        raise UserError(f"stack '{stack}' is {status}: make batch-delete, then make batch-deploy again")
+        raise UserError(
+            f"stack '{stack}' is {status}: make batch-delete, then make batch-deploy again"
+        )
     if status.endswith("_IN_PROGRESS"):
-        raise UserError(f"stack '{stack}' is being changed already ({status}): try again once that is done")
+        raise UserError(
+            f"stack '{stack}' is being changed already ({status}): try again once that is done"
+        )
     values = dict(given) if there else {**_default_network(aws, given), **given}
     kept = [each["ParameterKey"] for each in there["Parameters"]] if there else []
     parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
-    parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept if name not in values]
+    parameters += [
+        {"ParameterKey": name, "UsePreviousValue": True} for name in kept if name not in values
+    ]
     _send(aws, stack, there is not None, parameters)
 
 
@@ -84,7 +105,10 @@ def delete(aws: Aws, stack: str) -> None:
     whole = there["StackStatus"] not in _BROKEN
     jobs = unfinished(aws, stack) if whole else []
     if jobs:
-        raise UserError(f"{len(jobs)} jobs of '{stack}' have not ended: make batch-cancel JOB={jobs[0]['jobId']} first")
+        raise UserError(
+            f"{len(jobs)} jobs of '{stack}' have not ended: make batch-cancel"
+            f" JOB={jobs[0]['jobId']} first"
+        )
     stays = f"; the runs in s3://{outputs(aws, stack)['Bucket']} stay" if whole else ""
     aws.call("cloudformation", "delete_stack", StackName=stack)
     _wait(aws, stack)
@@ -116,19 +140,33 @@ def _default_network(aws: Aws, given: Mapping[str, str]) -> dict[str, str]:
         return {}
     if aws.dry:
         return {"VpcId": "the-default-vpc", "SubnetIds": "its-subnets"}
-    networks = aws.call("ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    networks = aws.call(
+        "ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]
+    )["Vpcs"]
     if not networks:
-        raise UserError(f"no default network in {aws.region}: give VPC=vpc-... SUBNETS=subnet-...,subnet-...")
+        raise UserError(
+            f"no default network in {aws.region}: give VPC=vpc-... SUBNETS=subnet-...,subnet-..."
+        )
     here = [{"Name": "vpc-id", "Values": [networks[0]["VpcId"]]}]
     subnets = aws.call("ec2", "describe_subnets", Filters=here)["Subnets"]
-    return {"VpcId": networks[0]["VpcId"], "SubnetIds": ",".join(sorted(each["SubnetId"] for each in subnets))}
+    return {
+        "VpcId": networks[0]["VpcId"],
+        "SubnetIds": ",".join(sorted(each["SubnetId"] for each in subnets)),
+    }
 
 
 def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:
     operation = "update_stack" if exists else "create_stack"
     try:
-        aws.call("cloudformation", operation, StackName=stack, TemplateBody=TEMPLATE.read_text(), Parameters=parameters,
-                 Capabilities=["CAPABILITY_IAM"], Tags=[{"Key": "project", "Value": "flow_models"}])  # fmt: skip
+        aws.call(
+            "cloudformation",
+            operation,
+            StackName=stack,
+            TemplateBody=TEMPLATE.read_text(),
+            Parameters=parameters,
+            Capabilities=["CAPABILITY_IAM"],
+            Tags=[{"Key": "project", "Value": "flow_models"}],
+        )
     except AwsError as error:
         if "No updates are to be performed" not in str(error):
             raise
@@ -136,14 +174,23 @@ def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:
         return
     if not aws.dry:
         _wait(aws, stack)
-        print(f"stack '{stack}' in {aws.region} is {'changed' if exists else 'deployed'}; next: make batch-build")
+        print(
+            f"stack '{stack}' in {aws.region} is {'changed' if exists else 'deployed'}; next: make"
+            " batch-build"
+        )
 
 
 def _wait(aws: Aws, stack: str) -> None:
     """Waits until the stack rests; says what failed where it does not end well."""
-    while (there := describe(aws, stack)) is not None and there["StackStatus"].endswith("_IN_PROGRESS"):
+    while (there := describe(aws, stack)) is not None and there["StackStatus"].endswith(
+        "_IN_PROGRESS"
+    ):
         time.sleep(PAUSE)
-    if there is None or there["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
+    if there is None or there["StackStatus"] in (
+        "CREATE_COMPLETE",
+        "UPDATE_COMPLETE",
+        "DELETE_COMPLETE",
+    ):
         return
     events = aws.call("cloudformation", "describe_stack_events", StackName=stack)["StackEvents"]
     failed = [each for each in events if each["ResourceStatus"].endswith("_FAILED")]

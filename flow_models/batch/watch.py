@@ -15,8 +15,10 @@ STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"
 ENDED = ("SUCCEEDED", "FAILED")
 PAUSE = 10.0  # seconds between looks
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}([:#]\d+)?")
-_WAITING = ("no machine yet; for minutes that is usual, for longer look at the limits of the account (vCPUs of G "
-            "instances), the subnets' way out, and MaxVcpus")  # fmt: skip
+_WAITING = (
+    "no machine yet; for minutes that is usual, for longer look at the limits of the account (vCPUs"
+    " of G instances), the subnets' way out, and MaxVcpus"
+)
 
 
 def listed(aws: Aws, stack: str, states: tuple[str, ...] = STATES) -> list[dict]:
@@ -45,7 +47,8 @@ def _pages(aws: Aws, queue: str, state: str) -> list[dict]:
         except AwsError as error:
             if error.code == "ClientException":
                 raise UserError(
-                    f"no queue '{queue}' in {aws.region}: make batch-deploy, or name yours with STACK="
+                    f"no queue '{queue}' in {aws.region}: make batch-deploy, or name yours with"
+                    " STACK="
                 ) from error
             raise
         found += page.get("jobSummaryList", [])
@@ -68,12 +71,16 @@ def describe(aws: Aws, stack: str, job: str) -> dict:
         job = same[0]["jobId"]
     jobs = aws.call("batch", "describe_jobs", jobs=[job]).get("jobs", [])
     if not jobs:
-        raise UserError(f"job '{job}': there is none in {aws.region}; AWS Batch forgets a job some days after its end")
+        raise UserError(
+            f"job '{job}': there is none in {aws.region}; AWS Batch forgets a job some days after"
+            " its end"
+        )
     return jobs[0]
 
 
 def status(aws: Aws, stack: str, job: str = "", wait: bool = False) -> int:
-    """Prints all jobs, or one, waiting for its end if asked; the exit status, 1 where that one failed.
+    """Prints all jobs, or one, waiting for its end if asked; the exit status, 1 where that one
+    failed.
 
     Raises:
       UserError: no such stack or job.
@@ -123,27 +130,40 @@ def _reason(ended: dict) -> str:
     """Why a job or an attempt ended."""
     box = ended.get("container", {})
     code = box.get("exitCode")
-    parts = [ended.get("statusReason", ""), box.get("reason", ""), "" if code is None else f"exit status {code}"]
-    told = {INTERRUPTED: "interrupted, with all saved", 137: "killed: out of memory, or its machine was taken"}.get(
-        code, ""
-    )
+    parts = [
+        ended.get("statusReason", ""),
+        box.get("reason", ""),
+        "" if code is None else f"exit status {code}",
+    ]
+    told = {
+        INTERRUPTED: "interrupted, with all saved",
+        137: "killed: out of memory, or its machine was taken",
+    }.get(code, "")
     return "; ".join(part for part in [*parts, told] if part) or "no reason given"
 
 
 def logs(aws: Aws, stack: str, job: str, follow: bool = False) -> int:
-    """Prints what the job printed, going on to its end if asked; the exit status, 1 where it failed.
+    """Prints what the job printed, going on to its end if asked; the exit status, 1 where it
+    failed.
 
     Raises:
       UserError: no such job, or one that has not started.
     """
     if aws.dry:
         aws.call("batch", "describe_jobs", jobs=[job])
-        aws.call("logs", "get_log_events", logGroupName=Names(stack).log_group, logStreamName=f"of-{job}")
+        aws.call(
+            "logs", "get_log_events", logGroupName=Names(stack).log_group, logStreamName=f"of-{job}"
+        )
         return 0
     now, token = describe(aws, stack, job), None
     if _is_parent(now):
-        separator, what = (":", "children") if now.get("arrayProperties", {}).get("size") else ("#", "machines")
-        raise UserError(f"job {now['jobId']} has {what}: make batch-logs JOB={now['jobId']}{separator}0, and so on")
+        separator, what = (
+            (":", "children") if now.get("arrayProperties", {}).get("size") else ("#", "machines")
+        )
+        raise UserError(
+            f"job {now['jobId']} has {what}: make batch-logs JOB={now['jobId']}{separator}0, and"
+            " so on"
+        )
     while True:
         token = _print_new(aws, Names(stack).log_group, now, token)
         if now["status"] in ENDED or not follow:
@@ -159,8 +179,11 @@ def _is_parent(job: dict) -> bool:
     return bool(job.get("arrayProperties", {}).get("size") or job.get("nodeProperties"))
 
 
-def _print_new(aws: Aws, group: str, job: dict, token: tuple[str, str] | None) -> tuple[str, str] | None:
-    """Prints what has come since the token, (stream, place in it); the next one. A new attempt is a new stream."""
+def _print_new(
+    aws: Aws, group: str, job: dict, token: tuple[str, str] | None
+) -> tuple[str, str] | None:
+    """Prints what has come since the token, (stream, place in it); the next one. A new attempt is a
+    new stream."""
     stream = job.get("container", {}).get("logStreamName")
     if not stream:
         print(f"{line(job)}: it has printed nothing yet")
@@ -187,7 +210,10 @@ def cancel(aws: Aws, stack: str, job: str) -> None:
         return
     now = describe(aws, stack, job)
     if now["status"] in ENDED:
-        raise UserError(f"job {now['jobId']} ({now['jobName']}) has ended already: {now['status']}, {_reason(now)}")
+        raise UserError(
+            f"job {now['jobId']} ({now['jobName']}) has ended already: {now['status']},"
+            f" {_reason(now)}"
+        )
     aws.call("batch", "terminate_job", jobId=now["jobId"], reason=_by_whom())
     print(f"told {now['jobName']} ({now['jobId']}) to stop; it was {now['status']}")
 

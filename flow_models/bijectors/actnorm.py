@@ -10,15 +10,20 @@ from flow_models.bijectors.layer import Layer, no_log_det, positions
 
 @dataclasses.dataclass(frozen=True)
 class ActNorm(Layer):
-    """y = (x - shift) exp(-log_scale), started so that the first batch comes out with mean 0 and variance 1.
+    """y = (x - shift) exp(-log_scale), started so that the first batch comes out with mean 0 and
+    variance 1.
 
-    Of each dimension of a vector, of each channel of images. Glow (Kingma and Dhariwal 2018). Unlike batch normalisation it is its own inverse's inverse in training too.
+    Of each dimension of a vector, of each channel of images. Glow (Kingma and Dhariwal 2018).
+    Unlike batch normalisation it is its own inverse's inverse in training too.
     """
 
     size: int
 
     def init(self, rng):
-        return {"shift": np.zeros(self.size, np.float32), "log_scale": np.zeros(self.size, np.float32)}
+        return {
+            "shift": np.zeros(self.size, np.float32),
+            "log_scale": np.zeros(self.size, np.float32),
+        }
 
     def forward_and_log_det(self, weights, x, condition=None):
         y = (x - weights["shift"]) * tf.exp(-weights["log_scale"])

@@ -27,12 +27,16 @@ class Chain(Layer):
 
     def forward_of_each(self, weights, x, conditions):
         """The first layers serve all conditions in one pass where they see none."""
-        free = next((i for i, layer in enumerate(self.layers) if layer.sees_condition), len(self.layers))
+        free = next(
+            (i for i, layer in enumerate(self.layers) if layer.sees_condition), len(self.layers)
+        )
         if not 0 < free < len(self.layers):
             return super().forward_of_each(weights, x, conditions)
         x, total = Chain(self.layers[:free]).forward_and_log_det(weights[:free], x)
         last = self.layers[free] if free == len(self.layers) - 1 else Chain(self.layers[free:])
-        y, log_det = last.forward_of_each(weights[free] if last is self.layers[free] else weights[free:], x, conditions)
+        y, log_det = last.forward_of_each(
+            weights[free] if last is self.layers[free] else weights[free:], x, conditions
+        )
         return y, log_det + tf.repeat(total, conditions.shape[0], 0)
 
     def inverse_and_log_det(self, weights, y, condition=None):
@@ -66,9 +70,10 @@ class Chain(Layer):
 class Repeat(Layer):
     """f = g_K o ... o g_1: `depth` equal layers with weights of their own, stacked [K, ...].
 
-    The layers run in a compiled loop whose body holds `unroll` of them (0: all, no loop). A loop compiles one body
-    instead of K. For the backward pass it keeps the `inputs` of each round and computes the round again, which takes
-    less memory, or `everything`, which takes less time where layers are wide.
+    The layers run in a compiled loop whose body holds `unroll` of them (0: all, no loop). A loop
+    compiles one body instead of K. For the backward pass it keeps the `inputs` of each round and
+    computes the round again, which takes less memory, or `everything`, which takes less time where
+    layers are wide.
     """
 
     layer: Layer
@@ -85,16 +90,22 @@ class Repeat(Layer):
         if self.unroll < 0:
             raise UserError(f"unroll is {self.unroll}, must be at least 0")
         if self.unroll and self.depth % self.unroll:
-            raise UserError(f"unroll is {self.unroll}, must divide the depth {self.depth}, or be 0 for no loop")
+            raise UserError(
+                f"unroll is {self.unroll}, must divide the depth {self.depth}, or be 0 for no loop"
+            )
 
     def init(self, rng):
         return stack([self.layer.init(rng) for _ in range(self.depth)])
 
     def forward_and_log_det(self, weights, x, condition=None):
-        return self._run(self.layer.forward_and_log_det, weights, x, condition, list(range(self.depth)))
+        return self._run(
+            self.layer.forward_and_log_det, weights, x, condition, list(range(self.depth))
+        )
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        return self._run(self.layer.inverse_and_log_det, weights, y, condition, list(reversed(range(self.depth))))
+        return self._run(
+            self.layer.inverse_and_log_det, weights, y, condition, list(reversed(range(self.depth)))
+        )
 
     def start(self, weights, x, condition=None):
         started = []
@@ -128,7 +139,9 @@ class Repeat(Layer):
     def _in_rounds(self, weights, group):
         """Weights [K, ...] as [K / group, group, ...]."""
         shape = (self.depth // group, group)
-        return rebuild(weights, [tf.reshape(w, [*shape, *w.shape[1:]]) for w in leaves(weights).values()])
+        return rebuild(
+            weights, [tf.reshape(w, [*shape, *w.shape[1:]]) for w in leaves(weights).values()]
+        )
 
     def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
         return loop_of_inverses(self.layer, self.depth, weights, y, dy, d_log_det, condition)
@@ -152,11 +165,12 @@ class Inverse(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Reversible(Layer):
-    """The layer itself, trained by inversion: the backward pass keeps its output alone and goes back from there.
+    """The layer itself, trained by inversion: the backward pass keeps its output alone and goes
+    back from there.
 
-    The Reversible Residual Network (Gomez, Ren, Urtasun and Grosse 2017), for any chain of invertible layers: memory does
-    not grow with depth, at the price of computing the layer a second time. Exact to rounding: what is differentiated is
-    the layer at the inverse of its output.
+    The Reversible Residual Network (Gomez, Ren, Urtasun and Grosse 2017), for any chain of
+    invertible layers: memory does not grow with depth, at the price of computing the layer a second
+    time. Exact to rounding: what is differentiated is the layer at the inverse of its output.
     """
 
     layer: Layer

@@ -1,4 +1,5 @@
-"""A learned Gaussian a class as the last layer of a flow: the class-mixture base, trained, saved and resumed like any weight."""
+"""A learned Gaussian a class as the last layer of a flow: the class-mixture base, trained, saved
+and resumed like any weight."""
 
 import dataclasses
 
@@ -14,9 +15,10 @@ from flow_models.errors import UserError
 class ClassGaussian(Layer):
     """z = L_k^-1 (g(x) - mean_k) for class k, so that z ~ N(0, I) says g(x) ~ N(mean_k, L_k L_k^T).
 
-    Semi-Supervised Learning with Normalizing Flows (FlowGMM, Izmailov, Kirichenko, Finzi and Wilson 2020), with learned
-    means and covariances. The trunk g sees no class, so the densities of all classes take one pass of it. The start is a
-    regularised quadratic discriminant analysis of the rows, which training can only improve on.
+    Semi-Supervised Learning with Normalizing Flows (FlowGMM, Izmailov, Kirichenko, Finzi and Wilson
+    2020), with learned means and covariances. The trunk g sees no class, so the densities of all
+    classes take one pass of it. The start is a regularised quadratic discriminant analysis of the
+    rows, which training can only improve on.
 
     Attributes:
       layer: the trunk g; gives vectors [B, size], or anything else of `size` numbers a row.
@@ -36,17 +38,22 @@ class ClassGaussian(Layer):
             raise UserError(f"covariance is {self.covariance!r}, must be full or diagonal")
 
     def init(self, rng):
-        wide = {"mean": np.zeros((self.classes, self.size), np.float32),
-                "log_scale": np.zeros((self.classes, self.size), np.float32)}  # fmt: skip
+        wide = {
+            "mean": np.zeros((self.classes, self.size), np.float32),
+            "log_scale": np.zeros((self.classes, self.size), np.float32),
+        }
         if self.covariance == "full":
             wide["lower"] = np.zeros((self.classes, self.size, self.size), np.float32)
         return {"trunk": self.layer.init(rng), **wide}
 
     def _whitening(self, weights):
-        """L_k^-1 [M, N, N], lower triangular with a positive diagonal; None where it is diagonal."""
+        """L_k^-1 [M, N, N], lower triangular with a positive diagonal; None where it is
+        diagonal."""
         if self.covariance == "diagonal":
             return None
-        below = tf.linalg.band_part(weights["lower"], -1, 0) - tf.linalg.band_part(weights["lower"], 0, 0)
+        below = tf.linalg.band_part(weights["lower"], -1, 0) - tf.linalg.band_part(
+            weights["lower"], 0, 0
+        )
         return below + tf.linalg.diag(tf.exp(-weights["log_scale"]))
 
     def every_class(self, weights, x):
@@ -68,7 +75,9 @@ class ClassGaussian(Layer):
         mean, log_scale, whitening = self._of(weights, condition)
         centred = tf.reshape(v, [-1, self.size]) - mean
         if whitening is None:
-            return tf.reshape(centred * tf.exp(-log_scale), tf.shape(v)), log_det - tf.reduce_sum(log_scale, 1)
+            return tf.reshape(centred * tf.exp(-log_scale), tf.shape(v)), log_det - tf.reduce_sum(
+                log_scale, 1
+            )
         log_slope = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(whitening)), 1)
         return tf.reshape(tf.linalg.matvec(whitening, centred), tf.shape(v)), log_det + log_slope
 
@@ -80,7 +89,9 @@ class ClassGaussian(Layer):
         else:
             v = tf.linalg.triangular_solve(whitening, z[..., None])[..., 0]
             log_slope = -tf.reduce_sum(tf.math.log(tf.linalg.diag_part(whitening)), 1)
-        x, log_det = self.layer.inverse_and_log_det(weights["trunk"], tf.reshape(v + mean, tf.shape(y)))
+        x, log_det = self.layer.inverse_and_log_det(
+            weights["trunk"], tf.reshape(v + mean, tf.shape(y))
+        )
         return x, log_det + log_slope
 
     def _of(self, weights, condition):

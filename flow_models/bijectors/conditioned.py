@@ -1,4 +1,5 @@
-"""What couplings and autoregressive layers share: an elementwise map whose parameters a network gives."""
+"""What couplings and autoregressive layers share: an elementwise map whose parameters a network
+gives."""
 
 import dataclasses
 
@@ -12,7 +13,8 @@ from flow_models.networks import MLP
 
 @dataclasses.dataclass(frozen=True)
 class Conditioned(Layer):
-    """A layer that transforms `transformed` dimensions with parameters from `network`, which subclasses define.
+    """A layer that transforms `transformed` dimensions with parameters from `network`, which
+    subclasses define.
 
     Attributes:
       size: dimensions.
@@ -43,7 +45,8 @@ class Conditioned(Layer):
         return self.network.init(rng)
 
     def parameters(self, weights, seen, condition):
-        """What the network makes of the dimensions it sees: [B, ..., transformed, parameters of the map]."""
+        """What the network makes of the dimensions it sees: [B, ..., transformed, parameters of the
+        map]."""
         if condition is not None:
             seen = tf.concat([seen, everywhere(condition, seen)], -1)
         o = self.network(weights, seen)
@@ -51,7 +54,8 @@ class Conditioned(Layer):
 
 
 def everywhere(condition, x):
-    """A condition [B, C] at every position of x: [B, C] for vectors, [B, H, W, C] for images, which may also be given."""
+    """A condition [B, C] at every position of x: [B, C] for vectors, [B, H, W, C] for images, which
+    may also be given."""
     condition = tf.convert_to_tensor(condition, x.dtype)
     if condition.shape.rank == x.shape.rank:
         return condition

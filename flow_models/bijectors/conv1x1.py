@@ -1,4 +1,5 @@
-"""Invertible linear maps of the channels of images (1x1 convolutions); of a vector: of its dimensions."""
+"""Invertible linear maps of the channels of images (1x1 convolutions); of a vector: of its
+dimensions."""
 
 import dataclasses
 
@@ -14,8 +15,8 @@ from flow_models.networks import of_channels
 class LULinear(Layer):
     """y = x W, W^T = P L (U + diag(sign exp(log_scale))), log |det| = sum log_scale.
 
-    The LU-parametrised 1x1 convolution of Glow (Kingma and Dhariwal 2018, section 3.2), started at a random rotation;
-    the permutation P and the signs stay as drawn and are saved.
+    The LU-parametrised 1x1 convolution of Glow (Kingma and Dhariwal 2018, section 3.2), started at
+    a random rotation; the permutation P and the signs stay as drawn and are saved.
     """
 
     size: int
@@ -42,7 +43,9 @@ class LULinear(Layer):
     def forward_and_log_det(self, weights, x, condition=None):
         lower, upper = self._factors(weights)
         matrix = tf.gather(lower @ upper, weights["permutation"])
-        return of_channels(x, tf.transpose(matrix)), no_log_det(x) + positions(x) * tf.reduce_sum(weights["log_scale"])
+        return of_channels(x, tf.transpose(matrix)), no_log_det(x) + positions(x) * tf.reduce_sum(
+            weights["log_scale"]
+        )
 
     def inverse_and_log_det(self, weights, y, condition=None):
         """(P L U)^-1 from two triangular solves of the size of the channels, then one product."""
@@ -50,15 +53,19 @@ class LULinear(Layer):
         inverse = tf.linalg.triangular_solve(lower, tf.eye(self.size, dtype=y.dtype))
         inverse = tf.linalg.triangular_solve(upper, inverse, lower=False)
         inverse = tf.gather(inverse, weights["permutation"], axis=1)
-        return of_channels(y, tf.transpose(inverse)), no_log_det(y) - positions(y) * tf.reduce_sum(weights["log_scale"])
+        return of_channels(y, tf.transpose(inverse)), no_log_det(y) - positions(y) * tf.reduce_sum(
+            weights["log_scale"]
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Householder(Layer):
-    """y = x Q, Q a product of reflections I - 2 v v^T / |v|^2, one a channel; its inverse is its transpose, log |det| = 0.
+    """y = x Q, Q a product of reflections I - 2 v v^T / |v|^2, one a channel; its inverse is its
+    transpose, log |det| = 0.
 
-    Improving variational auto-encoders using Householder flow (Tomczak and Welling 2016). The product in one solve
-    (Joffrain et al. 2006): Q = I - V T^-1 V^T, T the upper triangle of V^T V with half its diagonal.
+    Improving variational auto-encoders using Householder flow (Tomczak and Welling 2016). The
+    product in one solve (Joffrain et al. 2006): Q = I - V T^-1 V^T, T the upper triangle of V^T V
+    with half its diagonal.
     """
 
     size: int
@@ -79,4 +86,3 @@ class Householder(Layer):
 
     def inverse_and_log_det(self, weights, y, condition=None):
         return of_channels(y, tf.transpose(self._matrix(weights))), no_log_det(y)
-

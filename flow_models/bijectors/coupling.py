@@ -1,4 +1,5 @@
-"""Coupling layers: one half is transformed with parameters that a network reads off the other half."""
+"""Coupling layers: one half is transformed with parameters that a network reads off the other
+half."""
 
 import dataclasses
 
@@ -11,10 +12,11 @@ from flow_models.networks import MLP, ConvNet
 
 @dataclasses.dataclass(frozen=True)
 class Coupling(Conditioned):
-    """(a, b) -> (transform(b; network(a)), a): a is the first size // 2 dimensions; the halves change places.
+    """(a, b) -> (transform(b; network(a)), a): a is the first size // 2 dimensions; the halves
+    change places.
 
-    Density estimation using Real NVP (Dinh, Sohl-Dickstein and Bengio 2017). Swapping the halves is renaming: it
-    costs nothing, and the next layer transforms what this one kept.
+    Density estimation using Real NVP (Dinh, Sohl-Dickstein and Bengio 2017). Swapping the halves is
+    renaming: it costs nothing, and the next layer transforms what this one kept.
 
     Attributes: see `Conditioned`; `size` is at least 2.
     """
@@ -34,16 +36,21 @@ class Coupling(Conditioned):
 
     def forward_and_log_det(self, weights, x, condition=None):
         a, b = x[..., : self.kept], x[..., self.kept :]
-        b, log_slopes = self.transform.forward_and_log_det(self.parameters(weights, a, condition), b)
+        b, log_slopes = self.transform.forward_and_log_det(
+            self.parameters(weights, a, condition), b
+        )
         return tf.concat([b, a], -1), sum_event(log_slopes)
 
     def inverse_and_log_det(self, weights, y, condition=None):
         b, a = y[..., : self.transformed], y[..., self.transformed :]
-        b, log_slopes = self.transform.inverse_and_log_det(self.parameters(weights, a, condition), b)
+        b, log_slopes = self.transform.inverse_and_log_det(
+            self.parameters(weights, a, condition), b
+        )
         return tf.concat([a, b], -1), sum_event(log_slopes)
 
     def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
-        """One evaluation of the network serves the inverse and the gradient, as it sees what stays as it is."""
+        """One evaluation of the network serves the inverse and the gradient, as it sees what stays
+        as it is."""
         cut = self.transformed
         a, b, da, db = y[..., cut:], y[..., :cut], dy[..., cut:], dy[..., :cut]
         seen = [a, *floating(weights), *([] if condition is None else [condition])]
@@ -55,7 +62,9 @@ class Coupling(Conditioned):
             elementwise.watch([b, o])
             transformed, log_slopes = self.transform.forward_and_log_det(o, b)
             log_det = sum_event(log_slopes)
-        db, do = elementwise.gradient([transformed, log_det], [b, o], [db, d_log_det], unconnected_gradients="zero")
+        db, do = elementwise.gradient(
+            [transformed, log_det], [b, o], [db, d_log_det], unconnected_gradients="zero"
+        )
         d_seen, *rest = network.gradient(o, seen, do, unconnected_gradients="zero")
         d_condition = None if condition is None else rest.pop()
         return tf.concat([a, b], -1), tf.concat([da + d_seen, db], -1), rest, d_condition
@@ -63,10 +72,11 @@ class Coupling(Conditioned):
 
 @dataclasses.dataclass(frozen=True)
 class ConvCoupling(Coupling):
-    """The coupling over the channels of images [B, H, W, C], with a convolutional network (Glow, Kingma and Dhariwal 2018).
+    """The coupling over the channels of images [B, H, W, C], with a convolutional network (Glow,
+    Kingma and Dhariwal 2018).
 
-    `size` is the number of channels; `hidden` are the widths of the network: 3x3, 1x1, ..., 3x3 convolutions. A
-    condition [B, C] is seen at every position.
+    `size` is the number of channels; `hidden` are the widths of the network: 3x3, 1x1, ..., 3x3
+    convolutions. A condition [B, C] is seen at every position.
     """
 
     @property
@@ -77,9 +87,11 @@ class ConvCoupling(Coupling):
 
 @dataclasses.dataclass(frozen=True)
 class CheckerboardCoupling(Conditioned):
-    """Pixels of one colour of a checkerboard are transformed with parameters read off those of the other.
+    """Pixels of one colour of a checkerboard are transformed with parameters read off those of the
+    other.
 
-    The spatial mask of Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 3.4), for images [B, H, W, C].
+    The spatial mask of Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 3.4), for images [B,
+    H, W, C].
 
     Attributes:
       colour: 0 transforms pixels with even i + j, 1 the others.

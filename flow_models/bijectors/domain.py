@@ -1,4 +1,5 @@
-"""From the user's units to numbers a network likes: bounded columns to the whole line, then mean 0 and variance 1."""
+"""From the user's units to numbers a network likes: bounded columns to the whole line, then mean 0
+and variance 1."""
 
 import dataclasses
 
@@ -11,12 +12,16 @@ from flow_models.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Standardise(Layer):
-    """y = (x - mean) / sd with the mean and standard deviation of the training data; saved, not trained."""
+    """y = (x - mean) / sd with the mean and standard deviation of the training data; saved, not
+    trained."""
 
     size: int
 
     def init(self, rng):
-        return {"mean": Frozen(np.zeros(self.size, np.float32)), "sd": Frozen(np.ones(self.size, np.float32))}
+        return {
+            "mean": Frozen(np.zeros(self.size, np.float32)),
+            "sd": Frozen(np.ones(self.size, np.float32)),
+        }
 
     def forward_and_log_det(self, weights, x, condition=None):
         log_det = -tf.reduce_sum(tf.math.log(weights["sd"]))
@@ -28,18 +33,21 @@ class Standardise(Layer):
 
     def start(self, weights, x, condition=None):
         mean, variance = tf.nn.moments(tf.cast(x, tf.float64), 0)
-        variance = tf.where(variance > 0, variance, 1.0)  # a column that is constant in the rows looked at
+        variance = tf.where(
+            variance > 0, variance, 1.0
+        )  # a column that is constant in the rows looked at
         weights = {"mean": tf.cast(mean, x.dtype), "sd": tf.cast(tf.sqrt(variance), x.dtype)}
         return weights, self.forward_and_log_det(weights, x)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Domain(Layer):
-    """Columns with bounds to the whole line: log (x - lower), -log (upper - x), or the logit of (x - lower) / (upper - lower).
+    """Columns with bounds to the whole line: log (x - lower), -log (upper - x), or the logit of (x
+    - lower) / (upper - lower).
 
     Attributes:
-      lower, upper: one number or None (unbounded) a column, in the user's units. Outside its bounds the density is
-        zero and `log_prob` is minus infinity.
+      lower, upper: one number or None (unbounded) a column, in the user's units. Outside its bounds
+        the density is zero and `log_prob` is minus infinity.
 
     Raises:
       UserError: the two differ in length, or a lower bound is not below its upper one.
@@ -51,10 +59,15 @@ class Domain(Layer):
     def __post_init__(self):
         super().__post_init__()
         if len(self.lower) != len(self.upper):
-            raise UserError(f"bounds for {len(self.lower)} columns below and {len(self.upper)} above: give one each")
+            raise UserError(
+                f"bounds for {len(self.lower)} columns below and {len(self.upper)} above: give one"
+                " each"
+            )
         for i, (low, high) in enumerate(zip(self.lower, self.upper)):
             if low is not None and high is not None and not low < high:
-                raise UserError(f"column {i}: the lower bound {low} is not below the upper bound {high}")
+                raise UserError(
+                    f"column {i}: the lower bound {low} is not below the upper bound {high}"
+                )
 
     def forward_and_log_det(self, weights, x, condition=None):
         columns, total = [], tf.zeros_like(x[:, 0])
@@ -74,11 +87,17 @@ class Domain(Layer):
 
     def check(self, x):
         for i, (low, high) in enumerate(zip(self.lower, self.upper)):
-            outside = ~((x[:, i] > (-np.inf if low is None else low)) & (x[:, i] < (np.inf if high is None else high)))
+            outside = ~(
+                (x[:, i] > (-np.inf if low is None else low))
+                & (x[:, i] < (np.inf if high is None else high))
+            )
             if outside.any():
                 row = int(np.argmax(outside))
-                raise UserError(f"column {i}: {outside.sum()} rows are not inside the bounds ({low}, {high}), the first is "
-                                f"row {row} with {x[row, i]:g}; widen the bounds or leave the rows out")  # fmt: skip
+                raise UserError(
+                    f"column {i}: {outside.sum()} rows are not inside the bounds ({low}, {high}),"
+                    f" the first is row {row} with {x[row, i]:g}; widen the bounds or leave the"
+                    " rows out"
+                )
 
 
 def _unbound(x, low, high):
@@ -106,7 +125,10 @@ def _bound(y, low, high):
         x, log_slope = high - tf.exp(-y), -y
     else:
         width = high - low
-        x, log_slope = low + width * tf.sigmoid(y), np.log(width) + tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y)
+        x, log_slope = (
+            low + width * tf.sigmoid(y),
+            np.log(width) + tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y),
+        )
     return _inside(x, low, high), log_slope
 
 

@@ -1,6 +1,8 @@
-"""Maps of one number with parameters from elsewhere: what couplings and autoregressive layers apply.
+"""Maps of one number with parameters from elsewhere: what couplings and autoregressive layers
+apply.
 
-A map has `parameters` numbers a dimension, given as o [B, n, parameters]; x, y and log-derivatives are [B, n].
+A map has `parameters` numbers a dimension, given as o [B, n, parameters]; x, y and log-derivatives
+are [B, n].
 """
 
 import dataclasses
@@ -14,8 +16,9 @@ from flow_models.described import Described
 class Affine(Described):
     """y = (x - t) exp(-s), s = bound tanh(o_s / bound).
 
-    NICE (Dinh et al. 2015) with the scale of RealNVP (Dinh et al. 2017), in the direction of MAF (Papamakarios et al.
-    2017). The bound keeps a step of training from multiplying densities by more than e^bound a layer.
+    NICE (Dinh et al. 2015) with the scale of RealNVP (Dinh et al. 2017), in the direction of MAF
+    (Papamakarios et al. 2017). The bound keeps a step of training from multiplying densities by
+    more than e^bound a layer.
     """
 
     bound: float = 3.0

@@ -1,4 +1,5 @@
-"""The outer face of a layer: a `tfb.Bijector` with variables, for TFP and everything that composes with it."""
+"""The outer face of a layer: a `tfb.Bijector` with variables, for TFP and everything that composes
+with it."""
 
 import numpy as np
 import tensorflow as tf
@@ -30,21 +31,37 @@ class FlowBijector(tfb.Bijector):
       layer: what it computes.
       seed: of the initial weights and permutations.
       dtype: of the weights and of the data.
-      event_ndims: axes of an event going forward, and coming back: (1, 1) for vectors, (3, 3) for images, (3, 1) for
-        images to latent vectors; a number stands for both.
+      event_ndims: axes of an event going forward, and coming back: (1, 1) for vectors, (3, 3) for
+        images, (3, 1) for images to latent vectors; a number stands for both.
 
     Conditional layers take the condition as a keyword: `f.forward(x, condition=c)`.
     """
 
-    def __init__(self, layer: Layer, seed: int = 0, dtype: tf.DType = tf.float32, event_ndims=1, name: str = "flow"):
+    def __init__(
+        self,
+        layer: Layer,
+        seed: int = 0,
+        dtype: tf.DType = tf.float32,
+        event_ndims=1,
+        name: str = "flow",
+    ):
         parameters = dict(locals())
-        self.event_ndims = (event_ndims, event_ndims) if isinstance(event_ndims, int) else tuple(event_ndims)
+        self.event_ndims = (
+            (event_ndims, event_ndims) if isinstance(event_ndims, int) else tuple(event_ndims)
+        )
         forward, inverse = self.event_ndims
         with tf.name_scope(name):
-            super().__init__(forward_min_event_ndims=forward, inverse_min_event_ndims=inverse, dtype=dtype,
-                             parameters=parameters, name=name)  # fmt: skip
+            super().__init__(
+                forward_min_event_ndims=forward,
+                inverse_min_event_ndims=inverse,
+                dtype=dtype,
+                parameters=parameters,
+                name=name,
+            )
         self.layer = layer
-        self.weights: Weights = make_variables(layer.init(np.random.default_rng(seed)), tf.as_dtype(dtype))
+        self.weights: Weights = make_variables(
+            layer.init(np.random.default_rng(seed)), tf.as_dtype(dtype)
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -58,7 +75,8 @@ class FlowBijector(tfb.Bijector):
         return leaves(self.weights)
 
     def _run(self, method, x, condition, ndims):
-        """Runs a pure function over any leading batch shape: [..., *event] -> [..., *event of the other side] and [...]."""
+        """Runs a pure function over any leading batch shape: [..., *event] -> [..., *event of the
+        other side] and [...]."""
         x = tf.convert_to_tensor(x)
         lead, event = tf.shape(x)[: x.shape.rank - ndims], x.shape[x.shape.rank - ndims :]
         if condition is not None:
@@ -89,8 +107,11 @@ class FlowBijector(tfb.Bijector):
         return self._other_shape(self.layer.inverse_and_log_det, shape)
 
     def _other_shape(self, method, shape):
-        """Shape of an event on the other side, from a trace that is never run; of vectors it is the same."""
+        """Shape of an event on the other side, from a trace that is never run; of vectors it is the
+        same."""
         if self.event_ndims == (1, 1) or not shape.is_fully_defined():
             return shape if self.event_ndims == (1, 1) else tf.TensorShape(None)
         run = tf.function(lambda x: method(self.weights, x, None)[0], autograph=False)
-        return run.get_concrete_function(tf.TensorSpec([1, *shape], self.dtype)).structured_outputs.shape[1:]
+        return run.get_concrete_function(
+            tf.TensorSpec([1, *shape], self.dtype)
+        ).structured_outputs.shape[1:]

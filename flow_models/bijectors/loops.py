@@ -1,7 +1,8 @@
-"""Equal layers as one compiled body that runs over stacked weights, and what of it is kept for the backward pass.
+"""Equal layers as one compiled body that runs over stacked weights, and what of it is kept for the
+backward pass.
 
-A step is step(weights of a round, x, condition) -> y, log_det; stacked weights have leaves [rounds, ...]. All loops give
-y and the sum of log-dets.
+A step is step(weights of a round, x, condition) -> y, log_det; stacked weights have leaves [rounds,
+...]. All loops give y and the sum of log-dets.
 """
 
 import tensorflow as tf
@@ -17,13 +18,17 @@ def loop(step, rounds: int, weights, x, condition=None, backwards: bool = False)
         y, log_det = step(of_round(weights, place(i)), x, condition)
         return i + 1, y, total + log_det
 
-    return tf.while_loop(lambda i, *_: i < rounds, body, (0, x, no_log_det(x)), maximum_iterations=rounds)[1:]
+    return tf.while_loop(
+        lambda i, *_: i < rounds, body, (0, x, no_log_det(x)), maximum_iterations=rounds
+    )[1:]
 
 
 def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backwards: bool = False):
-    """Keeps only the input of each round; the backward pass computes the round again to differentiate it.
+    """Keeps only the input of each round; the backward pass computes the round again to
+    differentiate it.
 
-    Keeping what TensorFlow would keep compiles slower and takes memory in proportion to the width of the networks.
+    Keeping what TensorFlow would keep compiles slower and takes memory in proportion to the width
+    of the networks.
 
     Args:
       backwards: last round first.
@@ -37,7 +42,9 @@ def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backward
             return i + 1, y, total + log_det, inputs.write(i, x)
 
         state = (0, x, no_log_det(x), tf.TensorArray(x.dtype, rounds, element_shape=x.shape))
-        _, y, total, inputs = tf.while_loop(lambda i, *_: i < rounds, body, state, maximum_iterations=rounds)
+        _, y, total, inputs = tf.while_loop(
+            lambda i, *_: i < rounds, body, state, maximum_iterations=rounds
+        )
         inputs = inputs.stack()
 
         def gradient(dy, d_total):
@@ -47,11 +54,20 @@ def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backward
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(here)
                     outputs = step(refill(nest, here[2:]), *here[:2])
-                dx, dc, *dw = tape.gradient(outputs, here, [dy, d_total], unconnected_gradients="zero")
-                return i - 1, dx, d_condition + dc, [all.write(place(i), d) for all, d in zip(d_trained, dw)]
+                dx, dc, *dw = tape.gradient(
+                    outputs, here, [dy, d_total], unconnected_gradients="zero"
+                )
+                return (
+                    i - 1,
+                    dx,
+                    d_condition + dc,
+                    [all.write(place(i), d) for all, d in zip(d_trained, dw)],
+                )
 
             state = (rounds - 1, dy, tf.zeros_like(condition), _gradients_of(trained))
-            _, dx, dc, dw = tf.while_loop(lambda i, *_: i >= 0, body, state, maximum_iterations=rounds)
+            _, dx, dc, dw = tf.while_loop(
+                lambda i, *_: i >= 0, body, state, maximum_iterations=rounds
+            )
             return dx, dc, *[d.stack() for d in dw]
 
         return (y, total), gradient
@@ -63,12 +79,21 @@ def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backward
 
 
 def loop_of_inverses(layer, rounds: int, weights, y, dy, d_log_det, condition=None):
-    """`Layer.inverse_and_gradient` of equal layers one after the other: memory does not grow with their number."""
+    """`Layer.inverse_and_gradient` of equal layers one after the other: memory does not grow with
+    their number."""
     nothing = tf.zeros([0], y.dtype) if condition is None else tf.zeros_like(condition)
 
     def body(i, y, dy, d_condition, d_weights):
-        x, dx, dw, dc = layer.inverse_and_gradient(of_round(weights, i), y, dy, d_log_det, condition)
-        return i - 1, x, dx, d_condition if dc is None else d_condition + dc, [a.write(i, d) for a, d in zip(d_weights, dw)]
+        x, dx, dw, dc = layer.inverse_and_gradient(
+            of_round(weights, i), y, dy, d_log_det, condition
+        )
+        return (
+            i - 1,
+            x,
+            dx,
+            d_condition if dc is None else d_condition + dc,
+            [a.write(i, d) for a, d in zip(d_weights, dw)],
+        )
 
     state = (rounds - 1, y, dy, nothing, _gradients_of(floating(weights)))
     _, x, dx, dc, dw = tf.while_loop(lambda i, *_: i >= 0, body, state, maximum_iterations=rounds)
@@ -77,7 +102,9 @@ def loop_of_inverses(layer, rounds: int, weights, y, dy, d_log_det, condition=No
 
 def of_round(weights, k):
     """The weights of round k out of stacked ones; k is a number or a scalar tensor."""
-    return rebuild(weights, [tf.gather(w, k) if tf.is_tensor(k) else w[k] for w in leaves(weights).values()])
+    return rebuild(
+        weights, [tf.gather(w, k) if tf.is_tensor(k) else w[k] for w in leaves(weights).values()]
+    )
 
 
 def _places(rounds, backwards):

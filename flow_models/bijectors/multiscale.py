@@ -1,4 +1,5 @@
-"""Levels of resolution: after each, half of the channels leave for the latents (Real NVP, Dinh et al. 2017)."""
+"""Levels of resolution: after each, half of the channels leave for the latents (Real NVP, Dinh et
+al. 2017)."""
 
 import dataclasses
 
@@ -13,8 +14,9 @@ from flow_models.errors import UserError
 class MultiScale(Layer):
     """Images [B, H, W, C] -> latents [B, H W C], those of the coarsest level first.
 
-    Level l halves the resolution and multiplies the channels by four (a `Squeeze` is its first layer); after every level
-    but the last, the first half of the channels leaves. What leaves has passed the last layer of its level, which may be
+    Level l halves the resolution and multiplies the channels by four (a `Squeeze` is its first
+    layer); after every level but the last, the first half of the channels leaves. What leaves has
+    passed the last layer of its level, which may be
     a coupling that makes it standard normal given what stays: a learned prior.
 
     Attributes:
@@ -32,8 +34,10 @@ class MultiScale(Layer):
         height, width, _ = self.shape
         block = 2 ** len(self.levels)
         if height % block or width % block:
-            raise UserError(f"images of {height}x{width} with {len(self.levels)} levels: both sides must be multiples of "
-                            f"{block}; take fewer levels, or let the model pad them")  # fmt: skip
+            raise UserError(
+                f"images of {height}x{width} with {len(self.levels)} levels: both sides must be"
+                f" multiples of {block}; take fewer levels, or let the model pad them"
+            )
 
     def init(self, rng):
         return [level.init(rng) for level in self.levels]
@@ -75,7 +79,9 @@ class MultiScale(Layer):
             x = x[..., -stays:]
         rest = MultiScale(tuple(x.shape[1:]), self.levels[self.free :])
         z, log_det = rest.forward_of_each(weights[self.free :], x, conditions)
-        return tf.concat([z, *(tf.repeat(each, count, 0) for each in reversed(latents))], 1), log_det + tf.repeat(total, count, 0)
+        return tf.concat(
+            [z, *(tf.repeat(each, count, 0) for each in reversed(latents))], 1
+        ), log_det + tf.repeat(total, count, 0)
 
     def _parts(self, z):
         """The shapes of the levels, and the latents that left at each, by its number."""
@@ -95,7 +101,8 @@ class MultiScale(Layer):
         return x, total
 
     def _joined(self, stayed, left, shape):
-        """What a level ended with, from the latents that left and, but at the coarsest, the channels that stayed."""
+        """What a level ended with, from the latents that left and, but at the coarsest, the
+        channels that stayed."""
         (height, width, channels), stays = shape
         if stayed is None:
             return tf.reshape(left, [-1, height, width, channels])
@@ -106,8 +113,13 @@ class MultiScale(Layer):
         d_parts, x, dx, gradients = self._parts(dy)[1], None, None, []
         d_condition = None if condition is None else tf.zeros_like(condition)
         for number, (level, w) in reversed(list(enumerate(zip(self.levels, weights)))):
-            x, dx = self._joined(x, parts[number], shapes[number]), self._joined(dx, d_parts[number], shapes[number])
-            x, dx, dw, dc = level.inverse_and_gradient(w, x, dx, d_log_det, self._seen(condition, number))
+            x, dx = (
+                self._joined(x, parts[number], shapes[number]),
+                self._joined(dx, d_parts[number], shapes[number]),
+            )
+            x, dx, dw, dc = level.inverse_and_gradient(
+                w, x, dx, d_log_det, self._seen(condition, number)
+            )
             gradients = dw + gradients
             d_condition = d_condition if dc is None else d_condition + dc
         return x, dx, gradients, d_condition

@@ -9,7 +9,8 @@ from flow_models.bijectors.layer import Frozen, Layer, no_log_det
 
 @dataclasses.dataclass(frozen=True)
 class Permutation(Layer):
-    """y_i = x_(permutation_i) over the last axis: `reverse` or drawn at `random` with the seed of the model."""
+    """y_i = x_(permutation_i) over the last axis: `reverse` or drawn at `random` with the seed of
+    the model."""
 
     size: int
     kind: str = "reverse"

@@ -11,13 +11,16 @@ from flow_models.bijectors.layer import Layer, no_log_det, sum_event
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.errors import UserError
 
+
 @dataclasses.dataclass(frozen=True)
 class Pixels(Layer):
-    """Dequantised levels x in [0, levels) to y = x / levels - 1/2, or to logit(a/2 + (1 - a) x / levels).
+    """Dequantised levels x in [0, levels) to y = x / levels - 1/2, or to logit(a/2 + (1 - a) x /
+    levels).
 
     Attributes:
       levels: 256 for 8 bits.
-      logit: a above, 0.05 in Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 4.1); 0 for the linear map.
+      logit: a above, 0.05 in Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 4.1); 0 for
+        the linear map.
     """
 
     levels: int = 256
@@ -50,11 +53,13 @@ class Pixels(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Dequantisation(Layer):
-    """x = k + e -> k + g(e; k): uniform noise e bent within its level by a flow that looks at the picture k.
+    """x = k + e -> k + g(e; k): uniform noise e bent within its level by a flow that looks at the
+    picture k.
 
-    Variational dequantisation (Flow++, Ho et al. 2019) written as a layer: with e uniform, u = g(e; k) has the density
-    q(u | k) = 1 / |det dg/de|, and log p(k + u) - log q(u | k) is the log-density of k + e under the network with this
-    layer in front. g is two checkerboard couplings of splines from [0, 1] to itself, so no level is ever left.
+    Variational dequantisation (Flow++, Ho et al. 2019) written as a layer: with e uniform, u = g(e;
+    k) has the density q(u | k) = 1 / |det dg/de|, and log p(k + u) - log q(u | k) is the
+    log-density of k + e under the network with this layer in front. g is two checkerboard couplings
+    of splines from [0, 1] to itself, so no level is ever left.
 
     Attributes:
       channels, levels: of the picture.
@@ -71,9 +76,18 @@ class Dequantisation(Layer):
 
     @property
     def flow(self) -> Chain:
-        options = {"hidden": self.hidden, "activation": self.activation, "condition_size": self.channels}
+        options = {
+            "hidden": self.hidden,
+            "activation": self.activation,
+            "condition_size": self.channels,
+        }
         spline = RationalQuadratic(self.bins, bound=0.5)
-        return Chain([CheckerboardCoupling(self.channels, spline, colour=colour, **options) for colour in (0, 1)])
+        return Chain(
+            [
+                CheckerboardCoupling(self.channels, spline, colour=colour, **options)
+                for colour in (0, 1)
+            ]
+        )
 
     def init(self, rng):
         return self.flow.init(rng)

@@ -1,4 +1,5 @@
-"""Monotone rational-quadratic splines (Neural Spline Flows, Durkan, Bekasov, Murray and Papamakarios 2019)."""
+"""Monotone rational-quadratic splines (Neural Spline Flows, Durkan, Bekasov, Murray and
+Papamakarios 2019)."""
 
 import dataclasses
 import math
@@ -11,19 +12,22 @@ from flow_models.errors import UserError
 
 MIN_BIN = 1e-3  # smallest share of the interval a bin can shrink to
 MIN_SLOPE = 1e-3  # smallest derivative at a knot
-UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(this) + MIN_SLOPE = 1: zero parameters give the identity
+UNIT_SLOPE = math.log(
+    math.expm1(1 - MIN_SLOPE)
+)  # softplus(this) + MIN_SLOPE = 1: zero parameters give the identity
 
 
 @dataclasses.dataclass(frozen=True)
 class RationalQuadratic(Described):
     """Spline on [-bound, bound] with `bins` bins, identity outside; zero parameters give y = x.
 
-    In the bin with left knot (x_k, y_k), width w, height h, slope s = h / w and knot derivatives d0, d1, with
-    t = (x - x_k) / w:
+    In the bin with left knot (x_k, y_k), width w, height h, slope s = h / w and knot derivatives
+    d0, d1, with t = (x - x_k) / w:
 
         y = y_k + h (s t^2 + d0 t (1 - t)) / (s + (d0 + d1 - 2 s) t (1 - t))
 
-    (equation 4 of the paper). Parameters a dimension: `bins` widths, `bins` heights, `bins - 1` inner derivatives.
+    (equation 4 of the paper). Parameters a dimension: `bins` widths, `bins` heights, `bins - 1`
+    inner derivatives.
     """
 
     bins: int = 8
@@ -34,7 +38,9 @@ class RationalQuadratic(Described):
         if not 2 <= self.bins < 1 / MIN_BIN:
             raise UserError(f"bins is {self.bins}; a spline has from 2 to {int(1 / MIN_BIN) - 1}")
         if not self.bound > 0:
-            raise UserError(f"bound is {self.bound}; the interval of a spline needs a bound above 0")
+            raise UserError(
+                f"bound is {self.bound}; the interval of a spline needs a bound above 0"
+            )
 
     @property
     def parameters(self) -> int:
@@ -43,7 +49,9 @@ class RationalQuadratic(Described):
     def forward_and_log_det(self, o, x):
         w, h, slopes, knots_x, knots_y = self._knots(o)
         inside, clipped = self._clip(x)
-        w, h, x0, y0, d0, d1 = _select(clipped, knots_x, (w, h, knots_x, knots_y, slopes[..., :-1], slopes[..., 1:]))
+        w, h, x0, y0, d0, d1 = _select(
+            clipped, knots_x, (w, h, knots_x, knots_y, slopes[..., :-1], slopes[..., 1:])
+        )
         s = h / w
         t = (clipped - x0) / w
         mix = t * (1 - t)
@@ -54,14 +62,20 @@ class RationalQuadratic(Described):
     def inverse_and_log_det(self, o, y):
         w, h, slopes, knots_x, knots_y = self._knots(o)
         inside, clipped = self._clip(y)
-        w, h, x0, y0, d0, d1 = _select(clipped, knots_y, (w, h, knots_x, knots_y, slopes[..., :-1], slopes[..., 1:]))
+        w, h, x0, y0, d0, d1 = _select(
+            clipped, knots_y, (w, h, knots_x, knots_y, slopes[..., :-1], slopes[..., 1:])
+        )
         s = h / w
         rise = (clipped - y0) * (d0 + d1 - 2 * s)
         a = h * (s - d0) + rise
         b = h * d0 - rise
         c = -s * (clipped - y0)
-        t = 2 * c / (-b - tf.sqrt(tf.maximum(b * b - 4 * a * c, 0.0)))  # the root that is stable when a is near 0
-        t = tf.clip_by_value(t, 0.0, 1.0)  # rounding in float32 can throw the root of a steep bin out of it
+        t = (
+            2 * c / (-b - tf.sqrt(tf.maximum(b * b - 4 * a * c, 0.0)))
+        )  # the root that is stable when a is near 0
+        t = tf.clip_by_value(
+            t, 0.0, 1.0
+        )  # rounding in float32 can throw the root of a steep bin out of it
         denominator = s + (d0 + d1 - 2 * s) * t * (1 - t)
         x = x0 + w * t
         return tf.where(inside, x, y), tf.where(inside, -_log_slope(s, d0, d1, t, denominator), 0.0)
@@ -70,14 +84,19 @@ class RationalQuadratic(Described):
         return tf.abs(x) < self.bound, tf.clip_by_value(x, -self.bound, self.bound)
 
     def _knots(self, o):
-        """Widths, heights [B, n, K], derivatives [B, n, K + 1] (1 at both ends), left knots in x and y [B, n, K]."""
+        """Widths, heights [B, n, K], derivatives [B, n, K + 1] (1 at both ends), left knots in x
+        and y [B, n, K]."""
         k = self.bins
         w, h = self._lengths(o[..., :k]), self._lengths(o[..., k : 2 * k])
         inner = tf.nn.softplus(o[..., 2 * k :] + UNIT_SLOPE) + MIN_SLOPE
         ends = tf.ones_like(inner[..., :1])
-        before = tf.constant(np.triu(np.ones((k, k)), 1), o.dtype)  # exclusive cumulative sum as a matrix product
+        before = tf.constant(
+            np.triu(np.ones((k, k)), 1), o.dtype
+        )  # exclusive cumulative sum as a matrix product
         shape = tf.shape(w)
-        knots_x, knots_y = (tf.reshape(tf.reshape(v, [-1, k]) @ before, shape) - self.bound for v in (w, h))
+        knots_x, knots_y = (
+            tf.reshape(tf.reshape(v, [-1, k]) @ before, shape) - self.bound for v in (w, h)
+        )
         return w, h, tf.concat([ends, inner, ends], -1), knots_x, knots_y
 
     def _lengths(self, o):
@@ -85,7 +104,8 @@ class RationalQuadratic(Described):
 
 
 def _select(x, knots, values):
-    """Each of `values` [B, n, K] in the bin that holds x [B, n]: by comparison and sum, which XLA fuses, no gather."""
+    """Each of `values` [B, n, K] in the bin that holds x [B, n]: by comparison and sum, which XLA
+    fuses, no gather."""
     reached = tf.cast(x[..., None] >= knots[..., 1:], x.dtype)
     one = tf.ones_like(reached[..., :1])
     bin_of_x = tf.concat([one, reached], -1) - tf.concat([reached, 0 * one], -1)

@@ -8,17 +8,20 @@ import tensorflow as tf
 from flow_models.bijectors.layer import Layer, no_log_det
 from flow_models.errors import UserError
 
-# Orthogonal, symmetric: mean, horizontal, vertical and diagonal differences of a block's pixels (0,0) (0,1) (1,0) (1,1)
+# Orthogonal, symmetric: mean, horizontal, vertical and diagonal differences of a block's pixels
+# (0,0) (0,1) (1,0) (1,1)
 HAAR = 0.5 * np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Squeeze(Layer):
-    """[B, H, W, C] -> [B, H/2, W/2, 4 C]: every 2x2 block of pixels becomes the channels of one; log |det| = 0.
+    """[B, H, W, C] -> [B, H/2, W/2, 4 C]: every 2x2 block of pixels becomes the channels of one;
+    log |det| = 0.
 
     Attributes:
-      kind: "space" keeps the pixels (Real NVP, Dinh et al. 2017); "haar" takes their orthonormal wavelets, means first
-        (Ardizzone et al. 2019, Guided image generation with conditional invertible neural networks).
+      kind: "space" keeps the pixels (Real NVP, Dinh et al. 2017); "haar" takes their orthonormal
+        wavelets, means first (Ardizzone et al. 2019, Guided image generation with conditional
+        invertible neural networks).
     """
 
     kind: str = "space"
@@ -31,13 +34,17 @@ class Squeeze(Layer):
     def forward_and_log_det(self, weights, x, condition=None):
         height, width, channels = x.shape[1:]
         if height % 2 or width % 2:
-            raise UserError(f"images of {height}x{width} cannot be squeezed: both sides must be even")
+            raise UserError(
+                f"images of {height}x{width} cannot be squeezed: both sides must be even"
+            )
         y = tf.nn.space_to_depth(x, 2)
         return (self._haar(y, channels) if self.kind == "haar" else y), no_log_det(x)
 
     def inverse_and_log_det(self, weights, y, condition=None):
         channels = y.shape[-1] // 4
-        return tf.nn.depth_to_space(self._haar(y, channels) if self.kind == "haar" else y, 2), no_log_det(y)
+        return tf.nn.depth_to_space(
+            self._haar(y, channels) if self.kind == "haar" else y, 2
+        ), no_log_det(y)
 
     def _haar(self, x, channels):
         """Its own inverse: the transform of the four pixels of each block and channel."""

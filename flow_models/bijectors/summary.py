@@ -8,7 +8,8 @@ from flow_models.networks import MLP
 
 @dataclasses.dataclass(frozen=True)
 class Summarised(Layer):
-    """`layer` under the condition network(condition): learned summary statistics, one for all layers inside.
+    """`layer` under the condition network(condition): learned summary statistics, one for all
+    layers inside.
 
     BayesFlow (Radev, Mertens, Voss, Ardizzone and Koethe 2020).
 
@@ -24,10 +25,14 @@ class Summarised(Layer):
         return {"network": self.network.init(rng), "layer": self.layer.init(rng)}
 
     def forward_and_log_det(self, weights, x, condition=None):
-        return self.layer.forward_and_log_det(weights["layer"], x, self._summary(weights, condition))
+        return self.layer.forward_and_log_det(
+            weights["layer"], x, self._summary(weights, condition)
+        )
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        return self.layer.inverse_and_log_det(weights["layer"], y, self._summary(weights, condition))
+        return self.layer.inverse_and_log_det(
+            weights["layer"], y, self._summary(weights, condition)
+        )
 
     def start(self, weights, x, condition=None):
         inner, y = self.layer.start(weights["layer"], x, self._summary(weights, condition))

@@ -7,16 +7,20 @@ import tensorflow as tf
 
 from flow_models.bijectors.layer import Frozen, Layer
 
-POWERS = np.linspace(0.02, 1.98, 99)  # inside (0, 2) the map is onto the whole line, so that every latent has an x
+POWERS = np.linspace(
+    0.02, 1.98, 99
+)  # inside (0, 2) the map is onto the whole line, so that every latent has an x
 
 
 @dataclasses.dataclass(frozen=True)
 class YeoJohnson(Layer):
-    """y = ((1 + x)^p - 1) / p for x >= 0, -((1 - x)^(2 - p) - 1) / (2 - p) for x < 0, one p a column.
+    """y = ((1 + x)^p - 1) / p for x >= 0, -((1 - x)^(2 - p) - 1) / (2 - p) for x < 0, one p a
+    column.
 
-    p = 1 is the identity; below it long tails on the right are drawn in. The p that makes the column most normal is
-    taken from the training data, saved, and not trained (A new family of power transformations to improve normality or
-    symmetry, Yeo and Johnson 2000). Meant for standardised columns.
+    p = 1 is the identity; below it long tails on the right are drawn in. The p that makes the
+    column most normal is taken from the training data, saved, and not trained (A new family of
+    power transformations to improve normality or symmetry, Yeo and Johnson 2000). Meant for
+    standardised columns.
     """
 
     size: int
@@ -27,7 +31,9 @@ class YeoJohnson(Layer):
     def forward_and_log_det(self, weights, x, condition=None):
         p, size = weights["power"], tf.math.log1p(tf.abs(x))
         q = tf.where(x >= 0, p, 2 - p)
-        return tf.sign(x) * tf.math.expm1(q * size) / q, tf.reduce_sum((p - 1) * tf.sign(x) * size, 1)
+        return tf.sign(x) * tf.math.expm1(q * size) / q, tf.reduce_sum(
+            (p - 1) * tf.sign(x) * size, 1
+        )
 
     def inverse_and_log_det(self, weights, y, condition=None):
         p = weights["power"]
@@ -45,4 +51,6 @@ class YeoJohnson(Layer):
         """Log-likelihood a row [D] of the best normal density of y, as a density of x."""
         size = np.log1p(np.abs(rows))
         q = np.where(rows >= 0, p, 2 - p)
-        return ((p - 1) * np.sign(rows) * size).mean(0) - np.log((np.sign(rows) * np.expm1(q * size) / q).std(0) + 1e-12)
+        return ((p - 1) * np.sign(rows) * size).mean(0) - np.log(
+            (np.sign(rows) * np.expm1(q * size) / q).std(0) + 1e-12
+        )

@@ -12,7 +12,8 @@ class ClassConfig(RunConfig):
     """Settings of a generative classifier."""
 
     form: str = "mixture"
-    """mixture (a learned Gaussian a class as the base), conditional (the class in every layer) or joint (class among the outputs)"""
+    """mixture (a learned Gaussian a class as the base), conditional (the class in every layer) or
+    joint (class among the outputs)"""
     compare: bool = False
     """train the other two forms too, for the table"""
     beta: float | None = None
@@ -32,7 +33,10 @@ class ClassConfig(RunConfig):
         """Refuses settings that some form would refuse only after the training of another."""
         refuse(
             (not 0 < self.sigma_y < math.inf, f"sigma_y is {self.sigma_y}; it must be above 0"),
-            (self.beta is not None and not 0 <= self.beta < math.inf, f"beta is {self.beta}, must be at least 0"),
+            (
+                self.beta is not None and not 0 <= self.beta < math.inf,
+                f"beta is {self.beta}, must be at least 0",
+            ),
             (self.labelled < 0, f"labelled is {self.labelled}, must be at least 0"),
         )
 

@@ -1,4 +1,5 @@
-"""What a generative classifier needs of pictures alone: its data, the same network without classes, and what it looks at."""
+"""What a generative classifier needs of pictures alone: its data, the same network without classes,
+and what it looks at."""
 
 from __future__ import annotations
 
@@ -19,16 +20,22 @@ PATCHES = 9  # squares along the shorter side of a picture whose evidence is loo
 
 
 def picture_problem(data: ImageData, augment: Augmentation | None = None, seed: int = 0) -> Problem:
-    """Labelled pictures in parts for training, validation and test; where there is no test part, half of each class of
-    the validation pictures is one.
+    """Labelled pictures in parts for training, validation and test; where there is no test part,
+    half of each class of the validation pictures is one.
 
     Raises:
       UserError: fewer than two classes, or nothing left for the test.
     """
     if len(data.classes) < 2:
-        there = "no folders of classes" if data.classes == (ALL,) else f"the one class '{data.classes[0]}'"
-        raise UserError(f"{data.name}: {there}; a classifier needs two classes, the density of one is the business of "
-                        "train_flowmodels2.py")  # fmt: skip
+        there = (
+            "no folders of classes"
+            if data.classes == (ALL,)
+            else f"the one class '{data.classes[0]}'"
+        )
+        raise UserError(
+            f"{data.name}: {there}; a classifier needs two classes, the density of one is the"
+            " business of train_flowmodels2.py"
+        )
     validation = Labelled(data.validation, data.validation_labels.astype(np.int64))
     source = data.source
     if data.test is None:
@@ -38,32 +45,44 @@ def picture_problem(data: ImageData, augment: Augmentation | None = None, seed: 
         test = Labelled(data.test, data.test_labels.astype(np.int64))
     train = Labelled(data.examples, data.example_labels.astype(np.int64))
     stream = data.train if data.rows > len(data.examples) else None
-    return Problem(train, validation, test, data.classes, (), source, stream=stream, augment=augment)
+    return Problem(
+        train, validation, test, data.classes, (), source, stream=stream, augment=augment
+    )
 
 
 def compare_unconditional(network: FlowModel, problem: Problem, settings) -> dict[str, float]:
-    """Test bits per dimension and training seconds of a flow without classes, trained on the same batches."""
+    """Test bits per dimension and training seconds of a flow without classes, trained on the same
+    batches."""
     batches = problem.batches(settings.batch_size, settings.seed).each(lambda batch: batch["x"])
-    seconds = Trainer(network, batches, problem.validation.x, settings).run(progress=False).train_seconds
+    seconds = (
+        Trainer(network, batches, problem.validation.x, settings).run(progress=False).train_seconds
+    )
     bits = network.bits_per_dim(problem.test.x).mean(dtype=np.float64)
     return {"bits_per_dim_unconditional": float(bits), "train_seconds_unconditional": seconds}
 
 
-def evidence(model: ClassModel, x: np.ndarray, others: np.ndarray, draws: int = 6, seed: int = 0) -> np.ndarray:
-    """How much each square of pictures x uint8 [B, H, W, C] speaks for its most probable class, nats, [B, H, W].
+def evidence(
+    model: ClassModel, x: np.ndarray, others: np.ndarray, draws: int = 6, seed: int = 0
+) -> np.ndarray:
+    """How much each square of pictures x uint8 [B, H, W, C] speaks for its most probable class,
+    nats, [B, H, W].
 
-        log odds(class | x) - mean_k log odds(class | x with the square of the picture k among the others)
+        log odds(class | x) - mean_k log odds(class | x with the square of the picture k among the
+        others)
 
-    About PATCHES squares a side. What a square might have held instead is taken from `draws` of the others, so that the
-    pictures stay likely ones (Visualizing Deep Neural Network Decisions: Prediction Difference Analysis, Zintgraf, Cohen,
-    Adel and Welling 2017). The gradient itself was tried and is noise on silhouettes.
+    About PATCHES squares a side. What a square might have held instead is taken from `draws` of the
+    others, so that the pictures stay likely ones (Visualizing Deep Neural Network Decisions:
+    Prediction Difference Analysis, Zintgraf, Cohen, Adel and Welling 2017). The gradient itself was
+    tried and is noise on silhouettes.
     """
     height, width = x.shape[1:3]
     side = max(1, round(min(height, width) / PATCHES))
     places = [(top, left) for top in range(0, height, side) for left in range(0, width, side)]
     rng = np.random.default_rng(seed)
     found, weights = model.classify(x).argmax(-1), np.zeros(x.shape[:3])
-    as_they_are = np.repeat(x[None], draws, 0)  # of one shape with what is compared, so with the same noise in the pixels
+    as_they_are = np.repeat(
+        x[None], draws, 0
+    )  # of one shape with what is compared, so with the same noise in the pixels
     before = _log_odds(model, as_they_are, found)
     for top, left in places:
         square = np.s_[:, top : top + side, left : left + side]
@@ -76,7 +95,10 @@ def evidence(model: ClassModel, x: np.ndarray, others: np.ndarray, draws: int = 
 
 def _log_odds(model, x, found):
     """log p(class | x) / (1 - p(class | x)) for classes [B], mean over copies x [K, B, H, W, C]."""
-    values = np.asarray(model.class_log_prob(x), np.float64) / model.partition.temperature + model.log_priors()
+    values = (
+        np.asarray(model.class_log_prob(x), np.float64) / model.partition.temperature
+        + model.log_priors()
+    )
     mine = np.arange(values.shape[-1]) == found[:, None]
     rest = logsumexp(np.where(mine, -np.inf, values), axis=-1)
     return (np.where(mine, values, 0.0).sum(-1) - rest).mean(0)

@@ -1,4 +1,5 @@
-"""Labelled rows as batches for `fit`: noise drawn anew every step, padding, and rows without labels."""
+"""Labelled rows as batches for `fit`: noise drawn anew every step, padding, and rows without
+labels."""
 
 from __future__ import annotations
 
@@ -14,12 +15,17 @@ from flow_models.data.labelled import UNLABELLED, Labelled
 
 
 def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Callable:
-    """draw(n, seed) of rows taken at random; where some have no label, every second one of a batch is labelled.
+    """draw(n, seed) of rows taken at random; where some have no label, every second one of a batch
+    is labelled.
 
     Args:
-      smoothing: of the rows with normal noise shaped like the scatter within the classes, in its standard deviations.
+      smoothing: of the rows with normal noise shaped like the scatter within the classes, in its
+        standard deviations.
     """
-    x, labels = tf.constant(rows.x, model.dtype), tf.constant(rows.onehot(len(model.classes)), model.dtype)
+    x, labels = (
+        tf.constant(rows.x, model.dtype),
+        tf.constant(rows.onehot(len(model.classes)), model.dtype),
+    )
     shape = tf.constant(smoothing * _scatter(rows).T, model.dtype) if smoothing else None
     groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
     groups = [tf.constant(group, tf.int32) for group in groups if len(group)]
@@ -27,9 +33,15 @@ def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Call
     def draw(n, seed):
         seeds = tf.random.split(tf.cast(seed, tf.int32), len(groups) + 2)
         counts = [n] if len(groups) == 1 else [n - n // 2, n // 2]
-        index = tf.concat([
-            tf.gather(group, tf.random.stateless_uniform([count], each, 0, len(group), tf.int32))
-            for group, count, each in zip(groups, counts, tf.unstack(seeds))], 0)  # fmt: skip
+        index = tf.concat(
+            [
+                tf.gather(
+                    group, tf.random.stateless_uniform([count], each, 0, len(group), tf.int32)
+                )
+                for group, count, each in zip(groups, counts, tf.unstack(seeds))
+            ],
+            0,
+        )
         drawn = tf.gather(x, index)
         if shape is not None:
             drawn += tf.random.stateless_normal(drawn.shape, seeds[-2], dtype=x.dtype) @ shape
@@ -50,13 +62,28 @@ def from_simulator(model: ClassModel, simulator: Callable) -> Callable:
     return draw
 
 
-def pictures(rows: Labelled, classes: int, batch_size: int, seed: int = 0, augment: Augmentation | None = None) -> EndlessBatches:
-    """Batches {"x": uint8 [batch_size, H, W, C], "y": labels} in shuffled passes; where some pictures have no label, every
-    second one of a batch is labelled."""
+def pictures(
+    rows: Labelled,
+    classes: int,
+    batch_size: int,
+    seed: int = 0,
+    augment: Augmentation | None = None,
+) -> EndlessBatches:
+    """Batches {"x": uint8 [batch_size, H, W, C], "y": labels} in shuffled passes; where some
+    pictures have no label, every second one of a batch is labelled."""
     groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
     groups = groups if all(map(len, groups)) else ()
-    return stream(lambda numbers: rows.x[numbers], np.array([len(rows)]), rows.x.shape[1:], batch_size, seed, augment,
-                  rows.y.astype(np.int32), classes, groups)  # fmt: skip
+    return stream(
+        lambda numbers: rows.x[numbers],
+        np.array([len(rows)]),
+        rows.x.shape[1:],
+        batch_size,
+        seed,
+        augment,
+        rows.y.astype(np.int32),
+        classes,
+        groups,
+    )
 
 
 def named(model: ClassModel, batches: EndlessBatches) -> EndlessBatches:
@@ -65,7 +92,8 @@ def named(model: ClassModel, batches: EndlessBatches) -> EndlessBatches:
 
 
 def fixed(model: ClassModel, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays of all rows, padded with noise that stays the same: validation data, and what a start is computed from."""
+    """Arrays of all rows, padded with noise that stays the same: validation data, and what a start
+    is computed from."""
     if rows.x.dtype == np.uint8:
         return {"x": rows.x, model.label_name: rows.onehot(len(model.classes))}
     x = _padded(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
@@ -73,8 +101,11 @@ def fixed(model: ClassModel, rows: Labelled, seed: int = 0) -> dict[str, np.ndar
 
 
 def _scatter(rows):
-    """Cholesky factor [D, D] of the covariance within the classes of vectors; rows without a label are one more class."""
-    centred = np.concatenate([rows.x[rows.y == k] - rows.x[rows.y == k].mean(0) for k in np.unique(rows.y)]).astype(np.float64)
+    """Cholesky factor [D, D] of the covariance within the classes of vectors; rows without a label
+    are one more class."""
+    centred = np.concatenate(
+        [rows.x[rows.y == k] - rows.x[rows.y == k].mean(0) for k in np.unique(rows.y)]
+    ).astype(np.float64)
     covariance = centred.T @ centred / len(centred)
     return np.linalg.cholesky(covariance + 1e-6 * np.diag(rows.x.var(0).astype(np.float64)))
 
@@ -82,4 +113,6 @@ def _scatter(rows):
 def _padded(model, x, seed):
     if not model.pad:
         return x
-    return tf.concat([x, tf.random.stateless_normal([x.shape[0], model.pad], seed, dtype=x.dtype)], 1)
+    return tf.concat(
+        [x, tf.random.stateless_normal([x.shape[0], model.pad], seed, dtype=x.dtype)], 1
+    )

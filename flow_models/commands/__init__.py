@@ -8,12 +8,17 @@ from flow_models.errors import UserError
 def seed(text: str) -> int:
     """A seed of the command line, as TensorFlow and NumPy both take it."""
     if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 0 and below 2^31")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a whole number, at least 0 and below 2^31"
+        )
     return int(text)
 
 
 def refuse_posterior(place: str, model) -> None:
-    """Raises UserError for a model of an inverse problem, which says nothing before it is given data."""
+    """Raises UserError for a model of an inverse problem, which says nothing before it is given
+    data."""
     if hasattr(model, "posterior"):
-        raise UserError(f"{place} holds a model of parameters given data: give its script the data by --observed, or call "
-                        "posterior(y, n) of fm.load(...)")  # fmt: skip
+        raise UserError(
+            f"{place} holds a model of parameters given data: give its script the data by"
+            " --observed, or call posterior(y, n) of fm.load(...)"
+        )

@@ -2,8 +2,8 @@
 
     python -m flow_models interpolate runs/flowmodels2/latest a.png b.png --png between.png
 
-The pictures are brought to the model's size and colour. Upper row: on the circle that keeps the latents' length;
-with --kind linear on the straight line, with --kind both on both.
+The pictures are brought to the model's size and colour. Upper row: on the circle that keeps the
+latents' length; with --kind linear on the straight line, with --kind both on both.
 """
 
 from __future__ import annotations
@@ -21,13 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", help="a picture, PNG or JPEG, local or s3://")
     parser.add_argument("last", metavar="B", help="another one")
     parser.add_argument(
-        "--png", default="interpolated.png", metavar="FILE", help="where the strip goes (default interpolated.png)"
+        "--png",
+        default="interpolated.png",
+        metavar="FILE",
+        help="where the strip goes (default interpolated.png)",
     )
     parser.add_argument(
-        "--steps", type=int, default=9, metavar="N", help="pictures from A to B, both included (default 9)"
+        "--steps",
+        type=int,
+        default=9,
+        metavar="N",
+        help="pictures from A to B, both included (default 9)",
     )
     parser.add_argument(
-        "--kind", choices=tuple(KINDS), default="spherical", help="the way through latent space (default spherical)"
+        "--kind",
+        choices=tuple(KINDS),
+        default="spherical",
+        help="the way through latent space (default spherical)",
     )
 
 
@@ -44,7 +54,9 @@ def run(given: argparse.Namespace) -> None:
     if len(model.event_shape) != 3:
         raise UserError(f"{given.model} holds a model of vectors; interpolate needs one of images")
     ends = [_picture(uri, model) for uri in (given.first, given.last)]
-    rows = [generation.interpolated(model, *ends, given.steps, kind)[0] for kind in KINDS[given.kind]]
+    rows = [
+        generation.interpolated(model, *ends, given.steps, kind)[0] for kind in KINDS[given.kind]
+    ]
     storage.write_bytes(given.png, png(sheet(np.concatenate(rows), given.steps)))
     print(f"{given.steps} pictures from {given.first} to {given.last} in {given.png}")
 
@@ -54,7 +66,9 @@ def _picture(uri: str, model) -> np.ndarray:
     from flow_models.data.images import read_images
 
     height, width, channels = model.event_shape
-    pictures = [image for _, batch in read_images(uri, (height, width), channels) for image in batch[:2]]
+    pictures = [
+        image for _, batch in read_images(uri, (height, width), channels) for image in batch[:2]
+    ]
     if len(pictures) != 1:
         raise UserError(f"{uri}: one picture is expected, this is a folder of them")
     return np.stack(pictures)

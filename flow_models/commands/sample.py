@@ -19,11 +19,19 @@ GAP = 1  # pixels between the pictures of a sheet
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=64, metavar="N", help="how many (default 64)")
-    parser.add_argument("--png", metavar="FILE", help="one sheet of all pictures, local or s3:// (default samples.png)")
     parser.add_argument(
-        "--folder", metavar="FOLDER", help="a PNG each, into a folder or s3:// prefix, instead of the sheet"
+        "--png",
+        metavar="FILE",
+        help="one sheet of all pictures, local or s3:// (default samples.png)",
     )
-    parser.add_argument("--csv", metavar="FILE", help="rows of a model of vectors (default samples.csv)")
+    parser.add_argument(
+        "--folder",
+        metavar="FOLDER",
+        help="a PNG each, into a folder or s3:// prefix, instead of the sheet",
+    )
+    parser.add_argument(
+        "--csv", metavar="FILE", help="rows of a model of vectors (default samples.csv)"
+    )
     parser.add_argument(
         "--temperature",
         type=float,
@@ -31,12 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="spread of the latents; below 1: nearer to the modes (default 1)",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="equal seeds, equal samples (default 0)")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="equal seeds, equal samples (default 0)"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
     if given.n < 1 or not 0 < given.temperature < np.inf:
-        raise UserError(f"-n must be at least 1 and --temperature above 0, got {given.n} and {given.temperature:g}")
+        raise UserError(
+            f"-n must be at least 1 and --temperature above 0, got {given.n} and"
+            f" {given.temperature:g}"
+        )
     if given.png and given.folder:
         raise UserError("--png writes one sheet, --folder a file each: give one of them")
     import flow_models as fm
@@ -47,7 +60,8 @@ def run(given: argparse.Namespace) -> None:
     wrong = given.csv if pictures else given.png or given.folder
     if wrong:
         raise UserError(
-            f"{given.model} holds a model of {'images: give --png or --folder' if pictures else 'vectors: give --csv'}"
+            f"{given.model} holds a model of"
+            f" {'images: give --png or --folder' if pictures else 'vectors: give --csv'}"
         )
     samples = model.sample(given.n, seed=given.seed, temperature=given.temperature)
     place = _write_pictures(given, samples) if pictures else _write_rows(given, model, samples)
@@ -70,18 +84,24 @@ def _write_pictures(given, samples: np.ndarray) -> str:
 def _write_rows(given, model, samples: np.ndarray) -> str:
     from flow_models.data import storage
 
-    lines = [",".join(model.columns), *(",".join(f"{value:.7g}" for value in row) for row in samples)]
+    lines = [
+        ",".join(model.columns),
+        *(",".join(f"{value:.7g}" for value in row) for row in samples),
+    ]
     place = given.csv or "samples.csv"
     storage.write_bytes(place, ("\n".join(lines) + "\n").encode())
     return place
 
 
 def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Pictures uint8 [n, H, W, C] as one picture, in reading order, a square of them unless told otherwise."""
+    """Pictures uint8 [n, H, W, C] as one picture, in reading order, a square of them unless told
+    otherwise."""
     count, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
-    out = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 128, np.uint8)
+    out = np.full(
+        (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 128, np.uint8
+    )
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
         out[row * (height + GAP) :, column * (width + GAP) :][:height, :width] = image

@@ -3,8 +3,8 @@
     python -m flow_models score runs/flowmodels2/latest photos/ --csv scores.csv
     python -m flow_models score runs/flowmodels1/latest table.parquet --csv s3://bucket/scores.csv
 
-Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that are at least as
-strange. Of rows: -log p(x), nats.
+Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that
+are at least as strange. Of rows: -log p(x), nats.
 """
 
 from __future__ import annotations
@@ -30,12 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)",
     )
     parser.add_argument(
-        "--csv", default="scores.csv", metavar="FILE", help="where the scores go, local or s3:// (default scores.csv)"
+        "--csv",
+        default="scores.csv",
+        metavar="FILE",
+        help="where the scores go, local or s3:// (default scores.csv)",
     )
     parser.add_argument(
-        "--max-bad", type=int, default=10, metavar="N", help="unreadable pictures that are skipped (default 10)"
+        "--max-bad",
+        type=int,
+        default=10,
+        metavar="N",
+        help="unreadable pictures that are skipped (default 10)",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of the noise that pixels get (default 0)")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="of the noise that pixels get (default 0)"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -43,7 +52,9 @@ def run(given: argparse.Namespace) -> None:
 
     storage.check_target(given.csv)
     columns = _scored(given)
-    storage.write_bytes(given.csv, os.fsencode(_text(columns)))  # names of files that are not UTF-8 as they are
+    storage.write_bytes(
+        given.csv, os.fsencode(_text(columns))
+    )  # names of files that are not UTF-8 as they are
     print(f"{len(columns['name']):,} rows in {given.csv}; the strangest: {_strangest(columns)}")
 
 
@@ -60,18 +71,22 @@ def _scored(given) -> Columns:
 
 
 def _rows(model, uri: str) -> Columns:
-    """Scores of the rows of a table: of the columns that the model knows by name, else of all in their order."""
+    """Scores of the rows of a table: of the columns that the model knows by name, else of all in
+    their order."""
     from flow_models.data import tables
 
     frame = tables.read_frame(uri)
     missing = [name for name in model.columns if name not in frame.columns]
     if missing and len(missing) < model.event_size:
         known = ", ".join(model.columns)
-        raise UserError(f"{uri}: no column {missing[0]!r}; the model has {known}: name all of them, or none")
+        raise UserError(
+            f"{uri}: no column {missing[0]!r}; the model has {known}: name all of them, or none"
+        )
     frame = frame if missing else frame[model.columns]
     if frame.shape[1] != model.event_size:
         raise UserError(
-            f"{uri}: {frame.shape[1]} columns, the model has {model.event_size} ({', '.join(model.columns)})"
+            f"{uri}: {frame.shape[1]} columns, the model has {model.event_size}"
+            f" ({', '.join(model.columns)})"
         )
     values = tables.as_numbers(frame, uri)
     return {"name": [str(row) for row in range(1, len(values) + 1)], "nll": -model.log_prob(values)}
@@ -86,7 +101,12 @@ def _pictures(given) -> Iterator[Columns]:
     for names, images in read_images(given.data, (height, width), channels, max_bad=given.max_bad):
         scores = detector.scores(images, given.seed)
         tails = {f"{name}_tail": tail for name, tail in detector.tails(scores).items()}
-        yield {"name": names, "bits_per_dim": detector.model.event.bits_per_dim(-scores["nll"]), **scores, **tails}
+        yield {
+            "name": names,
+            "bits_per_dim": detector.model.event.bits_per_dim(-scores["nll"]),
+            **scores,
+            **tails,
+        }
 
 
 def _text(columns: Columns) -> str:

@@ -1,1 +1,2 @@
-"""Data: point sets with exact densities, real sets from packages, users' tables, and files local or in S3."""
+"""Data: point sets with exact densities, real sets from packages, users' tables, and files local or
+in S3."""

@@ -1,9 +1,11 @@
-"""Curves blurred by Gaussian noise: draws, and their exact density by adaptive quadrature along the curve.
+"""Curves blurred by Gaussian noise: draws, and their exact density by adaptive quadrature along the
+curve.
 
     x = r(t) + noise e,  t ~ w on [start, stop],  e ~ N(0, I)
     p(x) = integral of w(t) N(x; r(t), noise^2 I) dt
 
-All values are relative to the peak of the integrand, so the logarithm is right far from the curve as well.
+All values are relative to the peak of the integrand, so the logarithm is right far from the curve
+as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
-_SMOOTH = 6.0  # nats by which the integrand may vary within a panel; the 8-point rule is then right to 1e-9
+# nats by which the integrand may vary within a panel; the 8-point rule is then right to 1e-9
+_SMOOTH = 6.0
 _NEGLIGIBLE = 36.0  # nats below the peak at which a panel is left out: e^-36 = 2e-16
 _DEEPEST = 40  # halvings of a panel; float64 resolves no further
 _CHUNK = 2048  # points at a time, which bounds the memory at some 10 MB
@@ -22,8 +25,9 @@ _CHUNK = 2048  # points at a time, which bounds the memory at some 10 MB
 class Curve:
     """A curve r(t) and the density w(t) of its parameter.
 
-    `position(xp, t)` gives r(t) [..., D] with xp either numpy or tensorflow. `speed` is an upper bound of |r'(t)|.
-    `quantile(xp, u)` maps u in [0, 1) to t ~ w, and `density(t)` is w; both default to the uniform one.
+    `position(xp, t)` gives r(t) [..., D] with xp either numpy or tensorflow. `speed` is an upper
+    bound of |r'(t)|. `quantile(xp, u)` maps u in [0, 1) to t ~ w, and `density(t)` is w; both
+    default to the uniform one.
     """
 
     position: Callable
@@ -35,11 +39,19 @@ class Curve:
 
     def parameter(self, xp, u):
         """t at the quantile u in [0, 1)."""
-        return self.start + (self.stop - self.start) * u if self.quantile is None else self.quantile(xp, u)
+        return (
+            self.start + (self.stop - self.start) * u
+            if self.quantile is None
+            else self.quantile(xp, u)
+        )
 
     def weight(self, t: np.ndarray) -> np.ndarray:
         """Density of the parameter, per unit of t."""
-        return np.full_like(t, 1 / (self.stop - self.start)) if self.density is None else self.density(t)
+        return (
+            np.full_like(t, 1 / (self.stop - self.start))
+            if self.density is None
+            else self.density(t)
+        )
 
 
 def draw(tf, curves: Sequence[Curve], uniform, normal, noise: float):
@@ -54,7 +66,8 @@ def draw(tf, curves: Sequence[Curve], uniform, normal, noise: float):
 
 
 def log_density(x: np.ndarray, curves: Sequence[Curve], noise: float) -> np.ndarray:
-    """log p(x) [N], nats, of an equal mixture of blurred curves at x float64 [N, D]; relative error of p about 1e-9."""
+    """log p(x) [N], nats, of an equal mixture of blurred curves at x float64 [N, D]; relative error
+    of p about 1e-9."""
     parts = [_chunked(x, curve, noise) for curve in curves]
     return np.logaddexp.reduce(parts, axis=0) - np.log(len(curves))
 
@@ -67,15 +80,17 @@ def bounds(curves: Sequence[Curve], margin: float) -> tuple[np.ndarray, np.ndarr
 
 def _chunked(x: np.ndarray, curve: Curve, noise: float) -> np.ndarray:
     constant = -0.5 * x.shape[1] * np.log(2 * np.pi * noise**2)
-    chunks = [x[i:i + _CHUNK] for i in range(0, len(x), _CHUNK)]
-    return constant + np.concatenate([np.empty(0)] + [_log_integral(chunk, curve, noise) for chunk in chunks])
+    chunks = [x[i : i + _CHUNK] for i in range(0, len(x), _CHUNK)]
+    return constant + np.concatenate(
+        [np.empty(0)] + [_log_integral(chunk, curve, noise) for chunk in chunks]
+    )
 
 
 def _log_integral(x: np.ndarray, curve: Curve, noise: float) -> np.ndarray:
     """log of the integral of w(t) exp(-|x - r(t)|^2 / (2 noise^2)) over t, for each row of x.
 
-    Panels of two standard deviations at first; (point, panel) pairs that cannot matter are dropped, those on which the
-    integrand is smooth are summed by Gauss-Legendre, the others are halved.
+    Panels of two standard deviations at first; (point, panel) pairs that cannot matter are dropped,
+    those on which the integrand is smooth are summed by Gauss-Legendre, the others are halved.
     """
     panels = int(np.ceil((curve.stop - curve.start) * curve.speed / (2 * noise)))
     half = 0.5 * (curve.stop - curve.start) / panels
@@ -92,7 +107,9 @@ def _log_integral(x: np.ndarray, curve: Curve, noise: float) -> np.ndarray:
         ) * (-0.5 / noise**2)
         peak = exponent.max(1)
         done = (peak - exponent.min(1) <= _SMOOTH) | (level == _DEEPEST)
-        integral = (np.exp(exponent[done] - peak[done, None]) * curve.weight(nodes)[place[done]]) @ (half * _WEIGHTS)
+        integral = (
+            np.exp(exponent[done] - peak[done, None]) * curve.weight(nodes)[place[done]]
+        ) @ (half * _WEIGHTS)
         points.append(point[done])
         logs.append(peak[done] + np.log(integral))
         if done.all():
@@ -100,7 +117,9 @@ def _log_integral(x: np.ndarray, curve: Curve, noise: float) -> np.ndarray:
         half /= 2
         point, panel = np.repeat(point[~done], 2), np.repeat(2 * panel[~done], 2)
         panel[1::2] += 1
-        distance = np.linalg.norm(x[point] - curve.position(np, curve.start + half * (2 * panel + 1)), axis=1)
+        distance = np.linalg.norm(
+            x[point] - curve.position(np, curve.start + half * (2 * panel + 1)), axis=1
+        )
         np.minimum.at(nearest, point, distance)
         matters = _matters(distance, nearest[point], half * curve.speed, noise)
         point, panel = point[matters], panel[matters]

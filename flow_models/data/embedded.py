@@ -1,7 +1,9 @@
-"""Real tables in two and three dimensions that come inside scikit-learn, so that nothing is downloaded.
+"""Real tables in two and three dimensions that come inside scikit-learn, so that nothing is
+downloaded.
 
-Names and descriptions import nothing; `load` imports scikit-learn. Colours and brightness are integers of 8 bits, made
-continuous with uniform noise, x = (k + u) / 256, drawn from a fixed seed: the density stays a density.
+Names and descriptions import nothing; `load` imports scikit-learn. Colours and brightness are
+integers of 8 bits, made continuous with uniform noise, x = (k + u) / 256, drawn from a fixed seed:
+the density stays a density.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,10 @@ from flow_models.data.tables import Table, check_table
 
 _SEED = 20110821  # of the noise that fills the steps of 8-bit values
 _PHOTO_LICENCE = "CC BY 2.0"
-_CANCER = "Breast Cancer Wisconsin (Diagnostic), Wolberg, Street and Mangasarian 1995, UCI, in scikit-learn"
+_CANCER = (
+    "Breast Cancer Wisconsin (Diagnostic), Wolberg, Street and Mangasarian 1995, UCI, in"
+    " scikit-learn"
+)
 _NUCLEI = (("mean radius", "pixel"), ("mean texture", "grey level"), ("mean smoothness", ""))
 
 
@@ -79,23 +84,48 @@ _CHINA = "photograph china.jpg by D. Buechele, in scikit-learn"
 _FLOWER = "photograph flower.jpg from flickr.com/photos/vultilion, in scikit-learn"
 _TABLES = {
     "cell_nuclei": _Embedded(
-        2, 569, "radius and texture of cell nuclei, mean over a patient's image", _CANCER, "CC BY 4.0", _NUCLEI[:2],
+        2,
+        569,
+        "radius and texture of cell nuclei, mean over a patient's image",
+        _CANCER,
+        "CC BY 4.0",
+        _NUCLEI[:2],
         lambda: _nuclei(2),
     ),
     "photo_neighbours": _Embedded(
-        2, 136_640, "brightness of neighbouring pixels of a photograph", _CHINA, _PHOTO_LICENCE, _PAIR,
+        2,
+        136_640,
+        "brightness of neighbouring pixels of a photograph",
+        _CHINA,
+        _PHOTO_LICENCE,
+        _PAIR,
         lambda: _neighbours("china.jpg"),
     ),
     "cell_nuclei_3d": _Embedded(
-        3, 569, "radius, texture and smoothness of cell nuclei, mean over a patient's image", _CANCER, "CC BY 4.0",
-        _NUCLEI, lambda: _nuclei(3),
+        3,
+        569,
+        "radius, texture and smoothness of cell nuclei, mean over a patient's image",
+        _CANCER,
+        "CC BY 4.0",
+        _NUCLEI,
+        lambda: _nuclei(3),
     ),
     "photo_colours": _Embedded(
-        3, 273_280, "colours (red, green, blue) of the pixels of a photograph of a temple", _CHINA, _PHOTO_LICENCE,
-        _RGB, lambda: _colours("china.jpg"),
+        3,
+        273_280,
+        "colours (red, green, blue) of the pixels of a photograph of a temple",
+        _CHINA,
+        _PHOTO_LICENCE,
+        _RGB,
+        lambda: _colours("china.jpg"),
     ),
     "flower_colours": _Embedded(
-        3, 273_280, "colours (red, green, blue) of the pixels of a photograph of a flower", _FLOWER, _PHOTO_LICENCE,
-        _RGB, lambda: _colours("flower.jpg"),
+        3,
+        273_280,
+        "colours (red, green, blue) of the pixels of a photograph of a flower",
+        _FLOWER,
+        _PHOTO_LICENCE,
+        _RGB,
+        lambda: _colours("flower.jpg"),
     ),
 }

@@ -1,6 +1,6 @@
 """Differential entropies in nats, each with an estimate of its numerical error from above.
 
-    H = -integral of p(x) log p(x) dx
+H = -integral of p(x) log p(x) dx
 """
 
 import itertools
@@ -21,8 +21,9 @@ def closed_form(value: float) -> Callable[..., Entropy]:
 def on_grid(log_density: Callable, lower: np.ndarray, upper: np.ndarray, step: float) -> Entropy:
     """The trapezoidal sum over a box that holds all of p but a negligible part.
 
-    The sum converges like exp(-2 pi^2 (sd / step)^2) for densities blurred with a standard deviation sd; the error
-    given is the difference to the sum with twice the step, far above that of the sum itself.
+    The sum converges like exp(-2 pi^2 (sd / step)^2) for densities blurred with a standard
+    deviation sd; the error given is the difference to the sum with twice the step, far above that
+    of the sum itself.
     """
     counts = [2 * int(np.ceil((b - a) / (2 * step))) + 1 for a, b in zip(lower, upper)]
     axes = [np.linspace(a, b, count) for a, b, count in zip(lower, upper, counts)]
@@ -35,11 +36,15 @@ def on_grid(log_density: Callable, lower: np.ndarray, upper: np.ndarray, step: f
 
 
 def along_curve(log_density: Callable, curve: Curve, noise: float, period: float) -> Entropy:
-    """H = -E[log p(r(t) + noise e)] for a closed curve with t uniform and log p of this period along it.
+    """H = -E[log p(r(t) + noise e)] for a closed curve with t uniform and log p of this period
+    along it.
 
-    Trapezoidal rule in t, Gauss-Hermite in e; the error given is the difference to the next coarser rule.
+    Trapezoidal rule in t, Gauss-Hermite in e; the error given is the difference to the next coarser
+    rule.
     """
-    fine, coarse = (_hermite(log_density, curve, noise, period, *orders) for orders in ((32, 10), (24, 8)))
+    fine, coarse = (
+        _hermite(log_density, curve, noise, period, *orders) for orders in ((32, 10), (24, 8))
+    )
     return fine, abs(fine - coarse)
 
 
@@ -48,7 +53,9 @@ def _sum(logs: np.ndarray, cell: float) -> float:
         return float(-np.nansum(np.exp(logs) * logs) * cell)
 
 
-def _hermite(log_density: Callable, curve: Curve, noise: float, period: float, steps: int, order: int) -> float:
+def _hermite(
+    log_density: Callable, curve: Curve, noise: float, period: float, steps: int, order: int
+) -> float:
     nodes, weights = np.polynomial.hermite_e.hermegauss(order)
     centres = curve.position(np, curve.start + period * np.arange(steps) / steps)
     size = centres.shape[1]

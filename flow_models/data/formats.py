@@ -1,4 +1,5 @@
-"""One reader a file format: (binary file, its name for messages, key of an array, columns wanted) -> DataFrame."""
+"""One reader a file format: (binary file, its name for messages, key of an array, columns wanted)
+-> DataFrame."""
 
 import contextlib
 import csv
@@ -19,7 +20,8 @@ _DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*$")
 
 
 def read_csv(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
-    """Separated text. The first line is a header unless one of its fields is a number (or names a column wanted)."""
+    """Separated text. The first line is a header unless one of its fields is a number (or names a
+    column wanted)."""
     import pandas as pd
 
     first, text = _first_line(_text(file.read(), source), source)
@@ -27,17 +29,33 @@ def read_csv(file: BinaryIO, source: str, key: str, columns: Sequence[str] | Non
     names = _fields(first, separator)
     header = not any(map(_is_number, names)) or bool(columns and set(columns) & set(names))
     if header and len(set(names)) < len(names):
-        return pd.DataFrame(columns=names)  # pandas would rename them; the caller refuses them by name
-    decimal = "," if separator == ";" and any(map(_DECIMAL_COMMA.match, re.split("[;\n]", text[:100_000]))) else "."
+        return pd.DataFrame(
+            columns=names
+        )  # pandas would rename them; the caller refuses them by name
+    decimal = (
+        ","
+        if separator == ";" and any(map(_DECIMAL_COMMA.match, re.split("[;\n]", text[:100_000])))
+        else "."
+    )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would lose their end
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # rows longer than the header would lose their end
             frame = pd.read_csv(
-                io.StringIO(text), sep=separator or r"\s+", header=0 if header else None, index_col=False,
-                decimal=decimal, skipinitialspace=True, float_precision="round_trip", low_memory=False,
+                io.StringIO(text),
+                sep=separator or r"\s+",
+                header=0 if header else None,
+                index_col=False,
+                decimal=decimal,
+                skipinitialspace=True,
+                float_precision="round_trip",
+                low_memory=False,
             )
     except pd.errors.ParserWarning as error:
-        raise UserError(f"{source}: the rows have more fields than the header has names ({len(names)})") from error
+        raise UserError(
+            f"{source}: the rows have more fields than the header has names ({len(names)})"
+        ) from error
     except pd.errors.ParserError as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{source}: rows of equal length are expected: {reason}") from error
@@ -53,7 +71,8 @@ def read_npy(file: BinaryIO, source: str, key: str, columns: Sequence[str] | Non
 
 
 def read_npz(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
-    """The array `key`, or the only one there, or several of one dimension and equal length as named columns."""
+    """The array `key`, or the only one there, or several of one dimension and equal length as named
+    columns."""
     import pandas as pd
 
     with _damage(source, "an NPZ file", zipfile.BadZipFile):
@@ -68,10 +87,17 @@ def read_npz(file: BinaryIO, source: str, key: str, columns: Sequence[str] | Non
             arrays[name] = _array(inside, f"{source}: array '{name}'")
     if len(arrays) == 1:
         return _frame(next(iter(arrays.values())), source)
-    if arrays and len({array.shape for array in arrays.values()}) == 1 and next(iter(arrays.values())).ndim == 1:
+    if (
+        arrays
+        and len({array.shape for array in arrays.values()}) == 1
+        and next(iter(arrays.values())).ndim == 1
+    ):
         return pd.DataFrame(arrays)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-    raise UserError(f"{source}: which array? There are {shapes or 'none'}; name one at the end, as in file.npz#name")
+    raise UserError(
+        f"{source}: which array? There are {shapes or 'none'}; name one at the end, as in"
+        " file.npz#name"
+    )
 
 
 def read_parquet(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
@@ -103,7 +129,9 @@ def _frame(array: np.ndarray, source: str):
     if array.dtype.kind not in "fiubUS":
         raise UserError(f"{source}: the array holds {array.dtype}, not real numbers")
     if array.ndim not in (1, 2):
-        raise UserError(f"{source}: an array [rows, columns] is expected; this one has shape {array.shape}")
+        raise UserError(
+            f"{source}: an array [rows, columns] is expected; this one has shape {array.shape}"
+        )
     table = array[:, None] if array.ndim == 1 else array
     return pd.DataFrame(table, columns=_numbered(table.shape[1]))
 
@@ -123,12 +151,17 @@ def _text(data: bytes, source: str) -> str:
 
 
 def _first_line(text: str, source: str) -> tuple[str, str]:
-    """The first line that is no comment, and the text from there; `# x y` above as many numbers is a header."""
+    """The first line that is no comment, and the text from there; `# x y` above as many numbers is
+    a header."""
     above = _COMMENTS.match(text)[0]
-    rest = text[len(above):]
+    rest = text[len(above) :]
     first, _, _ = rest.partition("\n")
     if not first.strip() or first.lstrip().startswith("#"):
-        raise UserError(f"{source}: the file is empty" if not text.strip() else f"{source}: the file has no rows")
+        raise UserError(
+            f"{source}: the file is empty"
+            if not text.strip()
+            else f"{source}: the file has no rows"
+        )
     separator = _separator(first)
     comment = above.strip().rpartition("\n")[2].lstrip("# \t").rstrip()
     if comment and len(_fields(comment, separator)) == len(_fields(first, separator)):
@@ -171,6 +204,10 @@ def _damage(source: str, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 READERS = {
-    ".csv": read_csv, ".tsv": read_csv, ".txt": read_csv,
-    ".npy": read_npy, ".npz": read_npz, ".parquet": read_parquet,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".txt": read_csv,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".parquet": read_parquet,
 }

@@ -1,9 +1,11 @@
-"""Write an embedded image set as PNG files in the layout of data/README.md: `make data-images SET=mnist`.
+"""Write an embedded image set as PNG files in the layout of data/README.md:
+`make data-images SET=mnist`.
 
     python -m flow_models.data.image_export mnist data/mnist
 
-The folder (or s3://bucket/prefix) holds train/<class>/00001.png, val/<class>/..., test/<class>/... and SOURCE.txt,
-which is written last. A folder that has it is left as it is; any other that is not empty is refused.
+The folder (or s3://bucket/prefix) holds train/<class>/00001.png, val/<class>/..., test/<class>/...
+and SOURCE.txt, which is written last. A folder that has it is left as it is; any other that is not
+empty is refused.
 """
 
 import argparse
@@ -29,7 +31,8 @@ def png(image: np.ndarray) -> bytes:
 
 
 def write_set(name: str, folder: str) -> int:
-    """Write all parts of an embedded set below `folder`; returns how many images were written, 0 if they were there.
+    """Write all parts of an embedded set below `folder`; returns how many images were written, 0 if
+    they were there.
 
     Raises:
       UserError: another name, something else in the folder, or a place that cannot be written.
@@ -42,7 +45,9 @@ def write_set(name: str, folder: str) -> int:
         return 0
     jobs = [job for part in _parts(data) for job in _files(data.classes, *part)]
     with ThreadPoolExecutor(8) as pool:
-        written = pool.map(lambda job: storage.write_bytes(storage.join(folder, *job[0]), png(job[1])), jobs)
+        written = pool.map(
+            lambda job: storage.write_bytes(storage.join(folder, *job[0]), png(job[1])), jobs
+        )
         list(tqdm(written, "writing images", len(jobs), disable=None, delay=1))
     storage.write_bytes(storage.join(folder, _NOTE), note.encode())
     return len(jobs)
@@ -68,7 +73,9 @@ def _is_free(folder: str, note: str) -> bool:
     if storage.exists(place) and storage.read_bytes(place) == note.encode():
         return False
     if storage.exists(folder) and next(_anything(folder), None) is not None:
-        raise UserError(f"{folder} is not empty: choose another folder (OUT=...), or empty it first")
+        raise UserError(
+            f"{folder} is not empty: choose another folder (OUT=...), or empty it first"
+        )
     return True
 
 
@@ -79,9 +86,13 @@ def _anything(folder: str):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="make data-images", description="write an embedded image set as PNG files")
+    parser = argparse.ArgumentParser(
+        prog="make data-images", description="write an embedded image set as PNG files"
+    )
     parser.add_argument("set", help=", ".join(embedded_images.names()))
-    parser.add_argument("folder", nargs="?", help="a folder or s3://bucket/prefix (default data/<set>)")
+    parser.add_argument(
+        "folder", nargs="?", help="a folder or s3://bucket/prefix (default data/<set>)"
+    )
     given = parser.parse_args(arguments)
     folder = given.folder or storage.join("data", given.set)
     try:
@@ -89,7 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{number:,} images of {given.set} written to {folder}" if number else f"{folder} holds {given.set} already")
+    print(
+        f"{number:,} images of {given.set} written to {folder}"
+        if number
+        else f"{folder} holds {given.set} already"
+    )
     return 0
 
 

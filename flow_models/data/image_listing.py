@@ -1,4 +1,5 @@
-"""The pictures below a folder or prefix, kept compactly: a million of them take about 50 MB, not a million objects.
+"""The pictures below a folder or prefix, kept compactly: a million of them take about 50 MB, not a
+million objects.
 
 The first folder of a name is its class; a folder without sub-folders is one class, "all".
 """
@@ -47,7 +48,10 @@ class SkipLog:
         """Raises UserError where more than `most` of a kind were left out."""
         number = self.number(kind)
         if number > most:
-            raise UserError(f"{number} {kind} pictures are more than --max-bad {most}; the first: {self.first(kind)}")
+            raise UserError(
+                f"{number} {kind} pictures are more than --max-bad {most}; the first:"
+                f" {self.first(kind)}"
+            )
 
     def result(self) -> Skipped:
         return Skipped(tuple(self._counts.items()), tuple(self._examples))
@@ -55,10 +59,12 @@ class SkipLog:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Pictures below `root`: row i is names[starts[i] : ends[i]], with its class, and two numbers of 64 bits.
+    """Pictures below `root`: row i is names[starts[i] : ends[i]], with its class, and two numbers
+    of 64 bits.
 
-    `order` follows from the name alone and is as good as random: sorting by it mixes the classes, the same way each
-    time. `identity` follows from name, size and time or etag: it changes with the content.
+    `order` follows from the name alone and is as good as random: sorting by it mixes the classes,
+    the same way each time. `identity` follows from name, size and time or etag: it changes with the
+    content.
     """
 
     root: str
@@ -85,13 +91,18 @@ class ImageFiles:
         """The rows whose class is among `classes`, labelled by their place in it."""
         places = {name: place for place, name in enumerate(classes)}
         anew = np.array([places.get(name, -1) for name in self.classes], np.int32)[self.labels]
-        return replace(replace(self, labels=anew).take(np.flatnonzero(anew >= 0)), classes=tuple(classes))
+        return replace(
+            replace(self, labels=anew).take(np.flatnonzero(anew >= 0)), classes=tuple(classes)
+        )
 
 
-def list_images(uri: str, log: SkipLog, classes: Sequence[str] | None = None, progress: bool = True) -> ImageFiles:
+def list_images(
+    uri: str, log: SkipLog, classes: Sequence[str] | None = None, progress: bool = True
+) -> ImageFiles:
     """The pictures below a folder or prefix, or below the folders of some of its classes.
 
-    Hidden files, files with other endings, and files beside the class folders are left out and noted in `log`.
+    Hidden files, files with other endings, and files beside the class folders are left out and
+    noted in `log`.
 
     Raises:
       UserError: nothing there, no picture there, or no such class.
@@ -100,7 +111,9 @@ def list_images(uri: str, log: SkipLog, classes: Sequence[str] | None = None, pr
     if classes is not None:
         check_classes(uri, classes)
     places = [root] if classes is None else [storage.join(root, name) for name in classes]
-    files = _collect(root, (found for place in places for found in storage.list_files(place)), log, progress)
+    files = _collect(
+        root, (found for place in places for found in storage.list_files(place)), log, progress
+    )
     if not len(files):
         raise UserError(f"{uri}: no picture here (.png, .jpg, .jpeg); skipped: {log.result()}")
     return files if classes is None else files.relabel(classes)
@@ -120,9 +133,17 @@ def check_classes(uri: str, classes: Sequence[str]) -> None:
 def _collect(root: str, found: Iterator[storage.Found], log: SkipLog, progress: bool) -> ImageFiles:
     from tqdm import tqdm
 
-    names, ends, labels, order, identity = bytearray(), array("q"), array("i"), array("Q"), array("Q")
+    names, ends, labels, order, identity = (
+        bytearray(),
+        array("q"),
+        array("i"),
+        array("Q"),
+        array("Q"),
+    )
     classes: dict[str, int] = {}
-    for each in tqdm(found, f"listing {root}", unit=" files", disable=None if progress else True, delay=2):
+    for each in tqdm(
+        found, f"listing {root}", unit=" files", disable=None if progress else True, delay=2
+    ):
         name = each.uri[len(root) :]
         reason = _left_out(each, name)
         if reason:
@@ -135,8 +156,14 @@ def _collect(root: str, found: Iterator[storage.Found], log: SkipLog, progress: 
         identity.append(_number(f"{name}\0{each.size}\0{each.stamp}"))
     ends_ = np.array(ends, np.int64)
     files = ImageFiles(
-        root, bytes(names), np.concatenate([[0], ends_[:-1]]).astype(np.int64) if len(ends_) else ends_, ends_,
-        np.array(labels, np.int32), np.array(order, np.uint64), np.array(identity, np.uint64), tuple(classes),
+        root,
+        bytes(names),
+        np.concatenate([[0], ends_[:-1]]).astype(np.int64) if len(ends_) else ends_,
+        ends_,
+        np.array(labels, np.int32),
+        np.array(order, np.uint64),
+        np.array(identity, np.uint64),
+        tuple(classes),
     )
     return _with_sorted_classes(files, log)
 
@@ -150,7 +177,8 @@ def _left_out(found: storage.Found, name: str) -> tuple[str, str, str] | None:
 
 
 def _with_sorted_classes(files: ImageFiles, log: SkipLog) -> ImageFiles:
-    """Classes in the order of their names; pictures beside class folders are left out, or are the one class."""
+    """Classes in the order of their names; pictures beside class folders are left out, or are the
+    one class."""
     if files.classes == ("",):
         return replace(files, classes=(ALL,))
     if "" in files.classes:

@@ -1,4 +1,5 @@
-"""Which pictures are for training and which are held out, and the size and colour that they are brought to."""
+"""Which pictures are for training and which are held out, and the size and colour that they are
+brought to."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _SAMPLE = 16  # pictures whose heads are read to learn size and colour
 
 
 def hold_out(files: ImageFiles, seed: int) -> tuple[ImageFiles, ImageFiles]:
-    """Files without and with a tenth of each class, by a hash of name and seed: others that come or go move nothing.
+    """Files without and with a tenth of each class, by a hash of name and seed: others that come or
+    go move nothing.
 
     Raises: UserError where no class has two pictures.
     """
@@ -28,12 +30,15 @@ def hold_out(files: ImageFiles, seed: int) -> tuple[ImageFiles, ImageFiles]:
         number = max(1, round(_HELD_OUT * len(rows))) if len(rows) > 1 else 0
         chosen[rows[np.argsort(mixed[rows])[:number]]] = True
     if not chosen.any():
-        raise UserError(f"{files.root}: too few pictures to hold some out for validation: give --val-uri")
+        raise UserError(
+            f"{files.root}: too few pictures to hold some out for validation: give --val-uri"
+        )
     return files.take(np.flatnonzero(~chosen)), files.take(np.flatnonzero(chosen))
 
 
 def _mix(numbers: np.ndarray) -> np.ndarray:
-    """splitmix64: each bit of the result depends on each bit of the number (Steele, Lea and Flood 2014)."""
+    """splitmix64: each bit of the result depends on each bit of the number (Steele, Lea and Flood
+    2014)."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))
@@ -42,7 +47,8 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
 def find_parts(train_uri: str, val_uri: str | None) -> tuple[str, str | None, str | None]:
     """Where the three parts are: below one folder, or where they are said to be.
 
-    A folder `train` beside others, none of them `val`, is a class: pictures of trains beside those of cars.
+    A folder `train` beside others, none of them `val`, is a class: pictures of trains beside those
+    of cars.
     """
     below = {part: storage.join(train_uri, part, "") for part in ("train", "val", "test")}
     beside = set(storage.subfolders(train_uri)) - set(below)
@@ -63,7 +69,8 @@ def find_val(val_uri: str | None) -> str | None:
 def find_rule(
     files: ImageFiles, size: tuple[int, int] | None, channels: int | None, crop: str
 ) -> Rule:
-    """Size and colour as asked for, else as the pictures have them. Raises UserError where their sizes differ."""
+    """Size and colour as asked for, else as the pictures have them. Raises UserError where their
+    sizes differ."""
     if size and channels:
         return Rule(*size, channels, crop)
     heads = _heads(files)
@@ -71,8 +78,10 @@ def find_rule(
     if len(sizes) > 1 and not size:
         shown = ", ".join(f"{height}x{width}" for height, width in sizes[:4])
         more = ", ..." if len(sizes) > 4 else ""
-        raise UserError(f"{files.root}: pictures of different sizes (height x width: {shown}{more}): "
-                        "give the size that all are brought to, --image-size")  # fmt: skip
+        raise UserError(
+            f"{files.root}: pictures of different sizes (height x width: {shown}{more}): "
+            "give the size that all are brought to, --image-size"
+        )
     most = max(head[2] for head in heads)
     exact = channels is None and most == 1  # a later picture in colour is not made grey unasked
     return Rule(*(size or sizes[0]), channels or most, crop, not size, exact)
@@ -91,14 +100,26 @@ def _heads(files: ImageFiles) -> list[tuple[int, int, int]]:
         heads = list(pool.map(head, np.argsort(files.order)[:_SAMPLE]))
     good = [each for each in heads if not isinstance(each, BadImage)]
     if not good:
-        raise UserError(f"{files.uri(int(np.argmin(files.order)))}: {heads[0]}; no picture of {len(heads)} is readable")
+        raise UserError(
+            f"{files.uri(int(np.argmin(files.order)))}: {heads[0]}; no picture of {len(heads)} is"
+            " readable"
+        )
     return good
 
 
 def as_pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    pair = None if size is None else (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
+    pair = (
+        None
+        if size is None
+        else (size, size)
+        if isinstance(size, (int, np.integer))
+        else tuple(size)
+    )
     if pair is not None and (len(pair) != 2 or any(not 1 <= side <= 10_000 for side in pair)):
-        raise UserError(f"an image size is one number of pixels or two, height and width, from 1 to 10000; got {size}")
+        raise UserError(
+            "an image size is one number of pixels or two, height and width, from 1 to 10000; got"
+            f" {size}"
+        )
     return pair
 
 

@@ -1,8 +1,9 @@
-"""Bytes of a PNG or JPEG file to pixels of one size: decoded, turned upright, resized without aliasing, cropped.
+"""Bytes of a PNG or JPEG file to pixels of one size: decoded, turned upright, resized without
+aliasing, cropped.
 
-Resizing covers the target and crops what is over, in equal parts at both sides, so that shapes keep their
-proportions; crop="none" stretches instead. 16-bit PNG keeps its upper 8 bits, transparency lies on white, colour
-becomes grey by Rec. 601, grey becomes colour by repetition.
+Resizing covers the target and crops what is over, in equal parts at both sides, so that shapes keep
+their proportions; crop="none" stretches instead. 16-bit PNG keeps its upper 8 bits, transparency
+lies on white, colour becomes grey by Rec. 601, grey becomes colour by repetition.
 """
 
 import contextlib
@@ -19,7 +20,10 @@ from flow_models.data.failures import is_of_one_file
 from flow_models.errors import UserError
 
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange height and width
+_ORIENTATION, _TURNED = (
+    0x0112,
+    (5, 6, 7, 8),
+)  # the EXIF tag, and its values that exchange height and width
 
 
 class BadImage(ValueError):
@@ -28,7 +32,8 @@ class BadImage(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a picture. With `exact`, one of another size or colour is refused, not changed."""
+    """What becomes of a picture. With `exact`, one of another size or colour is refused, not
+    changed."""
 
     height: int
     width: int
@@ -70,13 +75,15 @@ def refit(images: np.ndarray, rule: Rule) -> np.ndarray:
 
 
 def header(data: bytes) -> tuple[int, int, int]:
-    """Height, width and channels of a picture as it will be seen, from its head alone. Raises BadImage."""
+    """Height, width and channels of a picture as it will be seen, from its head alone. Raises
+    BadImage."""
     with _opened(data) as image:
         return _upright_size(image) + (1 if image.mode in _GREY else 3,)
 
 
 def read(uri: str, rule: Rule) -> np.ndarray | BadImage:
-    """Pixels of a file, or why it is left out. Raises UserError for what concerns more than this file."""
+    """Pixels of a file, or why it is left out. Raises UserError for what concerns more than this
+    file."""
     try:
         return decode(read_bytes(uri), rule, uri)
     except BadImage as bad:
@@ -84,7 +91,8 @@ def read(uri: str, rule: Rule) -> np.ndarray | BadImage:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The file's content. Raises BadImage for what concerns this file alone, UserError for a dead network or disk."""
+    """The file's content. Raises BadImage for what concerns this file alone, UserError for a dead
+    network or disk."""
     try:
         return storage.read_bytes(uri)
     except UserError as error:
@@ -94,7 +102,8 @@ def read_bytes(uri: str) -> bytes:
 
 
 def bounded_map(pool: Executor, function: Callable, items: Iterable, in_flight: int) -> Iterator:
-    """function(item) of each item in order, computed in parallel, never more than `in_flight` at a time or waiting."""
+    """function(item) of each item in order, computed in parallel, never more than `in_flight` at a
+    time or waiting."""
     waiting: deque = deque()
     try:
         for item in items:
@@ -110,7 +119,8 @@ def bounded_map(pool: Executor, function: Callable, items: Iterable, in_flight: 
 
 @contextlib.contextmanager
 def _opened(data: bytes):
-    """The picture, not decoded yet. On broken data a decoder raises nearly anything; here all of it is BadImage."""
+    """The picture, not decoded yet. On broken data a decoder raises nearly anything; here all of it
+    is BadImage."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -127,13 +137,17 @@ def _opened(data: bytes):
 def _check(image, rule: Rule, name: str) -> None:
     size = _upright_size(image)
     if rule.exact_size and size != (rule.height, rule.width):
-        raise UserError(f"{name}: {size[0]}x{size[1]} pixels (height x width), where others have {rule.height}x{rule.width}: "
-                        "give the size that all are brought to, --image-size")  # fmt: skip
+        raise UserError(
+            f"{name}: {size[0]}x{size[1]} pixels (height x width), where others have"
+            f" {rule.height}x{rule.width}: give the size that all are brought to, --image-size"
+        )
     channels = 1 if image.mode in _GREY else 3
     if rule.exact_channels and channels != rule.channels:
         names = {1: "grey", 3: "in colour"}
-        raise UserError(f"{name}: this picture is {names[channels]}, others are {names[rule.channels]}: "
-                        "give --channels 1 or --channels 3")  # fmt: skip
+        raise UserError(
+            f"{name}: this picture is {names[channels]}, others are {names[rule.channels]}: "
+            "give --channels 1 or --channels 3"
+        )
 
 
 def _upright_size(image) -> tuple[int, int]:
@@ -142,16 +156,22 @@ def _upright_size(image) -> tuple[int, int]:
 
 
 def _decode_smaller(image, rule: Rule) -> None:
-    """Let a JPEG decoder skip detail that goes anyway, down to four times the size wanted; no other format can."""
+    """Let a JPEG decoder skip detail that goes anyway, down to four times the size wanted; no other
+    format can."""
     side = 4 * max(rule.height, rule.width)
     image.draft(None, (side, side))
 
 
 def _fitted(image, rule: Rule) -> np.ndarray:
-    """Pixels [H, W, C] of a picture; the filter widens with the reduction, so nothing is aliased."""
+    """Pixels [H, W, C] of a picture; the filter widens with the reduction, so nothing is
+    aliased."""
     from PIL import Image, ImageOps
 
-    plain, size, how = _plain(image, rule.channels), (rule.width, rule.height), Image.Resampling.BICUBIC
+    plain, size, how = (
+        _plain(image, rule.channels),
+        (rule.width, rule.height),
+        Image.Resampling.BICUBIC,
+    )
     if plain.size != size:
         plain = plain.resize(size, how) if rule.crop == "none" else ImageOps.fit(plain, size, how)
     return np.asarray(plain).reshape(rule.shape)
@@ -162,7 +182,9 @@ def _plain(image, channels: int):
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray((np.clip(np.asarray(image, np.int64), 0, 65535) >> 8).astype(np.uint8))
+        image = Image.fromarray(
+            (np.clip(np.asarray(image, np.int64), 0, 65535) >> 8).astype(np.uint8)
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,7 +1,8 @@
-"""Pictures of a listing as pixels: read in parallel, decoded once, kept in the cache, in memory where they fit.
+"""Pictures of a listing as pixels: read in parallel, decoded once, kept in the cache, in memory
+where they fit.
 
-Files are cut into shards in the order of a hash of their names: a shard is a random sample of all classes, and a new
-file touches one shard, not all.
+Files are cut into shards in the order of a hash of their names: a shard is a random sample of all
+classes, and a new file touches one shard, not all.
 """
 
 import os
@@ -18,7 +19,10 @@ from flow_models.data.image_listing import ImageFiles, SkipLog
 from flow_models.data.image_reading import BadImage, Rule, bounded_map, read
 from flow_models.errors import UserError
 
-_SHARD_BYTES, _SHARD_ROWS = 16 * 2**20, 512  # what a shard is meant to hold at most, by size and number
+_SHARD_BYTES, _SHARD_ROWS = (
+    16 * 2**20,
+    512,
+)  # what a shard is meant to hold at most, by size and number
 _S3_READERS = 16  # requests in flight: they wait, and hardly compute
 _OPEN = 64  # shards kept open by a store
 
@@ -34,8 +38,16 @@ class ImageStore:
       max_bad: more of them than this end the run.
     """
 
-    def __init__(self, files: ImageFiles, rule: Rule, cache: ShardCache | None, log: SkipLog, max_bad: int):
-        self._files, self.rule, self._cache, self._log, self._max_bad = files, rule, cache, log, max_bad
+    def __init__(
+        self, files: ImageFiles, rule: Rule, cache: ShardCache | None, log: SkipLog, max_bad: int
+    ):
+        self._files, self.rule, self._cache, self._log, self._max_bad = (
+            files,
+            rule,
+            cache,
+            log,
+            max_bad,
+        )
         self._shards = _cut(files.order, int(np.prod(rule.shape)))
         self._good: list[np.ndarray] = []  # places of the readable files in each shard
         self._open: dict[int, np.ndarray] = {}
@@ -48,10 +60,13 @@ class ImageStore:
     @property
     def labels(self) -> np.ndarray:
         """int32 [len]."""
-        return self._files.labels[np.concatenate([rows[good] for rows, good in zip(self._shards, self._good)])]
+        return self._files.labels[
+            np.concatenate([rows[good] for rows, good in zip(self._shards, self._good)])
+        ]
 
     def load(self, title: str, progress: bool = True) -> np.ndarray:
-        """Read all into memory, uint8 [len, H, W, C]; memory for pictures that were not readable is never touched."""
+        """Read all into memory, uint8 [len, H, W, C]; memory for pictures that were not readable is
+        never touched."""
         images, filled = np.empty((len(self._files), *self.rule.shape), np.uint8), 0
         for shard in self._prepared(title, progress):
             images[filled : filled + len(shard.rows)] = shard.images
@@ -86,22 +101,28 @@ class ImageStore:
         return self._open[place]
 
     def _again(self, place: int) -> np.ndarray:
-        """A shard from the cache, or from its files where it was removed; they were all readable before."""
+        """A shard from the cache, or from its files where it was removed; they were all readable
+        before."""
         good, key = self._good[place], self._key(place)
         cached = self._cache.get(key)
         if cached is not None and np.array_equal(cached.rows, good):
             return cached.images
         with ThreadPoolExecutor(self._readers) as pool:
-            found = list(bounded_map(pool, self._read, ((place, each) for each in good), 4 * self._readers))
+            found = list(
+                bounded_map(pool, self._read, ((place, each) for each in good), 4 * self._readers)
+            )
         for _, each, image in found:
             if isinstance(image, BadImage):
-                raise UserError(f"{self._uri(place, each)}: {image}; it was readable when this run began")
+                raise UserError(
+                    f"{self._uri(place, each)}: {image}; it was readable when this run began"
+                )
         shard = Shard(good, np.stack([image for _, _, image in found]))
         self._cache.put(key, shard)
         return (self._cache.get(key) or shard).images  # mapped from the disk, not held in memory
 
     def _prepared(self, title: str, progress: bool) -> Iterator[Shard]:
-        """Every shard in turn, from the cache as far as it goes. What was unreadable before is tried again."""
+        """Every shard in turn, from the cache as far as it goes. What was unreadable before is
+        tried again."""
         from tqdm import tqdm
 
         cached: dict[int, Shard | None] = {}
@@ -114,7 +135,13 @@ class ImageStore:
                 yield from ((place, each) for each in np.setdiff1d(np.arange(len(rows)), known))
 
         counts, self._good = [], []
-        bar = tqdm(total=len(self._files), desc=title, unit=" images", disable=None if progress else True, delay=2)
+        bar = tqdm(
+            total=len(self._files),
+            desc=title,
+            unit=" images",
+            disable=None if progress else True,
+            delay=2,
+        )
         with bar, ThreadPoolExecutor(self._readers) as pool:
             read_ones = bounded_map(pool, self._read, missing(), 4 * self._readers)
             for place, group in groupby(read_ones, key=lambda each: each[0]):
@@ -135,7 +162,9 @@ class ImageStore:
         if old is not None and not good:
             return old
         rows = np.array([each for each, _ in good], np.int64)
-        images = np.stack([i for _, i in good]) if good else np.zeros((0, *self.rule.shape), np.uint8)
+        images = (
+            np.stack([i for _, i in good]) if good else np.zeros((0, *self.rule.shape), np.uint8)
+        )
         if old is not None:
             rows, images = np.concatenate([old.rows, rows]), np.concatenate([old.images, images])
         order = np.argsort(rows)
@@ -164,9 +193,15 @@ class ImageStore:
 
 
 def _cut(order: np.ndarray, image_bytes: int) -> list[np.ndarray]:
-    """Rows of each shard: a power of two of ranges of the hash, so that shards stay when files come and go."""
+    """Rows of each shard: a power of two of ranges of the hash, so that shards stay when files come
+    and go."""
     rows = max(1, min(_SHARD_ROWS, _SHARD_BYTES // image_bytes))
     bits = max(0, int(np.ceil(np.log2(max(1, len(order)) / rows))))
-    number = (order >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(order), np.int64)
+    number = (
+        (order >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(order), np.int64)
+    )
     sorted_rows = np.lexsort((order, number))
-    return [part for part in np.split(sorted_rows, np.cumsum(np.bincount(number, minlength=2**bits))[:-1])]
+    return [
+        part
+        for part in np.split(sorted_rows, np.cumsum(np.bincount(number, minlength=2**bits))[:-1])
+    ]

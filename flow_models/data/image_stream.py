@@ -1,7 +1,9 @@
-"""Training batches of images as a `tf.data.Dataset` without end: shuffled passes, augmented, ahead of the training.
+"""Training batches of images as a `tf.data.Dataset` without end: shuffled passes, augmented, ahead
+of the training.
 
-Batch number s is a function of s and the seed alone. `repeat` changes nothing and `skip(s)` starts at batch s at once,
-so that a resumed run costs nothing and sees what the uninterrupted one would have seen.
+Batch number s is a function of s and the seed alone. `repeat` changes nothing and `skip(s)` starts
+at batch s at once, so that a resumed run costs nothing and sees what the uninterrupted one would
+have seen.
 """
 
 from __future__ import annotations
@@ -19,16 +21,23 @@ _WINDOW_BYTES = 128 * 2**20  # of pictures among which a pass out of shards is s
 
 
 class EndlessBatches(tf.data.Dataset):
-    """The dataset make(s, rows) of batches s, s + 1, ..., which `skip` and `repeat` treat as what it is."""
+    """The dataset make(s, rows) of batches s, s + 1, ..., which `skip` and `repeat` treat as what
+    it is."""
 
-    def __init__(self, make: Callable[[int, slice], tf.data.Dataset], failures: list[UserError], start: int = 0,
-                 rows: slice = slice(None)):  # fmt: skip
+    def __init__(
+        self,
+        make: Callable[[int, slice], tf.data.Dataset],
+        failures: list[UserError],
+        start: int = 0,
+        rows: slice = slice(None),
+    ):
         self._make, self._failures, self._start, self._rows = make, failures, start, rows
         self._made = make(start, rows)
         super().__init__(self._made._variant_tensor)
 
     def __iter__(self):
-        """Batches; what went wrong in reading them is told as it was, not as an error of TensorFlow."""
+        """Batches; what went wrong in reading them is told as it was, not as an error of
+        TensorFlow."""
         try:
             yield from super().__iter__()
         except tf.errors.OpError as error:
@@ -43,7 +52,12 @@ class EndlessBatches(tf.data.Dataset):
 
     def each(self, change: Callable) -> EndlessBatches:
         """The dataset of change(batch), which still skips at once."""
-        return EndlessBatches(lambda start, rows: self._make(start, rows).map(change), self._failures, self._start, self._rows)
+        return EndlessBatches(
+            lambda start, rows: self._make(start, rows).map(change),
+            self._failures,
+            self._start,
+            self._rows,
+        )
 
     def repeat(self, count=None, name=None):
         """Itself: it has no end."""
@@ -54,9 +68,12 @@ class EndlessBatches(tf.data.Dataset):
         return EndlessBatches(self._make, self._failures, self._start + int(count), self._rows)
 
     def share(self, worker: int, workers: int):
-        """The same batches of which only the rows of one worker are read; the pixels of the others are 0."""
+        """The same batches of which only the rows of one worker are read; the pixels of the others
+        are 0."""
         height = self.element_rows // workers
-        return EndlessBatches(self._make, self._failures, self._start, slice(worker * height, (worker + 1) * height))
+        return EndlessBatches(
+            self._make, self._failures, self._start, slice(worker * height, (worker + 1) * height)
+        )
 
     @property
     def element_rows(self) -> int:
@@ -64,18 +81,27 @@ class EndlessBatches(tf.data.Dataset):
 
 
 class ShuffledPasses:
-    """Numbers of the pictures in each batch: passes over all, shuffled anew; an incomplete last batch is not used.
+    """Numbers of the pictures in each batch: passes over all, shuffled anew; an incomplete last
+    batch is not used.
 
-    Pictures of shards (counts [k]) are shuffled among those of some shards at a time, `window` of them at least, the
+    Pictures of shards (counts [k]) are shuffled among those of some shards at a time, `window` of
+    them at least, the
     shards in random order: so a pass reads each shard once.
     """
 
     def __init__(self, counts: np.ndarray, batch_size: int, seed: int, window: int):
-        self._counts, self._batch_size, self._seed, self._window = np.asarray(counts), batch_size, seed, window
+        self._counts, self._batch_size, self._seed, self._window = (
+            np.asarray(counts),
+            batch_size,
+            seed,
+            window,
+        )
         rows = int(self._counts.sum())
         if rows < batch_size:
-            raise UserError(f"{rows} training images are fewer than one batch of {batch_size}: "
-                            f"set batch_size to at most {rows}, or give more images")  # fmt: skip
+            raise UserError(
+                f"{rows} training images are fewer than one batch of {batch_size}: "
+                f"set batch_size to at most {rows}, or give more images"
+            )
         self._per_pass, self._pass, self._order = rows // batch_size, -1, None
 
     def numbers(self, step: int) -> np.ndarray:
@@ -92,34 +118,50 @@ class ShuffledPasses:
         windows = np.cumsum(self._counts[shards]) // max(1, self._window)
         parts = []
         for window in np.unique(windows):
-            rows = [starts[each] + np.arange(self._counts[each]) for each in shards[windows == window]]
+            rows = [
+                starts[each] + np.arange(self._counts[each]) for each in shards[windows == window]
+            ]
             parts.append(rng.permutation(np.concatenate(rows)))
         return np.concatenate(parts)
 
 
 class SharedPasses:
-    """Numbers of the pictures in each batch, of which every group has an equal part: labelled ones, say, and others.
+    """Numbers of the pictures in each batch, of which every group has an equal part: labelled ones,
+    say, and others.
 
     Groups [k] of numbers, each shuffled by itself; one that is smaller than its part is repeated.
     """
 
     def __init__(self, groups: Sequence[np.ndarray], batch_size: int, seed: int):
         sizes = [len(part) for part in np.array_split(np.arange(batch_size), len(groups))]
-        self._groups = [np.tile(group, -(-size // len(group))) for group, size in zip(groups, sizes)]
-        self._passes = [ShuffledPasses(np.array([len(group)]), size, seed + number, len(group))
-                        for number, (group, size) in enumerate(zip(self._groups, sizes))]  # fmt: skip
+        self._groups = [
+            np.tile(group, -(-size // len(group))) for group, size in zip(groups, sizes)
+        ]
+        self._passes = [
+            ShuffledPasses(np.array([len(group)]), size, seed + number, len(group))
+            for number, (group, size) in enumerate(zip(self._groups, sizes))
+        ]
 
     def numbers(self, step: int) -> np.ndarray:
         """int64 [batch_size] of the batch `step`."""
-        return np.concatenate([group[each.numbers(step)] for group, each in zip(self._groups, self._passes)])
+        return np.concatenate(
+            [group[each.numbers(step)] for group, each in zip(self._groups, self._passes)]
+        )
 
 
 def stream(
-    gather: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, shape: tuple[int, int, int], batch_size: int,
-    seed: int = 0, augment: Augmentation | None = None, labels: np.ndarray | None = None, classes: int = 0,
+    gather: Callable[[np.ndarray], np.ndarray],
+    counts: np.ndarray,
+    shape: tuple[int, int, int],
+    batch_size: int,
+    seed: int = 0,
+    augment: Augmentation | None = None,
+    labels: np.ndarray | None = None,
+    classes: int = 0,
     groups: Sequence[np.ndarray] = (),
-) -> EndlessBatches:  # fmt: skip
-    """Batches uint8 [batch_size, H, W, C], or {"x": those, "y": one-hot float32 [batch_size, classes]} with labels.
+) -> EndlessBatches:
+    """Batches uint8 [batch_size, H, W, C], or {"x": those, "y": one-hot float32 [batch_size,
+    classes]} with labels.
 
     Args:
       gather: pixels [n, H, W, C] of the pictures with these numbers.
@@ -131,16 +173,24 @@ def stream(
       UserError: fewer pictures than one batch.
     """
     window = _WINDOW_BYTES // int(np.prod(shape))
-    ShuffledPasses(counts, batch_size, seed, window)  # what is wrong is told now, not at the first batch
+    ShuffledPasses(
+        counts, batch_size, seed, window
+    )  # what is wrong is told now, not at the first batch
     failures: list[UserError] = []
 
     def make(start: int, rows: slice) -> tf.data.Dataset:
-        passes = SharedPasses(groups, batch_size, seed) if groups else ShuffledPasses(counts, batch_size, seed, window)
+        passes = (
+            SharedPasses(groups, batch_size, seed)
+            if groups
+            else ShuffledPasses(counts, batch_size, seed, window)
+        )
 
         def read(step):
             try:
                 numbers = passes.numbers(step)
-                return _gathered(gather, numbers, rows), labels[numbers] if labels is not None else np.zeros(0, np.int32)
+                return _gathered(gather, numbers, rows), (
+                    labels[numbers] if labels is not None else np.zeros(0, np.int32)
+                )
             except UserError as error:
                 failures.append(error)
                 raise
@@ -152,7 +202,11 @@ def stream(
         def finish(x, y, step):
             if augment is not None and augment.changes:
                 x = augment.apply(x, tf.stack([tf.constant(seed, tf.int64), step]))
-            return x if labels is None else {"x": x, "y": tf.one_hot(tf.ensure_shape(y, [batch_size]), classes)}
+            return (
+                x
+                if labels is None
+                else {"x": x, "y": tf.one_hot(tf.ensure_shape(y, [batch_size]), classes)}
+            )
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         return steps.map(pixels).map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
@@ -161,7 +215,8 @@ def stream(
 
 
 def _gathered(gather, numbers: np.ndarray, rows: slice) -> np.ndarray:
-    """Pixels [n, H, W, C] of which these rows are read and the others 0, so that augmentation is that of the whole batch."""
+    """Pixels [n, H, W, C] of which these rows are read and the others 0, so that augmentation is
+    that of the whole batch."""
     read = gather(numbers[rows])
     if len(read) == len(numbers):
         return read

@@ -1,4 +1,5 @@
-"""Rows with labels: real tables that come inside scikit-learn, any table with a label column, and splits by class."""
+"""Rows with labels: real tables that come inside scikit-learn, any table with a label column, and
+splits by class."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def describe(name: str) -> str:
 
 
 def load(name: str) -> LabelledTable:
-    """One of `names()`. The grey levels of digits are made continuous with uniform noise, x = k + u, from a fixed seed."""
+    """One of `names()`. The grey levels of digits are made continuous with uniform noise, x = k +
+    u, from a fixed seed."""
     from sklearn import datasets
 
     loader, source = pick(_TABLES, name, "labelled table")
@@ -70,16 +72,23 @@ def load(name: str) -> LabelledTable:
     return LabelledTable(rows, tuple(str(label) for label in found.target_names), columns, source)
 
 
-def read_labelled(uri: str | os.PathLike, label_column: str, columns: Sequence[str] | None = None) -> LabelledTable:
-    """A table (see `tables.read_table`) with a column of labels: text or numbers, empty where a row has none.
+def read_labelled(
+    uri: str | os.PathLike, label_column: str, columns: Sequence[str] | None = None
+) -> LabelledTable:
+    """A table (see `tables.read_table`) with a column of labels: text or numbers, empty where a row
+    has none.
 
     Raises:
-      UserError: no such column, no label at all, as many classes as rows, or numbers that `check_table` refuses.
+      UserError: no such column, no label at all, as many classes as rows, or numbers that
+      `check_table` refuses.
     """
     source = os.fspath(uri)
     frame = read_frame(uri, None if columns is None else [*dict.fromkeys([*columns, label_column])])
     if label_column not in frame.columns:
-        raise UserError(f"{source}: no column '{label_column}' for the labels; there are {', '.join(map(repr, frame.columns[:12]))}")
+        raise UserError(
+            f"{source}: no column '{label_column}' for the labels; there are"
+            f" {', '.join(map(repr, frame.columns[:12]))}"
+        )
     labels, frame = frame[label_column], frame.drop(columns=label_column)
     if not frame.shape[1]:
         raise UserError(f"{source}: no column beside the labels '{label_column}'")
@@ -97,7 +106,8 @@ def _word(value) -> str:
 
 
 def _numbers(words: list[str], source: str, column: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Classes in the order of their names (of their values, where all are numbers), and class numbers."""
+    """Classes in the order of their names (of their values, where all are numbers), and class
+    numbers."""
     found = set(words) - {""}
     try:
         classes = tuple(sorted(found, key=float))
@@ -106,16 +116,20 @@ def _numbers(words: list[str], source: str, column: str) -> tuple[tuple[str, ...
     if not classes:
         raise UserError(f"{source}: column '{column}' has no label in any row")
     if len(classes) > min(MOST_CLASSES, len(words) // 2):
-        raise UserError(f"{source}: column '{column}' has {len(classes)} different values in {len(words)} rows: labels are few "
-                        "and repeat; give another --label-column")  # fmt: skip
+        raise UserError(
+            f"{source}: column '{column}' has {len(classes)} different values in {len(words)} rows:"
+            " labels are few and repeat; give another --label-column"
+        )
     numbers = {name: number for number, name in enumerate(classes)} | {"": UNLABELLED}
     return classes, np.array([numbers[word] for word in words])
 
 
 def split_by_class(rows: Labelled, fractions: Sequence[float], seed: int = 0) -> list[Labelled]:
-    """Disjoint parts with the shares `fractions` of every class and of the rows without label, shuffled.
+    """Disjoint parts with the shares `fractions` of every class and of the rows without label,
+    shuffled.
 
-    The first part, for training, has at least one row of every class: the rest of a class of few rows goes on in order.
+    The first part, for training, has at least one row of every class: the rest of a class of few
+    rows goes on in order.
     """
     rng = np.random.default_rng(seed)
     parts: list[list[np.ndarray]] = [[] for _ in fractions]
@@ -129,7 +143,8 @@ def split_by_class(rows: Labelled, fractions: Sequence[float], seed: int = 0) ->
 
 
 def without_labels(rows: Labelled, keep: int, seed: int = 0) -> Labelled:
-    """The rows with the labels of all but `keep` of them taken off, as evenly over the classes as there are rows."""
+    """The rows with the labels of all but `keep` of them taken off, as evenly over the classes as
+    there are rows."""
     order = np.random.default_rng(seed).permutation(len(rows))
     order = order[rows.y[order] != UNLABELLED]
     rank = np.zeros(len(order), int)  # of a row within its class
@@ -143,11 +158,20 @@ def without_labels(rows: Labelled, keep: int, seed: int = 0) -> Labelled:
 
 
 _TABLES: dict[str, tuple[Callable, str]] = {
-    "iris": (lambda d: d.load_iris, "150 irises of three species, Fisher 1936, UCI, in scikit-learn (CC BY 4.0)"),
-    "wine": (lambda d: d.load_wine, "178 wines of three cultivars, Aeberhard and Forina 1992, UCI, in scikit-learn (CC BY 4.0)"),
+    "iris": (
+        lambda d: d.load_iris,
+        "150 irises of three species, Fisher 1936, UCI, in scikit-learn (CC BY 4.0)",
+    ),
+    "wine": (
+        lambda d: d.load_wine,
+        "178 wines of three cultivars, Aeberhard and Forina 1992, UCI, in scikit-learn (CC BY 4.0)",
+    ),
     "breast_cancer": (
         lambda d: d.load_breast_cancer,
         "569 tumours, Wolberg, Street and Mangasarian 1995, UCI, in scikit-learn (CC BY 4.0)",
     ),
-    "digits": (lambda d: d.load_digits, "1,797 digits of 8x8 pixels, Alpaydin and Kaynak 1998, UCI, in scikit-learn (CC BY 4.0)"),
+    "digits": (
+        lambda d: d.load_digits,
+        "1,797 digits of 8x8 pixels, Alpaydin and Kaynak 1998, UCI, in scikit-learn (CC BY 4.0)",
+    ),
 }

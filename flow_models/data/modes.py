@@ -12,14 +12,26 @@ from flow_models.data import entropies
 from flow_models.data.failures import pick
 from flow_models.startup import load_tensorflow
 
-CENTRES = np.array([(-2.4142, 1), (-1, 2.4142), (1, 2.4142), (2.4142, 1), (2.4142, -1), (1, -2.4142), (-1, -2.4142), (-2.4142, -1)])
+CENTRES = np.array(
+    [
+        (-2.4142, 1),
+        (-1, 2.4142),
+        (1, 2.4142),
+        (2.4142, 1),
+        (2.4142, -1),
+        (1, -2.4142),
+        (-1, -2.4142),
+        (-2.4142, -1),
+    ]
+)
 SD = 0.2
 LABELS = {"all": tuple(range(8)), "some": (0, 0, 0, 0, 1, 1, 2, 3), "none": (0,) * 8}
 
 
 @dataclasses.dataclass(frozen=True)
 class EightModes:
-    """Equally likely modes at CENTRES with standard deviation SD; `labels` gives each mode its class."""
+    """Equally likely modes at CENTRES with standard deviation SD; `labels` gives each mode its
+    class."""
 
     labels: tuple[int, ...]
 
@@ -32,11 +44,14 @@ class EightModes:
         return tuple(np.bincount(self.labels) / 8)
 
     def draw(self, n: int, seed):
-        """x float32 [n, 2] and class numbers [n]; `seed` a pair of integers, pure, compiled or not."""
+        """x float32 [n, 2] and class numbers [n]; `seed` a pair of integers, pure, compiled or
+        not."""
         tf = load_tensorflow()
         seeds = tf.random.split(tf.convert_to_tensor(seed, tf.int32), 2)
         mode = tf.random.stateless_uniform([n], seeds[0], 0, 8, tf.int32)
-        x = tf.gather(tf.constant(CENTRES, tf.float32), mode) + SD * tf.random.stateless_normal([n, 2], seeds[1])
+        x = tf.gather(tf.constant(CENTRES, tf.float32), mode) + SD * tf.random.stateless_normal(
+            [n, 2], seeds[1]
+        )
         return x, tf.gather(tf.constant(self.labels), mode)
 
     def class_log_prob(self, x) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""The maths of the point sets: each a pair of a draw from uniform and normal numbers, and its exact log density.
+"""The maths of the point sets: each a pair of a draw from uniform and normal numbers, and its exact
+log density.
 
-Draws take (tf, uniform [n, 2], normal [n, D]) and give a tensor [n, D]; densities take float64 [N, D], nats.
+Draws take (tf, uniform [n, 2], normal [n, D]) and give a tensor [n, D]; densities take float64 [N,
+D], nats.
 """
 
 import numpy as np
@@ -8,7 +10,9 @@ import numpy as np
 from flow_models.data.curves import Curve
 
 LOG_2PI = float(np.log(2 * np.pi))
-MODE_SCALE = 1.414  # the published eight-Gaussian set divides by this number, not by the square root of two
+MODE_SCALE = (
+    1.414  # the published eight-Gaussian set divides by this number, not by the square root of two
+)
 RING_RADII = (0.75, 1.5, 2.25, 3.0)
 RING_NOISE = 0.08
 PETALS, PETAL_RADIAL, PETAL_TANGENTIAL, PETAL_TWIST, PETAL_SCALE = 5, 0.3, 0.1, 0.25, 2.0
@@ -20,21 +24,34 @@ HALF_CIRCLES = (
 _TURNS = 3 * np.pi
 SPIRALS = tuple(
     Curve(
-        lambda xp, t, sign=sign: xp.stack([-sign * t * xp.cos(t), sign * t * xp.sin(t)], -1) / 3, 0.0, _TURNS,
-        float(np.hypot(1, _TURNS)) / 3, lambda xp, u: _TURNS * xp.sqrt(u), lambda t: 2 * t / _TURNS**2,
+        lambda xp, t, sign=sign: xp.stack([-sign * t * xp.cos(t), sign * t * xp.sin(t)], -1) / 3,
+        0.0,
+        _TURNS,
+        float(np.hypot(1, _TURNS)) / 3,
+        lambda xp, u: _TURNS * xp.sqrt(u),
+        lambda t: 2 * t / _TURNS**2,
     )
     for sign in (1.0, -1.0)
 )
 S_SHAPE = Curve(
-    lambda xp, t: xp.stack([xp.sin(t), xp.sign(t) * (xp.cos(t) - 1)], -1), -1.5 * np.pi, 1.5 * np.pi, 1.0
+    lambda xp, t: xp.stack([xp.sin(t), xp.sign(t) * (xp.cos(t) - 1)], -1),
+    -1.5 * np.pi,
+    1.5 * np.pi,
+    1.0,
 )
 ROLL = Curve(
-    lambda xp, t: xp.stack([t * xp.cos(t), t * xp.sin(t)], -1) / 5, 1.5 * np.pi, 4.5 * np.pi,
+    lambda xp, t: xp.stack([t * xp.cos(t), t * xp.sin(t)], -1) / 5,
+    1.5 * np.pi,
+    4.5 * np.pi,
     float(np.hypot(1, 4.5 * np.pi)) / 5,
 )
 TREFOIL = Curve(
-    lambda xp, t: xp.stack([xp.sin(t) + 2 * xp.sin(2 * t), xp.cos(t) - 2 * xp.cos(2 * t), -xp.sin(3 * t)], -1),
-    0.0, 2 * np.pi, float(np.sqrt(34)),
+    lambda xp, t: xp.stack(
+        [xp.sin(t) + 2 * xp.sin(2 * t), xp.cos(t) - 2 * xp.cos(2 * t), -xp.sin(3 * t)], -1
+    ),
+    0.0,
+    2 * np.pi,
+    float(np.sqrt(34)),
 )
 
 
@@ -77,11 +94,14 @@ def log_eight(x: np.ndarray) -> np.ndarray:
 def draw_checkerboard(tf, uniform, normal):
     """x1 uniform on [-2, 2], x2 uniform on the two unit squares of its column."""
     first, second = 4 * uniform[:, 0] - 2, 2 * uniform[:, 1]
-    return tf.stack([first, second + tf.floor(second) + tf.math.floormod(tf.floor(first), 2.0) - 2], -1)
+    return tf.stack(
+        [first, second + tf.floor(second) + tf.math.floormod(tf.floor(first), 2.0) - 2], -1
+    )
 
 
 def log_checkerboard(x: np.ndarray) -> np.ndarray:
-    """-log 8 on the squares [i, i + 1) x [j, j + 1) of [-2, 2)^2 with i + j even, -inf elsewhere."""
+    """-log 8 on the squares [i, i + 1) x [j, j + 1) of [-2, 2)^2 with i + j even, -inf
+    elsewhere."""
     inside = ((x >= -2) & (x < 2)).all(1) & (np.floor(x).sum(1) % 2 == 0)
     return np.where(inside, -np.log(8), -np.inf)
 
@@ -94,7 +114,8 @@ def draw_rings(tf, uniform, normal):
 
 
 def log_rings(x: np.ndarray) -> np.ndarray:
-    """log of the mean over k of exp(-(r^2 + R_k^2) / (2 s^2)) I_0(r R_k / s^2) / (2 pi s^2), r = |x|."""
+    """log of the mean over k of exp(-(r^2 + R_k^2) / (2 s^2)) I_0(r R_k / s^2) / (2 pi s^2), r =
+    |x|."""
     from scipy.special import i0e
 
     r, radii, variance = np.hypot(x[:, :1], x[:, 1:]), np.array(RING_RADII), RING_NOISE**2
@@ -105,13 +126,16 @@ def log_rings(x: np.ndarray) -> np.ndarray:
 def draw_pinwheel(tf, uniform, normal):
     """x = 2 R(2 pi k / 5 + 0.25 e^|v|) v, v = (1 + 0.3 n1, 0.1 n2)."""
     a, b = 1 + PETAL_RADIAL * normal[:, 0], PETAL_TANGENTIAL * normal[:, 1]
-    angle = tf.floor(PETALS * uniform[:, 0]) * (2 * np.pi / PETALS) + PETAL_TWIST * tf.exp(tf.sqrt(a**2 + b**2))
+    angle = tf.floor(PETALS * uniform[:, 0]) * (2 * np.pi / PETALS) + PETAL_TWIST * tf.exp(
+        tf.sqrt(a**2 + b**2)
+    )
     cos, sin = tf.cos(angle), tf.sin(angle)
     return PETAL_SCALE * tf.stack([cos * a - sin * b, sin * a + cos * b], -1)
 
 
 def log_pinwheel(x: np.ndarray) -> np.ndarray:
-    """The straight petals' density after turning back by an angle of the radius alone, which keeps areas."""
+    """The straight petals' density after turning back by an angle of the radius alone, which keeps
+    areas."""
     u = x / PETAL_SCALE
     angle = PETAL_TWIST * np.exp(np.minimum(np.hypot(u[:, 0], u[:, 1]), 700))
     return log_petals(_turn(u, -angle)) - 2 * np.log(PETAL_SCALE)
@@ -119,7 +143,9 @@ def log_pinwheel(x: np.ndarray) -> np.ndarray:
 
 def log_petals(v: np.ndarray) -> np.ndarray:
     """log of the mean over k of N(R(-2 pi k / 5) v; (1, 0), diag(0.3, 0.1)^2)."""
-    turned = np.stack([_turn(v, np.full(len(v), -2 * np.pi * k / PETALS)) for k in range(PETALS)], 1)
+    turned = np.stack(
+        [_turn(v, np.full(len(v), -2 * np.pi * k / PETALS)) for k in range(PETALS)], 1
+    )
     scaled = (turned - [1, 0]) / [PETAL_RADIAL, PETAL_TANGENTIAL]
     return _log_mean(-0.5 * (scaled**2).sum(-1)) - LOG_2PI - np.log(PETAL_RADIAL * PETAL_TANGENTIAL)
 

@@ -1,8 +1,8 @@
 """Files on this machine and in S3 behind one small set of functions.
 
-A location is a local path or `s3://bucket/key`. Credentials, region, profile and endpoint are found by boto3's own
-chain (environment, shared files, roles; `AWS_ENDPOINT_URL` for other S3 stores). Every failure that the user can mend
-is a `UserError` of one line.
+A location is a local path or `s3://bucket/key`. Credentials, region, profile and endpoint are found
+by boto3's own chain (environment, shared files, roles; `AWS_ENDPOINT_URL` for other S3 stores).
+Every failure that the user can mend is a `UserError` of one line.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ _PAUSE = 0.2  # seconds before a broken download is started again, doubled each 
 
 
 class Found(NamedTuple):
-    """A file or object: where, its bytes, what changes with its content (time or etag), and whether it is hidden."""
+    """A file or object: where, its bytes, what changes with its content (time or etag), and whether
+    it is hidden."""
 
     uri: str
     size: int
@@ -38,11 +39,15 @@ class Found(NamedTuple):
 
 
 def is_s3(uri: str | os.PathLike) -> bool:
-    """Whether the location is in S3. Raises UserError for a scheme other than s3 and file, and for `s3:/x`."""
+    """Whether the location is in S3. Raises UserError for a scheme other than s3 and file, and for
+    `s3:/x`."""
     text = os.fspath(uri)
     scheme = _SCHEME.match(text)
     if scheme and scheme[1].lower() not in ("s3", "file"):
-        raise UserError(f"{text}: a local path or s3://bucket/key is expected; '{scheme[1]}://' is not supported")
+        raise UserError(
+            f"{text}: a local path or s3://bucket/key is expected; '{scheme[1]}://' is not"
+            " supported"
+        )
     if not scheme and re.match(r"^s3:", text, re.IGNORECASE):
         raise UserError(f"{text}: an S3 location is written s3://bucket/key, with two slashes")
     return bool(scheme) and scheme[1].lower() == "s3"
@@ -52,17 +57,24 @@ def local_path(uri: str | os.PathLike) -> str:
     """A local path, also from file:///path; ~ is the home folder."""
     text = os.fspath(uri)
     if not text:
-        raise UserError("an empty path: the name of a file or folder, or s3://bucket/key, is expected")
+        raise UserError(
+            "an empty path: the name of a file or folder, or s3://bucket/key, is expected"
+        )
     return os.path.expanduser(re.sub(r"^file://", "", text, flags=re.IGNORECASE))
 
 
 def join(uri: str | os.PathLike, *parts: str) -> str:
     """The location of something below `uri`, local or in S3."""
-    return "/".join([os.fspath(uri).rstrip("/"), *parts]) if is_s3(uri) else os.path.join(local_path(uri), *parts)
+    return (
+        "/".join([os.fspath(uri).rstrip("/"), *parts])
+        if is_s3(uri)
+        else os.path.join(local_path(uri), *parts)
+    )
 
 
 def open_read(uri: str | os.PathLike) -> BinaryIO:
-    """A seekable binary file for reading; an S3 object comes through memory or, if large, a temporary file."""
+    """A seekable binary file for reading; an S3 object comes through memory or, if large, a
+    temporary file."""
     if is_s3(uri):
         return _download(*_bucket_and_key(uri, needs_key=True), os.fspath(uri))
     path = local_path(uri)
@@ -77,7 +89,8 @@ def read_bytes(uri: str | os.PathLike) -> bytes:
 
 
 def exists(uri: str | os.PathLike) -> bool:
-    """Whether there is a file, or a folder (in S3: an object below it). Raises UserError where there is no bucket."""
+    """Whether there is a file, or a folder (in S3: an object below it). Raises UserError where
+    there is no bucket."""
     if not is_s3(uri):
         return os.path.exists(local_path(uri))
     bucket, key = _bucket_and_key(uri)
@@ -90,12 +103,15 @@ def exists(uri: str | os.PathLike) -> bool:
 
 
 def list_prefix(uri: str | os.PathLike, suffixes: Sequence[str] | None = None) -> Iterator[str]:
-    """Locations of all files below a folder or prefix, lazily, by their names' bytes (S3: in the order of the store).
+    """Locations of all files below a folder or prefix, lazily, by their names' bytes (S3: in the
+    order of the store).
 
-    `suffixes` such as (".png", ".jpg") keeps those endings, in any case. The prefix is a folder: `train` does not
-    match `train2/x`. Names that begin with a dot are left out, and so are the empty objects that stand for folders.
+    `suffixes` such as (".png", ".jpg") keeps those endings, in any case. The prefix is a folder:
+    `train` does not match `train2/x`. Names that begin with a dot are left out, and so are the
+    empty objects that stand for folders.
 
-    Raises: UserError, at the first item, where there is no such folder or nothing at all below the prefix.
+    Raises: UserError, at the first item, where there is no such folder or nothing at all below the
+    prefix.
     """
     endings = None if suffixes is None else tuple(each.lower() for each in suffixes)
     found = (each.uri for each in list_files(uri) if not each.hidden)
@@ -103,7 +119,8 @@ def list_prefix(uri: str | os.PathLike, suffixes: Sequence[str] | None = None) -
 
 
 def list_files(uri: str | os.PathLike) -> Iterator[Found]:
-    """All that lies below a folder or prefix, lazily, hidden names too; a hidden folder here counts as one.
+    """All that lies below a folder or prefix, lazily, hidden names too; a hidden folder here counts
+    as one.
 
     Order, prefix and errors are those of `list_prefix`.
     """
@@ -114,22 +131,31 @@ def list_files(uri: str | os.PathLike) -> Iterator[Found]:
 
 
 def subfolders(uri: str | os.PathLike, most: int = 1000) -> list[str]:
-    """Names of the folders directly below, at most `most`, hidden ones left out; none where there is no such folder."""
+    """Names of the folders directly below, at most `most`, hidden ones left out; none where there
+    is no such folder."""
     if is_s3(uri):
         bucket, key = _bucket_and_key(uri)
         with s3_failures(os.fspath(uri)):
             listing = {"Bucket": bucket, "Prefix": _folder(key), "Delimiter": "/", "MaxKeys": most}
-            found = [each["Prefix"] for each in client().list_objects_v2(**listing).get("CommonPrefixes", [])]
+            found = [
+                each["Prefix"]
+                for each in client().list_objects_v2(**listing).get("CommonPrefixes", [])
+            ]
         names = [each.rstrip("/").rpartition("/")[2] for each in found]
     else:
         path = local_path(uri)
         with local_failures(path):
-            names = sorted(e.name for e in os.scandir(path) if e.is_dir()) if os.path.isdir(path) else []
+            names = (
+                sorted(e.name for e in os.scandir(path) if e.is_dir())
+                if os.path.isdir(path)
+                else []
+            )
     return [name for name in names if name and not name.startswith(".")][:most]
 
 
 def names(uri: str | os.PathLike) -> set[str]:
-    """Names of what lies directly below a folder or prefix, files and folders; none where there is no such folder."""
+    """Names of what lies directly below a folder or prefix, files and folders; none where there is
+    no such folder."""
     if not is_s3(uri):
         path = local_path(uri)
         with local_failures(path):
@@ -137,7 +163,11 @@ def names(uri: str | os.PathLike) -> set[str]:
     bucket, key = _bucket_and_key(uri)
     found = set()
     with s3_failures(os.fspath(uri)):
-        for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_folder(key), Delimiter="/"):
+        for page in (
+            client()
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=bucket, Prefix=_folder(key), Delimiter="/")
+        ):
             found |= {each["Key"] for each in page.get("Contents", [])}
             found |= {each["Prefix"] for each in page.get("CommonPrefixes", [])}
     return {name.rstrip("/").rpartition("/")[2] for name in found if name != _folder(key)}
@@ -155,12 +185,14 @@ def delete(uri: str | os.PathLike) -> None:
 
 
 def write_bytes(uri: str | os.PathLike, data: bytes) -> None:
-    """Write a whole file or nothing: a local file is replaced only once its successor is safe on the disk."""
+    """Write a whole file or nothing: a local file is replaced only once its successor is safe on
+    the disk."""
     _write(uri, io.BytesIO(data))
 
 
 def check_target(uri: str | os.PathLike) -> None:
-    """Raises UserError where `write_bytes` is bound to fail, as far as is told without writing: before long work."""
+    """Raises UserError where `write_bytes` is bound to fail, as far as is told without writing:
+    before long work."""
     if is_s3(uri):
         _bucket_and_key(uri, needs_key=True)
         return
@@ -168,8 +200,11 @@ def check_target(uri: str | os.PathLike) -> None:
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
-    wrong = ((os.path.isdir(path), errno.EISDIR), (not os.path.isdir(folder), errno.ENOTDIR),
-             (not os.access(folder, os.W_OK | os.X_OK), errno.EACCES))  # fmt: skip
+    wrong = (
+        (os.path.isdir(path), errno.EISDIR),
+        (not os.path.isdir(folder), errno.ENOTDIR),
+        (not os.access(folder, os.W_OK | os.X_OK), errno.EACCES),
+    )
     with local_failures(path):
         for is_wrong, number in wrong:
             if is_wrong:
@@ -187,26 +222,33 @@ def download_folder(uri: str | os.PathLike, folder: str | os.PathLike) -> int:
 
 
 def client():
-    """The S3 client of this process; another one after a fork or when an AWS_* variable has changed."""
-    settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    """The S3 client of this process; another one after a fork or when an AWS_* variable has
+    changed."""
+    settings = tuple(
+        sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    )
     return _client(os.getpid(), settings)
 
 
 @functools.lru_cache(maxsize=8)
 def _client(pid: int, settings: tuple[tuple[str, str], ...]):
-    """Three attempts, pauses under 3 s: a dead network is told within 15 s, a silent store within 35 s."""
+    """Three attempts, pauses under 3 s: a dead network is told within 15 s, a silent store within
+    35 s."""
     import boto3
     from botocore.config import Config
 
     config = Config(
-        retries={"mode": "standard", "max_attempts": 3}, connect_timeout=4, read_timeout=10, max_pool_connections=32
+        retries={"mode": "standard", "max_attempts": 3},
+        connect_timeout=4,
+        read_timeout=10,
+        max_pool_connections=32,
     )
     return boto3.session.Session().client("s3", config=config)
 
 
 def _bucket_and_key(uri: str | os.PathLike, needs_key: bool = False) -> tuple[str, str]:
     text = os.fspath(uri)
-    bucket, _, key = text[len("s3://"):].partition("/")
+    bucket, _, key = text[len("s3://") :].partition("/")
     if not bucket:
         raise UserError(f"{text}: no bucket named; an S3 location is written s3://bucket/key")
     if needs_key and (not key or key.endswith("/")):
@@ -230,19 +272,22 @@ def _keys(bucket: str, prefix: str, uri: str) -> Iterator[Found]:
     """Objects below a prefix, page after page of 1,000."""
     empty = True
     with s3_failures(uri):
-        for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for page in (
+            client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        ):
             for item in page.get("Contents", []):
                 empty = False
                 name = item["Key"]
                 if not name.endswith("/"):
-                    hidden = any(part.startswith(".") for part in name[len(prefix):].split("/"))
+                    hidden = any(part.startswith(".") for part in name[len(prefix) :].split("/"))
                     yield Found(f"s3://{bucket}/{name}", item["Size"], item["ETag"], hidden)
     if empty:
         raise UserError(f"{uri}: nothing lies below this prefix")
 
 
 def _walk(folder: str, above: frozenset[str]) -> Iterator[Found]:
-    """Files below a folder, in the order in which AWS would list them; links are followed, never in a circle."""
+    """Files below a folder, in the order in which AWS would list them; links are followed, never in
+    a circle."""
     with local_failures(_existing_folder(folder)):
         entries = list(os.scandir(folder))
     real = os.path.realpath(folder)
@@ -296,8 +341,9 @@ def _copy_all(root: str, target: str | os.PathLike) -> int:
 
 
 def _places(base: str, sources: Sequence[str]) -> list[str]:
-    """Names relative to `base`; one with an empty part would be an absolute path on this machine."""
-    places = [source[len(base):] for source in sources]
+    """Names relative to `base`; one with an empty part would be an absolute path on this
+    machine."""
+    places = [source[len(base) :] for source in sources]
     if any("" in place.split("/") for place in places):
         raise UserError(f"{base}: a name with an empty part ('//') cannot be a file of a folder")
     return places
@@ -313,7 +359,8 @@ def _write(uri: str | os.PathLike, file: BinaryIO) -> None:
 
 
 def _write_local(path: str, file: BinaryIO) -> None:
-    """Beside the target, flushed to the disk, then renamed: a reader sees the old file or the new one."""
+    """Beside the target, flushed to the disk, then renamed: a reader sees the old file or the new
+    one."""
     beside = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     with local_failures(path):
         if os.path.isdir(path):

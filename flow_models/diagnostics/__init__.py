@@ -1,1 +1,2 @@
-"""Numbers that say how good a trained flow is: each a function of arrays, none of a model or a file."""
+"""Numbers that say how good a trained flow is: each a function of arrays, none of a model or a
+file."""

@@ -14,7 +14,8 @@ SMALLEST = 1e-300  # a probability of zero costs this much, so that a mean stays
 
 
 def class_metrics(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Accuracy with its standard error, expected calibration error, and mean -log p(y | x) in nats."""
+    """Accuracy with its standard error, expected calibration error, and mean -log p(y | x) in
+    nats."""
     p, y = _checked(p, y)
     right = p.argmax(1) == y
     return {
@@ -26,11 +27,13 @@ def class_metrics(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def calibration(p: np.ndarray, y: np.ndarray, bins: int = BINS) -> tuple[float, np.ndarray]:
-    """Expected calibration error, and per bin [bins, 3]: mean confidence, accuracy (NaN if empty), share of rows.
+    """Expected calibration error, and per bin [bins, 3]: mean confidence, accuracy (NaN if empty),
+    share of rows.
 
         ECE = sum_b share_b |accuracy_b - confidence_b|
 
-    over bins of equal width of the confidence max_k p_k (On Calibration of Modern Neural Networks, Guo et al. 2017).
+    over bins of equal width of the confidence max_k p_k (On Calibration of Modern Neural Networks,
+    Guo et al. 2017).
     """
     p, y = _checked(p, y)
     confidence, right = p.max(1), p.argmax(1) == y
@@ -42,8 +45,11 @@ def calibration(p: np.ndarray, y: np.ndarray, bins: int = BINS) -> tuple[float, 
     return float(np.nansum(share * np.abs(means[1] - means[0]))), np.stack([*means, share], 1)
 
 
-def rejection_curve(p: np.ndarray, y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of rows rejected and accuracy of the rest [N] each, the rows of highest score being rejected first."""
+def rejection_curve(
+    p: np.ndarray, y: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of rows rejected and accuracy of the rest [N] each, the rows of highest score being
+    rejected first."""
     p, y = _checked(p, y)
     right = (p.argmax(1) == y)[np.argsort(np.asarray(score), kind="stable")]
     kept = np.arange(1, len(y) + 1)
@@ -56,15 +62,23 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
 
     inside, outside = np.asarray(inside, np.float64), np.asarray(outside, np.float64)
     if not inside.size or not outside.size:
-        raise UserError(f"auroc needs scores of both kinds; got {inside.size} inside and {outside.size} outside.")
+        raise UserError(
+            f"auroc needs scores of both kinds; got {inside.size} inside and {outside.size}"
+            " outside."
+        )
     ranks = rankdata(np.concatenate([inside, outside]))[inside.size :]
-    return float((ranks.sum() - outside.size * (outside.size + 1) / 2) / (inside.size * outside.size))
+    return float(
+        (ranks.sum() - outside.size * (outside.size + 1) / 2) / (inside.size * outside.size)
+    )
 
 
 def _checked(p, y):
     p, y = np.asarray(p, np.float64), np.asarray(y)
     if p.ndim != 2 or y.shape != p.shape[:1] or not len(y) or not np.isfinite(p).all():
-        raise UserError(f"class probabilities [N, M] and labels [N] are needed, N at least 1; got {p.shape} and {y.shape}.")
+        raise UserError(
+            f"class probabilities [N, M] and labels [N] are needed, N at least 1; got {p.shape} and"
+            f" {y.shape}."
+        )
     if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= p.shape[1]:
         raise UserError(f"labels must be class numbers 0 to {p.shape[1] - 1}.")
     return p, y

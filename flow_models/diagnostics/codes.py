@@ -1,4 +1,5 @@
-"""How long a picture's lossless code is: what it needs without a model of what it shows, in bits."""
+"""How long a picture's lossless code is: what it needs without a model of what it shows, in
+bits."""
 
 from __future__ import annotations
 
@@ -15,46 +16,66 @@ import numpy as np
 from flow_models.diagnostics.anomaly import pixels
 from flow_models.errors import UserError
 
-# Neighbours (down, right) that are coded before a pixel: what the contexts of `context_code` are made of.
+# Neighbours (down, right) that are coded before a pixel: what the contexts of `context_code` are
+# made of.
 _N, _W, _NE, _NW, _WW, _NN = (-1, 0), (0, -1), (-1, 1), (-1, -1), (0, -2), (-2, 0)
 CONTEXTS = ((), (_N,), (_W, _N), (_W, _N, _NE), (_W, _N, _NW, _NE), (_W, _N, _NW, _NE, _WW, _NN))
 SHARE = 0.01  # of the weight that is spread anew over the contexts after each pixel
 CONTEXT_NUMBERS = 2**24  # counts held at a time
-CONTEXT_PIXELS = 2**14  # of a picture that is coded by contexts unasked: on larger ones it is slow, and dictionaries fill
+CONTEXT_PIXELS = (
+    2**14
+    # of a picture that is coded by contexts unasked: on larger ones it is slow, and dictionaries fill
+)
 
 
-def code_length(images: np.ndarray, bits: int = 8, codecs: Sequence[str] | None = None) -> np.ndarray:
-    """Length [B], in bits, of the shortest lossless code of each image uint8 [B, H, W, C] among the `codecs`.
+def code_length(
+    images: np.ndarray, bits: int = 8, codecs: Sequence[str] | None = None
+) -> np.ndarray:
+    """Length [B], in bits, of the shortest lossless code of each image uint8 [B, H, W, C] among the
+    `codecs`.
 
-    The shortest of several, as in Serra et al. 2020: each bounds the complexity of the picture from above.
+    The shortest of several, as in Serra et al. 2020: each bounds the complexity of the picture from
+    above.
 
     Args:
       bits: of a pixel, as the model sees it: only k = pixel >> (8 - bits) is coded.
-      codecs: names in `CODECS`, or "context" (see `context_code`); by default all, the last for pictures of at most
-        `CONTEXT_PIXELS` numbers. What a codec of `CODECS` writes even for one pixel is taken off.
+      codecs: names in `CODECS`, or "context" (see `context_code`); by default all, the last for
+        pictures of at most `CONTEXT_PIXELS` numbers. What a codec of `CODECS` writes even for one
+        pixel is taken off.
     """
     images = pixels(images) >> (8 - bits)
     small = math.prod(images.shape[1:]) <= CONTEXT_PIXELS
     chosen = [*CODECS, *["context"] * small] if codecs is None else list(codecs)
     wrong = [name for name in chosen if name not in CODECS and name != "context"]
     if wrong or not chosen:
-        raise UserError(f"no codec {', '.join(wrong) or 'given'}; there are {', '.join(CODECS)}, context")
-    lengths = [context_code(images, bits) if name == "context" else _lengths(CODECS[name], images) for name in chosen]
+        raise UserError(
+            f"no codec {', '.join(wrong) or 'given'}; there are {', '.join(CODECS)}, context"
+        )
+    lengths = [
+        context_code(images, bits) if name == "context" else _lengths(CODECS[name], images)
+        for name in chosen
+    ]
     return np.min(lengths, axis=0)
 
 
 def context_code(k: np.ndarray, bits: int) -> np.ndarray:
-    """Bits [B] of an ideal arithmetic code of levels k [B, H, W, C], that learns from what it has coded of the picture.
+    """Bits [B] of an ideal arithmetic code of levels k [B, H, W, C], that learns from what it has
+    coded of the picture.
 
         sum over pixels of -log2 sum_c w_c (n_c(k) + 1 / K) / (n_c + 1),   K = 2^bits
 
-    n_c counts the levels that followed a context c, neighbours already coded, each black, white or between; the weights
-    of the contexts follow their success, with a small share spread anew (JBIG, ITU-T T.82, 1993, for the contexts;
-    Tracking the best expert, Herbster and Warmuth 1998, for the weights). On small pictures of few levels it is half as
-    long as the codecs', whose dictionaries do not fill. Its settings were chosen by the length on known pictures.
+    n_c counts the levels that followed a context c, neighbours already coded, each black, white or
+    between; the weights of the contexts follow their success, with a small share spread anew (JBIG,
+    ITU-T T.82, 1993, for the contexts; Tracking the best expert, Herbster and Warmuth 1998, for the
+    weights). On small pictures of few levels it is half as long as the codecs', whose dictionaries
+    do not fill. Its settings were chosen by the length on known pictures.
     """
     step = max(1, CONTEXT_NUMBERS // (3 ** len(CONTEXTS[-1]) * 2**bits))
-    planes = [k[start : start + step, :, :, c] for start in range(0, len(k), step) for c in range(k.shape[-1])]
+    planes = [
+        k[start : start + step, :, :, c]
+        for start in range(0, len(k), step)
+        for c in range(k.shape[-1])
+    ]
     bits_of = [_context_bits(plane.astype(np.int64), 2**bits) for plane in planes]
     blocks = [sum(bits_of[i : i + k.shape[-1]]) for i in range(0, len(bits_of), k.shape[-1])]
     return np.concatenate(blocks) if blocks else np.zeros(0)
@@ -64,14 +85,29 @@ def _context_bits(k: np.ndarray, levels: int) -> np.ndarray:
     """`context_code` of one plane [B, H, W]; all pictures are coded side by side."""
     count, height, width = k.shape
     tone = np.pad(np.where(k == 0, 0, np.where(k == levels - 1, 2, 1)), [(0, 0), (2, 0), (2, 2)])
-    places = [sum(3**i * tone[:, 2 + d : 2 + d + height, 2 + r : 2 + r + width] for i, (d, r) in enumerate(context))
-              + np.zeros_like(k) for context in CONTEXTS]  # fmt: skip
-    seen = [np.full((count, 3 ** len(context), levels), 1.0 / levels, np.float32) for context in CONTEXTS]
-    weights, rows, bits = np.full((len(CONTEXTS), count), 1.0 / len(CONTEXTS)), np.arange(count), np.zeros(count)
+    places = [
+        sum(
+            3**i * tone[:, 2 + d : 2 + d + height, 2 + r : 2 + r + width]
+            for i, (d, r) in enumerate(context)
+        )
+        + np.zeros_like(k)
+        for context in CONTEXTS
+    ]
+    seen = [
+        np.full((count, 3 ** len(context), levels), 1.0 / levels, np.float32)
+        for context in CONTEXTS
+    ]
+    weights, rows, bits = (
+        np.full((len(CONTEXTS), count), 1.0 / len(CONTEXTS)),
+        np.arange(count),
+        np.zeros(count),
+    )
     totals = [np.ones(table.shape[:2]) for table in seen]
     for y, x in np.ndindex(height, width):
         level, contexts = k[:, y, x], [place[:, y, x] for place in places]
-        chances = np.stack([n[rows, c, level] / total[rows, c] for n, total, c in zip(seen, totals, contexts)])
+        chances = np.stack(
+            [n[rows, c, level] / total[rows, c] for n, total, c in zip(seen, totals, contexts)]
+        )
         joint = weights * chances
         mixed = joint.sum(0)
         bits -= np.log2(mixed)
@@ -92,19 +128,29 @@ def _lengths(codec: Callable[[np.ndarray], int], images: np.ndarray) -> np.ndarr
 
 
 def _png(image: np.ndarray) -> int:
-    """Bytes of a PNG; one plane a channel where there are neither 1 nor 3, which PNG does not know."""
+    """Bytes of a PNG; one plane a channel where there are neither 1 nor 3, which PNG does not
+    know."""
     from PIL import Image
 
     if image.shape[-1] not in (1, 3):
         return sum(_png(image[..., [c]]) for c in range(image.shape[-1]))
     buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG", optimize=True)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(
+        buffer, "PNG", optimize=True
+    )
     return len(buffer.getvalue())
 
 
 def _lzma(image: np.ndarray) -> int:
     filters = [
-        {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**16}
+        {
+            "id": lzma.FILTER_LZMA2,
+            "preset": 9 | lzma.PRESET_EXTREME,
+            "lc": 0,
+            "lp": 0,
+            "pb": 0,
+            "dict_size": 2**16,
+        }
     ]
     return len(lzma.compress(image.tobytes(), format=lzma.FORMAT_RAW, filters=filters))
 

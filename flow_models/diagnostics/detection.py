@@ -1,4 +1,5 @@
-"""How well a score tells anomalies from known events: three measures, each with a bootstrap interval."""
+"""How well a score tells anomalies from known events: three measures, each with a bootstrap
+interval."""
 
 from __future__ import annotations
 
@@ -13,29 +14,39 @@ CELLS = 2**22  # numbers of a block of resampled counts
 
 
 def detection(
-    known: np.ndarray, anomalies: np.ndarray, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    known: np.ndarray,
+    anomalies: np.ndarray,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """Measures of scores of known [n] and anomalous [m] events, higher is stranger, as `auroc`, `auroc_low`, `auroc_high`, ...
+    """Measures of scores of known [n] and anomalous [m] events, higher is stranger, as `auroc`,
+    `auroc_low`, `auroc_high`, ...
 
         auroc   P(score of an anomaly > score of a known event), ties counting half
         aupr    average precision, the anomalies being what is looked for; chance gives m / (n + m)
         fpr95   share of known events that are flagged by a threshold that 95% of the anomalies reach
 
-    `_low` and `_high` bound the central `level` of `resamples` bootstrap draws, known and anomalous events drawn apart
-    (the percentile interval: An introduction to the bootstrap, Efron and Tibshirani 1993).
+    `_low` and `_high` bound the central `level` of `resamples` bootstrap draws, known and anomalous
+    events drawn apart (the percentile interval: An introduction to the bootstrap, Efron and
+    Tibshirani 1993).
 
     Raises:
       UserError: no event of one of the two kinds, or a score that is NaN.
     """
     known, anomalies = (np.asarray(s, np.float64).ravel() for s in (known, anomalies))
     if not (known.size and anomalies.size) or np.isnan(known).any() or np.isnan(anomalies).any():
-        raise UserError(f"scores of at least one known and one anomalous event, none of them NaN, are needed; "
-                        f"got {known.size} and {anomalies.size}")  # fmt: skip
+        raise UserError(
+            "scores of at least one known and one anomalous event, none of them NaN, are needed; "
+            f"got {known.size} and {anomalies.size}"
+        )
     counts = Counts(known, anomalies)
     result = dict(zip(MEASURES, (float(m[0]) for m in measures(*counts.once()))))
     if not resamples:
         return result
-    drawn = np.concatenate([np.stack(measures(*block), 1) for block in counts.resampled(resamples, seed)])
+    drawn = np.concatenate(
+        [np.stack(measures(*block), 1) for block in counts.resampled(resamples, seed)]
+    )
     low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     for name, below, above in zip(MEASURES, low, high):
         result |= {f"{name}_low": float(below), f"{name}_high": float(above)}
@@ -43,7 +54,8 @@ def detection(
 
 
 def measures(false: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """AUROC, average precision and FPR at 95% TPR, [R] each, of counts [R, T] of events at T falling thresholds."""
+    """AUROC, average precision and FPR at 95% TPR, [R] each, of counts [R, T] of events at T
+    falling thresholds."""
     false, true = np.cumsum(false, 1), np.cumsum(true, 1)
     n, m = false[:, -1:], true[:, -1:]
     before_false, before_true = (np.pad(c[:, :-1], [(0, 0), (1, 0)]) for c in (false, true))
@@ -55,10 +67,14 @@ def measures(false: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 class Counts:
-    """Events at each different score, from the highest on, as they are and as they are drawn again."""
+    """Events at each different score, from the highest on, as they are and as they are drawn
+    again."""
 
     def __init__(self, known: np.ndarray, anomalies: np.ndarray):
-        self.parts, place = [], np.unique(-np.concatenate([known, anomalies]), return_inverse=True)[1].ravel()
+        self.parts, place = (
+            [],
+            np.unique(-np.concatenate([known, anomalies]), return_inverse=True)[1].ravel(),
+        )
         self.thresholds = int(place.max()) + 1
         self.parts = [place[: known.size], place[known.size :]]
 
@@ -66,24 +82,32 @@ class Counts:
         return tuple(np.bincount(part, minlength=self.thresholds)[None] for part in self.parts)
 
     def resampled(self, resamples: int, seed: int):
-        """Blocks of pairs of counts [R, T]: each part drawn with replacement, which is a multinomial over its thresholds."""
+        """Blocks of pairs of counts [R, T]: each part drawn with replacement, which is a
+        multinomial over its thresholds."""
         rng = np.random.default_rng(seed)
         shares = [np.bincount(part, minlength=self.thresholds) / part.size for part in self.parts]
         step = max(1, CELLS // self.thresholds)
         for start in range(0, resamples, step):
             rows = min(step, resamples - start)
-            yield tuple(rng.multinomial(part.size, share, rows) for part, share in zip(self.parts, shares))
+            yield tuple(
+                rng.multinomial(part.size, share, rows) for part, share in zip(self.parts, shares)
+            )
 
 
 def curve(known: np.ndarray, anomalies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ROC curve: shares [T + 1] of known and of anomalous events that reach each threshold, from none to all."""
+    """The ROC curve: shares [T + 1] of known and of anomalous events that reach each threshold,
+    from none to all."""
     return tuple(
-        np.append(0.0, np.cumsum(c[0]) / c[0].sum()) for c in Counts(np.asarray(known), np.asarray(anomalies)).once()
+        np.append(0.0, np.cumsum(c[0]) / c[0].sum())
+        for c in Counts(np.asarray(known), np.asarray(anomalies)).once()
     )
 
 
-def table(scores: Mapping[str, Mapping[str, np.ndarray]], known: str, **options) -> dict[str, float]:
-    """`detection` of every score and every set but the known one, as `auroc_<score>_<set>`, `auroc_<score>_<set>_low`, ...
+def table(
+    scores: Mapping[str, Mapping[str, np.ndarray]], known: str, **options
+) -> dict[str, float]:
+    """`detection` of every score and every set but the known one, as `auroc_<score>_<set>`,
+    `auroc_<score>_<set>_low`, ...
 
     scores: {score: {set: [n]}}.
     """

@@ -1,4 +1,5 @@
-"""What a model of images makes: regenerated and interpolated pictures, and how near its samples are to known ones."""
+"""What a model of images makes: regenerated and interpolated pictures, and how near its samples are
+to known ones."""
 
 from __future__ import annotations
 
@@ -19,23 +20,33 @@ def pictures(model, z: np.ndarray) -> np.ndarray:
 
 
 def regenerated(model, images: np.ndarray, shares: Sequence[float] = (1.0,)) -> list[np.ndarray]:
-    """decode(encode(x)) of images uint8 [n, H, W, C], for each share of the latents that is kept, coarsest first.
+    """decode(encode(x)) of images uint8 [n, H, W, C], for each share of the latents that is kept,
+    coarsest first.
 
-    The other latents are 0, the mean they have. With share 1 the pictures come back as they were, at the model's bits.
+    The other latents are 0, the mean they have. With share 1 the pictures come back as they were,
+    at the model's bits.
     """
     z = model.encode(images)
     wrong = [share for share in shares if not 0.0 <= share <= 1.0]
     if wrong:
         raise UserError(f"the share of latents to keep is {wrong[0]}, must be between 0 and 1")
     kept = np.arange(model.latent_size)
-    return [pictures(model, np.where(kept < round(share * model.latent_size), z, 0.0)) for share in shares]
+    return [
+        pictures(model, np.where(kept < round(share * model.latent_size), z, 0.0))
+        for share in shares
+    ]
 
 
-def interpolated(model, first: np.ndarray, last: np.ndarray, steps: int = 8, kind: str = "spherical") -> np.ndarray:
-    """Pictures uint8 [n, steps, H, W, C] on the way from first to last, uint8 [n, H, W, C], through the latents."""
+def interpolated(
+    model, first: np.ndarray, last: np.ndarray, steps: int = 8, kind: str = "spherical"
+) -> np.ndarray:
+    """Pictures uint8 [n, steps, H, W, C] on the way from first to last, uint8 [n, H, W, C], through
+    the latents."""
     ends = (model.encode(pixels(first)), model.encode(pixels(last)))
     z = between(*ends, np.linspace(0.0, 1.0, steps), kind)
-    return pictures(model, z.reshape(-1, model.latent_size)).reshape(len(first), steps, *model.event_shape)
+    return pictures(model, z.reshape(-1, model.latent_size)).reshape(
+        len(first), steps, *model.event_shape
+    )
 
 
 def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical") -> np.ndarray:
@@ -47,7 +58,11 @@ def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical"
     """
     if kind not in KINDS:
         raise UserError(f"no interpolation {kind!r}; there are {', '.join(KINDS)}")
-    a, b, t = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[:, None], np.asarray(t, np.float64)[:, None]
+    a, b, t = (
+        np.asarray(a, np.float64)[:, None],
+        np.asarray(b, np.float64)[:, None],
+        np.asarray(t, np.float64)[:, None],
+    )
     if kind == "linear":
         return (1 - t) * a + t * b
     lengths = np.linalg.norm(a, axis=-1, keepdims=True) * np.linalg.norm(b, axis=-1, keepdims=True)
@@ -56,18 +71,23 @@ def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical"
     sine = np.sin(angle)
     straight = sine < 1e-6  # equal or opposite directions have no one circle between them
     sine = np.where(straight, 1.0, sine)
-    return np.where(straight, (1 - t) * a + t * b, (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / sine)
+    return np.where(
+        straight, (1 - t) * a + t * b, (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / sine
+    )
 
 
 def nearest(images: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers [n, k] of the training pictures nearest to each image, the nearest first, and their rms distances [n, k].
+    """Numbers [n, k] of the training pictures nearest to each image, the nearest first, and their
+    rms distances [n, k].
 
-    Both uint8 of one size. The mirror images are looked at too: a training that mirrors has seen them.
+    Both uint8 of one size. The mirror images are looked at too: a training that mirrors has seen
+    them.
     """
     images, training = pixels(images), pixels(training)
     if images.shape[1:] != training.shape[1:] or not len(training):
         raise UserError(
-            f"pictures {list(images.shape[1:])} and training pictures {list(training.shape)} do not compare"
+            f"pictures {list(images.shape[1:])} and training pictures {list(training.shape)} do not"
+            " compare"
         )
     k = min(k, len(training))
     known = training.reshape(len(training), -1).astype(np.float32)
@@ -81,6 +101,9 @@ def nearest(images: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.nd
 
 
 def _squares(images: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m]; whole numbers below 2^24 for pictures of up to 258 pixels, rounded in float32 beyond."""
+    """Squared distances [n, m]; whole numbers below 2^24 for pictures of up to 258 pixels, rounded
+    in float32 beyond."""
     rows = images.reshape(len(images), -1).astype(np.float32)
-    return np.maximum(np.square(rows).sum(1)[:, None] - 2.0 * rows @ known.T + np.square(known).sum(1), 0.0)
+    return np.maximum(
+        np.square(rows).sum(1)[:, None] - 2.0 * rows @ known.T + np.square(known).sum(1), 0.0
+    )

@@ -6,12 +6,12 @@ import numpy as np
 
 from ..errors import UserError
 
-
 LEAST = 8  # latents that a test can be made of
 
 
 def latent_normality(z: np.ndarray) -> dict[str, float]:
-    """Departures of latents z [N, D] from N(0, I): moments, Kolmogorov-Smirnov tests of the margins and of the radius.
+    """Departures of latents z [N, D] from N(0, I): moments, Kolmogorov-Smirnov tests of the margins
+    and of the radius.
 
         latent_mean_worst         max_d |mean z_d|                    about sqrt(2 log(2 D) / N) when right
         latent_sd_worst           max_d |sd z_d - 1|                  about sqrt(log(2 D) / N) when right
@@ -19,13 +19,15 @@ def latent_normality(z: np.ndarray) -> dict[str, float]:
         latent_ks_p               min(1, D min_d p_d), z_d against N(0, 1): the Bonferroni bound over the D dimensions
         latent_radius_p           p of |z|^2 against chi^2 with D degrees of freedom
 
-    Under N(0, I) each p is below a with probability at most a (`latent_radius_p`: equal to a). The margins alone cannot
-    see latents that are normal one by one and dependent; the correlation and the radius see most of those.
+    Under N(0, I) each p is below a with probability at most a (`latent_radius_p`: equal to a). The
+    margins alone cannot see latents that are normal one by one and dependent; the correlation and
+    the radius see most of those.
 
     Raises:
         UserError: z is not [N, D] with N >= 8, or holds values that are not finite.
 
-    Massey, The Kolmogorov-Smirnov test for goodness of fit (1951), Journal of the American Statistical Association 46.
+    Massey, The Kolmogorov-Smirnov test for goodness of fit (1951), Journal of the American
+    Statistical Association 46.
     """
     from scipy import stats
 
@@ -43,21 +45,28 @@ def latent_normality(z: np.ndarray) -> dict[str, float]:
 
 
 def kl_to_truth(log_q: np.ndarray, log_p: np.ndarray) -> tuple[float, float]:
-    """Kullback-Leibler divergence of the model q from the truth p and its standard error, nats per event.
+    """Kullback-Leibler divergence of the model q from the truth p and its standard error, nats per
+    event.
 
         KL(p || q) = E_p[log p(x) - log q(x)],   standard error = sd(log p - log q) / sqrt(N)
 
-    Both [N], at the same N >= 2 points, which must be fresh draws from p: on training points the mean is too low.
-    A point that the model rules out (log q = -inf) makes the divergence infinite, and so its error.
+    Both [N], at the same N >= 2 points, which must be fresh draws from p: on training points the
+    mean is too low. A point that the model rules out (log q = -inf) makes the divergence infinite,
+    and so its error.
 
     Raises:
-        UserError: the arrays are not two of one length N >= 2, or the truth is not finite at its own draws.
+        UserError: the arrays are not two of one length N >= 2, or the truth is not finite at its
+        own draws.
     """
     log_q, log_p = np.asarray(log_q, np.float64), np.asarray(log_p, np.float64)
     if log_q.ndim != 1 or log_q.shape != log_p.shape or log_q.size < 2:
-        raise UserError(f"kl_to_truth needs two arrays [N] with N >= 2; got {log_q.shape} and {log_p.shape}.")
+        raise UserError(
+            f"kl_to_truth needs two arrays [N] with N >= 2; got {log_q.shape} and {log_p.shape}."
+        )
     if not np.isfinite(log_p).all():
-        raise UserError("kl_to_truth needs draws from the truth, but log_p is not finite at some of them.")
+        raise UserError(
+            "kl_to_truth needs draws from the truth, but log_p is not finite at some of them."
+        )
     gap = log_p - log_q
     if not np.isfinite(gap).all():
         return (float("nan"), float("nan")) if np.isnan(gap).any() else (float("inf"), float("inf"))
@@ -68,17 +77,21 @@ def _latents(z: np.ndarray) -> np.ndarray:
     """z as float64 [N, D], refused where no test can be made of it."""
     z = np.asarray(z, np.float64)
     if z.ndim != 2 or z.shape[0] < LEAST or z.shape[1] < 1:
-        raise UserError(f"Latents must be an array [N, D] with N >= {LEAST} and D >= 1; got {z.shape}.")
+        raise UserError(
+            f"Latents must be an array [N, D] with N >= {LEAST} and D >= 1; got {z.shape}."
+        )
     if not np.isfinite(z).all():
         bad = int((~np.isfinite(z)).any(axis=1).sum())
         raise UserError(
-            f"{bad} of {len(z)} latent vectors hold NaN or infinity; the model has diverged on those points."
+            f"{bad} of {len(z)} latent vectors hold NaN or infinity; the model has diverged on"
+            " those points."
         )
     return z
 
 
 def _ks_distance(u: np.ndarray) -> np.ndarray:
-    """Largest gap [D] between the empirical distribution of each column of u [N, D] and the uniform one.
+    """Largest gap [D] between the empirical distribution of each column of u [N, D] and the uniform
+    one.
 
     D_N = max_i max(i / N - u_(i), u_(i) - (i - 1) / N)
     """
@@ -88,7 +101,8 @@ def _ks_distance(u: np.ndarray) -> np.ndarray:
 
 
 def _worst_correlation(z: np.ndarray) -> float:
-    """max_(d != e) |corr(z_d, z_e)| of z [N, D]; 0 where D = 1; a constant column correlates with nothing."""
+    """max_(d != e) |corr(z_d, z_e)| of z [N, D]; 0 where D = 1; a constant column correlates with
+    nothing."""
     centred = z - z.mean(axis=0)
     norm = np.sqrt(np.square(centred).sum(axis=0))
     unit = centred / np.where(norm > 0.0, norm, 1.0)

@@ -1,4 +1,5 @@
-"""One posterior at a time: what the data taught, whether it predicts them, reweighting, and data from elsewhere."""
+"""One posterior at a time: what the data taught, whether it predicts them, reweighting, and data
+from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,11 +13,14 @@ from flow_models.errors import UserError
 
 @dataclass(frozen=True)
 class Check:
-    """Data against predictions from posterior samples; no leading [B] where one observation was given."""
+    """Data against predictions from posterior samples; no leading [B] where one observation was
+    given."""
 
     residuals: np.ndarray  # [B, D], (observed - median prediction) / noise_sd
     rms: np.ndarray  # [B, S], root mean square of (observed - predicted) / noise_sd of each sample
-    p_values: np.ndarray  # [B], share of replicated data that lie farther from their prediction than those observed
+    p_values: (
+        np.ndarray
+    )  # [B], share of replicated data that lie farther from their prediction than those observed
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,18 @@ class Resampled:
 
     samples: np.ndarray  # [n, P]
     effective_size: float  # (sum w)^2 / sum w^2
-    pareto_k: float  # shape of the weights' tail; above 0.7 neither samples nor effective size can be trusted
+    # shape of the weights' tail; above 0.7 neither samples nor effective size can be trusted
+    pareto_k: float
 
 
-def contraction_and_z(truths: np.ndarray, samples: np.ndarray,
-                      prior_sd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """1 - variance of posterior over that of prior, and (posterior mean - truth) / posterior sd, both [B, P].
+def contraction_and_z(
+    truths: np.ndarray, samples: np.ndarray, prior_sd: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
+    """1 - variance of posterior over that of prior, and (posterior mean - truth) / posterior sd,
+    both [B, P].
 
-    Near 1 and within +-3 where the data decide; near 0 where they say nothing. Toward a principled Bayesian workflow in
-    cognitive science (Schad, Betancourt and Vasishth 2021).
+    Near 1 and within +-3 where the data decide; near 0 where they say nothing. Toward a principled
+    Bayesian workflow in cognitive science (Schad, Betancourt and Vasishth 2021).
     """
     truths, samples = checked(truths, samples)
     sd = samples.std(1, ddof=1) if samples.shape[1] > 1 else np.zeros_like(truths)
@@ -42,15 +49,19 @@ def contraction_and_z(truths: np.ndarray, samples: np.ndarray,
     return 1.0 - np.square(sd / prior_sd), z
 
 
-def predictive_check(observed: np.ndarray, predicted: np.ndarray, noise_sd: np.ndarray | float) -> Check:
-    """Data [D] or [B, D] against noise-free predictions [S, D] or [B, S, D], noise N(0, noise_sd^2), independent.
+def predictive_check(
+    observed: np.ndarray, predicted: np.ndarray, noise_sd: np.ndarray | float
+) -> Check:
+    """Data [D] or [B, D] against noise-free predictions [S, D] or [B, S, D], noise N(0,
+    noise_sd^2), independent.
 
         p = mean_s P(chi^2_D >= sum_d ((observed - predicted_s) / noise_sd)^2)
 
-    The posterior predictive p-value (Posterior predictive assessment of model fitness via realized discrepancies,
-    Gelman, Meng and Stern 1996). Data were used twice, so p of a right model lies nearer to 1/2 than a uniform draw
-    would: small values are real. Correlated noise: give both multiplied by the inverse root of its covariance, and
-    noise_sd 1.
+    The posterior predictive p-value (Posterior predictive assessment of model fitness via realized
+    discrepancies, Gelman, Meng and Stern 1996). Data were used twice, so p of a right model lies
+    nearer to 1/2 than a uniform draw
+    would: small values are real. Correlated noise: give both multiplied by the inverse root of its
+    covariance, and noise_sd 1.
 
     Raises:
       UserError: shapes do not pair.
@@ -58,8 +69,14 @@ def predictive_check(observed: np.ndarray, predicted: np.ndarray, noise_sd: np.n
     from scipy import stats
 
     observed, predicted = np.asarray(observed, np.float64), np.asarray(predicted, np.float64)
-    if predicted.ndim != observed.ndim + 1 or predicted.shape[:-2] + predicted.shape[-1:] != observed.shape:
-        raise UserError(f"data [B, D] and predictions [B, S, D] are needed; got {observed.shape} and {predicted.shape}")
+    if (
+        predicted.ndim != observed.ndim + 1
+        or predicted.shape[:-2] + predicted.shape[-1:] != observed.shape
+    ):
+        raise UserError(
+            f"data [B, D] and predictions [B, S, D] are needed; got {observed.shape} and"
+            f" {predicted.shape}"
+        )
     noise = np.broadcast_to(np.asarray(noise_sd, np.float64), observed.shape)
     squares = np.square((observed[..., None, :] - predicted) / noise[..., None, :]).sum(-1)
     size = observed.shape[-1]
@@ -67,20 +84,29 @@ def predictive_check(observed: np.ndarray, predicted: np.ndarray, noise_sd: np.n
     return Check(residuals, np.sqrt(squares / size), stats.chi2.sf(squares, size).mean(-1))
 
 
-def importance_resample(samples: np.ndarray, log_weights: np.ndarray, n: int, seed: int = 0,
-                        smooth: bool = True) -> Resampled:  # fmt: skip
-    """n of the samples [S, P] drawn by weight, log_weights [S] = log (prior x likelihood) - log q, up to a constant.
+def importance_resample(
+    samples: np.ndarray, log_weights: np.ndarray, n: int, seed: int = 0, smooth: bool = True
+) -> Resampled:
+    """n of the samples [S, P] drawn by weight, log_weights [S] = log (prior x likelihood) - log q,
+    up to a constant.
 
-    Systematic: sample s comes floor or ceil of n w_s times, so that n well below the effective size repeats few.
+    Systematic: sample s comes floor or ceil of n w_s times, so that n well below the effective size
+    repeats few.
     smooth: the largest weights are first replaced by `pareto_smooth`.
 
     Raises:
       UserError: shapes do not pair, a weight is NaN or +inf, or none is above zero.
     """
     samples, log_weights = np.asarray(samples), np.asarray(log_weights, np.float64)
-    if log_weights.shape != samples.shape[:1] or not np.isfinite(log_weights.max(initial=-np.inf)) or n < 1:
-        raise UserError(f"samples [S, P] and log-weights [S], none NaN or +inf and one at least finite, are needed; "
-                        f"got {samples.shape} and {log_weights.shape}")  # fmt: skip
+    if (
+        log_weights.shape != samples.shape[:1]
+        or not np.isfinite(log_weights.max(initial=-np.inf))
+        or n < 1
+    ):
+        raise UserError(
+            "samples [S, P] and log-weights [S], none NaN or +inf and one at least finite, are"
+            f" needed; got {samples.shape} and {log_weights.shape}"
+        )
     smoothed, k = pareto_smooth(log_weights)
     weights = np.exp((smoothed if smooth else log_weights) - log_weights.max())
     weights /= weights.sum()
@@ -91,11 +117,12 @@ def importance_resample(samples: np.ndarray, log_weights: np.ndarray, n: int, se
 
 
 def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """log-weights [S] with the largest replaced by quantiles of a Pareto law fitted to them, and that law's shape k.
+    """log-weights [S] with the largest replaced by quantiles of a Pareto law fitted to them, and
+    that law's shape k.
 
-    Below 0.5 the weights have a variance; above 0.7 no number of samples that one can pay for helps. Pareto smoothed
-    importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024). Where there are too few weights to fit, none is
-    changed and k is NaN.
+    Below 0.5 the weights have a variance; above 0.7 no number of samples that one can pay for
+    helps. Pareto smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024). Where
+    there are too few weights to fit, none is changed and k is NaN.
     """
     log_weights = np.asarray(log_weights, np.float64)
     count = int(min(len(log_weights) / 5, 3.0 * np.sqrt(len(log_weights))))
@@ -109,19 +136,24 @@ def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     below = (np.arange(count) + 0.5) / count
     k_shape = k if abs(k) > 1e-8 else 1e-8
     smoothed = log_weights.copy()
-    smoothed[tail] = np.minimum(np.log(cut + scale * np.expm1(-k_shape * np.log1p(-below)) / k_shape), 0.0) + top
+    smoothed[tail] = (
+        np.minimum(np.log(cut + scale * np.expm1(-k_shape * np.log1p(-below)) / k_shape), 0.0) + top
+    )
     return smoothed, float(k)
 
 
 def _pareto_fit(x: np.ndarray) -> tuple[float, float]:
-    """Shape k and scale of a generalised Pareto law of ordered excesses x [n], with a weak prior that k is near 1/2.
+    """Shape k and scale of a generalised Pareto law of ordered excesses x [n], with a weak prior
+    that k is near 1/2.
 
-    A new and efficient estimation method for the generalized Pareto distribution (Zhang and Stephens 2009): the profile
-    likelihood over b = -k / scale, averaged rather than maximised.
+    A new and efficient estimation method for the generalized Pareto distribution (Zhang and
+    Stephens 2009): the profile likelihood over b = -k / scale, averaged rather than maximised.
     """
     size = len(x)
     points = 30 + int(np.sqrt(size))
-    b = 1.0 / x[-1] + (1.0 - np.sqrt(points / (np.arange(points) + 0.5))) / (3.0 * x[int(size / 4 + 0.5) - 1])
+    b = 1.0 / x[-1] + (1.0 - np.sqrt(points / (np.arange(points) + 0.5))) / (
+        3.0 * x[int(size / 4 + 0.5) - 1]
+    )
     k = np.log1p(-b[:, None] * x).mean(1)
     profile = size * (np.log(-b / k) - k - 1.0)
     weights = np.exp(profile - np.logaddexp.reduce(profile))
@@ -130,16 +162,22 @@ def _pareto_fit(x: np.ndarray) -> tuple[float, float]:
     return (size * k + 10 * 0.5) / (size + 10), -k / b
 
 
-def misspecification(score_observed: np.ndarray | float, scores_simulated: np.ndarray) -> np.ndarray:
-    """p-value [...] of data whose score is [...], higher is stranger, among the scores [R] of what the simulator makes.
+def misspecification(
+    score_observed: np.ndarray | float, scores_simulated: np.ndarray
+) -> np.ndarray:
+    """p-value [...] of data whose score is [...], higher is stranger, among the scores [R] of what
+    the simulator makes.
 
         p = (1 + number of simulated scores >= the observed one) / (R + 1)
 
-    A warning at p <= a is false for a share a of simulated data, if these were not seen in training. A score is -log
-    p(y) of the model, or the distance of a summary from its mean. NaN counts as strangest.
+    A warning at p <= a is false for a share a of simulated data, if these were not seen in
+    training. A score is -log p(y) of the model, or the distance of a summary from its mean. NaN
+    counts as strangest.
     """
     scores = np.sort(np.asarray(scores_simulated, np.float64).ravel())
     if not scores.size or np.isnan(scores).any():
         raise UserError("misspecification needs the scores of simulated data, none of them NaN")
-    observed = np.nan_to_num(np.asarray(score_observed, np.float64), nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    observed = np.nan_to_num(
+        np.asarray(score_observed, np.float64), nan=np.inf, posinf=np.inf, neginf=-np.inf
+    )
     return (1 + scores.size - np.searchsorted(scores, observed, side="left")) / (scores.size + 1)

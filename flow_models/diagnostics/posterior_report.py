@@ -10,7 +10,9 @@ from flow_models.diagnostics import calibration, projections
 from flow_models.diagnostics.calibration import p_text
 from flow_models.diagnostics.posterior import contraction_and_z
 
-SUFFIX = "_p_value"  # every number of that name is a test, and raises a warning where it is too small
+SUFFIX = (  # every number of that name is a test, and raises a warning where it is too small
+    "_p_value"
+)
 
 
 def judge(
@@ -22,28 +24,34 @@ def judge(
     prior_sd: np.ndarray | float | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Numbers of truths [B, P] and samples [B, S, P] of their posteriors, B at least 20 and better 300 and more.
+    """Numbers of truths [B, P] and samples [B, S, P] of their posteriors, B at least 20 and better
+    300 and more.
 
-        coverage_50, coverage_90        of central intervals, averaged over parameters; _se: their standard errors
-        sbc_p_value, sbc_ecdf_p_value   ranks of parameters: chi-square, distribution function (Bonferroni)
-        sbc_max_deviation               largest distance of a parameter's distribution function from the diagonal
-        posterior_bias                  truths lie so many standard deviations above the posterior's middle, on average
-        posterior_spread                truths scatter so many times as wide as claimed; both of the worst parameter
-                                        (_parameter: which), with _p_value over all
-        projection_p_value              ranks along random and worst directions: dependence between parameters
-        tarp_p_value, tarp_deviation    distance from random points, all parameters together
-        density_p_value                 ranks of log q, which is of truths [B] and samples [B, S]
-        hdr_coverage_50, _90            with log q: of regions of highest density
-        data_p_value                    with observations [B, ...]: do they tell where truths lie in posteriors?
-        contraction                     with prior_sd: 1 - posterior over prior variance, mean
+    coverage_50, coverage_90        of central intervals, averaged over parameters; _se: their standard errors
+    sbc_p_value, sbc_ecdf_p_value   ranks of parameters: chi-square, distribution function (Bonferroni)
+    sbc_max_deviation               largest distance of a parameter's distribution function from the diagonal
+    posterior_bias                  truths lie so many standard deviations above the posterior's middle, on average
+    posterior_spread                truths scatter so many times as wide as claimed; both of the worst parameter
+                                    (_parameter: which), with _p_value over all
+    projection_p_value              ranks along random and worst directions: dependence between parameters
+    tarp_p_value, tarp_deviation    distance from random points, all parameters together
+    density_p_value                 ranks of log q, which is of truths [B] and samples [B, S]
+    hdr_coverage_50, _90            with log q: of regions of highest density
+    data_p_value                    with observations [B, ...]: do they tell where truths lie in posteriors?
+    contraction                     with prior_sd: 1 - posterior over prior variance, mean
     """
     n_samples = np.shape(samples)[1]
     ranks = calibration.sbc_ranks(truths, samples, seed)
     pits, ranked = calibration.pit(ranks, n_samples, seed), calibration.sbc_test(ranks, n_samples)
-    found = _covered("coverage", calibration.rank_coverage(ranks, n_samples, seed=seed)) | {
-        "sbc_p_value": ranked.p_value, "sbc_ecdf_p_value": ranked.ecdf_p_value,
-        "sbc_max_deviation": ranked.max_deviation,
-    } | _bias_and_spread(pits)  # fmt: skip
+    found = (
+        _covered("coverage", calibration.rank_coverage(ranks, n_samples, seed=seed))
+        | {
+            "sbc_p_value": ranked.p_value,
+            "sbc_ecdf_p_value": ranked.ecdf_p_value,
+            "sbc_max_deviation": ranked.max_deviation,
+        }
+        | _bias_and_spread(pits)
+    )
     if np.shape(truths)[1] > 1:
         along = projections.projection_ranks(truths, samples, seed)
         found["projection_p_value"] = calibration.sbc_test(along, n_samples).ecdf_p_value
@@ -52,7 +60,9 @@ def judge(
     if log_prob_truths is not None and log_prob_samples is not None:
         found |= _density(np.asarray(log_prob_truths), np.asarray(log_prob_samples), seed)
     if observations is not None:
-        found["data_p_value"] = calibration.bonferroni(projections.data_dependence(pits, observations))
+        found["data_p_value"] = calibration.bonferroni(
+            projections.data_dependence(pits, observations)
+        )
     if prior_sd is not None:
         found["contraction"] = float(contraction_and_z(truths, samples, prior_sd)[0].mean())
     return found
@@ -61,12 +71,16 @@ def judge(
 def _covered(name, found):
     numbers = {}
     for level, mean, error in zip(found.levels, found.mean, found.error):
-        numbers |= {f"{name}_{100 * level:.0f}": float(mean), f"{name}_{100 * level:.0f}_se": float(error)}
+        numbers |= {
+            f"{name}_{100 * level:.0f}": float(mean),
+            f"{name}_{100 * level:.0f}_se": float(error),
+        }
     return numbers
 
 
 def _bias_and_spread(pits):
-    """Mean and standard deviation of the normal scores of pits [B, P], N(0, 1) where the posterior is right."""
+    """Mean and standard deviation of the normal scores of pits [B, P], N(0, 1) where the posterior
+    is right."""
     from scipy import stats
 
     scores, size = stats.norm.ppf(pits), len(pits)
@@ -75,10 +89,16 @@ def _bias_and_spread(pits):
     squares = stats.chi2(size - 1)
     of_spreads = 2.0 * np.minimum(squares.sf(x := (size - 1) * np.square(spreads)), squares.cdf(x))
     found = {}
-    for name, values, p_values, right in (("bias", means, of_means, 0.0), ("spread", spreads, of_spreads, 1.0)):
+    for name, values, p_values, right in (
+        ("bias", means, of_means, 0.0),
+        ("spread", spreads, of_spreads, 1.0),
+    ):
         worst = int(np.lexsort((-np.abs(values - right), p_values))[0])
-        found |= {f"posterior_{name}": float(values[worst]), f"posterior_{name}_parameter": float(worst),
-                  f"posterior_{name}_p_value": calibration.bonferroni(p_values)}  # fmt: skip
+        found |= {
+            f"posterior_{name}": float(values[worst]),
+            f"posterior_{name}_parameter": float(worst),
+            f"posterior_{name}_p_value": calibration.bonferroni(p_values),
+        }
     return found
 
 
@@ -90,8 +110,11 @@ def _density(truths, samples, seed):
     }
 
 
-def warnings(metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[str] | None = None) -> list[str]:
-    """One line for each thing wrong by the numbers of `judge`, a right posterior getting any with probability `rate`.
+def warnings(
+    metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[str] | None = None
+) -> list[str]:
+    """One line for each thing wrong by the numbers of `judge`, a right posterior getting any with
+    probability `rate`.
 
     At most so: p-values are held against rate over the number of tests. names: of the parameters.
     """
@@ -100,17 +123,24 @@ def warnings(metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[s
     lines = [line for check in (_spread_line, _bias_line) for line in check(metrics, low, names)]
     if not lines and low.keys() & {"sbc", "sbc_ecdf"}:
         p = min(low[name] for name in ("sbc", "sbc_ecdf") if name in low)
-        lines.append("posterior of another shape: ranks of single parameters are not uniform, their distribution "
-                     f"is off by {metrics['sbc_max_deviation']:.3f} ({p_text(p)})")  # fmt: skip
+        lines.append(
+            "posterior of another shape: ranks of single parameters are not uniform, their"
+            f" distribution is off by {metrics['sbc_max_deviation']:.3f} ({p_text(p)})"
+        )
     joint = {"projection": "projections", "tarp": "TARP", "density": "log-density"}
     seen = [f"{word} {p_text(low[name])}" for name, word in joint.items() if name in low]
     if seen:
-        what = ("posterior of all parameters together is off too" if lines
-                else "dependence between parameters is wrong though each alone passes")  # fmt: skip
+        what = (
+            "posterior of all parameters together is off too"
+            if lines
+            else "dependence between parameters is wrong though each alone passes"
+        )
         lines.append(f"{what}: {', '.join(seen)}")
     if "data" in low:
-        lines.append("posterior does not use all that the data say: they tell where the truth lies in it "
-                     f"({p_text(low['data'])})")  # fmt: skip
+        lines.append(
+            "posterior does not use all that the data say: they tell where the truth lies in it "
+            f"({p_text(low['data'])})"
+        )
     return lines
 
 
@@ -123,9 +153,11 @@ def _spread_line(metrics, low, names):
     if "posterior_spread" not in low:
         return []
     ratio = metrics["posterior_spread"]
-    return [f"posterior too {'narrow' if ratio > 1 else 'wide'}: truths scatter {ratio:.2f} times as far as it says "
-            f"({_name(metrics, 'spread', names)}, {p_text(low['posterior_spread'])}); 90% intervals hold "
-            f"{metrics['coverage_90']:.1%} of all parameters"]  # fmt: skip
+    return [
+        f"posterior too {'narrow' if ratio > 1 else 'wide'}: truths scatter {ratio:.2f} times as"
+        f" far as it says ({_name(metrics, 'spread', names)}, {p_text(low['posterior_spread'])});"
+        f" 90% intervals hold {metrics['coverage_90']:.1%} of all parameters"
+    ]
 
 
 def _bias_line(metrics, low, names):
@@ -133,5 +165,7 @@ def _bias_line(metrics, low, names):
         return []
     bias = metrics["posterior_bias"]
     side = "low" if bias > 0 else "high"
-    return [f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {side} "
-            f"({_name(metrics, 'bias', names)}, {p_text(low['posterior_bias'])})"]  # fmt: skip
+    return [
+        f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {side} "
+        f"({_name(metrics, 'bias', names)}, {p_text(low['posterior_bias'])})"
+    ]

@@ -1,4 +1,5 @@
-"""Checks of a posterior that see what single parameters do not: their dependence on each other, and on the data.
+"""Checks of a posterior that see what single parameters do not: their dependence on each other, and
+on the data.
 
 truths [B, P] and samples [B, S, P] as in `calibration`.
 """
@@ -15,11 +16,14 @@ BLOCK = 32  # observations whose samples are worked on at a time
 
 
 def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Ranks [B, RANDOM + FOUND] of truths along directions of parameter space, parameters in units of their own spread.
+    """Ranks [B, RANDOM + FOUND] of truths along directions of parameter space, parameters in units
+    of their own spread.
 
-    Four directions are random. Three are those in which one half of the observations looks worst, and the other half
-    gets its ranks along them, so that its ranks are uniform where all is right: with residuals r = (truth - mean of the
-    samples), their mean square R and the samples' covariance C, these are the directions
+    Four directions are random. Three are those in which one half of the observations looks worst,
+    and the other half
+    gets its ranks along them, so that its ranks are uniform where all is right: with residuals r =
+    (truth - mean of the samples), their mean square R and the samples' covariance C, these are the
+    directions
 
         max and min of w'R w / w'C w    too narrow, too wide,   and   w = C^-1 mean(r)    biased
 
@@ -33,9 +37,14 @@ def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> 
     residuals = (truths - samples.mean(1)) / spread
     rng = np.random.default_rng((seed, 3))
     random, half = rng.standard_normal((parameters, RANDOM)), rng.permutation(size) < size // 2
-    projected, of_truths = np.empty((size, samples.shape[1], RANDOM + FOUND)), np.empty((size, RANDOM + FOUND))
+    projected, of_truths = (
+        np.empty((size, samples.shape[1], RANDOM + FOUND)),
+        np.empty((size, RANDOM + FOUND)),
+    )
     for here in (half, ~half):
-        directions = np.hstack([random, _worst_directions(residuals[~here], samples[~here], spread[~here])])
+        directions = np.hstack(
+            [random, _worst_directions(residuals[~here], samples[~here], spread[~here])]
+        )
         of_truths[here] = (truths[here] - centre[here]) / spread[here] @ directions
         for b in np.flatnonzero(here):
             projected[b] = (samples[b] - centre[b]) / spread[b] @ directions
@@ -49,20 +58,25 @@ def _worst_directions(residuals, samples, spread):
     claimed = 1e-6 * np.eye(residuals.shape[1])
     for start in range(0, len(samples), BLOCK):
         some = samples[start : start + BLOCK]
-        some = ((some - some.mean(1, keepdims=True)) / spread[start : start + BLOCK, None]).reshape(-1, len(claimed))
-        claimed += np.einsum("ni,nj->ij", some, some) / samples[..., 0].size  # BLAS on two busy cores: 10 times slower
+        some = ((some - some.mean(1, keepdims=True)) / spread[start : start + BLOCK, None]).reshape(
+            -1, len(claimed)
+        )
+        claimed += (
+            np.einsum("ni,nj->ij", some, some) / samples[..., 0].size
+        )  # BLAS on two busy cores: 10 times slower
     vectors = eigh(residuals.T @ residuals / len(residuals), claimed)[1]
     return np.stack([vectors[:, -1], vectors[:, 0], np.linalg.solve(claimed, residuals.mean(0))], 1)
 
 
 def data_dependence(pits: np.ndarray, observations: np.ndarray, components: int = 10) -> np.ndarray:
-    """p-values [2 P] of F-tests: do the data tell where the truth lies in its posterior? pits [B, P], data [B, ...].
+    """p-values [2 P] of F-tests: do the data tell where the truth lies in its posterior? pits [B,
+    P], data [B, ...].
 
-    Rank tests average over the data, and a posterior that ignores them (the prior itself) passes all. Here each normal
-    score of `calibration.pit`, and that of its distance from the middle, is regressed on the data's principal
-    components; both are N(0, 1) and independent of the data where the posterior is right, which makes the F-test exact.
-    After Diagnostics for conditional density models and Bayesian inference algorithms (Zhao, Dalmasso, Izbicki and Lee
-    2021).
+    Rank tests average over the data, and a posterior that ignores them (the prior itself) passes
+    all. Here each normal score of `calibration.pit`, and that of its distance from the middle, is
+    regressed on the data's principal components; both are N(0, 1) and independent of the data where
+    the posterior is right, which makes the F-test exact. After Diagnostics for conditional density
+    models and Bayesian inference algorithms (Zhao, Dalmasso, Izbicki and Lee 2021).
     """
     from scipy import stats
 
@@ -73,8 +87,12 @@ def data_dependence(pits: np.ndarray, observations: np.ndarray, components: int 
         return np.ones(2 * pits.shape[1])
     left, values, _ = np.linalg.svd(data, full_matrices=False)
     left = left[:, values > 1e-9 * values[0]][:, : max(1, min(components, size // 20))]
-    scores = stats.norm.ppf(np.clip(np.hstack([pits, np.abs(2.0 * pits - 1.0)]), 1e-12, 1.0 - 1e-12))
+    scores = stats.norm.ppf(
+        np.clip(np.hstack([pits, np.abs(2.0 * pits - 1.0)]), 1e-12, 1.0 - 1e-12)
+    )
     scores = scores - scores.mean(0)
     explained, total = np.square(left.T @ scores).sum(0), np.square(scores).sum(0)
     freedom = size - 1 - left.shape[1]
-    return stats.f.sf((explained / left.shape[1]) / ((total - explained) / freedom), left.shape[1], freedom)
+    return stats.f.sf(
+        (explained / left.shape[1]) / ((total - explained) / freedom), left.shape[1], freedom
+    )

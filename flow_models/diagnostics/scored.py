@@ -1,4 +1,5 @@
-"""Sets of pictures with all their scores: measures of detection, a table to read, a CSV with one row a picture."""
+"""Sets of pictures with all their scores: measures of detection, a table to read, a CSV with one
+row a picture."""
 
 from __future__ import annotations
 
@@ -14,31 +15,48 @@ from flow_models.diagnostics.baselines import PictureBaselines
 Scores = dict[str, dict[str, np.ndarray]]  # {score: {set: [n]}}
 
 
-def score_sets(detector, baselines: PictureBaselines, sets: Mapping[str, np.ndarray], seed: int = 0) -> Scores:
+def score_sets(
+    detector, baselines: PictureBaselines, sets: Mapping[str, np.ndarray], seed: int = 0
+) -> Scores:
     """Every score and every baseline of each set of images uint8 [n, H, W, C]."""
     found: Scores = {}
     for number, (name, images) in enumerate(sets.items()):
         code_bits = codes.code_length(images, detector.model.event.bits)
-        scores = detector.scores(images, seed + number, code_bits) | baselines.scores(images, code_bits)
+        scores = detector.scores(images, seed + number, code_bits) | baselines.scores(
+            images, code_bits
+        )
         for score, values in scores.items():
             found.setdefault(score, {})[name] = values
     return found
 
 
-def detection_table(scores: Scores, metrics: Mapping[str, float], known: str) -> tuple[str, list[str], list[list]]:
-    """A table for the report: a row a score, for each set the three measures, AUROC with its interval.
+def detection_table(
+    scores: Scores, metrics: Mapping[str, float], known: str
+) -> tuple[str, list[str], list[list]]:
+    """A table for the report: a row a score, for each set the three measures, AUROC with its
+    interval.
 
-    metrics: from `detection.table`; the scores of a set's rows are in their order in `scores`, baselines last.
+    metrics: from `detection.table`; the scores of a set's rows are in their order in `scores`,
+    baselines last.
     """
     others = [name for name in next(iter(scores.values())) if name != known]
     columns = [
         "score",
-        *(f"{other}: {measure}" for other in others for measure in ("AUROC", "95% interval", "AUPR", "FPR at 95%")),
+        *(
+            f"{other}: {measure}"
+            for other in others
+            for measure in ("AUROC", "95% interval", "AUPR", "FPR at 95%")
+        ),
     ]
     rows = []
     for score in scores:
         title = f"{score} (baseline)" if score in PictureBaselines.NAMES else score
-        rows.append([title.replace("_", " "), *(cell for other in others for cell in _cells(metrics, score, other))])
+        rows.append(
+            [
+                title.replace("_", " "),
+                *(cell for other in others for cell in _cells(metrics, score, other)),
+            ]
+        )
     return f"Anomaly scores: {known} against {' and '.join(others)}", columns, rows
 
 
@@ -48,8 +66,11 @@ def _cells(metrics, score, other):
     return f"{auroc:.3f}", f"{low:.3f} to {high:.3f}", f"{aupr:.3f}", f"{fpr:.3f}"
 
 
-def scores_csv(scores: Scores, names: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[str]]) -> str:
-    """CSV text: name, set, label and every score, one row a picture; names and labels of each set's pictures are given."""
+def scores_csv(
+    scores: Scores, names: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[str]]
+) -> str:
+    """CSV text: name, set, label and every score, one row a picture; names and labels of each set's
+    pictures are given."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["name", "set", "label", *scores])
@@ -62,6 +83,8 @@ def scores_csv(scores: Scores, names: Mapping[str, Sequence[str]], labels: Mappi
 
 def ranked(scores: Scores, score: str, top: int) -> list[tuple[str, int]]:
     """(set, row) of the `top` strangest pictures of all sets by one score, the strangest first."""
-    places = [(set_name, row) for set_name, values in scores[score].items() for row in range(len(values))]
+    places = [
+        (set_name, row) for set_name, values in scores[score].items() for row in range(len(values))
+    ]
     order = np.argsort(-np.concatenate(list(scores[score].values())), kind="stable")[:top]
     return [places[i] for i in order]

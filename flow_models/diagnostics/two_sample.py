@@ -1,7 +1,8 @@
-"""How far two sets of samples are from one law: a classifier's accuracy, the unbiased MMD; a mean and its interval.
+"""How far two sets of samples are from one law: a classifier's accuracy, the unbiased MMD; a mean
+and its interval.
 
-Samples of a Markov chain are dependent and may repeat, which raises both measures with nothing wrong: thin them, and
-see `c2st_null`.
+Samples of a Markov chain are dependent and may repeat, which raises both measures with nothing
+wrong: thin them, and see `c2st_null`.
 """
 
 from __future__ import annotations
@@ -19,12 +20,20 @@ FOLDS = 5
 FEWEST = 50  # samples a side, for a classifier
 
 
-def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")) -> float:
-    """Accuracy with which a classifier tells samples a [n, P] from b [m, P]: 1/2 if of one law, 1 if never alike.
+def c2st(
+    a: np.ndarray,
+    b: np.ndarray,
+    seed: int = 0,
+    classifiers: Sequence[str] = ("network", "quadratic"),
+) -> float:
+    """Accuracy with which a classifier tells samples a [n, P] from b [m, P]: 1/2 if of one law, 1
+    if never alike.
 
-    Five-fold cross-validated, the best of the `classifiers`; so is the null, which the best of two raises by less than
-    0.01. No classifier reaches what the laws would allow, so that a low accuracy proves less than a high one. They look
-    at whitened samples: on correlated parameters that is what makes them see (40 of them, 2,500 a side, and 0.65
+    Five-fold cross-validated, the best of the `classifiers`; so is the null, which the best of two
+    raises by less than 0.01. No classifier reaches what the laws would allow, so that a low
+    accuracy proves less than a high one. They look
+    at whitened samples: on correlated parameters that is what makes them see (40 of them, 2,500 a
+    side, and 0.65
     possible: 0.53 before, 0.63 after). The larger side is thinned to the size of the smaller.
 
         network     two layers of 64, strongly regularised, stopped early
@@ -42,16 +51,30 @@ def c2st(a: np.ndarray, b: np.ndarray, seed: int = 0, classifiers: Sequence[str]
     a, b = _pair(a, b)
     size = min(len(a), len(b))
     if size < FEWEST or a.ndim != 2:
-        raise UserError(f"c2st needs two sets [n, P] of at least {FEWEST} samples; got {a.shape} and {b.shape}")
-    rows = np.vstack([side[np.linspace(0, len(side) - 1, size).round().astype(int)] for side in (a, b)])
+        raise UserError(
+            f"c2st needs two sets [n, P] of at least {FEWEST} samples; got {a.shape} and {b.shape}"
+        )
+    rows = np.vstack(
+        [side[np.linspace(0, len(side) - 1, size).round().astype(int)] for side in (a, b)]
+    )
     cut = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     which = np.repeat([0, 1], size)
-    with threadpool_limits(1):  # so little work at a time that threads wait longer for each other than they work
-        return float(max(cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean() for name in classifiers))
+    with threadpool_limits(
+        1
+    ):  # so little work at a time that threads wait longer for each other than they work
+        return float(
+            max(
+                cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean()
+                for name in classifiers
+            )
+        )
 
 
-def c2st_null(samples: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")) -> float:
-    """`c2st` between the first and second half of samples [n, P] in the order they came: what nothing wrong scores."""
+def c2st_null(
+    samples: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")
+) -> float:
+    """`c2st` between the first and second half of samples [n, P] in the order they came: what
+    nothing wrong scores."""
     half = len(samples) // 2
     return c2st(samples[:half], samples[half : 2 * half], seed, classifiers)
 
@@ -67,39 +90,58 @@ def _classifier(name, seed):
     if name not in CLASSIFIERS:
         raise UserError(f"no classifier {name!r}; there are {', '.join(CLASSIFIERS)}")
     kinds = {
-        "network": lambda: MLPClassifier((64, 64), alpha=1.0, batch_size=64, early_stopping=True, n_iter_no_change=15,
-                                         random_state=seed),
+        "network": lambda: MLPClassifier(
+            (64, 64),
+            alpha=1.0,
+            batch_size=64,
+            early_stopping=True,
+            n_iter_no_change=15,
+            random_state=seed,
+        ),
         "quadratic": lambda: QuadraticDiscriminantAnalysis(reg_param=0.01),
-        "boosting": lambda: HistGradientBoostingClassifier(early_stopping=True, max_leaf_nodes=8, learning_rate=0.05,
-                                                           random_state=seed),
-    }  # fmt: skip
-    directions = PCA(n_components=1.0 - 1e-12, svd_solver="full", whiten=True)  # but none in which all samples are one
+        "boosting": lambda: HistGradientBoostingClassifier(
+            early_stopping=True, max_leaf_nodes=8, learning_rate=0.05, random_state=seed
+        ),
+    }
+    directions = PCA(
+        n_components=1.0 - 1e-12, svd_solver="full", whiten=True
+    )  # but none in which all samples are one
     return make_pipeline(StandardScaler(), directions, kinds[name]())
 
 
 def mmd_squared(a: np.ndarray, b: np.ndarray, widths: Sequence[float] = WIDTHS) -> np.ndarray:
-    """Unbiased squared maximum mean discrepancy [...] between samples a [..., n, P] and b [..., m, P], each set apart.
+    """Unbiased squared maximum mean discrepancy [...] between samples a [..., n, P] and b [..., m,
+    P], each set apart.
 
         mean_(i != j) k(a_i, a_j) + mean_(i != j) k(b_i, b_j) - 2 mean_ij k(a_i, b_j)
         k(x, y) = sum_h h^2 / (h^2 + |x - y|^2)
 
-    On average 0 where both are of one law, so single values may be negative. A kernel two-sample test (Gretton,
-    Borgwardt, Rasch, Schoelkopf and Smola 2012, eq. 3).
+    On average 0 where both are of one law, so single values may be negative. A kernel two-sample
+    test (Gretton, Borgwardt, Rasch, Schoelkopf and Smola 2012, eq. 3).
 
     Raises:
       UserError: shapes do not pair, or fewer than two samples a side.
     """
     a, b = _pair(a, b)
     if a.shape[:-2] != b.shape[:-2] or min(a.shape[-2], b.shape[-2]) < 2:
-        raise UserError(f"mmd needs [..., n, P] and [..., m, P] with n, m at least 2; got {a.shape} and {b.shape}")
-    centre = b.mean(-2, keepdims=True)  # distances come out of inner products, which are exact where numbers are small
+        raise UserError(
+            f"mmd needs [..., n, P] and [..., m, P] with n, m at least 2; got {a.shape} and"
+            f" {b.shape}"
+        )
+    centre = b.mean(
+        -2, keepdims=True
+    )  # distances come out of inner products, which are exact where numbers are small
     pairs = [pair.reshape(-1, *pair.shape[-2:]) for pair in (a - centre, b - centre)]
-    found = [_within(x, widths) + _within(y, widths) - 2.0 * _between(x, y, widths) for x, y in zip(*pairs)]
+    found = [
+        _within(x, widths) + _within(y, widths) - 2.0 * _between(x, y, widths)
+        for x, y in zip(*pairs)
+    ]
     return np.array(found).reshape(a.shape[:-2])
 
 
 def _within(x, widths):
-    """Mean of k over pairs of different rows of x [n, P]; each block of rows meets only those from itself on."""
+    """Mean of k over pairs of different rows of x [n, P]; each block of rows meets only those from
+    itself on."""
     size, total = len(x), 0.0
     for start in range(0, size, BLOCK):
         rows = x[start : start + BLOCK]
@@ -109,7 +151,9 @@ def _within(x, widths):
 
 
 def _between(x, y, widths):
-    total = sum(_kernel_sum(x[start : start + BLOCK], y, widths) for start in range(0, len(x), BLOCK))
+    total = sum(
+        _kernel_sum(x[start : start + BLOCK], y, widths) for start in range(0, len(x), BLOCK)
+    )
     return total / (len(x) * len(y))
 
 
@@ -127,9 +171,11 @@ def _kernel_sum(x, y, widths):
     return total
 
 
-def bootstrap_mean(values: np.ndarray, level: float = 0.95, resamples: int = 2000,
-                   seed: int = 0) -> tuple[float, float, float]:  # fmt: skip
-    """Mean of values [B] and the ends of its central bootstrap interval (Efron and Tibshirani 1993)."""
+def bootstrap_mean(
+    values: np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of values [B] and the ends of its central bootstrap interval (Efron and Tibshirani
+    1993)."""
     values = np.asarray(values, np.float64).ravel()
     if not values.size or not np.isfinite(values).all():
         raise UserError("a mean needs at least one value, and all of them finite")
@@ -141,6 +187,13 @@ def bootstrap_mean(values: np.ndarray, level: float = 0.95, resamples: int = 200
 
 def _pair(a, b):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-1] or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise UserError(f"two sets of finite samples of the same parameters are needed; got {a.shape} and {b.shape}")
+    if (
+        min(a.ndim, b.ndim) < 2
+        or a.shape[-1] != b.shape[-1]
+        or not (np.isfinite(a).all() and np.isfinite(b).all())
+    ):
+        raise UserError(
+            f"two sets of finite samples of the same parameters are needed; got {a.shape} and"
+            f" {b.shape}"
+        )
     return a, b

@@ -1,7 +1,8 @@
-"""Are ranks uniform? A chi-square test, and the distribution function inside bands that hold it all at once, exactly.
+"""Are ranks uniform? A chi-square test, and the distribution function inside bands that hold it all
+at once, exactly.
 
-A rank r is one of 0, ..., S, all equally probable where things are right. Its distribution function is looked at in
-z = k / (S + 1), where it is the share of ranks below k.
+A rank r is one of 0, ..., S, all equally probable where things are right. Its distribution function
+is looked at in z = k / (S + 1), where it is the share of ranks below k.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ EXPECTED = 10  # ranks that a bin should hold at least, so that chi-square's law
 
 
 def chi_square(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> float:
-    """p-value of Pearson's chi-square test of ranks [N] in 0..n_samples, in bins as equal as whole ranks allow."""
+    """p-value of Pearson's chi-square test of ranks [N] in 0..n_samples, in bins as equal as whole
+    ranks allow."""
     from scipy import stats
 
     edges = bin_edges(len(ranks), n_samples, bins)
@@ -27,11 +29,14 @@ def chi_square(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> fl
 
 
 def bin_edges(size: int, n_samples: int, bins: int | None = None) -> np.ndarray:
-    """The first rank of each bin, and n_samples + 1, for N = size ranks; by default 20 bins, each of at least 10."""
+    """The first rank of each bin, and n_samples + 1, for N = size ranks; by default 20 bins, each
+    of at least 10."""
     bins = min(BINS, max(2, size // EXPECTED)) if bins is None else bins
     if bins < 2:
         raise UserError(f"a test of ranks needs at least 2 bins, got {bins}")
-    return np.unique(np.round(np.linspace(0, n_samples + 1, min(bins, n_samples + 1) + 1)).astype(int))
+    return np.unique(
+        np.round(np.linspace(0, n_samples + 1, min(bins, n_samples + 1) + 1)).astype(int)
+    )
 
 
 def ecdf(ranks: np.ndarray, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,12 +46,14 @@ def ecdf(ranks: np.ndarray, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ecdf_p_value(ranks: np.ndarray, n_samples: int) -> float:
-    """p-value of the place where the distribution function of ranks [N] is least probable, all places taken together.
+    """p-value of the place where the distribution function of ranks [N] is least probable, all
+    places taken together.
 
         g = min_z 2 min(P(n <= n_z), P(n >= n_z)),  n ~ Binomial(N, z);   p = P(g of N uniform ranks <= the g found)
 
-    Graphical test for discrete uniformity and its applications in goodness-of-fit evaluation and multiple sample
-    comparison (Saeilynoja, Buerkner and Vehtari 2022), p by their recursion rather than by simulation.
+    Graphical test for discrete uniformity and its applications in goodness-of-fit evaluation and
+    multiple sample comparison (Saeilynoja, Buerkner and Vehtari 2022), p by their recursion rather
+    than by simulation.
     """
     places, size = _places(n_samples), len(ranks)
     tails = _tails(size, n_samples)
@@ -55,15 +62,23 @@ def ecdf_p_value(ranks: np.ndarray, n_samples: int) -> float:
 
 
 @lru_cache(maxsize=64)
-def simultaneous_bands(size: int, n_samples: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z, lower and upper bound [K]: the distribution function of N = size uniform ranks is all between, with `level`.
+def simultaneous_bands(
+    size: int, n_samples: int, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """z, lower and upper bound [K]: the distribution function of N = size uniform ranks is all
+    between, with `level`.
 
     At least with `level`: counts are whole numbers.
     """
-    inside, outside = 0.0, 1.0 - level  # of the tail g: single bands of 1 - g hold each place, together they hold less
+    inside, outside = (
+        0.0,
+        1.0 - level,
+    )  # of the tail g: single bands of 1 - g hold each place, together they hold less
     while outside - inside > 1e-3 * outside:
         middle = 0.5 * (inside + outside)
-        inside, outside = (middle, outside) if _stays(size, n_samples, middle) >= level else (inside, middle)
+        inside, outside = (
+            (middle, outside) if _stays(size, n_samples, middle) >= level else (inside, middle)
+        )
     low, high = _bounds(size, n_samples, inside)
     return _places(n_samples) / (n_samples + 1), low / size, high / size
 
@@ -71,7 +86,9 @@ def simultaneous_bands(size: int, n_samples: int, level: float = 0.95) -> tuple[
 def _places(n_samples):
     if n_samples < 1:
         raise UserError(f"ranks among at least 1 sample are needed, got {n_samples}")
-    return np.unique(np.round(np.linspace(0, n_samples + 1, min(POINTS, n_samples) + 2)).astype(int))[1:-1]
+    return np.unique(
+        np.round(np.linspace(0, n_samples + 1, min(POINTS, n_samples) + 2)).astype(int)
+    )[1:-1]
 
 
 def _below(ranks, places):
@@ -96,8 +113,8 @@ def _bounds(size, n_samples, tail):
 def _stays(size, n_samples, tail):
     """P(the counts of N uniform ranks stay within the bounds at all z).
 
-    Counts are a Poisson process given that it ends at N: its law is carried from one z to the next, and what leaves the
-    bounds is dropped.
+    Counts are a Poisson process given that it ends at N: its law is carried from one z to the next,
+    and what leaves the bounds is dropped.
     """
     from scipy.special import gammaln, xlogy
 
@@ -106,7 +123,9 @@ def _stays(size, n_samples, tail):
         return np.exp(xlogy(k, mean) - mean - gammaln(k + 1))
 
     low, high = _bounds(size, n_samples, tail)
-    steps = np.diff(np.concatenate([[0], _places(n_samples), [n_samples + 1]])) * (size / (n_samples + 1))
+    steps = np.diff(np.concatenate([[0], _places(n_samples), [n_samples + 1]])) * (
+        size / (n_samples + 1)
+    )
     law, first = np.ones(1), 0
     for below, above, mean in zip([*low, size], [*high, size], steps, strict=True):
         law = np.convolve(law, poisson(mean, above - first))[below - first : above - first + 1]

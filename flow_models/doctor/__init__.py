@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One line of the report: ok, none (not set up, which is no fault), or wrong with what mends it."""
+    """One line of the report: ok, none (not set up, which is no fault), or wrong with what mends
+    it."""
 
     state: str
     name: str

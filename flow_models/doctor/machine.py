@@ -1,4 +1,5 @@
-"""The machine itself: interpreter and packages, processors, memory, disk, GPUs, and whether TensorFlow can use them."""
+"""The machine itself: interpreter and packages, processors, memory, disk, GPUs, and whether
+TensorFlow can use them."""
 
 from __future__ import annotations
 
@@ -25,14 +26,26 @@ def python() -> Iterator[Finding]:
     """The interpreter, and whether packages are those that requirements.txt pins."""
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
-    yield Finding("wrong" if old else "ok", "python", f"{version}, {sys.prefix}",
-                  "Python 3.11 is needed: make create-env PYTHON=python3.11" if old else "")  # fmt: skip
+    yield Finding(
+        "wrong" if old else "ok",
+        "python",
+        f"{version}, {sys.prefix}",
+        "Python 3.11 is needed: make create-env PYTHON=python3.11" if old else "",
+    )
     pins, there = _pins(), {name: _version(name) for name in _PACKAGES}
-    yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in there.items() if version))
+    yield Finding(
+        "ok",
+        "packages",
+        ", ".join(f"{name} {version}" for name, version in there.items() if version),
+    )
     for name, version in there.items():
         if version != pins.get(name, version):
-            yield Finding("wrong", name, f"{version or 'not installed'}; tested with {pins[name]}",
-                          f"pip install {name}=={pins[name]}")  # fmt: skip
+            yield Finding(
+                "wrong",
+                name,
+                f"{version or 'not installed'}; tested with {pins[name]}",
+                f"pip install {name}=={pins[name]}",
+            )
 
 
 def _pins() -> dict[str, str]:
@@ -53,8 +66,12 @@ def hardware() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     little = memory < LEAST_MEMORY
-    yield Finding("wrong" if little else "ok", "machine", f"{cores} cores, {memory:.1f} GB of memory",
-                  f"less than {LEAST_MEMORY:g} GB: take a larger machine" if little else "")  # fmt: skip
+    yield Finding(
+        "wrong" if little else "ok",
+        "machine",
+        f"{cores} cores, {memory:.1f} GB of memory",
+        f"less than {LEAST_MEMORY:g} GB: take a larger machine" if little else "",
+    )
     free = shutil.disk_usage(".").free / 1e9
     little = free < LEAST_DISK
     yield Finding(
@@ -85,7 +102,8 @@ def driver() -> Iterator[Finding]:
             "wrong",
             "gpu",
             f"nvidia-smi: {said}",
-            "reboot after an update of driver or kernel, or install the driver again, see doc/ec2_gpu.md",
+            "reboot after an update of driver or kernel, or install the driver again, see"
+            " doc/ec2_gpu.md",
         )
         return
     for line in done.stdout.splitlines():
@@ -97,10 +115,15 @@ def gpu(name: str, version: str, memory: str, capability: str) -> Finding:
     said = f"{name}, {memory}, compute capability {capability}, driver {version}"
     if tuple(int(part) for part in re.findall(r"\d+", version)) < LEAST_DRIVER:
         least = ".".join(map(str, LEAST_DRIVER))
-        return Finding("wrong", "gpu", said, f"CUDA 12 needs driver {least} or later, see doc/ec2_gpu.md")
+        return Finding(
+            "wrong", "gpu", said, f"CUDA 12 needs driver {least} or later, see doc/ec2_gpu.md"
+        )
     if float(capability) < LEAST_CAPABILITY:
         return Finding(
-            "wrong", "gpu", said, f"TensorFlow needs compute capability {LEAST_CAPABILITY:g}: another instance type"
+            "wrong",
+            "gpu",
+            said,
+            f"TensorFlow needs compute capability {LEAST_CAPABILITY:g}: another instance type",
         )
     return Finding("ok", "gpu", said)
 
@@ -109,9 +132,9 @@ def _has_nvidia_device() -> bool:
     """Whether a display or compute device on the PCI bus is NVIDIA's (vendor 10de, class 03)."""
     for device in Path("/sys/bus/pci/devices").glob("*"):
         try:
-            if (device / "vendor").read_text().strip() == "0x10de" and (device / "class").read_text().startswith(
-                "0x03"
-            ):
+            if (device / "vendor").read_text().strip() == "0x10de" and (
+                device / "class"
+            ).read_text().startswith("0x03"):
                 return True
         except OSError:
             continue
@@ -119,22 +142,34 @@ def _has_nvidia_device() -> bool:
 
 
 def tensorflow() -> Iterator[Finding]:
-    """Whether TensorFlow loads, which devices it sees, and whether it compiles for the first of them."""
+    """Whether TensorFlow loads, which devices it sees, and whether it compiles for the first of
+    them."""
     try:
         from flow_models.startup import load_tensorflow
 
         tf = load_tensorflow()
     except Exception as error:  # whatever a broken installation raises
         yield Finding(
-            "wrong", "tensorflow", f"does not load: {one_line(error)}", "make create-env makes a fresh environment"
+            "wrong",
+            "tensorflow",
+            f"does not load: {one_line(error)}",
+            "make create-env makes a fresh environment",
         )
         return
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and shutil.which("nvidia-smi"):
-        yield Finding("wrong", "tensorflow", f"{tf.__version__} sees no GPU", CUDA.format(tf.__version__))
+        yield Finding(
+            "wrong", "tensorflow", f"{tf.__version__} sees no GPU", CUDA.format(tf.__version__)
+        )
     build = tf.sysconfig.get_build_info()
-    cuda = f", made for CUDA {build['cuda_version']} and cuDNN {build['cudnn_version']}" if gpus else ""
-    yield Finding("ok", "tensorflow", f"{tf.__version__} on {f'{len(gpus)} GPU' if gpus else 'CPU'}{cuda}")
+    cuda = (
+        f", made for CUDA {build['cuda_version']} and cuDNN {build['cudnn_version']}"
+        if gpus
+        else ""
+    )
+    yield Finding(
+        "ok", "tensorflow", f"{tf.__version__} on {f'{len(gpus)} GPU' if gpus else 'CPU'}{cuda}"
+    )
     yield _compiled(tf, "GPU:0" if gpus else "CPU:0")
 
 
@@ -151,5 +186,11 @@ def _compiled(tf, device: str) -> Finding:
 
             gradient(x).numpy()
     except Exception as error:  # a missing libdevice or ptxas, a GPU in use, a broken installation
-        return Finding("wrong", "compiler", f"XLA on {device}: {one_line(error)}", CUDA.format(tf.__version__))
-    return Finding("ok", "compiler", f"XLA on {device}, {time.perf_counter() - begin:.1f} s for a first small function")
+        return Finding(
+            "wrong", "compiler", f"XLA on {device}: {one_line(error)}", CUDA.format(tf.__version__)
+        )
+    return Finding(
+        "ok",
+        "compiler",
+        f"XLA on {device}, {time.perf_counter() - begin:.1f} s for a first small function",
+    )

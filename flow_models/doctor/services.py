@@ -30,11 +30,16 @@ def aws() -> Iterator[Finding]:
             "none",
             "aws",
             "no credentials; s3:// and AWS Batch need them",
-            "aws configure, or AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role",
+            "aws configure, or AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a"
+            " role",
         )
         return
     if os.environ.get("AWS_ENDPOINT_URL"):
-        yield Finding("ok", "aws", f"credentials by {credentials.method}, for {os.environ['AWS_ENDPOINT_URL']}")
+        yield Finding(
+            "ok",
+            "aws",
+            f"credentials by {credentials.method}, for {os.environ['AWS_ENDPOINT_URL']}",
+        )
         return
     try:
         asked = Aws()
@@ -49,7 +54,9 @@ def s3(place: str) -> Iterator[Finding]:
     from flow_models.data import storage
 
     if not place:
-        yield Finding("none", "s3", "not tried; --s3 s3://bucket/prefix tries to write, read and delete there")
+        yield Finding(
+            "none", "s3", "not tried; --s3 s3://bucket/prefix tries to write, read and delete there"
+        )
         return
     name = storage.join(place, f"doctor-{secrets.token_hex(4)}")
     begin = time.perf_counter()
@@ -65,7 +72,9 @@ def s3(place: str) -> Iterator[Finding]:
         yield Finding("wrong", "s3", one_line(error))
         return
     yield Finding(
-        "ok" if same else "wrong", "s3", f"{place}: written, read and deleted in {time.perf_counter() - begin:.1f} s"
+        "ok" if same else "wrong",
+        "s3",
+        f"{place}: written, read and deleted in {time.perf_counter() - begin:.1f} s",
     )
 
 
@@ -84,7 +93,9 @@ def mlflow(given: str | None) -> Iterator[Finding]:
             "" if good else "it cannot be written: set MLFLOW_TRACKING_URI",
         )
     elif not uri.startswith("http"):
-        yield Finding("wrong", "mlflow", f"{public(uri)} is no server", "MLFLOW_TRACKING_URI=http://host:5000")
+        yield Finding(
+            "wrong", "mlflow", f"{public(uri)} is no server", "MLFLOW_TRACKING_URI=http://host:5000"
+        )
     else:
         yield _server(public(uri), uri)
 
@@ -100,8 +111,8 @@ def _server(shown: str, uri: str) -> Finding:
             "wrong",
             "mlflow",
             f"{shown}: {reason(error)}",
-            "start it (doc/ec2_gpu.md says how), open its port to this machine, or unset MLFLOW_TRACKING_URI; "
-            "runs go on without it, and make mlflow-upload sends them later",
+            "start it (doc/ec2_gpu.md says how), open its port to this machine, or unset"
+            " MLFLOW_TRACKING_URI; runs go on without it, and make mlflow-upload sends them later",
         )
     other = "" if theirs == ours else f", while {ours} is installed here"
     return Finding("ok", "mlflow", f"{shown} answers, version {theirs}{other}")

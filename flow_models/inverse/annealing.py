@@ -1,7 +1,9 @@
-"""Training draws for data without noise: noise that falls to the tolerance, and more of the rare observations.
+"""Training draws for data without noise: noise that falls to the tolerance, and more of the rare
+observations.
 
-The posterior of noise-free data is a thin surface. A network that sees it at once spends what it has on a thinner shell,
-not on the right mass along it; with noise that falls slowly, mass comes first.
+The posterior of noise-free data is a thin surface. A network that sees it at once spends what it
+has on a thinner shell, not on the right mass along it; with noise that falls slowly, mass comes
+first.
 """
 
 import math
@@ -10,17 +12,26 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
-def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6, tilt: float = 0.6,
-                  candidates: int = 4) -> Callable:  # fmt: skip
-    """draw(n, seed) for `fit` of the flow of a `PosteriorModel` in a `PriorFrame`; seed[1] is the number of the step.
+def annealed_draw(
+    model,
+    steps: int,
+    *,
+    first: float = 20.0,
+    share: float = 0.6,
+    tilt: float = 0.6,
+    candidates: int = 4,
+) -> Callable:
+    """draw(n, seed) for `fit` of the flow of a `PosteriorModel` in a `PriorFrame`; seed[1] is the
+    number of the step.
 
     Args:
       model: its simulator has noise N(0, tolerance^2) on its data.
       steps: of the training.
       first: noise at the start, times the simulator's `tolerance`; it falls exponentially to 1 ...
       share: ... over this part of the training and stays there.
-      tilt: of so many `candidates` one is drawn with probability ~ exp(tilt |s|^2 / 2), s the normal scores of y: of
-        density N(0, I) before, nearly N(0, I / (1 - tilt)) after. The choice looks at y alone, so p(theta | y) is what
+      tilt: of so many `candidates` one is drawn with probability ~ exp(tilt |s|^2 / 2), s the
+        normal scores of y: of density N(0, I) before, nearly N(0, I / (1 - tilt)) after. The choice
+          looks at y alone, so p(theta | y) is what
         it was. 0: as the prior has them.
     """
     frame, simulator = model.frame, model.simulator
@@ -30,17 +41,23 @@ def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6,
     def draw(n: int, seed):
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         # random numbers are a good part of a step: all in one call
-        normal = tf.random.stateless_normal([n * count, size + simulator.data_size], seeds[0], dtype=model.dtype)
+        normal = tf.random.stateless_normal(
+            [n * count, size + simulator.data_size], seeds[0], dtype=model.dtype
+        )
         theta = normal[:, :size]
         y = simulator.forward(theta) + simulator.tolerance * _level(seed[1]) * normal[:, size:]
         if tilt:
-            scores = frame.scores(frame.locate(constants, y)["context"])  # the rest of it is not computed
+            scores = frame.scores(
+                frame.locate(constants, y)["context"]
+            )  # the rest of it is not computed
             rarity = 0.5 * tilt * tf.reduce_sum(tf.square(scores), -1)
             chosen = _one_of_each(tf.reshape(rarity, [n, count]), seeds[1])
             theta, y = tf.gather(theta, chosen), tf.gather(y, chosen)
         return {"x": theta, "condition": frame.locate(constants, y)["context"]}
 
-    draw.identity = {"share": share}  # what the first batch, by which a resumed training knows its draws, does not show
+    draw.identity = {
+        "share": share
+    }  # what the first batch, by which a resumed training knows its draws, does not show
 
     def _level(step):
         """Standard deviation of the noise at a step, in tolerances."""
@@ -51,7 +68,10 @@ def annealed_draw(model, steps: int, *, first: float = 20.0, share: float = 0.6,
 
 
 def _one_of_each(log_weights, seed):
-    """Row numbers [n] of one member of each group, by weight; log_weights [n, count] of rows in order (Gumbel's trick)."""
+    """Row numbers [n] of one member of each group, by weight; log_weights [n, count] of rows in
+    order (Gumbel's trick)."""
     n, count = log_weights.shape
     uniform = tf.random.stateless_uniform([n, count], seed, 1e-7, 1.0, log_weights.dtype)
-    return tf.argmax(log_weights - tf.math.log(-tf.math.log(uniform)), 1, tf.int32) + count * tf.range(n)
+    return tf.argmax(
+        log_weights - tf.math.log(-tf.math.log(uniform)), 1, tf.int32
+    ) + count * tf.range(n)

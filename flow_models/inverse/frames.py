@@ -1,8 +1,11 @@
-"""Coordinates in which a posterior is nearly N(0, I): what a conditional flow is left to learn is small there.
+"""Coordinates in which a posterior is nearly N(0, I): what a conditional flow is left to learn is
+small there.
 
-A frame takes whitened parameters theta, given data y, to z, and says what the flow is told about y (the context). It has
-no trainable weights: constants measured once on draws of the simulator (`measure`), and a state a row of data
-(`locate`), from which both directions follow. Computed once an observation, however many samples are drawn.
+A frame takes whitened parameters theta, given data y, to z, and says what the flow is told about y
+(the context). It has
+no trainable weights: constants measured once on draws of the simulator (`measure`), and a state a
+row of data (`locate`), from which both directions follow. Computed once an observation, however
+many samples are drawn.
 """
 
 import dataclasses
@@ -16,20 +19,26 @@ from flow_models.simulators.simulator import Simulator
 
 Constants = dict[str, np.ndarray]
 State = dict[str, tf.Tensor]  # [B, ...] a row of data; "context" [B, C] is what the flow sees
-LONGEST_STEP = 3.0  # of Gauss-Newton in whitened parameters: beyond it the linearisation says nothing
+LONGEST_STEP = (
+    3.0  # of Gauss-Newton in whitened parameters: beyond it the linearisation says nothing
+)
 KNOTS = 256  # of the table of a normal score
 
 
 @dataclasses.dataclass(frozen=True)
 class PriorFrame(Described):
-    """z = theta; the context is y, standardised, and its normal score: the normal quantile of its prior rank.
+    """z = theta; the context is y, standardised, and its normal score: the normal quantile of its
+    prior rank.
 
-    The scores spread what crowds at an edge of the data; beyond the draws they stay at the last quantile.
+    The scores spread what crowds at an edge of the data; beyond the draws they stay at the last
+    quantile.
 
     Attributes:
       simulator: whose parameters and data these are.
-      waves: sines and cosines of so many multiples of the scores go into the context too. Where a posterior changes
-        quickly with y, networks learn it in fewer steps: with two, the error of application 5 after 4,000 steps fell by a
+      waves: sines and cosines of so many multiples of the scores go into the context too. Where a
+        posterior changes
+        quickly with y, networks learn it in fewer steps: with two, the error of application 5 after
+          4,000 steps fell by a
         third.
     """
 
@@ -69,11 +78,12 @@ class PriorFrame(Described):
 
 @dataclasses.dataclass(frozen=True)
 class LaplaceFrame(Described):
-    """z = L^T (theta - m): m from Gauss-Newton steps on the posterior of y, L L^T = I + J^T J its curvature there.
+    """z = L^T (theta - m): m from Gauss-Newton steps on the posterior of y, L L^T = I + J^T J its
+    curvature there.
 
-    The Laplace approximation as an invertible map. However far m is from the mode, the map is exact; a flow behind it
-    learns only in what the posterior differs from the Gaussian. The steps start at a linear regression of theta on
-    the leading principal components of y.
+    The Laplace approximation as an invertible map. However far m is from the mode, the map is
+    exact; a flow behind it learns only in what the posterior differs from the Gaussian. The steps
+    start at a linear regression of theta on the leading principal components of y.
 
     The context: m, the components, the misfit at m, and log sigma where the simulator has one.
 
@@ -92,7 +102,8 @@ class LaplaceFrame(Described):
         return self.simulator.size + self.components + 1 + self.simulator.noise_varies
 
     def data_context(self, context):
-        """The part of the context whose density is that of the data: components, misfit and log sigma."""
+        """The part of the context whose density is that of the data: components, misfit and log
+        sigma."""
         return context[:, self.simulator.size :]
 
     def measure(self, theta: np.ndarray, y: np.ndarray) -> Constants:
@@ -114,7 +125,11 @@ class LaplaceFrame(Described):
         context = [mean, components, misfit[:, None]]
         if self.simulator.noise_varies:
             context.append((y[:, -1:] - constants["log_sigma"][0]) / constants["log_sigma"][1])
-        return {"mean": mean, "cholesky": tf.linalg.cholesky(curvature), "context": tf.concat(context, -1)}
+        return {
+            "mean": mean,
+            "cholesky": tf.linalg.cholesky(curvature),
+            "context": tf.concat(context, -1),
+        }
 
     def forward_and_log_det(self, state: State, theta: tf.Tensor):
         z = tf.linalg.matvec(state["cholesky"], theta - state["mean"], transpose_a=True)
@@ -122,18 +137,25 @@ class LaplaceFrame(Described):
 
     def inverse(self, state: State, z: tf.Tensor) -> tf.Tensor:
         """theta [B, S, P] of z [B, S, P], for B rows of data."""
-        solved = tf.linalg.triangular_solve(state["cholesky"], tf.linalg.matrix_transpose(z), adjoint=True)
+        solved = tf.linalg.triangular_solve(
+            state["cholesky"], tf.linalg.matrix_transpose(z), adjoint=True
+        )
         return state["mean"][:, None] + tf.linalg.matrix_transpose(solved)
 
     def _newton(self, constants, y):
-        """Components [B, K], and the best of the iterates: m [B, P], its residuals and its curvature [B, P, P]."""
+        """Components [B, K], and the best of the iterates: m [B, P], its residuals and its
+        curvature [B, P, P]."""
         components = (self.simulator.decorrelated(y) - constants["mean"]) @ constants["axes"]
         theta, best = components @ constants["regression"], None
         # the rest is LAPACK's
-        linearised = tf.function(self.simulator.residual_and_jacobian, jit_compile=self.simulator.by_xla, autograph=False)
+        linearised = tf.function(
+            self.simulator.residual_and_jacobian, jit_compile=self.simulator.by_xla, autograph=False
+        )
         for step in range(self.steps + 1):
             residual, jacobian = linearised(theta, y)
-            curvature = tf.eye(self.simulator.size, dtype=y.dtype) + tf.matmul(jacobian, jacobian, transpose_a=True)
+            curvature = tf.eye(self.simulator.size, dtype=y.dtype) + tf.matmul(
+                jacobian, jacobian, transpose_a=True
+            )
             cost = tf.reduce_sum(tf.square(residual), -1) + tf.reduce_sum(tf.square(theta), -1)
             best = _better((cost, theta, residual, curvature), best)
             if step < self.steps:
@@ -157,11 +179,14 @@ def _better(new, old):
     if old is None:
         return new
     wins = new[0] < old[0]
-    return tuple(tf.where(tf.reshape(wins, [-1] + [1] * (n.shape.rank - 1)), n, o) for n, o in zip(new, old))
+    return tuple(
+        tf.where(tf.reshape(wins, [-1] + [1] * (n.shape.rank - 1)), n, o) for n, o in zip(new, old)
+    )
 
 
 def _normal_score(quantiles, y):
-    """The standard normal quantile of the rank of y [B, M] among quantiles [KNOTS, M], interpolated."""
+    """The standard normal quantile of the rank of y [B, M] among quantiles [KNOTS, M],
+    interpolated."""
     position = []
     for column in range(y.shape[-1]):
         knots = quantiles[:, column]

@@ -1,4 +1,5 @@
-"""Pairs of parameters and data, drawn ahead: what the networks of inverse problems are trained and judged on."""
+"""Pairs of parameters and data, drawn ahead: what the networks of inverse problems are trained and
+judged on."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Clock:
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """theta [N, P] of the prior, data without noise [N, M'], and data y [N, M]; `left_out` draws could not be simulated."""
+    """theta [N, P] of the prior, data without noise [N, M'], and data y [N, M]; `left_out` draws
+    could not be simulated."""
 
     theta: np.ndarray
     clean: np.ndarray
@@ -44,15 +46,20 @@ class Pairs:
 
 
 def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "simulating") -> Pairs:
-    """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts are other pairs.
+    """n pairs, simulated in compiled batches; the same seed gives the same pairs, and other parts
+    are other pairs.
 
     Raises:
       UserError: of a whole batch of draws no one can be simulated.
     """
     batch, drawn, count, left_out = _compiled_batch(simulator), [], 0, 0
-    with tqdm(total=n, desc=what, disable=not sys.stderr.isatty(), unit_scale=True, leave=False) as bar:
+    with tqdm(
+        total=n, desc=what, disable=not sys.stderr.isatty(), unit_scale=True, leave=False
+    ) as bar:
         while count < n:
-            rows = [np.asarray(each) for each in batch(tf.constant([seed, part * PART + len(drawn)]))]
+            rows = [
+                np.asarray(each) for each in batch(tf.constant([seed, part * PART + len(drawn)]))
+            ]
             usable = np.isfinite(rows[1]).all(1)
             if not usable.any():
                 raise UserError(f"none of {BATCH} draws of the prior can be simulated")
@@ -64,12 +71,15 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
 
 
 def draw_parts(simulator: Simulator, config: PosteriorConfig) -> tuple[dict[str, Pairs], float]:
-    """Pairs for training, validation and test, of these at least as many as `references`; simulations a second once compiled."""
+    """Pairs for training, validation and test, of these at least as many as `references`;
+    simulations a second once compiled."""
     tests = max(config.test_draws, config.references)
     counts = {"train": config.simulations, "validation": config.validation_draws, "test": tests}
     parts, clock = {}, Clock()
     for number, (name, n) in enumerate(counts.items()):
-        parts[name] = clock.time(name, lambda n=n, number=number: draw(simulator, n, config.seed, number))
+        parts[name] = clock.time(
+            name, lambda n=n, number=number: draw(simulator, n, config.seed, number)
+        )
     return parts, -(-config.validation_draws // BATCH) * BATCH / clock.seconds["validation"]
 
 

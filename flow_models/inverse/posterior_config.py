@@ -52,19 +52,25 @@ class PosteriorConfig(RunConfig):
     affine: bool = True
     """spline_coupling: an affine coupling in front of each spline"""
     linear: bool = True
-    """spline_coupling: a learned linear layer, started at a random rotation, in front of each coupling"""
+    """spline_coupling: a learned linear layer, started at a random rotation, in front of each
+    coupling"""
     summary: int = 0
-    """conditional: columns that a network, trained along, makes of the data's context for all layers; 0: they see it whole"""
+    """conditional: columns that a network, trained along, makes of the data's context for all
+    layers; 0: they see it whole"""
     summary_hidden: tuple[int, ...] = (128,)
     """widths of that network"""
     mmd_latents: float = 0.0
-    """weight in the loss of the MMD^2 of (y, z) to independent ones, z of N(0, I) (Ardizzone et al. 2019)"""
+    """weight in the loss of the MMD^2 of (y, z) to independent ones, z of N(0, I) (Ardizzone et al.
+    2019)"""
     mmd_parameters: float = 0.0
-    """weight in the loss of the MMD^2 of parameters sampled for the data of a batch to its parameters"""
+    """weight in the loss of the MMD^2 of parameters sampled for the data of a batch to its
+    parameters"""
     reconstruction: float = 0.0
-    """weight in the loss of the squared distance of parameters to those got back with y in place of what the network says of it"""
+    """weight in the loss of the squared distance of parameters to those got back with y in place of
+    what the network says of it"""
     joint_depth: int = 6
-    """layers of the joint form, which are spline couplings whatever the architecture of the conditional form"""
+    """layers of the joint form, which are spline couplings whatever the architecture of the
+    conditional form"""
     joint_hidden: tuple[int, ...] = (128, 128)
     """widths of its conditioners: it has the whole forward model to learn"""
     unroll: int = 1
@@ -73,16 +79,31 @@ class PosteriorConfig(RunConfig):
 
 def check(config: PosteriorConfig) -> None:
     """Refuses settings before anything is simulated."""
-    least = {"simulations": 1000, "validation_draws": 100, "test_draws": 20, "posterior_samples": 20, "references": 1}
-    least |= {name: value for name, value in (("components", 1), ("newton_steps", 0)) if hasattr(config, name)}
+    least = {
+        "simulations": 1000,
+        "validation_draws": 100,
+        "test_draws": 20,
+        "posterior_samples": 20,
+        "references": 1,
+    }
+    least |= {
+        name: value
+        for name, value in (("components", 1), ("newton_steps", 0))
+        if hasattr(config, name)
+    }
     for name, value in least.items():
         if getattr(config, name) < value:
             raise UserError(f"{name} is {getattr(config, name)}, must be at least {value}")
     for name in ("summary", "mmd_latents", "mmd_parameters", "reconstruction"):
         if not 0 <= getattr(config, name) < math.inf:
             raise UserError(f"{name} is {getattr(config, name)}, must be at least 0")
-    if config.batch_size > config.simulations:  # found before a form that draws as it goes is trained, not after
-        raise UserError(f"batch_size is {config.batch_size}, more than the {config.simulations} simulations: lower it, or raise those")
+    if (
+        config.batch_size > config.simulations
+    ):  # found before a form that draws as it goes is trained, not after
+        raise UserError(
+            f"batch_size is {config.batch_size}, more than the {config.simulations} simulations:"
+            " lower it, or raise those"
+        )
     if config.form not in FORMS:
         raise UserError(f"no form {config.form!r}; there are {', '.join(FORMS)}")
     if not 0 < config.bound < math.inf:

@@ -16,13 +16,22 @@ from flow_models.tiling import Tiled
 
 TILES = ((1, 8), (1, 256), (16, 256))  # rows of data whose frames are found in one go
 MOST_SAMPLES = 2**17  # drawn in one go
-PROBLEMS = ("ballistics", "dispersion", "drawn", "gravity", "kinematics", "linear_gaussian", "seismic")
+PROBLEMS = (
+    "ballistics",
+    "dispersion",
+    "drawn",
+    "gravity",
+    "kinematics",
+    "linear_gaussian",
+    "seismic",
+)
 FEWEST = 20.0  # effective draws that a prediction is made from
 ROWS = 2**14  # of which densities are computed in one go
 
 
 class OfSimulator(tf.Module):
-    """What a model of parameters x says of them: it has a `simulator`, and a `flow` whose type of numbers is its own."""
+    """What a model of parameters x says of them: it has a `simulator`, and a `flow` whose type of
+    numbers is its own."""
 
     @property
     def columns(self) -> list[str]:
@@ -42,14 +51,16 @@ class OfSimulator(tf.Module):
 class PosteriorModel(OfSimulator):
     """p(x | y) with exact densities: log p(x | y) = log p_flow(z | context(y)) + log |det dz/dx|.
 
-    x are parameters [..., P] and y data [..., M], both in the units of `simulator`; z are the parameters in the `frame`
-    of y. The flow is an ordinary conditional `FlowModel`, trained by `fit` on what `prepare` gives.
+    x are parameters [..., P] and y data [..., M], both in the units of `simulator`; z are the
+    parameters in the `frame` of y. The flow is an ordinary conditional `FlowModel`, trained by
+    `fit` on what `prepare` gives.
 
     Args:
       frame: a `PriorFrame` or `LaplaceFrame`.
       constants: of the frame, from its `measure`.
       flow: density of z given the context.
-      data_flow: density of the data's own context, p(y), where one was trained: what `anomaly_score` is.
+      data_flow: density of the data's own context, p(y), where one was trained: what
+        `anomaly_score` is.
       draws: data [K, M] of the prior, from which `predict` chooses where nothing can simulate.
 
     Example:
@@ -58,25 +69,37 @@ class PosteriorModel(OfSimulator):
       >>> model.log_prob(x, y)
     """
 
-    def __init__(self, frame: Described, constants: dict[str, np.ndarray], flow: FlowModel, data_flow: FlowModel | None = None,
-                 draws: np.ndarray | None = None):  # fmt: skip
+    def __init__(
+        self,
+        frame: Described,
+        constants: dict[str, np.ndarray],
+        flow: FlowModel,
+        data_flow: FlowModel | None = None,
+        draws: np.ndarray | None = None,
+    ):
         super().__init__(name="posterior_model")
         self.frame, self.flow, self.data_flow, self.draws = frame, flow, data_flow, draws
-        self.constants = {name: np.asarray(value, flow.dtype.as_numpy_dtype) for name, value in constants.items()}
-        self._locate = Tiled(self.frame.locate, TILES, jit=False)  # its linear algebra is faster outside XLA
+        self.constants = {
+            name: np.asarray(value, flow.dtype.as_numpy_dtype) for name, value in constants.items()
+        }
+        self._locate = Tiled(
+            self.frame.locate, TILES, jit=False
+        )  # its linear algebra is faster outside XLA
 
     @property
     def simulator(self):
         return self.frame.simulator
 
     def prepare(self, theta, y) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """What `fit` takes to train the flow on pairs theta [N, P], y [N, M], and log |det dz/dtheta| [N]."""
+        """What `fit` takes to train the flow on pairs theta [N, P], y [N, M], and log |det
+        dz/dtheta| [N]."""
         state = self._state(self._data(y)[0])
         z, log_det = self.frame.forward_and_log_det(state, tf.constant(theta, self.dtype))
         return {"x": z.numpy(), "condition": state["context"]}, log_det.numpy()
 
     def log_prob(self, x, y) -> np.ndarray:
-        """log p(x | y), x [..., P] and y [..., M] or [M] -> [...], nats in the units of x; -inf outside the prior's support."""
+        """log p(x | y), x [..., P] and y [..., M] or [M] -> [...], nats in the units of x; -inf
+        outside the prior's support."""
         x = rows_of(x, self.simulator.parameter_names, "x", self.dtype)
         theta, log_det = self.simulator.whiten(tf.constant(x.reshape(-1, x.shape[-1])))
         value = self.log_prob_theta(theta.numpy().reshape(x.shape), y)
@@ -89,21 +112,33 @@ class PosteriorModel(OfSimulator):
         try:
             lead = np.broadcast_shapes(theta.shape[:-1], of_y)
         except ValueError:
-            raise UserError(f"x [..., {theta.shape[-1]}] of {list(theta.shape[:-1])} rows and y [..., {y.shape[-1]}] of {list(of_y)} "
-                            "do not go together: give as many, or one y") from None  # fmt: skip
+            raise UserError(
+                f"x [..., {theta.shape[-1]}] of {list(theta.shape[:-1])} rows and y [...,"
+                f" {y.shape[-1]}] of {list(of_y)} do not go together: give as many, or one y"
+            ) from None
         distinct, number = np.unique(y, axis=0, return_inverse=True)
         number = np.broadcast_to(number.reshape(of_y), lead).reshape(-1)
         rows = np.broadcast_to(theta, (*lead, theta.shape[-1])).reshape(-1, theta.shape[-1])
         states, values = self._state(distinct), []
         for first in range(0, max(len(rows), 1), ROWS):
-            state = {name: tf.constant(value[number[first : first + ROWS]]) for name, value in states.items()}
-            z, log_det = self.frame.forward_and_log_det(state, tf.constant(rows[first : first + ROWS]))
-            values.append(self.flow.log_prob(z.numpy(), condition=state["context"].numpy()) + log_det.numpy())
+            state = {
+                name: tf.constant(value[number[first : first + ROWS]])
+                for name, value in states.items()
+            }
+            z, log_det = self.frame.forward_and_log_det(
+                state, tf.constant(rows[first : first + ROWS])
+            )
+            values.append(
+                self.flow.log_prob(z.numpy(), condition=state["context"].numpy()) + log_det.numpy()
+            )
         return np.concatenate(values).reshape(lead)
 
     def posterior(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
-        """n draws of p(x | y): [n, P] for one observation y [M], [B, n, P] for y [B, M]; equal seeds give equal draws."""
-        return np.asarray(self.simulator.physical(tf.constant(self.posterior_theta(y, n, seed, temperature))))
+        """n draws of p(x | y): [n, P] for one observation y [M], [B, n, P] for y [B, M]; equal
+        seeds give equal draws."""
+        return np.asarray(
+            self.simulator.physical(tf.constant(self.posterior_theta(y, n, seed, temperature)))
+        )
 
     def posterior_theta(self, y, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
         """`posterior` in whitened parameters."""
@@ -114,9 +149,15 @@ class PosteriorModel(OfSimulator):
         for first in range(0, len(y), most):
             part = {name: value[first : first + most] for name, value in state.items()}
             count = len(part["context"])
-            z = self.flow.partition.standard_sample(count * n, (seed, first), self.dtype, temperature)
-            z = self.flow.decode(z, condition=np.repeat(part["context"], n, 0)).reshape(count, n, size)
-            drawn[first : first + most] = self.frame.inverse({k: tf.constant(v) for k, v in part.items()}, tf.constant(z))
+            z = self.flow.partition.standard_sample(
+                count * n, (seed, first), self.dtype, temperature
+            )
+            z = self.flow.decode(z, condition=np.repeat(part["context"], n, 0)).reshape(
+                count, n, size
+            )
+            drawn[first : first + most] = self.frame.inverse(
+                {k: tf.constant(v) for k, v in part.items()}, tf.constant(z)
+            )
         return drawn.reshape(*lead, n, size)
 
     def sample(self, n: int, seed: int = 0, y=None, temperature: float = 1.0) -> np.ndarray:
@@ -126,14 +167,16 @@ class PosteriorModel(OfSimulator):
         return self.posterior(y, n, seed, temperature)
 
     def predict(self, x, n: int, seed: int = 0) -> np.ndarray:
-        """n draws of the data that x would give, noise included: [n, M] for one x [P], [B, n, M] for x [B, P].
+        """n draws of the data that x would give, noise included: [n, M] for one x [P], [B, n, M]
+        for x [B, P].
 
-        Where the problem has a simulator, by it; NaN where that cannot simulate x. Where pairs are all there is, by the
-        network, from Bayes' rule: p(y | x) ~ p(x | y) p(y), resampled from data of the prior.
+        Where the problem has a simulator, by it; NaN where that cannot simulate x. Where pairs are
+        all there is, by the network, from Bayes' rule: p(y | x) ~ p(x | y) p(y), resampled from
+        data of the prior.
 
         Raises:
-          UserError: x outside the prior's support; by the network, where fewer than FEWEST of these data are like what x
-            would give, or the model was saved without them.
+          UserError: x outside the prior's support; by the network, where fewer than FEWEST of these
+            data are like what x would give, or the model was saved without them.
         """
         x, lead = one_or_many(x, n, seed, self.simulator.parameter_names, "x", self.dtype)
         if self.draws is not None:
@@ -155,19 +198,29 @@ class PosteriorModel(OfSimulator):
     def _resampled(self, x, n, seed):
         """n of the draws [n, M], by the weights p(x | y)."""
         log_weights = self.log_prob(x, self.draws).astype(np.float64)
-        weights = np.exp(log_weights - max(log_weights.max(), np.finfo(float).min))  # all may be -inf
+        weights = np.exp(
+            log_weights - max(log_weights.max(), np.finfo(float).min)
+        )  # all may be -inf
         effective = weights.sum() ** 2 / max(np.square(weights).sum(), 1e-300)
         if not effective >= FEWEST:
-            raise UserError(f"of {len(weights)} simulated data only {effective:.1f} are like what x = {x.tolist()} would give, too few to "
-                            "predict from: simulate it, or give more pairs")  # fmt: skip
-        return self.draws[np.random.default_rng(seed).choice(len(weights), n, p=weights / weights.sum())]
+            raise UserError(
+                f"of {len(weights)} simulated data only {effective:.1f} are like what x ="
+                f" {x.tolist()} would give, too few to predict from: simulate it, or give more"
+                " pairs"
+            )
+        return self.draws[
+            np.random.default_rng(seed).choice(len(weights), n, p=weights / weights.sum())
+        ]
 
     def anomaly_score(self, y) -> np.ndarray:
-        """-log p(y) of the data in their context, [..., M] -> [...]: higher is further from what the simulator makes."""
+        """-log p(y) of the data in their context, [..., M] -> [...]: higher is further from what
+        the simulator makes."""
         if self.data_flow is None:
             raise UserError("this model has no density of the data")
         y, lead = self._data(y)
-        return self.data_flow.anomaly_score(self.frame.data_context(self._state(y)["context"])).reshape(lead)
+        return self.data_flow.anomaly_score(
+            self.frame.data_context(self._state(y)["context"])
+        ).reshape(lead)
 
     def _state(self, y) -> dict[str, np.ndarray]:
         """The frame's state of rows of data [B, M]."""
@@ -180,10 +233,19 @@ class PosteriorModel(OfSimulator):
     def save(self, folder: str) -> None:
         """Writes all that `load` needs into `folder` (a path or s3://)."""
         flows = {"flow": self.flow, "data_flow": self.data_flow}
-        header = {"format": model.FORMAT, "kind": "posterior", "frame": to_config(self.frame),
-                  **{name: flow and flow.header() for name, flow in flows.items()}}  # fmt: skip
+        header = {
+            "format": model.FORMAT,
+            "kind": "posterior",
+            "frame": to_config(self.frame),
+            **{name: flow and flow.header() for name, flow in flows.items()},
+        }
         arrays = {f"frame/{name}": value for name, value in self.constants.items()}
-        arrays |= {f"{name}/{key}": value for name, flow in flows.items() if flow for key, value in flow.arrays().items()}
+        arrays |= {
+            f"{name}/{key}": value
+            for name, flow in flows.items()
+            if flow
+            for key, value in flow.arrays().items()
+        }
         arrays |= {} if self.draws is None else {"draws/y": self.draws}
         serialisation.write(folder, "model", arrays, header)
 
@@ -194,14 +256,18 @@ class PosteriorModel(OfSimulator):
             part, _, key = name.partition("/")
             parts.setdefault(part, {})[key] = value
         self.constants, self.draws = parts["frame"], parts["draws"].get("y")
-        fits = self.flow.take(parts["flow"]) and (self.data_flow is None or self.data_flow.take(parts["data_flow"]))
+        fits = self.flow.take(parts["flow"]) and (
+            self.data_flow is None or self.data_flow.take(parts["data_flow"])
+        )
         return fits and len(parts) == 4
 
 
 def build(header: dict, jit: bool = True) -> PosteriorModel:
     """The model that `save` described, with weights not yet taken."""
     know_problems()
-    flow, data_flow = (header[name] and model.build(header[name], jit) for name in ("flow", "data_flow"))
+    flow, data_flow = (
+        header[name] and model.build(header[name], jit) for name in ("flow", "data_flow")
+    )
     return PosteriorModel(from_config(header["frame"]), {}, flow, data_flow)
 
 
@@ -223,7 +289,9 @@ def rows_of(values, names, what: str, dtype: tf.DType) -> np.ndarray:
         raise UserError(f"{what} must be numbers [..., {len(names)}]") from None
     if values.ndim == 0 or values.shape[-1] != len(names):
         few = ", ".join(names if len(names) < 9 else [*names[:3], "...", names[-1]])
-        raise UserError(f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}")
+        raise UserError(
+            f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}"
+        )
     return values
 
 
@@ -236,7 +304,8 @@ def finite_rows(values, names, what: str, dtype: tf.DType) -> tuple[np.ndarray, 
 
 
 def one_or_many(values, n, seed, names, what: str, dtype) -> tuple[np.ndarray, tuple[int, ...]]:
-    """What n draws are asked for: one row [M] or many [B, M] of len(names) numbers; as rows, and the leading shape.
+    """What n draws are asked for: one row [M] or many [B, M] of len(names) numbers; as rows, and
+    the leading shape.
 
     Raises:
       UserError: something else, or an n or a seed that is none.
@@ -269,7 +338,8 @@ def whitened(simulator, x: np.ndarray) -> np.ndarray:
 
 
 def untrained(frame: Described, theta: np.ndarray, y: np.ndarray, bijector_of) -> PosteriorModel:
-    """A model whose frame is measured on draws theta [N, P], y [N, M]; its flow is bijector_of(P, C), C of the context."""
+    """A model whose frame is measured on draws theta [N, P], y [N, M]; its flow is bijector_of(P,
+    C), C of the context."""
     constants = frame.measure(theta, y)
     size, width = theta.shape[1], frame.context_size
     partition = Partition(inputs={"x": size}, outputs={"z": size}, condition={"context": width})
@@ -278,5 +348,6 @@ def untrained(frame: Described, theta: np.ndarray, y: np.ndarray, bijector_of) -
 
 
 def mean_laplace_entropy(log_det: np.ndarray, size: int) -> float:
-    """Of N(m, (L L^T)^-1), mean over rows with log |det L|: what a perfect Gaussian posterior's validation loss would be."""
+    """Of N(m, (L L^T)^-1), mean over rows with log |det L|: what a perfect Gaussian posterior's
+    validation loss would be."""
     return 0.5 * size * (1 + math.log(2 * math.pi)) - float(np.mean(log_det))

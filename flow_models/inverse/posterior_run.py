@@ -1,4 +1,5 @@
-"""One run of an inverse problem, from pairs drawn ahead to the report: what the scripts of the applications call."""
+"""One run of an inverse problem, from pairs drawn ahead to the report: what the scripts of the
+applications call."""
 
 from __future__ import annotations
 
@@ -16,9 +17,18 @@ from flow_models.run import RunFolder, machine_metrics
 SHOWN = 3  # test observations whose posteriors are drawn
 
 
-def run_study(config, application: str, simulator, frame, observed: np.ndarray | None, show: Callable, title: str,
-              joint: dict) -> None:  # fmt: skip
-    """Trains, judges and shows; or, for data of one's own and a geometry that was trained before, shows at once.
+def run_study(
+    config,
+    application: str,
+    simulator,
+    frame,
+    observed: np.ndarray | None,
+    show: Callable,
+    title: str,
+    joint: dict,
+) -> None:
+    """Trains, judges and shows; or, for data of one's own and a geometry that was trained before,
+    shows at once.
 
     Args:
       observed: the user's data [1, M], or None.
@@ -28,7 +38,11 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
     observed = None if observed is None else np.asarray(observed, np.float32)
     study = Study(config, simulator, frame, joint)
     folder = RunFolder(config, application)
-    kept = kept_model.folder_of(config, frame) if observed is not None and config.form == "conditional" else None
+    kept = (
+        kept_model.folder_of(config, frame)
+        if observed is not None and config.form == "conditional"
+        else None
+    )
     found = kept_model.load(kept) if kept and not config.resume else None
     if found:
         print(f"a model of this geometry and these settings is there: {kept}", file=sys.stderr)
@@ -36,22 +50,31 @@ def run_study(config, application: str, simulator, frame, observed: np.ndarray |
             _finish_kept(folder, kept, found, study, observed, show, title)
         return
     study.draw()
-    training = study.clock.time("frame", lambda: study.trained(config.form, folder=folder.checkpoints, resume=config.resume))
+    training = study.clock.time(
+        "frame", lambda: study.trained(config.form, folder=folder.checkpoints, resume=config.resume)
+    )
     with folder:
         result = training.trainer.run(on_epoch=folder.log_epoch)
         metrics, scores = _losses(study, training, result.history)
         training.model.save(folder.model)
         metrics, figures, views = _judged(study, training, result, metrics)
         if observed is not None:
-            views = [posterior_views.of_observed(folder, training.model, observed, scores, metrics), *views]
+            views = [
+                posterior_views.of_observed(folder, training.model, observed, scores, metrics),
+                *views,
+            ]
         if kept:
             kept_model.keep(kept, training.model, result.history, metrics, scores)
         _finish(folder, study, result.history, metrics, title, [*show(simulator, views), *figures])
 
 
 def _losses(study: Study, training, history) -> tuple[dict[str, float], np.ndarray | None]:
-    """The loss beside what the Laplace approximation allows; trains p(y) too, and gives its scores of simulated data."""
-    metrics = {"nll_val": posterior_study.validation_nll(history), "simulations_per_second": study.rate}
+    """The loss beside what the Laplace approximation allows; trains p(y) too, and gives its scores
+    of simulated data."""
+    metrics = {
+        "nll_val": posterior_study.validation_nll(history),
+        "simulations_per_second": study.rate,
+    }
     if study.config.form == "joint":
         return metrics, None
     posterior_study.data_density(training.model, study.config, training.contexts).run()
@@ -61,32 +84,69 @@ def _losses(study: Study, training, history) -> tuple[dict[str, float], np.ndarr
 
 
 def _judged(study: Study, training, result, metrics):
-    """All metrics, the figures that do not depend on the application, and views of test posteriors."""
+    """All metrics, the figures that do not depend on the application, and views of test
+    posteriors."""
     model = training.model
     found, calibrated = posterior_table.calibrate(study, model)
     found |= posterior_table.compare(study, model, found, result.train_seconds)
-    views = [posterior_views.of_test(study, model, i) for i in range(min(SHOWN, len(study.chosen.y)))]
+    views = [
+        posterior_views.of_test(study, model, i) for i in range(min(SHOWN, len(study.chosen.y)))
+    ]
     metrics |= found | {**result.metrics(), **machine_metrics(), "draws_left_out": study.left_out}
-    return metrics, posterior_views.figures(study.simulator.parameter_names, calibrated, training, result.history, views[0]), views
+    return (
+        metrics,
+        posterior_views.figures(
+            study.simulator.parameter_names, calibrated, training, result.history, views[0]
+        ),
+        views,
+    )
 
 
 def _finish(folder, study: Study, history, metrics, title, figures) -> None:
-    tables = [(posterior_table.TABLE, posterior_table.COLUMNS, study.rows), *posterior_table.costs(study, metrics)]
-    folder.finish(history, metrics, title, _summary(study.simulator, study.config, study.left_out),
-                  [(folder.write_figure(name, figure), caption) for name, figure, caption in figures], tables)  # fmt: skip
+    tables = [
+        (posterior_table.TABLE, posterior_table.COLUMNS, study.rows),
+        *posterior_table.costs(study, metrics),
+    ]
+    folder.finish(
+        history,
+        metrics,
+        title,
+        _summary(study.simulator, study.config, study.left_out),
+        [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
+        tables,
+    )
 
 
 def _finish_kept(folder, kept: Path, found, study, observed, show, title) -> None:
     model, history, scores, metrics = found
     model.save(folder.model)
     view = posterior_views.of_observed(folder, model, observed, scores, metrics)
-    figures = [*show(study.simulator, [view]),
-               ("corner", plots.corner(view.samples, names=study.simulator.parameter_names), "Some parameters in pairs, your data.")]  # fmt: skip
-    folder.finish(history, metrics, title, f"{_summary(study.simulator, study.config, study.left_out)} Trained before, kept in {kept}.",
-                  [(folder.write_figure(name, figure), caption) for name, figure, caption in figures])  # fmt: skip
+    figures = [
+        *show(study.simulator, [view]),
+        (
+            "corner",
+            plots.corner(view.samples, names=study.simulator.parameter_names),
+            "Some parameters in pairs, your data.",
+        ),
+    ]
+    folder.finish(
+        history,
+        metrics,
+        title,
+        f"{_summary(study.simulator, study.config, study.left_out)} Trained before, kept in"
+        f" {kept}.",
+        [(folder.write_figure(name, figure), caption) for name, figure, caption in figures],
+    )
 
 
 def _summary(simulator, config, left_out: int) -> str:
-    cut = f" {left_out:,} draws of the prior could not be simulated and were left out." if left_out else ""
-    return (f"{simulator.size} parameters, {simulator.data_size} data, {config.simulations:,} simulations; "
-            f"{max(config.test_draws, config.references):,} fresh pairs for calibration.{cut}")  # fmt: skip
+    cut = (
+        f" {left_out:,} draws of the prior could not be simulated and were left out."
+        if left_out
+        else ""
+    )
+    return (
+        f"{simulator.size} parameters, {simulator.data_size} data, {config.simulations:,}"
+        f" simulations; {max(config.test_draws, config.references):,} fresh pairs for"
+        f" calibration.{cut}"
+    )

@@ -1,8 +1,14 @@
-"""One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it: `figure.savefig(path)`."""
+"""One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it:
+`figure.savefig(path)`."""
 
 from flow_models.plots.anomalies import anomalies
 from flow_models.plots.arms import arms
-from flow_models.plots.calibration import contraction, coverage_curve, rank_differences, rank_histograms
+from flow_models.plots.calibration import (
+    contraction,
+    coverage_curve,
+    rank_differences,
+    rank_histograms,
+)
 from flow_models.plots.classes import (
     class_probabilities,
     class_samples,
@@ -22,8 +28,32 @@ from flow_models.plots.sweep import trials
 from flow_models.plots.training import training_curves
 
 __all__ = [
-    "anomalies", "arms", "class_probabilities", "class_samples", "contraction", "corner", "coverage_curve", "curve",
-    "decision_regions", "density", "evidence", "image_grid", "image_rows", "latent_map", "latents", "mapping", "neighbours",
-    "plain", "predicted_data", "profile_bands", "rank_differences", "rank_histograms", "roc_curves", "score_histograms",
-    "scores_of_unknown", "training_curves", "transfer", "trials",
-]  # fmt: skip
+    "anomalies",
+    "arms",
+    "class_probabilities",
+    "class_samples",
+    "contraction",
+    "corner",
+    "coverage_curve",
+    "curve",
+    "decision_regions",
+    "density",
+    "evidence",
+    "image_grid",
+    "image_rows",
+    "latent_map",
+    "latents",
+    "mapping",
+    "neighbours",
+    "plain",
+    "predicted_data",
+    "profile_bands",
+    "rank_differences",
+    "rank_histograms",
+    "roc_curves",
+    "score_histograms",
+    "scores_of_unknown",
+    "training_curves",
+    "transfer",
+    "trials",
+]

@@ -16,11 +16,17 @@ MARGIN = 0.12  # around all that is drawn
 
 
 @styled
-def arms(joints: np.ndarray, exact: np.ndarray | None, ends: np.ndarray, names: Sequence[str] | None = None) -> Figure:
-    """Arms of samples [K, S, J, 2] of K posteriors, thin, over exact ones [K, R, J, 2], broad; they should reach `ends` [K, 2].
+def arms(
+    joints: np.ndarray,
+    exact: np.ndarray | None,
+    ends: np.ndarray,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Arms of samples [K, S, J, 2] of K posteriors, thin, over exact ones [K, R, J, 2], broad; they
+    should reach `ends` [K, 2].
 
-    A column for each observation: both kinds together above, the end of the last segment magnified below, where a
-    sample that misses its goal shows.
+    A column for each observation: both kinds together above, the end of the last segment magnified
+    below, where a sample that misses its goal shows.
 
     Raises:
         UserError: shapes do not fit each other.
@@ -28,10 +34,15 @@ def arms(joints: np.ndarray, exact: np.ndarray | None, ends: np.ndarray, names: 
     joints, ends = np.asarray(joints, np.float64), np.asarray(ends, np.float64)
     exact = joints[:, :0] if exact is None else np.asarray(exact, np.float64)
     count = len(joints)
-    fits = joints.ndim == exact.ndim == 4 and (len(exact), *exact.shape[2:]) == (count, *joints.shape[2:])
+    fits = joints.ndim == exact.ndim == 4 and (len(exact), *exact.shape[2:]) == (
+        count,
+        *joints.shape[2:],
+    )
     if not fits or joints.shape[-1] != 2 or ends.shape != (count, 2):
-        raise UserError(f"arms [K, S, J, 2], [K, R, J, 2] and ends [K, 2] are needed; got {joints.shape}, {exact.shape}, "
-                        f"{ends.shape}")  # fmt: skip
+        raise UserError(
+            f"arms [K, S, J, 2], [K, R, J, 2] and ends [K, 2] are needed; got {joints.shape},"
+            f" {exact.shape}, {ends.shape}"
+        )
     figure = new_figure(3.7 * count, 7.4)
     grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.5, 1])
     drawn = np.concatenate([joints[:, :DRAWN], exact[:, :DRAWN]], 1).reshape(-1, 2)
@@ -41,8 +52,13 @@ def arms(joints: np.ndarray, exact: np.ndarray | None, ends: np.ndarray, names: 
         _draw(above, joints[k], MODEL, 0.5, 0.55)
         above.scatter(*ends[k], marker="x", s=46, color=INK, lw=1.4, zorder=4)
         above.axvline(0.0, color=FAINT, lw=0.8, zorder=0)
-        above.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xlabel="horizontal",
-                  title=names[k] if names else f"end point ({ends[k, 0]:.2f}, {ends[k, 1]:.2f})")  # fmt: skip
+        above.set(
+            xlim=(low[0], high[0]),
+            ylim=(low[1], high[1]),
+            aspect="equal",
+            xlabel="horizontal",
+            title=names[k] if names else f"end point ({ends[k, 0]:.2f}, {ends[k, 1]:.2f})",
+        )
         _magnify(below, joints[k, :, -1] - ends[k])
     grid[0, 0].set_ylabel("vertical")
     grid[1, 0].set_ylabel("vertical")
@@ -54,14 +70,28 @@ def arms(joints: np.ndarray, exact: np.ndarray | None, ends: np.ndarray, names: 
 
 def _draw(axes, joints, colour, width, alpha):
     """Broken lines of the first of arms [S, J, 2]."""
-    lines = LineCollection(joints[:DRAWN], colors=colour, linewidths=width, alpha=alpha, capstyle="round")
+    lines = LineCollection(
+        joints[:DRAWN], colors=colour, linewidths=width, alpha=alpha, capstyle="round"
+    )
     axes.add_collection(lines)
 
 
 def _magnify(axes, missed):
     """Where samples end, [S, 2] from the goal, in a square that holds 99% of them."""
     half = max(float(np.quantile(np.abs(missed), 0.99)), 1e-6) * 1.15
-    axes.scatter(*missed.T, s=3, color=MODEL, alpha=float(np.clip(15 / np.sqrt(len(missed)), 0.2, 0.8)), linewidths=0)
+    axes.scatter(
+        *missed.T,
+        s=3,
+        color=MODEL,
+        alpha=float(np.clip(15 / np.sqrt(len(missed)), 0.2, 0.8)),
+        linewidths=0,
+    )
     axes.scatter(0, 0, marker="x", s=46, color=INK, lw=1.4, zorder=4)
     rms = np.sqrt(np.square(missed).sum(1).mean())
-    axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", xlabel="horizontal", title=f"missed by {rms:.2g} (rms)")
+    axes.set(
+        xlim=(-half, half),
+        ylim=(-half, half),
+        aspect="equal",
+        xlabel="horizontal",
+        title=f"missed by {rms:.2g} (rms)",
+    )

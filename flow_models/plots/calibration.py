@@ -11,23 +11,39 @@ from matplotlib.figure import Figure
 from flow_models.diagnostics import uniformity
 from flow_models.diagnostics.calibration import Coverage, Tarp, p_text, sbc_test
 from flow_models.errors import UserError
-from flow_models.plots.style import DATA, FAINT, INK, MARK, MODEL, TRUTH, column_names, new_figure, styled
+from flow_models.plots.style import (
+    DATA,
+    FAINT,
+    INK,
+    MARK,
+    MODEL,
+    TRUTH,
+    column_names,
+    new_figure,
+    styled,
+)
 
 PANELS = 40  # drawn at most: beyond, the parameters that look worst
 
 
 @styled
-def rank_histograms(ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None) -> Figure:
-    """Histogram of ranks [B, P] among n_samples for each parameter; the bars of a panel are all in the band with 95%.
+def rank_histograms(
+    ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None
+) -> Figure:
+    """Histogram of ranks [B, P] among n_samples for each parameter; the bars of a panel are all in
+    the band with 95%.
 
-    A hollow says too narrow, a hill too wide, a slope biased. With more than 40 parameters the worst are drawn.
+    A hollow says too narrow, a hill too wide, a slope biased. With more than 40 parameters the
+    worst are drawn.
     """
     from scipy import stats
 
     edges = uniformity.bin_edges(len(ranks), n_samples)
     shares = np.diff(edges) / (n_samples + 1)
     tail = 0.025 / len(shares)
-    band = stats.binom.ppf([[tail], [0.5], [1.0 - tail]], len(ranks), shares) / (len(ranks) * shares)
+    band = stats.binom.ppf([[tail], [0.5], [1.0 - tail]], len(ranks), shares) / (
+        len(ranks) * shares
+    )
     steps = edges / (n_samples + 1)
 
     def panel(axes: Axes, column: np.ndarray) -> None:
@@ -39,16 +55,26 @@ def rank_histograms(ranks: np.ndarray, n_samples: int, names: Sequence[str] | No
         axes.plot(0.5 * (steps[1:] + steps[:-1])[outside], heights[outside], "o", color=MODEL, ms=3)
         axes.set(xlim=(0, 1), ylim=(0, max(2.0, 1.05 * heights.max(), 1.05 * band[2].max())))
 
-    return _grid(ranks, n_samples, names, panel, "rank / samples", "density of ranks",
-                 "Ranks of the truth among posterior samples; band: a right posterior, 95%, all bars")  # fmt: skip
+    return _grid(
+        ranks,
+        n_samples,
+        names,
+        panel,
+        "rank / samples",
+        "density of ranks",
+        "Ranks of the truth among posterior samples; band: a right posterior, 95%, all bars",
+    )
 
 
 @styled
-def rank_differences(ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None) -> Figure:
-    """Distribution function of ranks [B, P] minus that of uniform ones, which all is in the band with 95%.
+def rank_differences(
+    ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None
+) -> Figure:
+    """Distribution function of ranks [B, P] minus that of uniform ones, which all is in the band
+    with 95%.
 
-    Truths that come too low make a hill: the posterior sits too high. Hill, then hollow: too narrow; hollow, then hill:
-    too wide. See `uniformity.ecdf_p_value`.
+    Truths that come too low make a hill: the posterior sits too high. Hill, then hollow: too
+    narrow; hollow, then hill: too wide. See `uniformity.ecdf_p_value`.
     """
     z, low, high = uniformity.simultaneous_bands(len(ranks), n_samples)
     z, low, high = (np.concatenate([[0.0], v, [1.0]]) for v in (z, low, high))
@@ -63,8 +89,15 @@ def rank_differences(ranks: np.ndarray, n_samples: int, names: Sequence[str] | N
         reach = 1.15 * max(np.abs(found - z).max(), 1.4 * (high - z).max())
         axes.set(xlim=(0, 1), ylim=(-reach, reach))
 
-    return _grid(ranks, n_samples, names, panel, "rank / samples", "ECDF difference",
-                 "Distribution function of ranks minus uniform; band: a right posterior, 95%, whole curve")  # fmt: skip
+    return _grid(
+        ranks,
+        n_samples,
+        names,
+        panel,
+        "rank / samples",
+        "ECDF difference",
+        "Distribution function of ranks minus uniform; band: a right posterior, 95%, whole curve",
+    )
 
 
 def _grid(ranks, n_samples, names, panel, across, up, title) -> Figure:
@@ -82,7 +115,9 @@ def _grid(ranks, n_samples, names, panel, across, up, title) -> Figure:
     for axes, number in zip(grid.ravel(), shown):
         panel(axes, ranks[:, number])
         p = tested.ecdf_p_values[number]
-        axes.set_title(f"{names[number]}, {p_text(p)}", fontsize=8.5, pad=3, color=MODEL if p < 0.01 else INK)
+        axes.set_title(
+            f"{names[number]}, {p_text(p)}", fontsize=8.5, pad=3, color=MODEL if p < 0.01 else INK
+        )
         axes.tick_params(labelsize=7.5, labelbottom=number in shown[max(0, len(shown) - columns) :])
     figure.supxlabel(across, fontsize=9.5)
     figure.supylabel(up, fontsize=9.5)
@@ -90,13 +125,18 @@ def _grid(ranks, n_samples, names, panel, across, up, title) -> Figure:
 
 
 @styled
-def coverage_curve(central: Coverage, tarp: Tarp | None = None, density: Coverage | None = None,
-                   names: Sequence[str] | None = None) -> Figure:  # fmt: skip
-    """Share of truths in regions over the share these claim: below the diagonal too narrow, above it too wide.
+def coverage_curve(
+    central: Coverage,
+    tarp: Tarp | None = None,
+    density: Coverage | None = None,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Share of truths in regions over the share these claim: below the diagonal too narrow, above
+    it too wide.
 
-    Left: central intervals, parameters thin, their mean thick with two standard errors. Right: TARP with its bootstrap
-    band, and regions of highest density. Coverage wants many levels: `coverage(..., levels=np.linspace(0.02, 0.98,
-    49))`.
+    Left: central intervals, parameters thin, their mean thick with two standard errors. Right: TARP
+    with its bootstrap band, and regions of highest density. Coverage wants many levels:
+    `coverage(..., levels=np.linspace(0.02, 0.98, 49))`.
     """
     right = tarp is not None or density is not None
     figure = new_figure(9.6 if right else 5.0, 4.9)
@@ -111,13 +151,21 @@ def coverage_curve(central: Coverage, tarp: Tarp | None = None, density: Coverag
     if right:
         if tarp is not None:
             panels[1].fill_between(tarp.levels, tarp.low, tarp.high, color=MODEL, alpha=0.2, lw=0)
-            panels[1].plot(tarp.levels, tarp.coverage, color=MODEL, label=f"TARP, {p_text(tarp.p_value)}")
+            panels[1].plot(
+                tarp.levels, tarp.coverage, color=MODEL, label=f"TARP, {p_text(tarp.p_value)}"
+            )
         if density is not None:
             _covered(panels[1], density, MARK, "highest density")
         panels[1].set_title("All parameters together")
     for axes in panels:
         axes.plot([0, 1], [0, 1], "--", color=TRUTH, lw=1.2, label="right posterior")
-        axes.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, xlabel="claimed share", ylabel="share of truths inside")
+        axes.set(
+            xlim=(0, 1),
+            ylim=(0, 1),
+            box_aspect=1,
+            xlabel="claimed share",
+            ylabel="share of truths inside",
+        )
         axes.legend(loc="upper left")
         axes.grid(True)
     return figure
@@ -130,15 +178,19 @@ def _covered(axes, found, colour, label):
 
 
 @styled
-def contraction(contractions: np.ndarray, z: np.ndarray, names: Sequence[str] | None = None) -> Figure:
+def contraction(
+    contractions: np.ndarray, z: np.ndarray, names: Sequence[str] | None = None
+) -> Figure:
     """z-scores over contraction [B, P], from `diagnostics.posterior.contraction_and_z`.
 
-    To the right the data taught much; up and down the posterior is off, and most should lie within +-2. Colours tell
-    parameters where there are few.
+    To the right the data taught much; up and down the posterior is off, and most should lie within
+    +-2. Colours tell parameters where there are few.
     """
     contractions, z = np.asarray(contractions, np.float64), np.asarray(z, np.float64)
     if contractions.ndim != 2 or contractions.shape != z.shape:
-        raise UserError(f"contraction and z-scores [B, P] are needed, got {contractions.shape} and {z.shape}")
+        raise UserError(
+            f"contraction and z-scores [B, P] are needed, got {contractions.shape} and {z.shape}"
+        )
     labels, few = column_names(names, z.shape[1]), z.shape[1] <= 6
     figure = new_figure(6.6, 4.6)
     axes = figure.subplots()
@@ -149,11 +201,20 @@ def contraction(contractions: np.ndarray, z: np.ndarray, names: Sequence[str] | 
         axes.plot(x, np.clip(y, -6, 6), ".", ms=4, alpha=alpha, mew=0, **style)
     axes.axhline(0.0, color=TRUTH, lw=1.0)
     left = float(np.clip(np.quantile(contractions, 0.005), -1.0, 0.0))
-    axes.set(xlim=(left, 1.02), ylim=(-6.3, 6.3), xlabel="contraction, 1 - posterior / prior variance",
-             ylabel="z, (posterior mean - truth) / posterior sd")  # fmt: skip
+    axes.set(
+        xlim=(left, 1.02),
+        ylim=(-6.3, 6.3),
+        xlabel="contraction, 1 - posterior / prior variance",
+        ylabel="z, (posterior mean - truth) / posterior sd",
+    )
     beyond = np.mean(np.abs(z) > 2)
-    axes.set_title(f"z: mean {np.nanmean(z):+.2f}, sd {np.nanstd(z):.2f}, {beyond:.1%} beyond 2 (4.6% if Gaussian)")
+    axes.set_title(
+        f"z: mean {np.nanmean(z):+.2f}, sd {np.nanstd(z):.2f}, {beyond:.1%} beyond 2 (4.6% if"
+        " Gaussian)"
+    )
     if few:
-        for handle in axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2).legend_handles:
+        for handle in axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2
+        ).legend_handles:
             handle.set_alpha(1.0)
     return figure

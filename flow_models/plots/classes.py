@@ -1,4 +1,5 @@
-"""Figures of generative classifiers: where classes are, how far their probabilities can be trusted, what they look like."""
+"""Figures of generative classifiers: where classes are, how far their probabilities can be trusted,
+what they look like."""
 
 from __future__ import annotations
 
@@ -29,7 +30,18 @@ from flow_models.plots.style import (
 )
 
 GRID = 160  # cells along a side of a panel
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7A7A7A", "#B2182B", "#5E3C99")
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#8C6D31",
+    "#7A7A7A",
+    "#B2182B",
+    "#5E3C99",
+)
 SHOWN = 2000  # points of a scatter panel
 LEGEND = 12  # classes named at most
 
@@ -42,10 +54,12 @@ def class_colours(count: int) -> list:
 
 
 def class_plane(x: np.ndarray, y: np.ndarray, columns: Sequence[str] | None = None):
-    """project(rows [N, D]) -> [N, 2] and two names: the plane itself, or that in which the classes lie apart the most.
+    """project(rows [N, D]) -> [N, 2] and two names: the plane itself, or that in which the classes
+    lie apart the most.
 
-    The latter is the plane of the linear discriminant analysis of x, y: largest scatter of the class means in units of
-    the scatter within the classes, filled up with principal axes where there are two classes.
+    The latter is the plane of the linear discriminant analysis of x, y: largest scatter of the
+    class means in units of the scatter within the classes, filled up with principal axes where
+    there are two classes.
     """
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     if x.shape[1] <= 2:
@@ -63,12 +77,27 @@ def class_plane(x: np.ndarray, y: np.ndarray, columns: Sequence[str] | None = No
         rest = centred @ whiten
         rest = rest - rest @ axes.T @ axes
         axes = np.vstack([axes, np.linalg.svd(rest, full_matrices=False)[2][: 2 - len(axes)]])
-    return (lambda rows: (np.asarray(rows, np.float64).reshape(len(rows), -1) - x.mean(0)) @ whiten @ axes.T), ["discriminant 1", "discriminant 2"]
+    return (
+        lambda rows: (
+            (np.asarray(rows, np.float64).reshape(len(rows), -1) - x.mean(0)) @ whiten @ axes.T
+        )
+    ), ["discriminant 1", "discriminant 2"]
 
 
-def _scatter(panel: Axes, points: np.ndarray, y: np.ndarray, colours, classes=None, size: float = 6.0) -> None:
-    order = np.random.default_rng(0).permutation(len(points))[:SHOWN]  # so that no class covers the others
-    panel.scatter(*points[order].T, s=size, c=[colours[k] for k in y[order]], alpha=0.7, linewidths=0, rasterized=True)
+def _scatter(
+    panel: Axes, points: np.ndarray, y: np.ndarray, colours, classes=None, size: float = 6.0
+) -> None:
+    order = np.random.default_rng(0).permutation(len(points))[
+        :SHOWN
+    ]  # so that no class covers the others
+    panel.scatter(
+        *points[order].T,
+        s=size,
+        c=[colours[k] for k in y[order]],
+        alpha=0.7,
+        linewidths=0,
+        rasterized=True,
+    )
     if classes is not None and len(classes) <= LEGEND:
         for name, colour in zip(classes, colours):
             panel.plot([], [], "o", color=colour, ms=5, label=plain(name))
@@ -76,9 +105,16 @@ def _scatter(panel: Axes, points: np.ndarray, y: np.ndarray, colours, classes=No
 
 
 @styled
-def decision_regions(x: np.ndarray, y: np.ndarray, class_log_prob: Callable, log_priors: np.ndarray,
-                     classes: Sequence[str], columns: Sequence[str] | None = None) -> Figure:  # fmt: skip
-    """The plane: the most probable class and how sure it is, the densities of the classes, and p(x) on a log scale.
+def decision_regions(
+    x: np.ndarray,
+    y: np.ndarray,
+    class_log_prob: Callable,
+    log_priors: np.ndarray,
+    classes: Sequence[str],
+    columns: Sequence[str] | None = None,
+) -> Figure:
+    """The plane: the most probable class and how sure it is, the densities of the classes, and p(x)
+    on a log scale.
 
     class_log_prob takes float32 [B, 2] and gives log p(x | class) [B, M].
 
@@ -98,16 +134,28 @@ def decision_regions(x: np.ndarray, y: np.ndarray, class_log_prob: Callable, log
     figure = new_figure(14.0, 1.0 + 4.4 * shape(limits))
     left, middle, right = figure.subplots(1, 3)
     rgb = np.array([matplotlib.colors.to_rgb(c) for c in colours])
-    sure = np.clip((p.max(-1) - 1 / max(len(classes), 2)) / (1 - 1 / max(len(classes), 2)), 0, 1)[..., None]
+    sure = np.clip((p.max(-1) - 1 / max(len(classes), 2)) / (1 - 1 / max(len(classes), 2)), 0, 1)[
+        ..., None
+    ]
     tint = 0.55 * sure
-    left.imshow(1 - tint + tint * rgb[p.argmax(-1)], origin="lower", extent=limits.ravel(), aspect="auto", interpolation="nearest")
+    left.imshow(
+        1 - tint + tint * rgb[p.argmax(-1)],
+        origin="lower",
+        extent=limits.ravel(),
+        aspect="auto",
+        interpolation="nearest",
+    )
     _scatter(left, x, y, colours, size=3.0)
     left.set_title("Most probable class, paler where less sure, and test data")
     for k, colour in enumerate(colours):
         height = np.exp(joint[:, k]).reshape(a.shape)
         if height.max() > 0:
-            middle.contourf(a, b, height / height.max(), [0.05, 0.3, 1.01], colors=[colour], alpha=0.35)
-            middle.contour(a, b, height / height.max(), [0.05, 0.3, 0.7], colors=[colour], linewidths=0.9)
+            middle.contourf(
+                a, b, height / height.max(), [0.05, 0.3, 1.01], colors=[colour], alpha=0.35
+            )
+            middle.contour(
+                a, b, height / height.max(), [0.05, 0.3, 0.7], colors=[colour], linewidths=0.9
+            )
     for name, colour in list(zip(classes, colours))[:LEGEND]:
         middle.plot([], [], "o", color=colour, label=plain(name))
     middle.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
@@ -122,9 +170,16 @@ def decision_regions(x: np.ndarray, y: np.ndarray, class_log_prob: Callable, log
 
 
 @styled
-def class_samples(x: np.ndarray, y: np.ndarray, samples: np.ndarray, labels: np.ndarray, classes: Sequence[str],
-                  columns: Sequence[str] | None = None) -> Figure:  # fmt: skip
-    """Test rows and draws of each class, in the plane or, for D > 2, in the plane in which the classes lie apart the most."""
+def class_samples(
+    x: np.ndarray,
+    y: np.ndarray,
+    samples: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    columns: Sequence[str] | None = None,
+) -> Figure:
+    """Test rows and draws of each class, in the plane or, for D > 2, in the plane in which the
+    classes lie apart the most."""
     project, names = class_plane(x, y, columns)
     data, drawn = project(x), project(samples)
     limits, colours = robust_limits(data, 0.2), class_colours(len(classes))
@@ -134,33 +189,51 @@ def class_samples(x: np.ndarray, y: np.ndarray, samples: np.ndarray, labels: np.
     _scatter(right, drawn, labels, colours, classes)
     outside = np.mean(((drawn < limits[:, 0]) | (drawn > limits[:, 1])).any(1))
     left.set_title(f"{len(data):,} test data by class")
-    right.set_title(f"{len(drawn):,} samples by class" + (f", {outside:.1%} outside this view" if outside else ""))
+    right.set_title(
+        f"{len(drawn):,} samples by class"
+        + (f", {outside:.1%} outside this view" if outside else "")
+    )
     for panel in (left, right):
         frame(panel, limits, names)
     return figure
 
 
 @styled
-def class_probabilities(p: np.ndarray, y: np.ndarray, score: np.ndarray, classes: Sequence[str]) -> Figure:
-    """How far p(class | x) [N, M] can be trusted: reliability, accuracy against the share rejected, confusion of classes."""
+def class_probabilities(
+    p: np.ndarray, y: np.ndarray, score: np.ndarray, classes: Sequence[str]
+) -> Figure:
+    """How far p(class | x) [N, M] can be trusted: reliability, accuracy against the share rejected,
+    confusion of classes."""
     error, bins = calibration(p, y)
     figure = new_figure(14.0, 4.6)
     left, middle, right = figure.subplots(1, 3)
     filled = bins[:, 2] > 0
     left.plot([0, 1], [0, 1], "--", color=FAINT, label="calibrated")
-    left.scatter(bins[filled, 0], bins[filled, 1], 20 + 400 * bins[filled, 2], color=DATA, alpha=0.6)
-    left.plot([], [], "o", color=DATA, alpha=0.6, label="rows of like confidence, area by their number")
+    left.scatter(
+        bins[filled, 0], bins[filled, 1], 20 + 400 * bins[filled, 2], color=DATA, alpha=0.6
+    )
+    left.plot(
+        [], [], "o", color=DATA, alpha=0.6, label="rows of like confidence, area by their number"
+    )
     low = min(0.95, float(bins[filled, :2].min()) - 0.05)
-    left.set(xlabel="confidence, max p(y | x)", ylabel="accuracy", xlim=(low, 1.02), ylim=(low, 1.02))
+    left.set(
+        xlabel="confidence, max p(y | x)", ylabel="accuracy", xlim=(low, 1.02), ylim=(low, 1.02)
+    )
     left.set_title(f"Calibration: expected error {error:.4f}")
     left.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93))
     curves = {"by -log p(x)": (score, MODEL), "by lack of confidence": (-p.max(1), TRUTH)}
     for name, (values, colour) in curves.items():
         rejected, accuracy = rejection_curve(p, y, values)
         some = rejected <= 0.9
-        middle.plot(100 * rejected[some], 100 * accuracy[some], color=colour, label=f"rejected {name}")
+        middle.plot(
+            100 * rejected[some], 100 * accuracy[some], color=colour, label=f"rejected {name}"
+        )
     low = min(100 * rejection_curve(p, y, values)[1].min() for values, _ in curves.values())
-    middle.set(xlabel="rows rejected, %", ylabel="accuracy of the rest, %", ylim=(min(low, 98.0) - 0.5, 100.3))
+    middle.set(
+        xlabel="rows rejected, %",
+        ylabel="accuracy of the rest, %",
+        ylim=(min(low, 98.0) - 0.5, 100.3),
+    )
     middle.set_title(f"Accuracy {np.mean(p.argmax(1) == y):.2%}, and with a reject option")
     middle.legend(loc="lower right")
     _confusion(right, p.argmax(1), y, classes)
@@ -175,16 +248,33 @@ def _confusion(panel: Axes, found: np.ndarray, y: np.ndarray, classes: Sequence[
     panel.imshow(share, cmap=DENSITY_MAP, vmin=0, vmax=1)
     if size <= LEGEND:
         for i, j in np.argwhere(table > 0):
-            panel.text(j, i, str(table[i, j]), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.5 else INK)
+            panel.text(
+                j,
+                i,
+                str(table[i, j]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share[i, j] > 0.5 else INK,
+            )
         names = [plain(name) for name in classes]
         panel.set_xticks(range(size), names, rotation=45 if max(map(len, names)) > 3 else 0)
         panel.set_yticks(range(size), names)
-    panel.set(xlabel="most probable class", ylabel="true class", title="Rows by true and found class")
+    panel.set(
+        xlabel="most probable class", ylabel="true class", title="Rows by true and found class"
+    )
 
 
 @styled
-def transfer(x: np.ndarray, y: np.ndarray, moved: np.ndarray, paths: np.ndarray, path_kinds: Sequence[str],
-             classes: Sequence[str], columns: Sequence[str] | None = None) -> Figure:  # fmt: skip
+def transfer(
+    x: np.ndarray,
+    y: np.ndarray,
+    moved: np.ndarray,
+    paths: np.ndarray,
+    path_kinds: Sequence[str],
+    classes: Sequence[str],
+    columns: Sequence[str] | None = None,
+) -> Figure:
     """The same latents in other classes, and interpolations.
 
     Args:
@@ -202,7 +292,11 @@ def transfer(x: np.ndarray, y: np.ndarray, moved: np.ndarray, paths: np.ndarray,
         panel.scatter(*data[:SHOWN].T, s=3, color="#CCCCCC", linewidths=0, rasterized=True)
         frame(panel, limits, names)
     for index, places in enumerate(moved):
-        left.plot(*np.stack([np.broadcast_to(data[index], places.shape), places]).transpose(2, 0, 1), color=FAINT, lw=0.5)
+        left.plot(
+            *np.stack([np.broadcast_to(data[index], places.shape), places]).transpose(2, 0, 1),
+            color=FAINT,
+            lw=0.5,
+        )
         left.scatter(*places.T, s=22, c=colours, zorder=3, linewidths=0)
         left.plot(*data[index], "o", mfc="none", mec=INK, ms=8, zorder=4)
     for name, colour in list(zip(classes, colours))[:LEGEND]:
@@ -212,7 +306,9 @@ def transfer(x: np.ndarray, y: np.ndarray, moved: np.ndarray, paths: np.ndarray,
     for path, kind in zip(paths, path_kinds, strict=True):
         colour = MODEL if kind == path_kinds[0] else DATA
         right.plot(*path.T, "-o", ms=2.5, lw=1.0, color=colour, alpha=0.8)
-    for kind, colour in dict.fromkeys(zip(path_kinds, (MODEL if k == path_kinds[0] else DATA for k in path_kinds))):
+    for kind, colour in dict.fromkeys(
+        zip(path_kinds, (MODEL if k == path_kinds[0] else DATA for k in path_kinds))
+    ):
         right.plot([], [], color=colour, label=kind)
     right.legend(loc="upper left")
     right.set_title("Interpolation along straight lines of latents and labels")
@@ -224,28 +320,60 @@ def scores_of_unknown(inside: np.ndarray, outside: np.ndarray, name: str, auroc:
     """Histograms of -log p(x) of test rows and of a class that training did not see."""
     figure = new_figure(7.4, 4.2)
     axes = figure.subplots()
-    high = np.quantile(outside[np.isfinite(outside)], 0.95) if np.isfinite(outside).any() else np.max(inside)
+    high = (
+        np.quantile(outside[np.isfinite(outside)], 0.95)
+        if np.isfinite(outside).any()
+        else np.max(inside)
+    )
     bins = np.linspace(min(inside.min(), outside.min()), max(np.quantile(inside, 0.999), high), 60)
-    axes.hist(np.minimum(inside, bins[-1]), bins, density=True, color=DATA, alpha=0.5, label="test rows of known classes")
-    axes.hist(np.minimum(outside, bins[-1]), bins, density=True, color=MODEL, alpha=0.5, label=f"class {name}, not in training")
-    axes.set(xlabel="-log p(x), nats (the last bin holds all beyond)", ylabel="density", title=f"AUROC {auroc:.4f}")
+    axes.hist(
+        np.minimum(inside, bins[-1]),
+        bins,
+        density=True,
+        color=DATA,
+        alpha=0.5,
+        label="test rows of known classes",
+    )
+    axes.hist(
+        np.minimum(outside, bins[-1]),
+        bins,
+        density=True,
+        color=MODEL,
+        alpha=0.5,
+        label=f"class {name}, not in training",
+    )
+    axes.set(
+        xlabel="-log p(x), nats (the last bin holds all beyond)",
+        ylabel="density",
+        title=f"AUROC {auroc:.4f}",
+    )
     axes.legend()
     return figure
 
 
 @styled
-def curve(points: Sequence[Mapping[str, float]], xlabel: str, reference: float | None = None) -> Figure:
+def curve(
+    points: Sequence[Mapping[str, float]], xlabel: str, reference: float | None = None
+) -> Figure:
     """Accuracy and likelihood of a study: over "value" (log scale), one point a trained model.
 
     points: with value, accuracy, and bits_per_dim of images or nll_test.
     """
-    key, words = ("bits_per_dim", "bits per dimension") if "bits_per_dim" in points[0] else ("nll_test", "nats")
+    key, words = (
+        ("bits_per_dim", "bits per dimension")
+        if "bits_per_dim" in points[0]
+        else ("nll_test", "nats")
+    )
     figure = new_figure(11.0, 4.2)
     left, right = figure.subplots(1, 2)
-    values, accuracy, cost = (np.array([point[name] for point in points], float) for name in ("value", "accuracy", key))
+    values, accuracy, cost = (
+        np.array([point[name] for point in points], float) for name in ("value", "accuracy", key)
+    )
     left.plot(values, 100 * accuracy, "-o", color=DATA)
     if reference is not None:
-        left.axhline(100 * reference, color=TRUTH, ls="--", lw=1.2, label=f"best possible, {reference:.2%}")
+        left.axhline(
+            100 * reference, color=TRUTH, ls="--", lw=1.2, label=f"best possible, {reference:.2%}"
+        )
         left.legend(loc="lower right")
     left.set(xscale="log", xlabel=xlabel, ylabel="accuracy, %", title="Accuracy")
     left.set_xticks(values, [f"{value:g}" for value in values], rotation=45)
@@ -257,5 +385,9 @@ def curve(points: Sequence[Mapping[str, float]], xlabel: str, reference: float |
     right.scatter(cost, 100 * accuracy, 30, c=np.log(values), cmap="viridis")
     for value, n, a in zip(values, cost, accuracy):
         right.annotate(f"{value:g}", (n, 100 * a), (4, 4), textcoords="offset points", fontsize=8)
-    right.set(xlabel=f"-log p(x) on test rows, {words}", ylabel="accuracy, %", title=f"Accuracy against {words}, marked by {xlabel}")
+    right.set(
+        xlabel=f"-log p(x) on test rows, {words}",
+        ylabel="accuracy, %",
+        title=f"Accuracy against {words}, marked by {xlabel}",
+    )
     return figure

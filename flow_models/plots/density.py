@@ -27,7 +27,7 @@ from flow_models.plots.style import (
     shape,
     styled,
     thin,
-)  # fmt: skip
+)
 
 GRID = 200  # cells along a side of a density panel
 LOG_FLOOR = 12.0  # nats below its top at which a log-density panel ends
@@ -43,9 +43,9 @@ def density(
 ) -> Figure:
     """Data [N, D] beside samples of the model [M, D] and its density, in the way that suits D.
 
-    D = 1: histograms and density line. D = 2: data, samples, density on a grid, and the true density, or without a
-    truth the model's log-density. D > 2: pairs and margins of the first three columns, and both clouds in space,
-    coloured by the model's log-density.
+    D = 1: histograms and density line. D = 2: data, samples, density on a grid, and the true
+    density, or without a truth the model's log-density. D > 2: pairs and margins of the first three
+    columns, and both clouds in space, coloured by the model's log-density.
     `log_prob` and `truth_log_prob` take float32 [B, D] and return [B] in nats.
 
     Raises:
@@ -61,11 +61,15 @@ def density(
     return _density_space(data, samples, log_prob, names)
 
 
-def _histograms(axes: Axes, data: np.ndarray, samples: np.ndarray, limits: np.ndarray, name: str) -> None:
+def _histograms(
+    axes: Axes, data: np.ndarray, samples: np.ndarray, limits: np.ndarray, name: str
+) -> None:
     """Densities of one column of data and samples."""
     bins = np.linspace(*limits, 71)
     axes.hist(data, bins, density=True, color=DATA, alpha=0.3, label="data")
-    axes.hist(samples, bins, density=True, histtype="step", color=MODEL, lw=1.3, label="model samples")
+    axes.hist(
+        samples, bins, density=True, histtype="step", color=MODEL, lw=1.3, label="model samples"
+    )
     axes.set(xlim=limits, xlabel=name, ylabel="density")
 
 
@@ -74,7 +78,14 @@ def _density_line(data, samples, log_prob, truth_log_prob, name) -> Figure:
     axes, grid = figure.subplots(), np.linspace(*limits, 1000)[:, None]
     _histograms(axes, data[:, 0], samples[:, 0], limits, name)
     if truth_log_prob is not None:
-        axes.plot(grid, np.exp(evaluate(truth_log_prob, grid)), color=TRUTH, lw=3, alpha=0.5, label="true density")
+        axes.plot(
+            grid,
+            np.exp(evaluate(truth_log_prob, grid)),
+            color=TRUTH,
+            lw=3,
+            alpha=0.5,
+            label="true density",
+        )
     axes.plot(grid, np.exp(evaluate(log_prob, grid)), color=INK, lw=1.2, label="model density")
     axes.set_title("Data, model samples and model density")
     axes.legend()
@@ -94,22 +105,41 @@ def _density_plane(data, samples, log_prob, truth_log_prob, names) -> Figure:
     ):
         scatter(panel, cloud, colour)
         outside = np.mean(((cloud < limits[:, 0]) | (cloud > limits[:, 1])).any(axis=1))
-        panel.set_title(f"{len(cloud):,} {title}" + (f", {outside:.1%} of them outside this view" if outside else ""))
+        panel.set_title(
+            f"{len(cloud):,} {title}"
+            + (f", {outside:.1%} of them outside this view" if outside else "")
+        )
     top = float(np.exp(model if truth is None else truth).max()) or 1.0
 
-    def paint(panel: Axes, values: np.ndarray, low: float, high: float, label: str, title: str) -> None:
+    def paint(
+        panel: Axes, values: np.ndarray, low: float, high: float, label: str, title: str
+    ) -> None:
         image = panel.pcolormesh(
             x, y, values, cmap=DENSITY_MAP, vmin=low, vmax=high, shading="nearest", rasterized=True
         )
-        colour_bar(panel, image, label, extend="max" if values.max() > 1.02 * high > 0 else "min" if low else "neither")
+        colour_bar(
+            panel,
+            image,
+            label,
+            extend="max" if values.max() > 1.02 * high > 0 else "min" if low else "neither",
+        )
         panel.set_title(title)
 
     paint(axes[1, 0], np.exp(model), 0.0, top, "density, 1 / area", "Model density")
     if truth is None:
         floor = np.maximum(model, model.max() - LOG_FLOOR)
-        paint(axes[1, 1], floor, model.max() - LOG_FLOOR, model.max(), "log-density, nats", "Model log-density")
+        paint(
+            axes[1, 1],
+            floor,
+            model.max() - LOG_FLOOR,
+            model.max(),
+            "log-density, nats",
+            "Model log-density",
+        )
     else:
-        paint(axes[1, 1], np.exp(truth), 0.0, top, "density, 1 / area", "True density, same colours")
+        paint(
+            axes[1, 1], np.exp(truth), 0.0, top, "density, 1 / area", "True density, same colours"
+        )
     for panel in axes.flat:
         frame(panel, limits, names)
     return figure
@@ -133,11 +163,26 @@ def _density_space(data, samples, log_prob, names) -> Figure:
     heights = [evaluate(log_prob, cloud) for cloud in clouds]
     finite = heights[0][np.isfinite(heights[0])]
     low, high = np.quantile(finite, [0.02, 0.98]) if len(finite) else (0.0, 1.0)
-    for row, (title, cloud, height) in enumerate(zip(("Data", "Model samples"), clouds, heights, strict=True)):
+    for row, (title, cloud, height) in enumerate(
+        zip(("Data", "Model samples"), clouds, heights, strict=True)
+    ):
         axes = figure.add_subplot(grid[row, 3], projection="3d")
         inside = ((cloud[:, :3] > limits[:3, 0]) & (cloud[:, :3] < limits[:3, 1])).all(axis=1)
-        dots = axes.scatter(*cloud[inside, :3].T, s=2, c=height[inside], cmap=SCORE_MAP, vmin=low, vmax=high)
-        axes.set(xlabel=names[0], ylabel=names[1], zlabel=names[2], xlim=limits[0], ylim=limits[1], zlim=limits[2])
-        axes.set_title(title + " in space" + ("" if len(names) == 3 else f", 3 of {len(names)} columns"))
-        figure.colorbar(dots, ax=axes, label="model log-density, nats", shrink=0.75, pad=0.15, extend="both")
+        dots = axes.scatter(
+            *cloud[inside, :3].T, s=2, c=height[inside], cmap=SCORE_MAP, vmin=low, vmax=high
+        )
+        axes.set(
+            xlabel=names[0],
+            ylabel=names[1],
+            zlabel=names[2],
+            xlim=limits[0],
+            ylim=limits[1],
+            zlim=limits[2],
+        )
+        axes.set_title(
+            title + " in space" + ("" if len(names) == 3 else f", 3 of {len(names)} columns")
+        )
+        figure.colorbar(
+            dots, ax=axes, label="model log-density, nats", shrink=0.75, pad=0.15, extend="both"
+        )
     return figure

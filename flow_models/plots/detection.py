@@ -12,19 +12,39 @@ from matplotlib.figure import Figure
 from flow_models.diagnostics import detection
 from flow_models.errors import UserError
 from flow_models.plots.images import draw_row, empty, shown
-from flow_models.plots.style import DATA, FAINT, INK, MARK, MODEL, TRUTH, new_figure, robust_limits, styled
+from flow_models.plots.style import (
+    DATA,
+    FAINT,
+    INK,
+    MARK,
+    MODEL,
+    TRUTH,
+    new_figure,
+    robust_limits,
+    styled,
+)
 
-SET_COLOURS = (DATA, MODEL, TRUTH, MARK, "#E69F00", "#56B4E9")  # of the known set, then of the others
+SET_COLOURS = (
+    DATA,
+    MODEL,
+    TRUTH,
+    MARK,
+    "#E69F00",
+    "#56B4E9",
+)  # of the known set, then of the others
 LINES = ("-", "--", "-.", ":")
-Scores = Mapping[str, Mapping[str, np.ndarray]]  # {score: {set: [n]}}, the same sets for every score
+Scores = Mapping[
+    str, Mapping[str, np.ndarray]
+]  # {score: {set: [n]}}, the same sets for every score
 
 
 @styled
 def score_histograms(scores: Scores, known: str) -> Figure:
-    """A panel a score: its histogram over the known set and over each other set, with the AUROC of these.
+    """A panel a score: its histogram over the known set and over each other set, with the AUROC of
+    these.
 
-    scores: {score: {set: [n]}}, higher is stranger; known: the name of the set of known pictures. The view spans the
-    central 99% of each set; what lies beyond is counted at its edge.
+    scores: {score: {set: [n]}}, higher is stranger; known: the name of the set of known pictures.
+    The view spans the central 99% of each set; what lies beyond is counted at its edge.
     """
     _check(scores, known)
     columns = min(4, len(scores))
@@ -42,14 +62,28 @@ def score_histograms(scores: Scores, known: str) -> Figure:
 
 
 def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
-    finite = {name: np.nan_to_num(np.asarray(s, float), posinf=np.finfo(np.float32).max) for name, s in sets.items()}
+    finite = {
+        name: np.nan_to_num(np.asarray(s, float), posinf=np.finfo(np.float32).max)
+        for name, s in sets.items()
+    }
     ends = np.array([np.quantile(s, [0.005, 0.995]) for s in finite.values()])
     low, high = ends[:, 0].min(), ends[:, 1].max()
     bins = np.linspace(low, high if high > low else low + 1.0, 41)
     for (name, values), colour in zip(finite.items(), cycle(SET_COLOURS)):
-        label = name if name == known else f"{name}, AUROC {detection.detection(finite[known], values, 0)['auroc']:.3f}"
+        label = (
+            name
+            if name == known
+            else f"{name}, AUROC {detection.detection(finite[known], values, 0)['auroc']:.3f}"
+        )
         style = {"alpha": 0.35} if name == known else {"histtype": "step", "lw": 1.4}
-        axes.hist(np.clip(values, bins[0], bins[-1]), bins, density=True, color=colour, label=label, **style)
+        axes.hist(
+            np.clip(values, bins[0], bins[-1]),
+            bins,
+            density=True,
+            color=colour,
+            label=label,
+            **style,
+        )
     room = 0.2 + 0.1 * max(len(sets) - 1.5, 1.5)  # for a line of the legend a set
     axes.set_ylim(0, (1 + room) * axes.get_ylim()[1])
     axes.legend(fontsize=7.5, loc="upper left")
@@ -59,16 +93,22 @@ def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
 
 @styled
 def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Figure:
-    """A panel for each set but the known one: the ROC curves of all scores, best first; baselines grey.
+    """A panel for each set but the known one: the ROC curves of all scores, best first; baselines
+    grey.
 
     scores as in `score_histograms`; baselines: the scores that need no model.
     """
     others = _check(scores, known)
     figure = new_figure(5.6 * len(others), 4.6)
     panels = figure.subplots(1, len(others), squeeze=False).ravel()
-    colours = {name: SET_COLOURS[i % 6] for i, name in enumerate(n for n in scores if n not in baselines)}
+    colours = {
+        name: SET_COLOURS[i % 6] for i, name in enumerate(n for n in scores if n not in baselines)
+    }
     for axes, other in zip(panels, others):
-        areas = {name: detection.detection(sets[known], sets[other], 0)["auroc"] for name, sets in scores.items()}
+        areas = {
+            name: detection.detection(sets[known], sets[other], 0)["auroc"]
+            for name, sets in scores.items()
+        }
         for name in sorted(areas, key=areas.get, reverse=True):
             line = (
                 {"color": FAINT, "ls": LINES[1 + list(baselines).index(name) % 3], "lw": 1.1}
@@ -76,7 +116,9 @@ def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Fig
                 else {"color": colours[name]}
             )
             axes.plot(
-                *detection.curve(scores[name][known], scores[name][other]), label=f"{areas[name]:.3f}  {name}", **line
+                *detection.curve(scores[name][known], scores[name][other]),
+                label=f"{areas[name]:.3f}  {name}",
+                **line,
             )
         axes.plot([0, 1], [0, 1], color="#DDDDDD", lw=0.8, zorder=0)
         axes.set(
@@ -87,7 +129,9 @@ def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Fig
             box_aspect=1,
         )
         axes.set_title(f"{known} or {other}: {len(next(iter(scores.values()))[other]):,} {other}")
-        axes.legend(title="AUROC", loc="upper left", bbox_to_anchor=(1.0, 1.0), alignment="left", fontsize=8)
+        axes.legend(
+            title="AUROC", loc="upper left", bbox_to_anchor=(1.0, 1.0), alignment="left", fontsize=8
+        )
     return figure
 
 
@@ -99,18 +143,22 @@ def latent_map(
     basis: np.ndarray | None = None,
     numbered: int = 8,
 ) -> Figure:
-    """Latents on two principal components: inliers, outliers and others numbered, with their pictures beside.
+    """Latents on two principal components: inliers, outliers and others numbered, with their
+    pictures beside.
 
-    z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to the centre of the
-    known ones in this plane (inliers) and farthest from it (outliers), and the first of every other set; what lies far off
-    is drawn at the edge. basis [m, N]: what the components are of; by default the known latents.
+    z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to
+    the centre of the known ones in this plane (inliers) and farthest from it (outliers), and the
+    first of every other set; what lies far off is drawn at the edge. basis [m, N]: what the
+    components are of; by default the known latents.
 
     Raises:
         UserError: sets without their pictures, or fewer than three latents to take components of.
     """
     z = {name: np.asarray(each, np.float64) for name, each in z.items()}
     if known not in z or any(name not in images or len(images[name]) != len(z[name]) for name in z):
-        raise UserError(f"latent_map needs latents and pictures of the same sets, one of them {known!r}")
+        raise UserError(
+            f"latent_map needs latents and pictures of the same sets, one of them {known!r}"
+        )
     axes_of = principal(z[known] if basis is None else np.asarray(basis, np.float64))
     flat = {name: axes_of(each) for name, each in z.items()}
     groups = _numbered(flat, known, numbered)
@@ -121,40 +169,58 @@ def latent_map(
         beyond = int(((plane < limits[:, 0]) | (plane > limits[:, 1])).any(1).sum())
         label = f"{name} ({len(plane):,}" + (f", {beyond} at the edge)" if beyond else ")")
         flat[name] = np.clip(plane, limits[:, 0], limits[:, 1])
-        left.scatter(*flat[name].T, s=9, color=colour, alpha=0.55, linewidths=0, label=label, clip_on=False)
+        left.scatter(
+            *flat[name].T, s=9, color=colour, alpha=0.55, linewidths=0, label=label, clip_on=False
+        )
     first = 1
     for row, (title, name, picked) in enumerate(groups):
         colour = SET_COLOURS[list(z).index(name) % 6]
         _number(left, flat[name][picked], first, colour)
         draw_row(right, shown(np.asarray(images[name])[picked]), 1.35 * row + 0.35, colour=colour)
         right.text(
-            0, 1.35 * row + 0.3, f"{title}, {first} to {first + len(picked) - 1}", va="bottom", color=colour, fontsize=9
+            0,
+            1.35 * row + 0.3,
+            f"{title}, {first} to {first + len(picked) - 1}",
+            va="bottom",
+            color=colour,
+            fontsize=9,
         )
         first += len(picked)
     aspect = shown(images[known][:1]).shape
     empty(right, numbered, 1.35 * len(groups), aspect[1] / aspect[2])
-    left.set(xlim=limits[0], ylim=limits[1], xlabel="first principal component", ylabel="second principal component")
+    left.set(
+        xlim=limits[0],
+        ylim=limits[1],
+        xlabel="first principal component",
+        ylabel="second principal component",
+    )
     left.set_title("Latents, numbered as the pictures beside")
     left.legend(loc="best")
     return figure
 
 
 def _view(flat: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Limits [2, 2] around the central 90% of every set: foreign pictures may lie as far off as numbers go."""
+    """Limits [2, 2] around the central 90% of every set: foreign pictures may lie as far off as
+    numbers go."""
     ends = np.stack([robust_limits(plane, 0.4, 0.05) for plane in flat.values()])
     return np.stack([ends[..., 0].min(0), ends[..., 1].max(0)], 1)
 
 
 def principal(basis: np.ndarray):
-    """A function [n, N] -> [n, 2]: onto the two directions in which basis [m, N] varies most, from its mean."""
+    """A function [n, N] -> [n, 2]: onto the two directions in which basis [m, N] varies most, from
+    its mean."""
     if basis.ndim != 2 or len(basis) < 3 or basis.shape[1] < 2:
-        raise UserError(f"two principal components need at least 3 rows of 2 columns; got {basis.shape}")
+        raise UserError(
+            f"two principal components need at least 3 rows of 2 columns; got {basis.shape}"
+        )
     mean = basis.mean(0)
     directions = np.linalg.svd(basis - mean, full_matrices=False)[2][:2].T
     return lambda rows: (rows - mean) @ directions
 
 
-def _numbered(flat: Mapping[str, np.ndarray], known: str, count: int) -> list[tuple[str, str, np.ndarray]]:
+def _numbered(
+    flat: Mapping[str, np.ndarray], known: str, count: int
+) -> list[tuple[str, str, np.ndarray]]:
     """(title, set, numbers of rows) of what gets a number."""
     order = np.argsort(np.square(flat[known] - np.median(flat[known], 0)).sum(1))
     half = min(count, max(len(order) // 2, 1))
@@ -163,18 +229,35 @@ def _numbered(flat: Mapping[str, np.ndarray], known: str, count: int) -> list[tu
         (f"outliers: {known} farthest from it", known, order[::-1][:half]),
     ]
     others = [name for name in flat if name != known]
-    return groups + [(f"others: {name}", name, np.arange(min(count, len(flat[name])))) for name in others]
+    return groups + [
+        (f"others: {name}", name, np.arange(min(count, len(flat[name])))) for name in others
+    ]
 
 
 def _number(axes: Axes, plane: np.ndarray, first: int, colour: str) -> None:
     axes.plot(*plane.T, "o", mfc="none", mec=colour, ms=7, mew=1.1)
     for number, (x, y) in enumerate(plane, first):
-        axes.annotate(str(number), (x, y), (4, 3), textcoords="offset points", fontsize=8, color=INK, weight="bold")
+        axes.annotate(
+            str(number),
+            (x, y),
+            (4, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK,
+            weight="bold",
+        )
 
 
 def _check(scores: Scores, known: str) -> list[str]:
     """The names of the other sets."""
     sets = [list(each) for each in scores.values()]
-    if not sets or any(each != sets[0] for each in sets) or known not in sets[0] or len(sets[0]) < 2:
-        raise UserError(f"scores of the same sets, {known!r} and at least one other, are needed; got {sets[:1]}")
+    if (
+        not sets
+        or any(each != sets[0] for each in sets)
+        or known not in sets[0]
+        or len(sets[0]) < 2
+    ):
+        raise UserError(
+            f"scores of the same sets, {known!r} and at least one other, are needed; got {sets[:1]}"
+        )
     return [name for name in sets[0] if name != known]

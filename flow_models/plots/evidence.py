@@ -17,15 +17,18 @@ MAP = "RdBu_r"
 
 @styled
 def evidence(images: np.ndarray, weights: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Pictures uint8 [n, H, W, C], each beside its weights [n, H, W], red for and blue against, with a caption.
+    """Pictures uint8 [n, H, W, C], each beside its weights [n, H, W], red for and blue against,
+    with a caption.
 
     Raises:
         UserError: the arrays do not fit each other.
     """
     pictures, weights = shown(images), np.asarray(weights, float)
     if weights.shape != pictures.shape[:3] or len(captions) != len(pictures):
-        raise UserError(f"evidence needs pictures [n, H, W, C], weights [n, H, W] and n captions; got {pictures.shape}, "
-                        f"{weights.shape} and {len(captions)}")  # fmt: skip
+        raise UserError(
+            "evidence needs pictures [n, H, W, C], weights [n, H, W] and n captions; got"
+            f" {pictures.shape}, {weights.shape} and {len(captions)}"
+        )
     columns = min(COLUMNS, len(pictures))
     rows, aspect = -(-len(pictures) // columns), pictures.shape[1] / pictures.shape[2]
     figure = new_figure(3.4 * CELL * columns + 0.4, rows * (1.6 * CELL * aspect + 0.55) + 0.4)
@@ -43,7 +46,12 @@ def evidence(images: np.ndarray, weights: np.ndarray, captions: Sequence[str]) -
             right.contour(picture.mean(-1), [127.5], colors="#333333", linewidths=0.7)
         for panel in (left, right):
             panel.add_patch(_edge(picture.shape[:2]))
-    figure.suptitle("Pictures, and what in them speaks for the class found (red) or against it (blue)", x=0.01, ha="left", fontsize=10)
+    figure.suptitle(
+        "Pictures, and what in them speaks for the class found (red) or against it (blue)",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+    )
     return figure
 
 

@@ -1,4 +1,5 @@
-"""Figures of pictures: rows of them, and samples beside the training pictures they are nearest to."""
+"""Figures of pictures: rows of them, and samples beside the training pictures they are nearest
+to."""
 
 from __future__ import annotations
 
@@ -16,23 +17,30 @@ GAP = 0.08  # of a picture's side, between pictures
 
 
 @styled
-def image_rows(rows: Mapping[str, np.ndarray], title: str, notes: Sequence[str] | None = None) -> Figure:
-    """A row of pictures for each name: data and samples, samples by temperature, pictures and what became of them.
+def image_rows(
+    rows: Mapping[str, np.ndarray], title: str, notes: Sequence[str] | None = None
+) -> Figure:
+    """A row of pictures for each name: data and samples, samples by temperature, pictures and what
+    became of them.
 
-    rows: {name: uint8 [n, H, W, C]}, C being 1, 3, or another number, of which the mean is shown; n may differ, a row is
-    as long as its pictures. notes: a line above each column.
+    rows: {name: uint8 [n, H, W, C]}, C being 1, 3, or another number, of which the mean is shown; n
+    may differ, a row is as long as its pictures. notes: a line above each column.
 
     Raises:
         UserError: no row, or pictures of different sizes.
     """
     pictures = {name: shown(images) for name, images in rows.items()}
     if not pictures or len({each.shape[1:] for each in pictures.values()}) > 1:
-        raise UserError(f"image_rows needs pictures of one size; got { {n: p.shape[1:] for n, p in pictures.items()} }")
+        raise UserError(
+            "image_rows needs pictures of one size; got"
+            f" { {n: p.shape[1:] for n, p in pictures.items()} }"
+        )
     wide = max(len(each) for each in pictures.values())
     height, width = next(iter(pictures.values())).shape[1:3]
     label = 0.09 * max(map(len, pictures)) + 0.35
     figure = new_figure(
-        max(label + CELL * wide, 4.0) + 0.15, CELL * len(pictures) * height / width + 0.45 + 0.2 * bool(notes)
+        max(label + CELL * wide, 4.0) + 0.15,
+        CELL * len(pictures) * height / width + 0.45 + 0.2 * bool(notes),
     )
     axes = figure.subplots()
     for number, (name, images) in enumerate(pictures.items()):
@@ -46,8 +54,11 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, notes: Sequence[str] 
 
 
 @styled
-def image_grid(images: np.ndarray, title: str, columns: int = 10, captions: Sequence[str] | None = None) -> Figure:
-    """Pictures uint8 [n, H, W, C] in reading order, with a caption below each where captions are given.
+def image_grid(
+    images: np.ndarray, title: str, columns: int = 10, captions: Sequence[str] | None = None
+) -> Figure:
+    """Pictures uint8 [n, H, W, C] in reading order, with a caption below each where captions are
+    given.
 
     Raises:
         UserError: not pictures, or not a caption for each.
@@ -69,7 +80,12 @@ def image_grid(images: np.ndarray, title: str, columns: int = 10, captions: Sequ
         draw_row(axes, picture[None], row * (1 + below / aspect), column)
         if lines:
             axes.text(
-                column + 0.5, row * (1 + below / aspect) + 1.02, plain(captions[number]), ha="center", va="top", fontsize=7
+                column + 0.5,
+                row * (1 + below / aspect) + 1.02,
+                plain(captions[number]),
+                ha="center",
+                va="top",
+                fontsize=7,
             )
     empty(axes, columns, rows * (1 + below / aspect), aspect)
     figure.suptitle(plain(title), x=0.01, ha="left", fontsize=10)
@@ -77,20 +93,29 @@ def image_grid(images: np.ndarray, title: str, columns: int = 10, captions: Sequ
 
 
 @styled
-def neighbours(samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, held_out: np.ndarray) -> Figure:
-    """Samples of the model, beneath each the training pictures nearest to it, and whether they are too near.
+def neighbours(
+    samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, held_out: np.ndarray
+) -> Figure:
+    """Samples of the model, beneath each the training pictures nearest to it, and whether they are
+    too near.
 
-    samples [n, H, W, C]; nearest [n, k, H, W, C], the nearest first; distances [m] of many samples to their nearest
-    training picture; held_out [l] of pictures that were not trained on. A model that has learned its pictures by heart
+    samples [n, H, W, C]; nearest [n, k, H, W, C], the nearest first; distances [m] of many samples
+    to their nearest training picture; held_out [l] of pictures that were not trained on. A model
+    that has learned its pictures by heart
     draws them again: its samples are nearer to them than held-out pictures are.
 
     Raises:
         UserError: the arrays do not fit each other.
     """
     samples, nearest = shown(samples), np.asarray(nearest)
-    if nearest.ndim != 5 or nearest.shape[0] != len(samples) or nearest.shape[2:4] != samples.shape[1:3]:
+    if (
+        nearest.ndim != 5
+        or nearest.shape[0] != len(samples)
+        or nearest.shape[2:4] != samples.shape[1:3]
+    ):
         raise UserError(
-            f"neighbours needs samples [n, H, W, C] and nearest [n, k, H, W, C]; got {samples.shape} and {nearest.shape}"
+            "neighbours needs samples [n, H, W, C] and nearest [n, k, H, W, C]; got"
+            f" {samples.shape} and {nearest.shape}"
         )
     count, near = nearest.shape[:2]
     aspect = samples.shape[1] / samples.shape[2]
@@ -118,10 +143,14 @@ def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray) -> None:
         (held_out, "held-out pictures", {"color": DATA, "alpha": 0.35}),
         (samples, "samples", {"color": MODEL, "histtype": "step", "lw": 1.5}),
     ):
-        axes.hist(values, bins, density=True, label=f"{name}, median {np.median(values):.3g}", **style)
+        axes.hist(
+            values, bins, density=True, label=f"{name}, median {np.median(values):.3g}", **style
+        )
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(xlabel="rms distance to the nearest training picture", ylabel="density")
-    axes.set_title(f"{np.mean(samples < held_out.min()):.0%} of samples nearer than any held-out picture")
+    axes.set_title(
+        f"{np.mean(samples < held_out.min()):.0%} of samples nearer than any held-out picture"
+    )
     axes.legend()
 
 
@@ -134,22 +163,31 @@ def shown(images: np.ndarray) -> np.ndarray:
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise UserError(
-            f"pictures must be uint8 [n, H, W, C] with n at least 1; got {images.dtype} {list(images.shape)}"
+            f"pictures must be uint8 [n, H, W, C] with n at least 1; got {images.dtype}"
+            f" {list(images.shape)}"
         )
     if images.shape[-1] != 3:
         images = images.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
     return images
 
 
-def draw_row(axes: Axes, pictures: np.ndarray, top: float, left: float = 0.0, colour: str = FAINT) -> None:
-    """Pictures [n, H, W, 3] side by side, each in a square of side 1 less the gap, the first at (left, top)."""
+def draw_row(
+    axes: Axes, pictures: np.ndarray, top: float, left: float = 0.0, colour: str = FAINT
+) -> None:
+    """Pictures [n, H, W, 3] side by side, each in a square of side 1 less the gap, the first at
+    (left, top)."""
     for column, picture in enumerate(pictures):
         x, y = left + column, top
         edges = (x + GAP / 2, x + 1 - GAP / 2, y + 1 - GAP / 2, y + GAP / 2)
         axes.imshow(
-            picture, extent=edges, aspect="auto", interpolation="nearest" if picture.shape[0] < 65 else "antialiased"
+            picture,
+            extent=edges,
+            aspect="auto",
+            interpolation="nearest" if picture.shape[0] < 65 else "antialiased",
         )
-        axes.plot(np.array(edges)[[0, 1, 1, 0, 0]], np.array(edges)[[2, 2, 3, 3, 2]], color=colour, lw=0.6)
+        axes.plot(
+            np.array(edges)[[0, 1, 1, 0, 0]], np.array(edges)[[2, 2, 3, 3, 2]], color=colour, lw=0.6
+        )
 
 
 def empty(axes: Axes, columns: float, rows: float, aspect: float) -> None:

@@ -31,9 +31,11 @@ QQ_SHOWN = 6  # dimensions with a QQ plot of their own
 
 @styled
 def latents(z: np.ndarray) -> Figure:
-    """Latents z [N, D] against N(0, I): cloud of the first two, |z|^2 against chi^2_D, QQ plots of up to six.
+    """Latents z [N, D] against N(0, I): cloud of the first two, |z|^2 against chi^2_D, QQ plots of
+    up to six.
 
-    The strip below a QQ plot is its departure from the line; the band holds each quantile of a right model with 95%.
+    The strip below a QQ plot is its departure from the line; the band holds each quantile of a
+    right model with 95%.
 
     Raises:
         UserError: z is not [N, D].
@@ -69,7 +71,8 @@ def latents(z: np.ndarray) -> Figure:
 
 
 def _latent_cloud(axes: Axes, z: np.ndarray) -> None:
-    """z [N, 2] with the circles that hold MASSES of a standard normal: radius sqrt(-2 log(1 - mass))."""
+    """z [N, 2] with the circles that hold MASSES of a standard normal: radius sqrt(-2 log(1 -
+    mass))."""
     scatter(axes, z, DATA)
     angle = np.linspace(0.0, 2.0 * np.pi, 200)
     for mass, dash in zip(MASSES, ("-", "--", ":"), strict=True):
@@ -90,20 +93,30 @@ def _latent_cloud(axes: Axes, z: np.ndarray) -> None:
 
 
 def _against_law(axes: Axes, values: np.ndarray, law, name: str, law_name: str) -> None:
-    """Histogram of values [N] and the density of a scipy law, from its 1e-4 to its 0.9999 quantile or beyond."""
-    low, high = (float(f(law.ppf(p), np.quantile(values, q))) for f, p, q in ((min, 1e-4, 0.002), (max, 0.9999, 0.998)))
+    """Histogram of values [N] and the density of a scipy law, from its 1e-4 to its 0.9999 quantile
+    or beyond."""
+    low, high = (
+        float(f(law.ppf(p), np.quantile(values, q)))
+        for f, p, q in ((min, 1e-4, 0.002), (max, 0.9999, 0.998))
+    )
     grid = np.linspace(low, high, 400)
     height = np.histogram(values, 60, (low, high))[0].max() / len(values) / (high - low) * 60
     axes.hist(values, 60, range=(low, high), density=True, color=DATA, alpha=0.35, label="latents")
     axes.plot(grid, law.pdf(grid), color=MODEL, label=law_name)
     axes.set(
-        xlabel=name, ylabel="density", xlim=(low, high), ylim=(0.0, 1.25 * max(height, float(law.pdf(grid[20:]).max())))
+        xlabel=name,
+        ylabel="density",
+        xlim=(low, high),
+        ylim=(0.0, 1.25 * max(height, float(law.pdf(grid[20:]).max()))),
     )
     axes.legend()
 
 
-def _quantiles(panels: Sequence[Axes], found: np.ndarray, band: np.ndarray, name: str, column: np.ndarray) -> None:
-    """Ordered latents over the quantiles they should have, and below it the difference with its 95% band."""
+def _quantiles(
+    panels: Sequence[Axes], found: np.ndarray, band: np.ndarray, name: str, column: np.ndarray
+) -> None:
+    """Ordered latents over the quantiles they should have, and below it the difference with its 95%
+    band."""
     low, middle, high = band
     upper, lower = panels
     upper.plot(middle, middle, color=MODEL, lw=1.0)
@@ -112,19 +125,26 @@ def _quantiles(panels: Sequence[Axes], found: np.ndarray, band: np.ndarray, name
     lower.axhline(0.0, color=MODEL, lw=1.0)
     lower.plot(middle, found - middle, color=DATA, lw=1.2)
     reach = 1.15 * float(
-        max(np.abs(found - middle)[3:-3].max(initial=0.0), np.abs(band - middle)[:, 3:-3].max(initial=0.01))
+        max(
+            np.abs(found - middle)[3:-3].max(initial=0.0),
+            np.abs(band - middle)[:, 3:-3].max(initial=0.01),
+        )
     )
     outside = np.mean((found < low) | (found > high))
-    upper.set(title=f"{name}: mean {column.mean():+.3f}, sd {column.std():.3f}", ylabel="latent quantile")
+    upper.set(
+        title=f"{name}: mean {column.mean():+.3f}, sd {column.std():.3f}", ylabel="latent quantile"
+    )
     lower.set(ylim=(-reach, reach), xlabel="standard normal quantile", ylabel="difference")
     lower.set_title(f"{outside:.0%} outside the 95% band", fontsize=8.5, pad=3)
 
 
 @styled
 def mapping(decode: Callable, event_size: int, columns: Sequence[str] | None = None) -> Figure:
-    """How x = decode(z) carries a square grid and the circles of 50, 90 and 99% mass to the data; event_size 2 only.
+    """How x = decode(z) carries a square grid and the circles of 50, 90 and 99% mass to the data;
+    event_size 2 only.
 
-    Colours follow the angle in latent space; grid lines that never cross are what a diffeomorphism looks like.
+    Colours follow the angle in latent space; grid lines that never cross are what a diffeomorphism
+    looks like.
 
     Raises:
         UserError: the model is not two-dimensional, or columns are not two names.
@@ -132,19 +152,32 @@ def mapping(decode: Callable, event_size: int, columns: Sequence[str] | None = N
     if event_size != 2:
         raise UserError(f"mapping draws models of 2 dimensions only; this one has {event_size}.")
     ticks, fine = np.linspace(-3.0, 3.0, 25), np.linspace(-3.0, 3.0, 400)
-    grid = [np.column_stack(pair) for t in ticks for pair in ((np.full(400, t), fine), (fine, np.full(400, t)))]
+    grid = [
+        np.column_stack(pair)
+        for t in ticks
+        for pair in ((np.full(400, t), fine), (fine, np.full(400, t)))
+    ]
     angle = np.linspace(0.0, 2.0 * np.pi, 400)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     lines = np.stack(grid + [np.sqrt(-2.0 * np.log1p(-mass)) * circle for mass in MASSES])
-    carried = np.asarray(decode(lines.reshape(-1, 2).astype(np.float32)), np.float64).reshape(lines.shape)
+    carried = np.asarray(decode(lines.reshape(-1, 2).astype(np.float32)), np.float64).reshape(
+        lines.shape
+    )
     figure = new_figure(10.8, 5.6)
-    sides = zip(figure.subplots(1, 2), (lines, carried), (("$z_1$", "$z_2$"), column_names(columns, 2)), strict=True)
+    sides = zip(
+        figure.subplots(1, 2),
+        (lines, carried),
+        (("$z_1$", "$z_2$"), column_names(columns, 2)),
+        strict=True,
+    )
     for axes, curves, names in sides:
         colour = np.arctan2(lines[..., 1], lines[..., 0])
         for index, curve in enumerate(curves):
             width, alpha = (0.7, 0.5) if index < len(grid) else (2.2, 1.0)
             pieces = np.stack([curve[:-1], curve[1:]], axis=1)
-            pieces = LineCollection(pieces, array=colour[index, :-1], cmap=ANGLE_MAP, lw=width, alpha=alpha)
+            pieces = LineCollection(
+                pieces, array=colour[index, :-1], cmap=ANGLE_MAP, lw=width, alpha=alpha
+            )
             pieces.set_clim(-np.pi, np.pi)
             axes.add_collection(pieces)
         outer = curves[-1][np.isfinite(curves[-1]).all(axis=1)]

@@ -1,4 +1,5 @@
-"""Figures of one posterior: its parameters in pairs, profiles with bands, predicted over observed data."""
+"""Figures of one posterior: its parameters in pairs, profiles with bands, predicted over observed
+data."""
 
 from __future__ import annotations
 
@@ -10,7 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from flow_models.errors import UserError
-from flow_models.plots.style import DATA, FAINT, INK, MODEL, TRUTH, column_names, new_figure, points, styled
+from flow_models.plots.style import (
+    DATA,
+    FAINT,
+    INK,
+    MODEL,
+    TRUTH,
+    column_names,
+    new_figure,
+    points,
+    styled,
+)
 
 PAIRS = 8  # parameters of a corner plot, at most
 BANDS = ((0.05, 0.95), (0.25, 0.75))  # quantiles that the bands of profiles join
@@ -18,47 +29,81 @@ PER_ROW = 2  # traces side by side
 
 
 @styled
-def corner(samples: np.ndarray, truth: np.ndarray | None = None, reference: np.ndarray | None = None,
-           names: Sequence[str] | None = None, columns: Sequence[int] | None = None) -> Figure:  # fmt: skip
+def corner(
+    samples: np.ndarray,
+    truth: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    columns: Sequence[int] | None = None,
+) -> Figure:
     """Posterior samples [S, P] in pairs, with the truth [P] and reference samples [R, P] over them.
 
-    Contours hold 39% and 86%: one and two standard deviations of a plane's Gaussian. columns: at most 8 parameters,
-    else as many, evenly taken.
+    Contours hold 39% and 86%: one and two standard deviations of a plane's Gaussian. columns: at
+    most 8 parameters, else as many, evenly taken.
     """
     import corner as kept
 
     samples = points(samples, "posterior samples")
     names = column_names(names, samples.shape[1])
     if columns is None:
-        columns = np.unique(np.linspace(0, samples.shape[1] - 1, min(PAIRS, samples.shape[1])).round().astype(int))
+        columns = np.unique(
+            np.linspace(0, samples.shape[1] - 1, min(PAIRS, samples.shape[1])).round().astype(int)
+        )
     columns = list(columns)
-    reference = None if reference is None else points(reference, "reference samples", samples.shape[1])[:, columns]
+    reference = (
+        None
+        if reference is None
+        else points(reference, "reference samples", samples.shape[1])[:, columns]
+    )
     truth = None if truth is None else np.asarray(truth, np.float64)[columns]
     samples, names = samples[:, columns], [names[c] for c in columns]
     figure = new_figure(max(1.7 * len(columns) + 0.9, 4.2), max(1.7 * len(columns) + 0.9, 4.2))
     figure.set_layout_engine(None)  # corner sets its own
-    drawn = {"fig": figure, "labels": names, "range": _ranges(samples, reference, truth), "max_n_ticks": 4,
-             "levels": (0.393, 0.865), "plot_datapoints": False, "plot_density": False, "bins": 30, "smooth": 1.0,
-             "quiet": True}  # fmt: skip
+    drawn = {
+        "fig": figure,
+        "labels": names,
+        "range": _ranges(samples, reference, truth),
+        "max_n_ticks": 4,
+        "levels": (0.393, 0.865),
+        "plot_datapoints": False,
+        "plot_density": False,
+        "bins": 30,
+        "smooth": 1.0,
+        "quiet": True,
+    }
     sets, highest = [(samples, MODEL)] + ([] if reference is None else [(reference, DATA)]), []
     for rows, colour in sets:
         weights = np.full(len(rows), 1.0 / len(rows))  # so that margins of both are equally high
-        kept.corner(rows, color=colour, weights=weights, hist_kwargs={"lw": 1.4}, fill_contours=rows is samples,
-                    no_fill_contours=rows is not samples, **drawn)  # fmt: skip
+        kept.corner(
+            rows,
+            color=colour,
+            weights=weights,
+            hist_kwargs={"lw": 1.4},
+            fill_contours=rows is samples,
+            no_fill_contours=rows is not samples,
+            **drawn,
+        )
         highest.append([axes.get_ylim()[1] for axes in figure.axes[:: len(columns) + 1]])
     for axes, height in zip(figure.axes[:: len(columns) + 1], np.max(highest, 0)):
         axes.set_ylim(0.0, height)
     if truth is not None:
         kept.overplot_lines(figure, truth, color=TRUTH, lw=1.3)
     shown = [("posterior", samples, MODEL), ("reference", reference, DATA), ("truth", truth, TRUTH)]
-    lines = {name: Line2D([], [], color=colour) for name, values, colour in shown if values is not None}
+    lines = {
+        name: Line2D([], [], color=colour) for name, values, colour in shown if values is not None
+    }
     figure.legend(lines.values(), lines.keys(), loc="upper right", fontsize=10)
     return figure
 
 
 def _ranges(samples, reference, truth):
-    """Limits of each parameter: all but one in 500 samples at each end, those of both sets, and the truth."""
-    ends = [np.quantile(rows, [0.002, 0.998], axis=0) for rows in (samples, reference) if rows is not None]
+    """Limits of each parameter: all but one in 500 samples at each end, those of both sets, and the
+    truth."""
+    ends = [
+        np.quantile(rows, [0.002, 0.998], axis=0)
+        for rows in (samples, reference)
+        if rows is not None
+    ]
     ends = np.concatenate([*ends, *([] if truth is None else [truth[None]])])
     low, high = ends.min(0), ends.max(0)
     margin = np.where(high > low, 0.08 * (high - low), np.maximum(0.1 * np.abs(high), 1e-3))
@@ -66,20 +111,32 @@ def _ranges(samples, reference, truth):
 
 
 @styled
-def profile_bands(position: np.ndarray, samples: np.ndarray, truth: np.ndarray | None = None,
-                  reference: np.ndarray | None = None, position_label: str = "position", value_label: str = "value",
-                  upright: bool = False, falling: bool = False, drawn: int = 0) -> Figure:  # fmt: skip
-    """Values along a profile: median and bands of 50% and 90% of posterior samples [S, N], truth [N], reference [R, N].
+def profile_bands(
+    position: np.ndarray,
+    samples: np.ndarray,
+    truth: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
+    position_label: str = "position",
+    value_label: str = "value",
+    upright: bool = False,
+    falling: bool = False,
+    drawn: int = 0,
+) -> Figure:
+    """Values along a profile: median and bands of 50% and 90% of posterior samples [S, N], truth
+    [N], reference [R, N].
 
-    position: [N] centres, or the [N + 1] edges of cells, in which values are then constant. upright: position is depth
-    and runs down the vertical axis, as of velocity; falling: the values are depths and grow downwards, as of a valley.
+    position: [N] centres, or the [N + 1] edges of cells, in which values are then constant.
+    upright: position is depth and runs down the vertical axis, as of velocity; falling: the values
+    are depths and grow downwards, as of a valley.
     drawn: so many samples as thin lines.
     """
     samples = np.asarray(samples, np.float64)
     position = np.asarray(position, np.float64)
     if samples.ndim != 2 or position.ndim != 1 or len(position) - samples.shape[1] not in (0, 1):
-        raise UserError(f"a profile needs position [N] or edges [N + 1] and samples [S, N]; "
-                        f"got {position.shape} and {samples.shape}")  # fmt: skip
+        raise UserError(
+            "a profile needs position [N] or edges [N + 1] and samples [S, N]; "
+            f"got {position.shape} and {samples.shape}"
+        )
     figure = new_figure(*((4.6, 6.4) if upright else (8.2, 4.2)))
     axes = figure.subplots()
     place = _Steps(axes, position, samples.shape[1], upright)
@@ -95,7 +152,14 @@ def profile_bands(position: np.ndarray, samples: np.ndarray, truth: np.ndarray |
         place.line(np.median(reference, 0), color=DATA, lw=1.4, label="reference median")
     if truth is not None:
         place.line(np.asarray(truth, np.float64), color=INK, lw=1.4, label="truth")
-    axes.set(**dict(zip(("ylabel", "xlabel") if upright else ("xlabel", "ylabel"), (position_label, value_label))))
+    axes.set(
+        **dict(
+            zip(
+                ("ylabel", "xlabel") if upright else ("xlabel", "ylabel"),
+                (position_label, value_label),
+            )
+        )
+    )
     (axes.set_ylim if upright else axes.set_xlim)(position.min(), position.max())
     if falling and samples.min() >= 0.0:
         axes.set_ylim(bottom=0.0)  # the surface
@@ -106,7 +170,8 @@ def profile_bands(position: np.ndarray, samples: np.ndarray, truth: np.ndarray |
 
 
 class _Steps:
-    """Lines and bands of values along a position: over or beside it, joined or constant in cells."""
+    """Lines and bands of values along a position: over or beside it, joined or constant in
+    cells."""
 
     def __init__(self, axes: Axes, position: np.ndarray, size: int, upright: bool):
         self.axes, self.upright, self.cells = axes, upright, len(position) == size + 1
@@ -114,7 +179,9 @@ class _Steps:
 
     def line(self, values, **style):
         values = np.repeat(values, 2) if self.cells else values
-        self.axes.plot(*((values, self.position) if self.upright else (self.position, values)), **style)
+        self.axes.plot(
+            *((values, self.position) if self.upright else (self.position, values)), **style
+        )
 
     def band(self, low, high, **style):
         if self.cells:
@@ -130,33 +197,65 @@ class _Steps:
 
 
 @styled
-def predicted_data(position: np.ndarray, observed: np.ndarray, predicted: np.ndarray, noise_sd: np.ndarray | float,
-                   names: Sequence[str] | None = None, position_label: str = "position", value_label: str = "data",
-                   truth: np.ndarray | None = None) -> Figure:  # fmt: skip
-    """Data [N] or traces [T, N] over the bands of 50% and 90% of noise-free predictions [S, N] or [S, T, N].
+def predicted_data(
+    position: np.ndarray,
+    observed: np.ndarray,
+    predicted: np.ndarray,
+    noise_sd: np.ndarray | float,
+    names: Sequence[str] | None = None,
+    position_label: str = "position",
+    value_label: str = "data",
+    truth: np.ndarray | None = None,
+) -> Figure:
+    """Data [N] or traces [T, N] over the bands of 50% and 90% of noise-free predictions [S, N] or
+    [S, T, N].
 
-    Below each trace its residuals from the median prediction in units of noise_sd, most of which should lie within +-2.
+    Below each trace its residuals from the median prediction in units of noise_sd, most of which
+    should lie within +-2.
     truth: the data without their noise, where it is known.
     """
-    observed, predicted = np.atleast_2d(np.asarray(observed, np.float64)), np.asarray(predicted, np.float64)
+    observed, predicted = (
+        np.atleast_2d(np.asarray(observed, np.float64)),
+        np.asarray(predicted, np.float64),
+    )
     predicted = predicted[:, None] if predicted.ndim == 2 else predicted
-    if predicted.ndim != 3 or predicted.shape[1:] != observed.shape or len(position) != observed.shape[1]:
-        raise UserError(f"data [T, N] at N positions and predictions [S, T, N] are needed; got {observed.shape}, "
-                        f"{len(position)} positions and {predicted.shape}")  # fmt: skip
+    if (
+        predicted.ndim != 3
+        or predicted.shape[1:] != observed.shape
+        or len(position) != observed.shape[1]
+    ):
+        raise UserError(
+            "data [T, N] at N positions and predictions [S, T, N] are needed; got"
+            f" {observed.shape}, {len(position)} positions and {predicted.shape}"
+        )
     noise = np.broadcast_to(np.asarray(noise_sd, np.float64), observed.shape)
     clean = [None] * len(observed) if truth is None else np.atleast_2d(truth)
     traces, across = len(observed), min(PER_ROW, len(observed))
-    labels = [""] if traces == 1 and names is None else [f"{name}: " for name in column_names(names, traces)]
+    labels = (
+        [""]
+        if traces == 1 and names is None
+        else [f"{name}: " for name in column_names(names, traces)]
+    )
     rows = -(-traces // across)
     figure = new_figure(5.6 * across + 1.6 * (across == 1), 3.4 * rows + 0.4)
-    grid = figure.subplots(2 * rows, across, squeeze=False, sharex=True, height_ratios=[2.6, 1] * rows)
+    grid = figure.subplots(
+        2 * rows, across, squeeze=False, sharex=True, height_ratios=[2.6, 1] * rows
+    )
     for trace in range(rows * across):
         panels = grid[2 * (trace // across) : 2 * (trace // across) + 2, trace % across]
         if trace >= traces:
             for axes in panels:
                 axes.remove()
             continue
-        _trace(*panels, position, observed[trace], predicted[:, trace], noise[trace], clean[trace], labels[trace])
+        _trace(
+            *panels,
+            position,
+            observed[trace],
+            predicted[:, trace],
+            noise[trace],
+            clean[trace],
+            labels[trace],
+        )
         panels[0].set_ylabel(value_label)
         if trace >= traces - across:
             panels[1].set_xlabel(position_label)

@@ -16,20 +16,49 @@ from matplotlib.figure import Figure
 from flow_models.errors import UserError
 
 # Okabe and Ito's palette, told apart in all common forms of colour blindness and in grey.
-DATA, MODEL, TRUTH, MARK, INK, FAINT = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#333333", "#999999"
+DATA, MODEL, TRUTH, MARK, INK, FAINT = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#333333",
+    "#999999",
+)
 SCORE_MAP = "viridis"
 DENSITY_MAP = LinearSegmentedColormap.from_list(
     "density", ["#FFFFFF", "#C6E5DC", "#5AB4C4", "#2A7FB8", "#253494", "#081040"]
 )
-ANGLE_MAP = LinearSegmentedColormap.from_list("angle", [DATA, TRUTH, "#E69F00", MARK, DATA])  # ends where it starts
+ANGLE_MAP = LinearSegmentedColormap.from_list(
+    "angle", [DATA, TRUTH, "#E69F00", MARK, DATA]
+)  # ends where it starts
 STYLE = {
-    "figure.dpi": 110, "savefig.dpi": 140, "figure.facecolor": "white", "font.size": 9.5, "axes.titlesize": 10,
-    "axes.titlelocation": "left", "axes.titlepad": 7, "axes.labelsize": 9.5, "axes.labelcolor": INK, "text.color": INK,
-    "axes.edgecolor": "#888888", "axes.linewidth": 0.7, "axes.spines.top": False, "axes.spines.right": False,
-    "xtick.color": "#555555", "ytick.color": "#555555", "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
-    "axes.grid": False, "grid.color": "#E6E6E6", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.5,
-    "legend.frameon": False, "legend.fontsize": 8.5, "axes.formatter.useoffset": False,
-}  # fmt: skip
+    "figure.dpi": 110,
+    "savefig.dpi": 140,
+    "figure.facecolor": "white",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7,
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.grid": False,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "axes.formatter.useoffset": False,
+}
 SHOWN = 5000  # points of a scatter panel
 # A hint for who wrote the figure, given where the machine is slow; not for who trains
 warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
@@ -54,7 +83,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain(text) -> str:
-    """A name of the user's as a figure can show it: a dollar starts no formula, a byte that is not UTF-8 becomes "?"."""
+    """A name of the user's as a figure can show it: a dollar starts no formula, a byte that is not
+    UTF-8 becomes "?"."""
     return str(text).encode(errors="replace").decode().replace("$", r"\$")
 
 
@@ -67,10 +97,14 @@ def points(x: np.ndarray, name: str, columns: int | None = None) -> np.ndarray:
     x = np.asarray(x, np.float64)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or x.shape[1] == 0 or (columns is not None and x.shape[1] != columns):
-        raise UserError(f"{name} must be an array [N, {columns or 'D'}] with one row a point; got {x.shape}.")
+        raise UserError(
+            f"{name} must be an array [N, {columns or 'D'}] with one row a point; got {x.shape}."
+        )
     x = x[np.isfinite(x).all(axis=1)]
     if len(x) < 2:
-        raise UserError(f"{name} must hold at least two rows of finite numbers to be drawn; got {len(x)}.")
+        raise UserError(
+            f"{name} must hold at least two rows of finite numbers to be drawn; got {len(x)}."
+        )
     return x
 
 
@@ -80,33 +114,45 @@ def column_names(columns: Sequence[str] | None, dimensions: int) -> list[str]:
     Raises:
         UserError: there are not as many names as dimensions.
     """
-    names = [f"$x_{{{d + 1}}}$" for d in range(dimensions)] if columns is None else [str(name) for name in columns]
+    names = (
+        [f"$x_{{{d + 1}}}$" for d in range(dimensions)]
+        if columns is None
+        else [str(name) for name in columns]
+    )
     if len(names) != dimensions:
-        raise UserError(f"columns must name the {dimensions} columns of the data; got {len(names)} names.")
+        raise UserError(
+            f"columns must name the {dimensions} columns of the data; got {len(names)} names."
+        )
     return [name if columns is None else name.replace("$", r"\$") for name in names]
 
 
 def robust_limits(x: np.ndarray, margin: float = 0.12, tail: float = 0.002) -> np.ndarray:
-    """Axis limits [D, 2] around all but the extreme tails of x [N, D], so that a stray point does not rule the view."""
+    """Axis limits [D, 2] around all but the extreme tails of x [N, D], so that a stray point does
+    not rule the view."""
     low, high = np.quantile(x, [tail, 1.0 - tail], axis=0)
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
     return np.stack([low - margin * width, high + margin * width], axis=1)
 
 
 def shape(limits: np.ndarray) -> float:
-    """Height over width of a panel with limits [2, 2]: that of the plane where its sides are alike, else 0.8."""
+    """Height over width of a panel with limits [2, 2]: that of the plane where its sides are alike,
+    else 0.8."""
     ratio = float(np.diff(limits[1])[0] / np.diff(limits[0])[0])
     return ratio if 0.4 < ratio < 2.5 else 0.8
 
 
 def frame(axes: Axes, limits: np.ndarray, names: Sequence[str]) -> None:
     """Limits [2, 2] and labels of a plane, in its shape."""
-    axes.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], box_aspect=shape(limits))
+    axes.set(
+        xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], box_aspect=shape(limits)
+    )
 
 
 def colour_bar(axes: Axes, image, label: str, extend: str = "neither") -> None:
     """A slim bar as tall as its panel."""
-    axes.figure.colorbar(image, cax=axes.inset_axes([1.02, 0.0, 0.03, 1.0]), label=label, extend=extend)
+    axes.figure.colorbar(
+        image, cax=axes.inset_axes([1.02, 0.0, 0.03, 1.0]), label=label, extend=extend
+    )
 
 
 def thin(x: np.ndarray) -> np.ndarray:
@@ -114,16 +160,25 @@ def thin(x: np.ndarray) -> np.ndarray:
     return x[:: max(1, -(-len(x) // SHOWN))]
 
 
-def scatter(axes: Axes, x: np.ndarray, colour: str, label: str | None = None, size: float = 4.0) -> None:
+def scatter(
+    axes: Axes, x: np.ndarray, colour: str, label: str | None = None, size: float = 4.0
+) -> None:
     """Points x [N, 2], thinned, and fainter the more there are."""
     x = thin(x)
     alpha = float(np.clip(30.0 / np.sqrt(len(x)), 0.25, 0.8))
-    axes.scatter(*x.T, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=True)
+    axes.scatter(
+        *x.T, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=True
+    )
 
 
 def evaluate(log_prob: Callable, x: np.ndarray, batch: int = 10_000) -> np.ndarray:
-    """log_prob(x) as float64 [N], in batches of one size, the last filled up, so that a model compiles once."""
+    """log_prob(x) as float64 [N], in batches of one size, the last filled up, so that a model
+    compiles once."""
     filled = np.resize(x, (-(-len(x) // batch) * batch, *x.shape[1:])) if len(x) > batch else x
-    parts = (filled[start : start + batch].astype(np.float32) for start in range(0, len(filled), batch))
-    values = np.concatenate([np.asarray(log_prob(part), np.float64).reshape(-1) for part in parts])[: len(x)]
+    parts = (
+        filled[start : start + batch].astype(np.float32) for start in range(0, len(filled), batch)
+    )
+    values = np.concatenate([np.asarray(log_prob(part), np.float64).reshape(-1) for part in parts])[
+        : len(x)
+    ]
     return np.where(np.isnan(values), -np.inf, values)

@@ -10,15 +10,20 @@ from matplotlib.figure import Figure
 
 from flow_models.plots.style import DATA, FAINT, MODEL, new_figure, plain, styled
 
-NAMED = 8  # values of a setting that stand beside each other by name; more are drawn on an axis of numbers
+# values of a setting that stand beside each other by name; more are drawn on an axis of numbers
+NAMED = 8
 COLUMNS = 3
 
 
 @styled
-def trials(found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher: bool = False) -> Figure:
-    """A metric over each setting that was varied, a panel a setting, a dot a trial; the line is the mean of each value.
+def trials(
+    found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher: bool = False
+) -> Figure:
+    """A metric over each setting that was varied, a panel a setting, a dot a trial; the line is the
+    mean of each value.
 
-    found: (setting, value), NaN where there is no value. A seed has a panel only where nothing else was varied.
+    found: (setting, value), NaN where there is no value. A seed has a panel only where nothing else
+    was varied.
     """
     finite = [(setting, value) for setting, value in found if np.isfinite(value)]
     names = list(dict.fromkeys(name for setting, _ in found for name in setting))
@@ -28,7 +33,9 @@ def trials(found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher
     figure = new_figure(1.2 + 3.6 * columns, 0.6 + 3.2 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, name in zip(panels, names):
-        _panel(axes, [(setting[name], value) for setting, value in finite if name in setting], higher)
+        _panel(
+            axes, [(setting[name], value) for setting, value in finite if name in setting], higher
+        )
         axes.set_xlabel(plain(name))
     if finite:
         panels[0].legend(fontsize=8, loc="upper right")

@@ -11,33 +11,53 @@ from matplotlib.figure import Figure
 from flow_models.errors import UserError
 from flow_models.plots.style import DATA, FAINT, MODEL, TRUTH, new_figure, styled
 
-PARTS = {"latent": "Latent part", "log_det": "Log-determinant", "objective": "Objective = latent - log-determinant"}
-CLASS_PARTS = {"nll": "-log p(x)", "cross_entropy": "-log p(y | x)", "objective": "Objective = -log p(x) + beta (-log p(y | x))"}
+PARTS = {
+    "latent": "Latent part",
+    "log_det": "Log-determinant",
+    "objective": "Objective = latent - log-determinant",
+}
+CLASS_PARTS = {
+    "nll": "-log p(x)",
+    "cross_entropy": "-log p(y | x)",
+    "objective": "Objective = -log p(x) + beta (-log p(y | x))",
+}
 
 
 @styled
-def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str, float] | None = None,
-                    unit: str = "nats per event", nats: float = 1.0) -> Figure:  # fmt: skip
-    """The three parts of the objective, training and validation, and the learning rate, over the steps.
+def training_curves(
+    history: Mapping[str, Sequence[float]],
+    perfect: Mapping[str, float] | None = None,
+    unit: str = "nats per event",
+    nats: float = 1.0,
+) -> Figure:
+    """The three parts of the objective, training and validation, and the learning rate, over the
+    steps.
 
-    history: columns of history.csv as a dict of lists or a DataFrame: step, learning_rate, and train_ and val_ of
-    objective, latent and log_det (of a classifier: nll and cross_entropy), nats per event. perfect: what the true density reaches: objective its entropy,
-    latent D/2 (1 + log 2 pi), log_det = latent - objective. A panel shows the range of the second half of the training
-    and thrice that range around it. unit, nats: what the axes are in, and how many nats one of it is: "bits per
-    dimension" has H W C ln 2.
+    history: columns of history.csv as a dict of lists or a DataFrame: step, learning_rate, and
+    train_ and val_ of objective, latent and log_det (of a classifier: nll and cross_entropy), nats
+    per event. perfect: what the true density reaches: objective its entropy, latent D/2 (1 + log 2
+    pi), log_det = latent - objective. A panel shows the range of the second half of the training
+    and thrice that range around it. unit, nats: what the axes are in, and how many nats one of it
+    is: "bits per dimension" has H W C ln 2.
 
     Raises:
         UserError: history has no column step or no row.
     """
     if "step" not in history or len(history["step"]) == 0:
         raise UserError(
-            "training_curves needs a history with a column step and at least one row (history.csv of the run)."
+            "training_curves needs a history with a column step and at least one row (history.csv"
+            " of the run)."
         )
     scaled = tuple(f"_{part}" for part in PARTS)
-    table = {name: np.asarray(history[name], np.float64) / (nats if name.endswith(scaled) else 1.0) for name in history}
+    table = {
+        name: np.asarray(history[name], np.float64) / (nats if name.endswith(scaled) else 1.0)
+        for name in history
+    }
     figure = new_figure(10.4, 6.8)
     panels = figure.subplots(2, 2, sharex=True).ravel()
-    for axes, (part, title) in zip(panels, (CLASS_PARTS if "train_nll" in table else PARTS).items(), strict=False):
+    for axes, (part, title) in zip(
+        panels, (CLASS_PARTS if "train_nll" in table else PARTS).items(), strict=False
+    ):
         goal = None if perfect is None else perfect.get(part)
         _curve(axes, table, part, title, None if goal is None else goal / nats)
         axes.set_ylabel(unit)
@@ -45,7 +65,10 @@ def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str
     panels[3].plot(table["step"], rate, color=FAINT, marker="o" if len(rate) < 3 else None)
     panels[3].set(title="Learning rate", ylabel="learning rate")
     if np.any(rate > 0):
-        panels[3].set(yscale="log", ylim=(max(np.nanmin(rate), np.nanmax(rate) / 1000.0) / 1.5, 1.5 * np.nanmax(rate)))
+        panels[3].set(
+            yscale="log",
+            ylim=(max(np.nanmin(rate), np.nanmax(rate) / 1000.0) / 1.5, 1.5 * np.nanmax(rate)),
+        )
     for axes in panels:
         axes.grid(True)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -54,9 +77,14 @@ def training_curves(history: Mapping[str, Sequence[float]], perfect: Mapping[str
     return figure
 
 
-def _curve(axes: Axes, table: Mapping[str, np.ndarray], part: str, title: str, goal: float | None) -> None:
-    """Both curves of one part, the line of a perfect fit, and limits that the first spike cannot stretch."""
-    curves = {kind: table[f"{kind}_{part}"] for kind in ("train", "val") if f"{kind}_{part}" in table}
+def _curve(
+    axes: Axes, table: Mapping[str, np.ndarray], part: str, title: str, goal: float | None
+) -> None:
+    """Both curves of one part, the line of a perfect fit, and limits that the first spike cannot
+    stretch."""
+    curves = {
+        kind: table[f"{kind}_{part}"] for kind in ("train", "val") if f"{kind}_{part}" in table
+    }
     for (kind, values), colour in zip(curves.items(), (DATA, MODEL), strict=False):
         axes.plot(
             table["step"],

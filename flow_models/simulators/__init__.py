@@ -1,1 +1,2 @@
-"""Inverse problems with known answers: prior, forward model and noise, with a reference posterior beside them."""
+"""Inverse problems with known answers: prior, forward model and noise, with a reference posterior
+beside them."""

@@ -1,6 +1,8 @@
-"""Inverse ballistics: a body thrown against air resistance, and the exact posterior of its throw for where it lands.
+"""Inverse ballistics: a body thrown against air resistance, and the exact posterior of its throw
+for where it lands.
 
-Benchmarking invertible architectures on inverse problems (Kruse, Ardizzone, Rother and Koethe 2021).
+Benchmarking invertible architectures on inverse problems (Kruse, Ardizzone, Rother and Koethe
+2021).
 """
 
 import dataclasses
@@ -14,7 +16,10 @@ from flow_models.simulators.resampling import posterior_draws
 from flow_models.simulators.simulator import Simulator
 
 GRAVITY, DRAG, MASS = 9.81, 0.25, 0.2  # m/s^2, kg/s, kg
-TIME, REACH = MASS / DRAG, GRAVITY * (MASS / DRAG) ** 2  # s, m: the units in which the fall has no constants
+TIME, REACH = (
+    MASS / DRAG,
+    GRAVITY * (MASS / DRAG) ** 2,
+)  # s, m: the units in which the fall has no constants
 POSITION_SD, HEIGHT_MEAN, HEIGHT_SD = 0.5, 1.5, 0.5  # m
 ANGLES = (math.radians(9.0), math.radians(81.0))
 SPEED_MEAN = 15.0  # m/s
@@ -31,10 +36,11 @@ class Ballistics(Simulator):
         horizontal(t) = position + T v_1 (1 - e^-u)
         vertical(t) = height + T (v_2 + g T) (1 - e^-u) - g T t
 
-    and y = horizontal at the time when vertical is 0. Prior: position ~ N(0, 0.5^2); height ~ N(1.5, 0.5^2), where below
-    the ground thrown from the ground; angle uniform between 9 and 81 degrees. These and the constants are those of the
-    authors' published code. Its speed is Poisson(15), a whole number, which no density over four numbers has: here it is
-    (sqrt(14.75) + theta_4 / 2)^2, of the same mean, variance 14.9 and nearly the same shape. Observations carry
+    and y = horizontal at the time when vertical is 0. Prior: position ~ N(0, 0.5^2); height ~
+    N(1.5, 0.5^2), where below the ground thrown from the ground; angle uniform between 9 and 81
+    degrees. These and the constants are those of the authors' published code. Its speed is
+    Poisson(15), a whole number, which no density over four numbers has: here it is (sqrt(14.75) +
+    theta_4 / 2)^2, of the same mean, variance 14.9 and nearly the same shape. Observations carry
     N(0, tolerance^2), which the paper has not.
     """
 
@@ -55,26 +61,40 @@ class Ballistics(Simulator):
 
     def physical(self, theta):
         share = 0.5 * tf.math.erfc(-theta[..., 2] / math.sqrt(2.0))
-        return tf.stack([
-            POSITION_SD * theta[..., 0],
-            HEIGHT_MEAN + HEIGHT_SD * theta[..., 1],
-            ANGLES[0] + (ANGLES[1] - ANGLES[0]) * share,
-            tf.square(math.sqrt(SPEED_MEAN - 0.25) + 0.5 * theta[..., 3]),
-        ], -1)  # fmt: skip
+        return tf.stack(
+            [
+                POSITION_SD * theta[..., 0],
+                HEIGHT_MEAN + HEIGHT_SD * theta[..., 1],
+                ANGLES[0] + (ANGLES[1] - ANGLES[0]) * share,
+                tf.square(math.sqrt(SPEED_MEAN - 0.25) + 0.5 * theta[..., 3]),
+            ],
+            -1,
+        )
 
     def whiten(self, x):
         span = ANGLES[1] - ANGLES[0]
         angle = tf.math.ndtri((x[:, 2] - ANGLES[0]) / span)
         root = tf.sqrt(x[:, 3])
-        theta = [x[:, 0] / POSITION_SD, (x[:, 1] - HEIGHT_MEAN) / HEIGHT_SD, angle, 2 * (root - math.sqrt(SPEED_MEAN - 0.25))]
-        log_slope = 0.5 * tf.square(angle) + 0.5 * math.log(2 * math.pi) - math.log(span * POSITION_SD * HEIGHT_SD)
+        theta = [
+            x[:, 0] / POSITION_SD,
+            (x[:, 1] - HEIGHT_MEAN) / HEIGHT_SD,
+            angle,
+            2 * (root - math.sqrt(SPEED_MEAN - 0.25)),
+        ]
+        log_slope = (
+            0.5 * tf.square(angle)
+            + 0.5 * math.log(2 * math.pi)
+            - math.log(span * POSITION_SD * HEIGHT_SD)
+        )
         return tf.stack(theta, -1), log_slope - tf.math.log(root)
 
     def forward(self, theta):
         return landing(self.physical(theta))
 
     def observe(self, clean, seed):
-        return clean + self.tolerance * tf.random.stateless_normal(tf.shape(clean), seed, dtype=clean.dtype)
+        return clean + self.tolerance * tf.random.stateless_normal(
+            tf.shape(clean), seed, dtype=clean.dtype
+        )
 
     def residual_and_jacobian(self, theta, y):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -86,8 +106,9 @@ class Ballistics(Simulator):
 def landing(x: tf.Tensor) -> tf.Tensor:
     """Where throws x [B, 4] land, [B, 1], m.
 
-    The time solves d + b (1 - e^-u) = u with d = height / (g T^2), b = 1 + v_2 / (g T): concave in u, so Newton's steps
-    from u = d + b, above the root, stay above it. The last step, from a constant, carries the derivative.
+    The time solves d + b (1 - e^-u) = u with d = height / (g T^2), b = 1 + v_2 / (g T): concave in
+    u, so Newton's steps from u = d + b, above the root, stay above it. The last step, from a
+    constant, carries the derivative.
     """
     height, angle, speed = tf.maximum(x[:, 1], 0.0), x[:, 2], x[:, 3]
     d, b = height / REACH, 1 + speed * tf.sin(angle) / (GRAVITY * TIME)
@@ -99,15 +120,20 @@ def landing(x: tf.Tensor) -> tf.Tensor:
 
 
 def _closer(u, d, b):
-    """One step of Newton's, with the slope held fixed so that the derivative is that of the root."""
+    """One step of Newton's, with the slope held fixed so that the derivative is that of the
+    root."""
     slope = tf.stop_gradient(b * tf.exp(-u) - 1)
     return u - (d - b * tf.math.expm1(-u) - u) / slope
 
 
-def exact_posterior(y, n: int, seed: int = 0, proposals: int = PROPOSALS) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of p(x | y) without tolerance: x [B, n, 4] for landings y [B, 1], and effective sample sizes [B].
+def exact_posterior(
+    y, n: int, seed: int = 0, proposals: int = PROPOSALS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of p(x | y) without tolerance: x [B, n, 4] for landings y [B, 1], and effective sample
+    sizes [B].
 
-    Height, angle and speed come from the prior, the position is what is missing, y - range, and its prior density is the
+    Height, angle and speed come from the prior, the position is what is missing, y - range, and its
+    prior density is the
     weight: exact, as the position only shifts the landing. Then `resampling`. float64.
     """
     return posterior_draws(_candidates, np.asarray(y, float).reshape(-1, 1), n, seed, proposals)

@@ -1,11 +1,12 @@
-"""Surface-wave dispersion: S velocities of layers from phase velocities of Rayleigh waves, as in Zhang and Curtis (2021, JGR 126,
-e2021JB022320).
+"""Surface-wave dispersion: S velocities of layers from phase velocities of Rayleigh waves, as in
+Zhang and Curtis (2021, JGR 126, e2021JB022320).
 
-    ln v_i = ln(2.0 + 0.073 z_i) + delta_i,  delta ~ N(0, 0.1^2 exp(-|z_i - z_j| / 8 km)),  vp = 1.75 v,  density 1.741 vp^(1/4)
-    y_k = c(T_k) + sigma e_k,  e ~ N(0, I)
+    ln v_i = ln(2.0 + 0.073 z_i) + delta_i,  delta ~ N(0, 0.1^2 exp(-|z_i - z_j| / 8 km)),  vp =
+    1.75 v,  density 1.741 vp^(1/4) y_k = c(T_k) + sigma e_k,  e ~ N(0, I)
 
-z_i is the middle of a layer, of the half-space its top. The forward model is the package disba (see `rayleigh`); where it finds no
-fundamental mode that is bound to the surface, the prior is cut off. Velocities in km/s, depths in km, periods in s.
+z_i is the middle of a layer, of the half-space its top. The forward model is the package disba (see
+`rayleigh`); where it finds no fundamental mode that is bound to the surface, the prior is cut off.
+Velocities in km/s, depths in km, periods in s.
 """
 
 import dataclasses
@@ -22,12 +23,15 @@ from flow_models.simulators.simulator import Simulator, log_uniform
 TOP, GRADIENT = 2.0, 0.073  # km/s at the surface, and its rise a km
 SPREAD, CORRELATION = 0.1, 8.0  # of delta; km
 SIGMA_RANGE = (0.005, 0.05)  # km/s, log-uniform; the prior's phase velocities scatter by 0.2 to 0.3
-_FAR = 1e4  # standard deviations of the noise: the residual of a medium without the mode, whose likelihood is then zero
+# standard deviations of the noise: the residual of a medium without the mode, whose likelihood is
+# then zero
+_FAR = 1e4
 
 
 @dataclasses.dataclass(frozen=True)
 class Dispersion(Simulator):
-    """S velocities [B, P] of layers over a half-space and y [B, T + 1]: fundamental-mode phase velocities, then log sigma.
+    """S velocities [B, P] of layers over a half-space and y [B, T + 1]: fundamental-mode phase
+    velocities, then log sigma.
 
     The forward model is NumPy's: rows of data without noise are NaN where there is no such mode.
 
@@ -45,19 +49,30 @@ class Dispersion(Simulator):
     def __post_init__(self):
         super().__post_init__()
         wrong = [
-            (len(self.thickness) < 1 or not all(0 < h < math.inf for h in self.thickness),
-             f"thickness is {self.thickness}, must be numbers above 0 (km)"),
-            (len(self.periods) < 2 or not all(0 < a < b < math.inf for a, b in zip(self.periods, self.periods[1:])),
-             f"periods are {self.periods}, must be at least two, rising from above 0 (s)"),
-            (not 0 <= self.sigma < math.inf, f"sigma is {self.sigma}, must be at least 0 (0: drawn for each row)"),
-        ]  # fmt: skip
+            (
+                len(self.thickness) < 1 or not all(0 < h < math.inf for h in self.thickness),
+                f"thickness is {self.thickness}, must be numbers above 0 (km)",
+            ),
+            (
+                len(self.periods) < 2
+                or not all(0 < a < b < math.inf for a, b in zip(self.periods, self.periods[1:])),
+                f"periods are {self.periods}, must be at least two, rising from above 0 (s)",
+            ),
+            (
+                not 0 <= self.sigma < math.inf,
+                f"sigma is {self.sigma}, must be at least 0 (0: drawn for each row)",
+            ),
+        ]
         for is_wrong, message in wrong:
             if is_wrong:
                 raise UserError(message)
 
     noise_varies = True  # the last column of y is log sigma
     by_xla = False
-    sampling = {"acceptance": 0.93, "leapfrogs": 10}  # with longer steps chains stay for long in the tail of some posteriors
+    sampling = {
+        "acceptance": 0.93,
+        "leapfrogs": 10,
+    }  # with longer steps chains stay for long in the tail of some posteriors
 
     @property
     def edges(self) -> np.ndarray:
@@ -80,7 +95,9 @@ class Dispersion(Simulator):
     def physical(self, theta: tf.Tensor) -> tf.Tensor:
         """S velocities [B, P], km/s."""
         theta = tf.convert_to_tensor(theta)
-        return tf.exp(_prior(self.thickness).colour(theta) + tf.constant(np.log(self.trend), theta.dtype))
+        return tf.exp(
+            _prior(self.thickness).colour(theta) + tf.constant(np.log(self.trend), theta.dtype)
+        )
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """theta [B, P] of velocities above 0, and log |det dtheta/dx| [B]."""
@@ -91,14 +108,21 @@ class Dispersion(Simulator):
     def forward(self, theta: tf.Tensor) -> tf.Tensor:
         """Phase velocities [B, T], km/s."""
         theta = tf.convert_to_tensor(theta)
-        curves = tf.numpy_function(lambda v: self._search(v).astype(v.dtype), [self.physical(theta)], theta.dtype)
+        curves = tf.numpy_function(
+            lambda v: self._search(v).astype(v.dtype), [self.physical(theta)], theta.dtype
+        )
         return tf.ensure_shape(curves, [theta.shape[0], len(self.periods)])
 
     def observe(self, clean: tf.Tensor, seed, log_sigma: tf.Tensor | None = None) -> tf.Tensor:
         """y [B, T + 1]; log sigma [B] is drawn unless it or the field `sigma` is given."""
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         if log_sigma is None:
-            log_sigma = log_uniform(tf.shape(clean)[0], (self.sigma,) * 2 if self.sigma else SIGMA_RANGE, seeds[0], clean.dtype)
+            log_sigma = log_uniform(
+                tf.shape(clean)[0],
+                (self.sigma,) * 2 if self.sigma else SIGMA_RANGE,
+                seeds[0],
+                clean.dtype,
+            )
         white = tf.random.stateless_normal(tf.shape(clean), seeds[1], dtype=clean.dtype)
         return tf.concat([clean + tf.exp(log_sigma)[:, None] * white, log_sigma[:, None]], -1)
 
@@ -109,7 +133,9 @@ class Dispersion(Simulator):
     def residual_and_jacobian(self, theta: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """r [B, T] and dr/dtheta [B, T, P]."""
         theta = tf.convert_to_tensor(theta)
-        curves, slopes = tf.numpy_function(self._search_and_differentiate, [self.physical(theta)], [theta.dtype] * 2)
+        curves, slopes = tf.numpy_function(
+            self._search_and_differentiate, [self.physical(theta)], [theta.dtype] * 2
+        )
         curves = tf.ensure_shape(curves, [theta.shape[0], len(self.periods)])
         slopes = tf.ensure_shape(slopes, [*curves.shape, self.size])
         jacobian = tf.linalg.matmul(slopes, tf.constant(_prior(self.thickness).matrix, theta.dtype))
@@ -120,11 +146,15 @@ class Dispersion(Simulator):
         return y[:, : len(self.periods)]
 
     def _search(self, velocity):
-        return loaded_package().phase_velocities(velocity, np.append(self.thickness, 0.0), np.array(self.periods))
+        return loaded_package().phase_velocities(
+            velocity, np.append(self.thickness, 0.0), np.array(self.periods)
+        )
 
     def _search_and_differentiate(self, velocity):
         curves = self._search(velocity)
-        slopes = loaded_package().slopes(velocity, curves, np.append(self.thickness, 0.0), np.array(self.periods))
+        slopes = loaded_package().slopes(
+            velocity, curves, np.append(self.thickness, 0.0), np.array(self.periods)
+        )
         return curves.astype(velocity.dtype), slopes.astype(velocity.dtype)
 
 
@@ -137,9 +167,13 @@ def loaded_package():
     try:
         from flow_models.simulators import rayleigh
     except ModuleNotFoundError as error:
-        raise UserError(f"dispersion curves need the package {error.name}: pip install -r requirements.txt") from None
+        raise UserError(
+            f"dispersion curves need the package {error.name}: pip install -r requirements.txt"
+        ) from None
     except RuntimeError as error:  # Numba's, at the decorators
-        raise UserError(f"dispersion curves: {error}; name a folder that can be written to in NUMBA_CACHE_DIR") from None
+        raise UserError(
+            f"dispersion curves: {error}; name a folder that can be written to in NUMBA_CACHE_DIR"
+        ) from None
     return rayleigh
 
 

@@ -34,8 +34,8 @@ class Drawn(Simulator):
         """From draws x [N, P] of the prior and data y [N, M] for them.
 
         Raises:
-          UserError: unequal length, values that are not finite, names that do not fit, or a column that does not vary as
-            32-bit numbers show it.
+          UserError: unequal length, values that are not finite, names that do not fit, or a column
+            that does not vary as 32-bit numbers show it.
         """
         pairs = as_arrays({"x": x, "y": y}, np.float64)
         for name, array in pairs.items():
@@ -46,10 +46,15 @@ class Drawn(Simulator):
         names = [f"x{i + 1}" for i in range(x.shape[1])] if names is None else names
         observed = [f"y{i + 1}" for i in range(y.shape[1])] if observed is None else observed
         if len(names) != x.shape[1] or len(observed) != y.shape[1]:
-            raise UserError(f"{len(names)} and {len(observed)} names for {x.shape[1]} columns of x and {y.shape[1]} of y")
+            raise UserError(
+                f"{len(names)} and {len(observed)} names for {x.shape[1]} columns of x and"
+                f" {y.shape[1]} of y"
+            )
         for given in (names, observed):
             if isinstance(given, str) or len({str(name) for name in given}) < len(given):
-                raise UserError(f"names are a list with one of its own for each column, got {given!r}")
+                raise UserError(
+                    f"names are a list with one of its own for each column, got {given!r}"
+                )
         _check_digits(y, observed)
         return cls(tuple(map(str, names)), tuple(map(str, observed)), x.mean(0), x.std(0))
 
@@ -74,11 +79,16 @@ class Drawn(Simulator):
 
 
 def _check_digits(y, observed) -> None:
-    """Refuses data that lose their variation, or overflow, as the 32-bit numbers that the network sees."""
+    """Refuses data that lose their variation, or overflow, as the 32-bit numbers that the network
+    sees."""
     largest = np.abs(y).max(0)
     for name, most, deviation in zip(observed, largest, y.std(0)):
         if most > LARGEST:
-            raise UserError(f"column {name} of y reaches {most:g}, too large for 32-bit numbers: rescale it")
+            raise UserError(
+                f"column {name} of y reaches {most:g}, too large for 32-bit numbers: rescale it"
+            )
         if deviation < STEPS * np.spacing(np.float32(most)):
-            raise UserError(f"column {name} of y varies by {deviation:.3g} around {most:.9g}, too little for 32-bit "
-                            "numbers: subtract an offset first")  # fmt: skip
+            raise UserError(
+                f"column {name} of y varies by {deviation:.3g} around {most:.9g}, too little for"
+                " 32-bit numbers: subtract an offset first"
+            )

@@ -1,10 +1,12 @@
-"""Gravity over a valley filled with light sediment: depths of columns from vertical gravity along a profile.
+"""Gravity over a valley filled with light sediment: depths of columns from vertical gravity along a
+profile.
 
-    d_j = sqrt(sin(pi x_j / X)) softplus(2.0 + 1.2 g_j),  g a Matern-5/2 Gaussian process of length 5 km
-    g(s) = c sum_j [x ln(1 + d_j^2 / x^2) + 2 d_j atan2(x, d_j)] from x = x_j - s to x = x_(j+1) - s,  c = G rho
+    d_j = sqrt(sin(pi x_j / X)) softplus(2.0 + 1.2 g_j),  g a Matern-5/2 Gaussian process of length
+    5 km g(s) = c sum_j [x ln(1 + d_j^2 / x^2) + 2 d_j atan2(x, d_j)] from x = x_j - s to x =
+    x_(j+1) - s,  c = G rho
 
-(two-dimensional rectangles: Telford, Geldart and Sheriff, Applied Geophysics, 1990). Depths and distances in km,
-gravity in mGal, densities in kg/m^3.
+(two-dimensional rectangles: Telford, Geldart and Sheriff, Applied Geophysics, 1990). Depths and
+distances in km, gravity in mGal, densities in kg/m^3.
 """
 
 import dataclasses
@@ -18,14 +20,17 @@ from flow_models.errors import UserError
 from flow_models.simulators.karhunen_loeve import KarhunenLoeve, karhunen_loeve, matern_five_halves
 from flow_models.simulators.simulator import Simulator
 
-MGAL_PER_KM = 6.6743e-3  # G in mGal / km per kg/m^3: 6.6743e-11 m^3/(kg s^2), 1e3 m a km, 1e5 mGal in m/s^2
+MGAL_PER_KM = (
+    6.6743e-3  # G in mGal / km per kg/m^3: 6.6743e-11 m^3/(kg s^2), 1e3 m a km, 1e5 mGal in m/s^2
+)
 _OFFSET, _SCALE = 2.0, 1.2  # of the Gaussian process before the softplus
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 @dataclasses.dataclass(frozen=True)
 class Gravity(Simulator):
-    """Depths [B, P] of P columns and gravity [B, M] at M stations at the surface, with a fixed tolerance.
+    """Depths [B, P] of P columns and gravity [B, M] at M stations at the surface, with a fixed
+    tolerance.
 
     Raises:
       UserError: stations, tolerance or geometry that make no profile.
@@ -51,15 +56,35 @@ class Gravity(Simulator):
         spread = np.atleast_1d(np.asarray(self.tolerance, float))
         wrong = [
             (len(self.stations) < 1, "gravity needs at least one station"),
-            (not np.all(np.isfinite(self.stations)), f"stations are {self.stations}, must be finite (km)"),
-            (not np.all((spread > 0) & np.isfinite(spread)), f"tolerance is {self.tolerance}, must be above 0 (mGal)"),
-            (isinstance(self.tolerance, tuple) and len(self.tolerance) != len(self.stations),
-             f"{spread.size} tolerances for {len(self.stations)} stations, give one number or one a station"),
-            (self.contrast == 0 or not np.isfinite(self.contrast), f"contrast is {self.contrast}, must not be 0 (kg/m^3)"),
-            (not 0 <= self.decay < np.inf, f"decay is {self.decay}, must be at least 0 (km; 0: constant contrast)"),
+            (
+                not np.all(np.isfinite(self.stations)),
+                f"stations are {self.stations}, must be finite (km)",
+            ),
+            (
+                not np.all((spread > 0) & np.isfinite(spread)),
+                f"tolerance is {self.tolerance}, must be above 0 (mGal)",
+            ),
+            (
+                isinstance(self.tolerance, tuple) and len(self.tolerance) != len(self.stations),
+                (
+                    f"{spread.size} tolerances for {len(self.stations)} stations, give one number"
+                    " or one a station"
+                ),
+            ),
+            (
+                self.contrast == 0 or not np.isfinite(self.contrast),
+                f"contrast is {self.contrast}, must not be 0 (kg/m^3)",
+            ),
+            (
+                not 0 <= self.decay < np.inf,
+                f"decay is {self.decay}, must be at least 0 (km; 0: constant contrast)",
+            ),
             (self.columns < 2, f"columns is {self.columns}, must be at least 2"),
             (not 0 < self.width < np.inf, f"width is {self.width}, must be above 0 (km)"),
-            (not 0 < self.correlation < np.inf, f"correlation is {self.correlation}, must be above 0 (km)"),
+            (
+                not 0 < self.correlation < np.inf,
+                f"correlation is {self.correlation}, must be above 0 (km)",
+            ),
         ]
         for is_wrong, message in wrong:
             if is_wrong:
@@ -96,9 +121,14 @@ class Gravity(Simulator):
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """theta [B, P] of depths above 0, and log |det dtheta/dx| [B]."""
         x = tf.convert_to_tensor(x)
-        envelope, prior = self._envelope(x.dtype), _prior(self.columns, self.width, self.correlation)
+        envelope, prior = (
+            self._envelope(x.dtype),
+            _prior(self.columns, self.width, self.correlation),
+        )
         thickness = x / envelope
-        log_slope = tf.math.log(-tf.math.expm1(-thickness))  # of the softplus, at the value that gave this thickness
+        log_slope = tf.math.log(
+            -tf.math.expm1(-thickness)
+        )  # of the softplus, at the value that gave this thickness
         theta = prior.whiten((thickness + log_slope - _OFFSET) / _SCALE)
         constant = prior.log_det + self.columns * math.log(_SCALE)
         return theta, -tf.reduce_sum(log_slope + tf.math.log(envelope), -1) - constant
@@ -161,18 +191,22 @@ class Gravity(Simulator):
     def _decaying(self, depth):
         """The integral of exp(-z / decay) dF/dz over [0, d] of each column, [B, M, P].
 
-        By parts: exp(-d / decay) F(d) + (1 / decay) times the integral of exp(-z / decay) F(z). F is smoother than its
-        slope next to an edge, so 16 Gauss-Legendre nodes suffice.
+        By parts: exp(-d / decay) F(d) + (1 / decay) times the integral of exp(-z / decay) F(z). F
+        is smoother than its slope next to an edge, so 16 Gauss-Legendre nodes suffice.
         """
         decayed = lambda z: tf.exp(-z / self.decay)[..., None, :] * self._attraction(z)
         nodes = zip(0.5 + 0.5 * _NODES, 0.5 * _WEIGHTS)
-        integral = sum(weight * decayed(node * depth) for node, weight in nodes) * depth[..., None, :]
+        integral = (
+            sum(weight * decayed(node * depth) for node, weight in nodes) * depth[..., None, :]
+        )
         return decayed(depth) + integral / self.decay
 
 
 def _side(x, d):
     """x ln(1 + d^2 / x^2) + 2 d atan2(x, d), 0 at x = 0."""
-    safe = tf.where(tf.abs(x) < 1e-6, tf.ones_like(x) * 1e-6, x)  # within a mm of an edge the term is below 1e-7 mGal
+    safe = tf.where(
+        tf.abs(x) < 1e-6, tf.ones_like(x) * 1e-6, x
+    )  # within a mm of an edge the term is below 1e-7 mGal
     return x * tf.math.log1p(tf.square(d / safe)) + 2 * d * tf.math.atan2(x, d)
 
 

@@ -1,7 +1,10 @@
-"""Inverse kinematics: an arm of three segments in the plane, and the exact posterior of its pose for an end point.
+"""Inverse kinematics: an arm of three segments in the plane, and the exact posterior of its pose
+for an end point.
 
-Benchmarking invertible architectures on inverse problems (Kruse, Ardizzone, Rother and Koethe 2021). Angles are
-counted as their published code counts them: each segment turns by its own angle against the one before.
+Benchmarking invertible architectures on inverse problems (Kruse, Ardizzone, Rother and Koethe
+2021). Angles are
+counted as their published code counts them: each segment turns by its own angle against the one
+before.
 """
 
 import dataclasses
@@ -16,7 +19,9 @@ from flow_models.simulators.simulator import Simulator
 
 SD = (0.25, 0.5, 0.5, 0.5)  # of the height (length) and of the three angles (rad)
 LENGTHS = (0.5, 0.5, 1.0)
-COVARIANCE = SD[1] ** 2 * np.minimum.outer((1, 2, 3), (1, 2, 3))  # of the directions: sums of independent angles
+COVARIANCE = SD[1] ** 2 * np.minimum.outer(
+    (1, 2, 3), (1, 2, 3)
+)  # of the directions: sums of independent angles
 PROPOSALS = 20_000  # of each of the three choices of the exact sampler, to begin with
 
 
@@ -26,8 +31,9 @@ class Kinematics(Simulator):
 
         y_1 = sum_i l_i cos a_i,   y_2 = x_1 + sum_i l_i sin a_i,   x = sd theta
 
-    x = (height of the first joint, three angles in rad), lengths l = 0.5, 0.5, 1. The problem has no noise; observations
-    carry N(0, tolerance^2), as without it the posterior is a surface and its density unbounded.
+    x = (height of the first joint, three angles in rad), lengths l = 0.5, 0.5, 1. The problem has
+    no noise; observations carry N(0, tolerance^2), as without it the posterior is a surface and its
+    density unbounded.
     """
 
     tolerance: float = 0.004
@@ -49,10 +55,13 @@ class Kinematics(Simulator):
         return theta * tf.constant(SD, theta.dtype)
 
     def whiten(self, x):
-        return x / tf.constant(SD, x.dtype), tf.fill(tf.shape(x)[:-1], tf.constant(-math.log(math.prod(SD)), x.dtype))
+        return x / tf.constant(SD, x.dtype), tf.fill(
+            tf.shape(x)[:-1], tf.constant(-math.log(math.prod(SD)), x.dtype)
+        )
 
     def joints(self, theta: tf.Tensor) -> tf.Tensor:
-        """The four ends of the segments [B, 4, 2], from the first joint at (0, x_1) to the end point."""
+        """The four ends of the segments [B, 4, 2], from the first joint at (0, x_1) to the end
+        point."""
         x = self.physical(theta)
         direction = tf.cumsum(x[:, 1:], 1)
         lengths = tf.constant(LENGTHS, x.dtype)
@@ -64,7 +73,9 @@ class Kinematics(Simulator):
         return self.joints(theta)[:, -1]
 
     def observe(self, clean, seed):
-        return clean + self.tolerance * tf.random.stateless_normal(tf.shape(clean), seed, dtype=clean.dtype)
+        return clean + self.tolerance * tf.random.stateless_normal(
+            tf.shape(clean), seed, dtype=clean.dtype
+        )
 
     def residual_and_jacobian(self, theta, y):
         """dy/dx_(j+1) is the arm from joint j to the end point, turned by a right angle."""
@@ -76,16 +87,21 @@ class Kinematics(Simulator):
         return (joints[:, -1] - y) / self.tolerance, jacobian / self.tolerance
 
 
-def exact_posterior(y, n: int, seed: int = 0, proposals: int = PROPOSALS) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of p(x | y) without tolerance: x [B, n, 4] for end points y [B, 2], and effective sample sizes [B].
+def exact_posterior(
+    y, n: int, seed: int = 0, proposals: int = PROPOSALS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of p(x | y) without tolerance: x [B, n, 4] for end points y [B, 2], and effective
+    sample sizes [B].
 
-    On the surface F(x) = y two directions are free: for each choice of two, these come from the prior, the third is
-    solved from y_1, arccos with both signs, and x_1 from y_2. A candidate (a, x_1) has the weight
+    On the surface F(x) = y two directions are free: for each choice of two, these come from the
+    prior, the third is solved from y_1, arccos with both signs, and x_1 from y_2. A candidate (a,
+    x_1) has the weight
 
         p(a) p(x_1) / sum_i p(a_j, a_k) |l_i sin a_i|
 
-    the posterior over the mean density of the three proposals: the balance heuristic (Optimally combining sampling
-    techniques for Monte Carlo rendering, Veach and Guibas 1995). Then `resampling`. float64, some 40 ms an observation.
+    the posterior over the mean density of the three proposals: the balance heuristic (Optimally
+    combining sampling techniques for Monte Carlo rendering, Veach and Guibas 1995). Then
+    `resampling`. float64, some 40 ms an observation.
     """
     return posterior_draws(_candidates, np.asarray(y, float).reshape(-1, 2), n, seed, proposals)
 
@@ -97,15 +113,17 @@ def _candidates(y, proposals, rng):
     sine = np.sin(a)
     x1 = y[1] - sine @ LENGTHS
     density = sum(np.exp(_log_pair(i, a)) * np.abs(LENGTHS[i] * sine[:, i]) for i in range(3))
-    weights = reached * np.exp(_log_directions(a) - 0.5 * (x1 / SD[0]) ** 2) / np.maximum(density, 1e-300)
+    weights = (
+        reached * np.exp(_log_directions(a) - 0.5 * (x1 / SD[0]) ** 2) / np.maximum(density, 1e-300)
+    )
     return np.column_stack([x1, a[:, 0], np.diff(a)]), weights
 
 
 def _solve(i: int, y1: float, normal):
     """Directions [2 N, 3] with y_1 met by direction i, and whether that is possible [2 N].
 
-    Of the angles that differ by whole turns the one nearest the mean given the other two is taken; the others are more
-    than six standard deviations away.
+    Of the angles that differ by whole turns the one nearest the mean given the other two is taken;
+    the others are more than six standard deviations away.
     """
     others = [d for d in range(3) if d != i]
     covariance = COVARIANCE[np.ix_(others, others)]
@@ -115,7 +133,9 @@ def _solve(i: int, y1: float, normal):
     mean = pair @ np.linalg.solve(covariance, COVARIANCE[others, i])
     a = np.empty((2 * len(pair), 3))
     a[:, others] = np.tile(pair, (2, 1))
-    a[:, i] = np.concatenate([each + 2 * np.pi * np.round((mean - each) / (2 * np.pi)) for each in (angle, -angle)])
+    a[:, i] = np.concatenate(
+        [each + 2 * np.pi * np.round((mean - each) / (2 * np.pi)) for each in (angle, -angle)]
+    )
     return a, np.tile(np.abs(cosine) < 1, 2)
 
 
@@ -130,4 +150,6 @@ def _log_pair(i: int, a):
     covariance = COVARIANCE[np.ix_(others, others)]
     (p, q), (_, r) = np.linalg.inv(covariance)
     j, k = a[:, others[0]], a[:, others[1]]
-    return -0.5 * (p * j * j + 2 * q * j * k + r * k * k) - 0.5 * math.log(np.linalg.det(covariance))
+    return -0.5 * (p * j * j + 2 * q * j * k + r * k * k) - 0.5 * math.log(
+        np.linalg.det(covariance)
+    )

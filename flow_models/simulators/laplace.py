@@ -1,7 +1,8 @@
-"""The Gaussian at the mode of a posterior (Laplace), by damped Gauss-Newton steps; and whether there are other modes.
+"""The Gaussian at the mode of a posterior (Laplace), by damped Gauss-Newton steps; and whether
+there are other modes.
 
-    A = I + J^T J,   step = -(A + lambda I)^-1 (J^T r + theta)          (Levenberg 1944, Marquardt 1963)
-    p(theta | y) ~ N(mode, A^-1),   entropy = P/2 log(2 pi e) - 1/2 log |A|   in whitened coordinates
+A = I + J^T J,   step = -(A + lambda I)^-1 (J^T r + theta)          (Levenberg 1944, Marquardt 1963)
+p(theta | y) ~ N(mode, A^-1),   entropy = P/2 log(2 pi e) - 1/2 log |A|   in whitened coordinates
 """
 
 import dataclasses
@@ -13,8 +14,11 @@ import tensorflow as tf
 
 from flow_models.simulators.simulator import Simulator
 
-_TOLERANCE = 1e-8  # nats that a Newton step still promises; a mode is then right to 1e-4 posterior standard deviations
-_STALLED = 1e8  # damping at which rounding, not curvature, rejects the steps (float32 gets no nearer than 1e-5 nats)
+# nats that a Newton step still promises; a mode is then right to 1e-4 posterior standard deviations
+_TOLERANCE = 1e-8
+# damping at which rounding, not curvature, rejects the steps (float32 gets no nearer than 1e-5
+# nats)
+_STALLED = 1e8
 _SAME = 0.5  # posterior standard deviations within which two modes are one
 
 
@@ -22,8 +26,9 @@ _SAME = 0.5  # posterior standard deviations within which two modes are one
 class Laplace:
     """Modes theta [B, P], float64 unless asked otherwise, and what is known there.
 
-    `factor` [B, P, P] is the lower Cholesky factor L of the precision A = I + J^T J; `objective` [B] is
-    (|r|^2 + |theta|^2) / 2 in nats; `decrement` [B] what a further Newton step promises, nats.
+    `factor` [B, P, P] is the lower Cholesky factor L of the precision A = I + J^T J; `objective`
+    [B] is (|r|^2 + |theta|^2) / 2 in nats; `decrement` [B] what a further Newton step promises,
+    nats.
     """
 
     mean: np.ndarray
@@ -43,8 +48,11 @@ class Laplace:
 
     @property
     def log_mass(self) -> np.ndarray:
-        """log of the integral of exp(-objective) over the Gaussian [B]: what weighs one mode against another."""
-        return -self.objective - self._half_log_det + 0.5 * self.mean.shape[1] * math.log(2 * math.pi)
+        """log of the integral of exp(-objective) over the Gaussian [B]: what weighs one mode
+        against another."""
+        return (
+            -self.objective - self._half_log_det + 0.5 * self.mean.shape[1] * math.log(2 * math.pi)
+        )
 
     @property
     def _half_log_det(self):
@@ -63,35 +71,47 @@ class Laplace:
 
 @dataclasses.dataclass(frozen=True)
 class Modes:
-    """The modes of B posteriors: `best` is the one of greatest mass, `others[b]` the others found [K, P], and
-    `masses[b]` their masses relative to the best one's [K], falling."""
+    """The modes of B posteriors: `best` is the one of greatest mass, `others[b]` the others found
+    [K, P], and `masses[b]` their masses relative to the best one's [K], falling."""
 
     best: Laplace
     others: tuple[np.ndarray, ...]
     masses: tuple[np.ndarray, ...]
 
 
-def gauss_newton(simulator: Simulator, y, steps: int = 100, dtype=tf.float64, start=None) -> Laplace:
-    """The mode of the posterior of each row of y [B, M], from `start` [B, P] or the prior's mean; at most `steps` steps.
+def gauss_newton(
+    simulator: Simulator, y, steps: int = 100, dtype=tf.float64, start=None
+) -> Laplace:
+    """The mode of the posterior of each row of y [B, M], from `start` [B, P] or the prior's mean;
+    at most `steps` steps.
 
     Each row has its own damping; `converged` says whether it arrived.
     """
     y = tf.cast(y, dtype)
-    start = tf.zeros([y.shape[0], simulator.size], dtype) if start is None else tf.cast(start, dtype)
+    start = (
+        tf.zeros([y.shape[0], simulator.size], dtype) if start is None else tf.cast(start, dtype)
+    )
     return Laplace(*(value.numpy() for value in _compiled(simulator, steps)(start, y)))
 
 
-def laplace(simulator: Simulator, y, starts: int = 1, seed: int = 0, steps: int = 100, dtype=tf.float64) -> Laplace:
+def laplace(
+    simulator: Simulator, y, starts: int = 1, seed: int = 0, steps: int = 100, dtype=tf.float64
+) -> Laplace:
     """The Gaussian at the mode of greatest mass that `starts` runs find."""
     return modes(simulator, y, starts, seed, steps, dtype).best
 
 
-def modes(simulator: Simulator, y, starts: int = 8, seed: int = 0, steps: int = 100, dtype=tf.float64) -> Modes:
-    """Runs from the prior's mean and from `starts` - 1 draws of the prior, and the different modes at which they end."""
+def modes(
+    simulator: Simulator, y, starts: int = 8, seed: int = 0, steps: int = 100, dtype=tf.float64
+) -> Modes:
+    """Runs from the prior's mean and from `starts` - 1 draws of the prior, and the different modes
+    at which they end."""
     rows = len(y)
     begin = np.random.default_rng(seed).normal(size=(starts, rows, simulator.size))
     begin[0] = 0
-    found = gauss_newton(simulator, np.tile(y, (starts, 1)), steps, dtype, begin.reshape(-1, simulator.size))
+    found = gauss_newton(
+        simulator, np.tile(y, (starts, 1)), steps, dtype, begin.reshape(-1, simulator.size)
+    )
     ranked = [_distinct(found, np.arange(row, starts * rows, rows)) for row in range(rows)]
     best = found.take([index[0] for index in ranked])
     masses = tuple(np.exp(found.log_mass[index[1:]] - found.log_mass[index[0]]) for index in ranked)
@@ -101,14 +121,16 @@ def modes(simulator: Simulator, y, starts: int = 8, seed: int = 0, steps: int = 
 def mean_entropy(simulator: Simulator, n: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Mean Laplace entropy, nats, over n draws of the prior and their data, and its standard error.
 
-    Where posteriors are nearly Gaussian this is what the mean of -log q(theta | y) comes to at best.
+    Where posteriors are nearly Gaussian this is what the mean of -log q(theta | y) comes to at
+    best.
     """
     entropy = gauss_newton(simulator, simulator.simulate(n, (seed, 0), tf.float64)[1]).entropy
     return float(entropy.mean()), float(entropy.std() / math.sqrt(n))
 
 
 def _distinct(found: Laplace, index: np.ndarray) -> np.ndarray:
-    """Indices of the different converged modes among `index`, by falling mass; the first one whatever its state."""
+    """Indices of the different converged modes among `index`, by falling mass; the first one
+    whatever its state."""
     order = index[np.lexsort((-found.log_mass[index], ~found.converged[index]))]
     kept = order[:1]
     for i in order[1:]:
@@ -122,22 +144,28 @@ def _distinct(found: Laplace, index: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _compiled(simulator: Simulator, steps: int):
     """XLA compiles the simulator alone: factorisations are faster outside it on a CPU."""
-    linearise = tf.function(simulator.residual_and_jacobian, jit_compile=simulator.by_xla, autograph=False)
+    linearise = tf.function(
+        simulator.residual_and_jacobian, jit_compile=simulator.by_xla, autograph=False
+    )
 
     @tf.function(autograph=False, reduce_retracing=True)
     def descend(theta, y):
         state = (0, theta, *_normal(theta, *linearise(theta, y)), tf.ones_like(theta[:, 0]))
-        going = lambda i, theta, precision, gradient, objective, damping: (i < steps) & tf.reduce_any(
-            (_decrement(precision, gradient) > _TOLERANCE) & (damping < _STALLED)
+        going = lambda i, theta, precision, gradient, objective, damping: (
+            (i < steps)
+            & tf.reduce_any((_decrement(precision, gradient) > _TOLERANCE) & (damping < _STALLED))
         )
-        _, theta, precision, gradient, objective, _ = tf.while_loop(going, lambda *s: _step(linearise, y, *s), state)
+        _, theta, precision, gradient, objective, _ = tf.while_loop(
+            going, lambda *s: _step(linearise, y, *s), state
+        )
         return theta, tf.linalg.cholesky(precision), objective, _decrement(precision, gradient)
 
     return descend
 
 
 def _step(linearise, y, i, theta, precision, gradient, objective, damping):
-    """One damped step of every row, taken where it lowers the objective; damping falls there and rises elsewhere."""
+    """One damped step of every row, taken where it lowers the objective; damping falls there and
+    rises elsewhere."""
     damped = tf.linalg.set_diag(precision, tf.linalg.diag_part(precision) + damping[:, None])
     trial = theta - _solve(damped, gradient)
     new = _normal(trial, *linearise(trial, y))
@@ -149,9 +177,15 @@ def _step(linearise, y, i, theta, precision, gradient, objective, damping):
 
 def _normal(theta, r, jacobian):
     """Precision I + J^T J, gradient J^T r + theta and objective."""
-    precision = tf.linalg.matmul(jacobian, jacobian, transpose_a=True) + tf.eye(theta.shape[1], dtype=theta.dtype)
+    precision = tf.linalg.matmul(jacobian, jacobian, transpose_a=True) + tf.eye(
+        theta.shape[1], dtype=theta.dtype
+    )
     gradient = tf.linalg.matvec(jacobian, r, transpose_a=True) + theta
-    return precision, gradient, 0.5 * (tf.reduce_sum(tf.square(r), 1) + tf.reduce_sum(tf.square(theta), 1))
+    return (
+        precision,
+        gradient,
+        0.5 * (tf.reduce_sum(tf.square(r), 1) + tf.reduce_sum(tf.square(theta), 1)),
+    )
 
 
 def _solve(precision, gradient):

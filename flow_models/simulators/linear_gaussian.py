@@ -38,7 +38,9 @@ class LinearGaussian(Simulator):
         return tf.matmul(theta, tf.constant(self.matrix, theta.dtype), transpose_b=True)
 
     def observe(self, clean, seed):
-        return clean + self.sigma_y * tf.random.stateless_normal(tf.shape(clean), seed, dtype=clean.dtype)
+        return clean + self.sigma_y * tf.random.stateless_normal(
+            tf.shape(clean), seed, dtype=clean.dtype
+        )
 
     def residual_and_jacobian(self, theta, y):
         jacobian = tf.constant(self.matrix, theta.dtype) / self.sigma_y

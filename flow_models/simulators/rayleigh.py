@@ -1,10 +1,12 @@
-"""Phase velocities of the fundamental Rayleigh mode in layered media, many media at once: disba's search for roots on all cores.
+"""Phase velocities of the fundamental Rayleigh mode in layered media, many media at once: disba's
+search for roots on all cores.
 
     F(c, v; T) = 0 (Dunkin 1965),   dc/dln v_i = -(dF/dln v_i) / (dF/dc)
 
-disba (Luu 2021) is surf96 of Computer Programs in Seismology (Herrmann 2013) in Numba. Its "dunkin" equation is used: of version
-0.7.0, "fast-delta" is off by some percent at long periods in media such as these (finite elements agree with "dunkin").
-S velocities v and phase velocities c in km/s, periods T in s, thickness in km.
+disba (Luu 2021) is surf96 of Computer Programs in Seismology (Herrmann 2013) in Numba. Its "dunkin"
+equation is used: of version 0.7.0, "fast-delta" is off by some percent at long periods in media
+such as these (finite elements agree with "dunkin"). S velocities v and phase velocities c in km/s,
+periods T in s, thickness in km.
 """
 
 import os
@@ -16,34 +18,47 @@ from disba._cps._surf96 import dltar4, getc
 
 VP_OVER_VS = 1.75  # a Poisson's ratio of 0.258
 GARDNER = (1.741, 0.25)  # density 1.741 vp^0.25 g/cm^3
-_SEARCH = 0.02  # km/s between trial velocities; a tenth of it finds the same roots (tests/test_dispersion.py)
+# km/s between trial velocities; a tenth of it finds the same roots (tests/test_dispersion.py)
+_SEARCH = 0.02
 _FASTEST = 20.0  # km/s: beyond it, 15 prior standard deviations off, the search would take for ever
 _NUDGE = 1e-5  # relative, of the slopes of F
 _PIECE = 8  # rows below which a thread is not worth its start
 
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")  # a division by zero is no error, but not finite
+_compiled = numba.njit(
+    nogil=True, cache=True, error_model="numpy"
+)  # a division by zero is no error, but not finite
 
 
-def phase_velocities(velocity: np.ndarray, thickness: np.ndarray, periods: np.ndarray, search: float = _SEARCH) -> np.ndarray:
-    """c [N, T] of media [N, P], the last layer a half-space; a row is NaN where the search fails or the wave is not bound to
-    the surface (c above the half-space's S velocity at some period)."""
+def phase_velocities(
+    velocity: np.ndarray, thickness: np.ndarray, periods: np.ndarray, search: float = _SEARCH
+) -> np.ndarray:
+    """c [N, T] of media [N, P], the last layer a half-space; a row is NaN where the search fails or
+    the wave is not bound to the surface (c above the half-space's S velocity at some period)."""
     found = np.empty((len(velocity), len(periods)))
     _on_all_cores(_search, (velocity,), (thickness, periods, np.array([search])), found)
     return found
 
 
-def slopes(velocity: np.ndarray, phase: np.ndarray, thickness: np.ndarray, periods: np.ndarray) -> np.ndarray:
-    """dc/dln v [N, T, P] at the roots c [N, T], vp and density moving with v; 0 in rows that have no roots."""
+def slopes(
+    velocity: np.ndarray, phase: np.ndarray, thickness: np.ndarray, periods: np.ndarray
+) -> np.ndarray:
+    """dc/dln v [N, T, P] at the roots c [N, T], vp and density moving with v; 0 in rows that have
+    no roots."""
     found = np.empty((*phase.shape, velocity.shape[1]))
     _on_all_cores(_differentiate, (velocity, phase), (thickness, periods), found)
     return found
 
 
 def _on_all_cores(kernel, rows, fixed, found):
-    """kernel(*rows, *fixed, found) with the rows divided among threads: the kernels hold no lock of the interpreter."""
-    rows, fixed = ([np.ascontiguousarray(each, np.float64) for each in arrays] for arrays in (rows, fixed))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """kernel(*rows, *fixed, found) with the rows divided among threads: the kernels hold no lock of
+    the interpreter."""
+    rows, fixed = (
+        [np.ascontiguousarray(each, np.float64) for each in arrays] for arrays in (rows, fixed)
+    )
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     count = max(min(cores, len(found) // _PIECE), 1)
     pieces = [[part[i::count] for part in (*rows, found)] for i in range(count)]
     with ThreadPoolExecutor(count) as pool:
@@ -79,7 +94,9 @@ def _search(velocity, thickness, periods, search, found):
             c = getc(periods, thickness, vp, v, density, 0, 2, search[0])
         except Exception:  # its DispersionError: compiled code can catch no other kind
             continue
-        for k in range(len(periods)):  # the search ends at 1e-6 of c: smooth curves take one step of Newton's more
+        for k in range(
+            len(periods)
+        ):  # the search ends at 1e-6 of c: smooth curves take one step of Newton's more
             here, by_c = _equation(c[k], periods[k], thickness, vp, v, density, work)
             c[k] -= here / by_c
         if np.min(c) > 0.0 and np.max(c) < v[-1]:

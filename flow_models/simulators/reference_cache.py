@@ -1,4 +1,5 @@
-"""Reference posteriors kept on disk, each in a file named by a hash of simulator, settings and data."""
+"""Reference posteriors kept on disk, each in a file named by a hash of simulator, settings and
+data."""
 
 import contextlib
 import hashlib
@@ -22,9 +23,15 @@ def path(folder: str | os.PathLike | None, simulator, settings, y: np.ndarray) -
     """The file of these draws; y float64 [B, M]."""
     if folder is not None and storage.is_s3(folder):
         raise UserError(f"{folder}: the cache of references is a local folder")
-    problem = json.dumps([_FORMAT, to_config(simulator), to_config(settings), y.shape], sort_keys=True)
-    key = hashlib.blake2b(problem.encode() + np.ascontiguousarray(y).tobytes(), digest_size=20).hexdigest()
-    return os.path.join(default_folder() if folder is None else storage.local_path(folder), key + ".npz")
+    problem = json.dumps(
+        [_FORMAT, to_config(simulator), to_config(settings), y.shape], sort_keys=True
+    )
+    key = hashlib.blake2b(
+        problem.encode() + np.ascontiguousarray(y).tobytes(), digest_size=20
+    ).hexdigest()
+    return os.path.join(
+        default_folder() if folder is None else storage.local_path(folder), key + ".npz"
+    )
 
 
 def default_folder() -> str:
@@ -33,7 +40,8 @@ def default_folder() -> str:
 
 
 def folder_of(given: str) -> str:
-    """Where runs keep exact samples and trained models: the given folder, else `flow_models` in the folder for caches.
+    """Where runs keep exact samples and trained models: the given folder, else `flow_models` in the
+    folder for caches.
 
     Raises:
       UserError: it is on S3, or cannot be written to: before the work that is to be kept there.
@@ -44,16 +52,21 @@ def folder_of(given: str) -> str:
     try:
         storage.check_target(os.path.join(folder, "kept"))
     except UserError as error:
-        raise UserError(f"{error} (samples and models are kept there; name another --reference-folder)") from error
+        raise UserError(
+            f"{error} (samples and models are kept there; name another --reference-folder)"
+        ) from error
     return folder
 
 
 def _cache() -> str:
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flow_models")
+    return os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flow_models"
+    )
 
 
 def load(path: str) -> dict[str, np.ndarray] | None:
-    """The arrays of the file; None where it is not, or is damaged (every array carries a checksum)."""
+    """The arrays of the file; None where it is not, or is damaged (every array carries a
+    checksum)."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -71,8 +84,11 @@ def save(path: str, arrays: dict[str, np.ndarray]) -> None:
 
 @contextlib.contextmanager
 def may_fail(what: str):
-    """A disk that takes no more does not cost the run that wanted to keep something for the next one."""
+    """A disk that takes no more does not cost the run that wanted to keep something for the next
+    one."""
     try:
         yield
     except UserError as error:
-        print(f"warning: {what} are not kept, the next run makes them anew: {error}", file=sys.stderr)
+        print(
+            f"warning: {what} are not kept, the next run makes them anew: {error}", file=sys.stderr
+        )

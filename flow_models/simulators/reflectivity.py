@@ -1,15 +1,19 @@
-"""Plane waves reflected by a stack of layers, with all multiples, and the derivative by every interface and every phase.
+"""Plane waves reflected by a stack of layers, with all multiples, and the derivative by every
+interface and every phase.
 
-Of interface i (contrast r_i, above layer i) R_i = N_i / D_i is the reflection of all that is below, and with M_i = E_i N_(i+1)
+Of interface i (contrast r_i, above layer i) R_i = N_i / D_i is the reflection of all that is below,
+and with M_i = E_i N_(i+1)
 
     N_i = M_i + r_i D_(i+1),   D_i = D_(i+1) + r_i M_i,   E_i = exp(-s phi_i),   s = alpha + i w
 
-so that no layer costs a division. The products of the chain rule telescope: with C_i = prod_(k<i) (1 - r_k^2) E_k / D_0^2,
+so that no layer costs a division. The products of the chain rule telescope: with C_i = prod_(k<i)
+(1 - r_k^2) E_k / D_0^2,
 
     dR_0/dr_i = C_i (D_(i+1)^2 - M_i^2),   dR_0/dphi_i = -s (1 - r_i^2) C_i M_i D_(i+1)
 
-Complex numbers are pairs of real tensors, in loops over layers: XLA recomputes shared terms of an unrolled recursion, at a
-cost that doubles with every layer. Axes are [layer, frequency, ray, batch], the batch innermost, where the vectors are.
+Complex numbers are pairs of real tensors, in loops over layers: XLA recomputes shared terms of an
+unrolled recursion, at a cost that doubles with every layer. Axes are [layer, frequency, ray,
+batch], the batch innermost, where the vectors are.
 """
 
 import dataclasses
@@ -23,9 +27,11 @@ WRAP = 100.0  # damping over the transform's length
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
-    """Complex frequencies w - i alpha of a transform of twice the samples, and the Ricker wavelet at them.
+    """Complex frequencies w - i alpha of a transform of twice the samples, and the Ricker wavelet
+    at them.
 
-    Frequencies are k = coarse a + b, 0 <= a, b < coarse, so that exp(-s phi) is a product of two short rows.
+    Frequencies are k = coarse a + b, 0 <= a, b < coarse, so that exp(-s phi) is a product of two
+    short rows.
     """
 
     samples: int
@@ -50,29 +56,43 @@ class Spectrum:
 
     @property
     def coarse(self) -> int:
-        return math.isqrt(self.samples) + 1  # coarse^2 > samples: the samples + 1 frequencies of a real signal fit
+        return (
+            math.isqrt(self.samples) + 1
+        )  # coarse^2 > samples: the samples + 1 frequencies of a real signal fit
 
     @property
     def omega(self) -> np.ndarray:
-        """Real frequencies [F], rad/s; those above the Nyquist frequency fill up the square and have no weight."""
+        """Real frequencies [F], rad/s; those above the Nyquist frequency fill up the square and
+        have no weight."""
         return self.step * np.arange(self.coarse**2)
 
     def wavelet(self) -> np.ndarray:
         """Ricker wavelet, peak 1 at `delay`, at the complex frequencies [F]."""
         f = (self.omega - 1j * self.damping) / (2 * np.pi * self.frequency)
-        return 2 / (math.sqrt(math.pi) * self.frequency) * f**2 * np.exp(-f**2 - 2j * np.pi * self.frequency * f * self.delay)
+        return (
+            2
+            / (math.sqrt(math.pi) * self.frequency)
+            * f**2
+            * np.exp(-(f**2) - 2j * np.pi * self.frequency * f * self.delay)
+        )
 
     def synthesis(self) -> np.ndarray:
-        """[T, 2 F]: a trace is this matrix times the real and the imaginary parts of the reflection, float64."""
+        """[T, 2 F]: a trace is this matrix times the real and the imaginary parts of the
+        reflection, float64."""
         k = np.arange(self.coarse**2)
-        weight = np.select([k % self.samples == 0, k < self.samples], [1.0, 2.0], 0.0) * (k <= self.samples) / self.length
+        weight = (
+            np.select([k % self.samples == 0, k < self.samples], [1.0, 2.0], 0.0)
+            * (k <= self.samples)
+            / self.length
+        )
         times = self.interval * np.arange(self.samples)
         matrix = np.exp(np.outer(times, self.damping + 1j * self.omega)) * (weight * self.wavelet())
         return np.concatenate([matrix.real, -matrix.imag], 1)
 
 
 def reflect(spectrum: Spectrum, contrast: tf.Tensor, phase: tf.Tensor) -> tf.Tensor:
-    """R_0 [2 F, R, B], real parts before imaginary ones, of contrasts r [P, R, B] and phases phi [P - 1, R, B]."""
+    """R_0 [2 F, R, B], real parts before imaginary ones, of contrasts r [P, R, B] and phases phi [P
+    - 1, R, B]."""
     powers = _powers(spectrum, phase)
     start = _deepest(spectrum, contrast)
 
@@ -86,7 +106,8 @@ def reflect(spectrum: Spectrum, contrast: tf.Tensor, phase: tf.Tensor) -> tf.Ten
 
 
 def reflect_and_differentiate(spectrum, contrast, phase, own, above, phase_slope, synthesis):
-    """R_0 [2 F, R, B], and the derivative of synthesis @ R_0 by each layer's parameter, [P, T, R, B].
+    """R_0 [2 F, R, B], and the derivative of synthesis @ R_0 by each layer's parameter, [P, T, R,
+    B].
 
     Args:
       own: dr_i by the parameter of layer i, [P, R, B].
@@ -102,19 +123,25 @@ def reflect_and_differentiate(spectrum, contrast, phase, own, above, phase_slope
     traces = lambda pair: tf.tensordot(synthesis, _joined(pair), 1)
 
     def down(i, c, above_layer, derivative):
-        """Closes the derivative of layer i - 1, which interface i completes, and opens that of layer i."""
+        """Closes the derivative of layer i - 1, which interface i completes, and opens that of
+        layer i."""
         d_below, m = [tuple(part.read(i) for part in pair) for pair in below]
         by_contrast = _times(c, _subtract(_times(d_below, d_below), _times(m, m)))
         derivative = derivative.write(i, traces(_add(above_layer, _scale(above[i], by_contrast))))
         by_phase = _times(_times(c, m), d_below)
-        by_phase = (omega * by_phase[1] - spectrum.damping * by_phase[0], -omega * by_phase[0] - spectrum.damping * by_phase[1])
+        by_phase = (
+            omega * by_phase[1] - spectrum.damping * by_phase[0],
+            -omega * by_phase[0] - spectrum.damping * by_phase[1],
+        )
         layer = _add(_scale(own[i], by_contrast), _scale(transmitted[i] * phase_slope[i], by_phase))
         return i + 1, _scale(transmitted[i], _times(c, _exponential(powers, i))), layer, derivative
 
     zero = tf.zeros_like(d[0])
     square = _times(d, d)
     state = (0, _divide((tf.ones_like(zero), zero), square), (zero, zero), _array(dtype, layers))
-    _, c, layer, derivative = tf.while_loop(lambda i, *_: i < layers - 1, down, state, maximum_iterations=layers - 1)
+    _, c, layer, derivative = tf.while_loop(
+        lambda i, *_: i < layers - 1, down, state, maximum_iterations=layers - 1
+    )
     # under the last interface there is nothing: D = 1, M = 0
     derivative = derivative.write(layers - 1, traces(_add(layer, _scale(above[-1], c))))
     deepest = traces(_scale(own[-1], c))

@@ -1,4 +1,5 @@
-"""What every simulator is: a prior in whitened coordinates, a forward model, and the noise of the data."""
+"""What every simulator is: a prior in whitened coordinates, a forward model, and the noise of the
+data."""
 
 import dataclasses
 import math
@@ -10,10 +11,11 @@ from flow_models.described import Described
 
 @dataclasses.dataclass(frozen=True)
 class Simulator(Described):
-    """y = forward(theta) + noise with theta ~ N(0, I), batched TensorFlow that is pure, compilable and differentiable.
+    """y = forward(theta) + noise with theta ~ N(0, I), batched TensorFlow that is pure, compilable
+    and differentiable.
 
-    Shapes: whitened parameters theta [B, P], the user's parameters x [B, P], data y [B, M]; all of one floating type.
-    A simulator whose noise level varies has log sigma as the last column of y.
+    Shapes: whitened parameters theta [B, P], the user's parameters x [B, P], data y [B, M]; all of
+    one floating type. A simulator whose noise level varies has log sigma as the last column of y.
     """
 
     @property
@@ -37,7 +39,8 @@ class Simulator(Described):
         return len(self.data_names)
 
     def physical(self, theta: tf.Tensor) -> tf.Tensor:
-        """x [..., P] in the user's units, of theta [..., P]: samples of many posteriors are [B, S, P]."""
+        """x [..., P] in the user's units, of theta [..., P]: samples of many posteriors are [B, S,
+        P]."""
         raise AssertionError(f"{type(self).__name__} does not define its parameters")
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -49,12 +52,13 @@ class Simulator(Described):
         raise AssertionError(f"{type(self).__name__} does not define its forward model")
 
     def observe(self, clean: tf.Tensor, seed) -> tf.Tensor:
-        """y [B, M] from data without noise; a log sigma that varies is drawn here. The same seed pair, the same noise."""
+        """y [B, M] from data without noise; a log sigma that varies is drawn here. The same seed
+        pair, the same noise."""
         raise AssertionError(f"{type(self).__name__} does not define its noise")
 
     def residual_and_jacobian(self, theta: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """r = (forward(theta) - y) in units of the noise, decorrelated, so that -r^2 / 2 is the log-likelihood but for a
-        constant, [B, M']; and dr/dtheta [B, M', P]."""
+        """r = (forward(theta) - y) in units of the noise, decorrelated, so that -r^2 / 2 is the
+        log-likelihood but for a constant, [B, M']; and dr/dtheta [B, M', P]."""
         raise AssertionError(f"{type(self).__name__} does not linearise its forward model")
 
     @property
@@ -64,13 +68,14 @@ class Simulator(Described):
 
     @property
     def by_xla(self) -> bool:
-        """Whether XLA can compile it; not where NumPy does the work. Data without noise may then be NaN in rows that the
-        forward model cannot simulate."""
+        """Whether XLA can compile it; not where NumPy does the work. Data without noise may then be
+        NaN in rows that the forward model cannot simulate."""
         return True
 
     @property
     def sampling(self) -> dict[str, float]:
-        """Settings of the reference sampler (`reference.Sampling`) in which this problem differs from its defaults."""
+        """Settings of the reference sampler (`reference.Sampling`) in which this problem differs
+        from its defaults."""
         return {}
 
     def noise_level(self, y: tf.Tensor) -> tf.Tensor:
@@ -82,13 +87,17 @@ class Simulator(Described):
         return self.residual_and_jacobian(theta, y)[0]
 
     def decorrelated(self, y: tf.Tensor) -> tf.Tensor:
-        """y [B, M] -> [B, M']: data whose noise is uncorrelated and has one size in all components, that of sigma where it varies."""
+        """y [B, M] -> [B, M']: data whose noise is uncorrelated and has one size in all components,
+        that of sigma where it varies."""
         residual = self.residual(tf.zeros([tf.shape(y)[0], self.size], y.dtype), y)
         return residual * self.noise_level(y)[:, None] if self.noise_varies else residual
 
     def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """log p(theta) + log p(y | theta) but for a constant, [B]."""
-        return -0.5 * (tf.reduce_sum(tf.square(self.residual(theta, y)), -1) + tf.reduce_sum(tf.square(theta), -1))
+        return -0.5 * (
+            tf.reduce_sum(tf.square(self.residual(theta, y)), -1)
+            + tf.reduce_sum(tf.square(theta), -1)
+        )
 
     def prior(self, n: int, seed, dtype=tf.float32) -> tf.Tensor:
         """theta [n, P]."""

@@ -1,4 +1,5 @@
-"""What a sweep varies: `seed=0,1,2 depth=3,5` is six settings, numbered in this order; `rate=1e-4..1e-2:log` a range."""
+"""What a sweep varies: `seed=0,1,2 depth=3,5` is six settings, numbered in this order;
+`rate=1e-4..1e-2:log` a range."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def parse(text: str) -> dict[str, list[str]]:
     ranges = [name for name, values in grid.items() if isinstance(values, Range)]
     if ranges:
         raise UserError(
-            f"SWEEP: {ranges[0]} is a range; a grid has values, and only a search (--trials) draws from ranges"
+            f"SWEEP: {ranges[0]} is a range; a grid has values, and only a search (--trials) draws"
+            " from ranges"
         )
     size = count(grid)
     if not 2 <= size <= MOST:
@@ -52,7 +54,10 @@ def space(text: str) -> dict[str, list[str] | Range]:
         name, equals, values = part.partition("=")
         listed = re.split(r",(?![^\[]*\])", values)
         if not (re.fullmatch(r"[A-Za-z][\w-]*", name) and equals and all(listed)):
-            raise UserError(f"SWEEP: '{part}' is not of the form setting=value,value: SWEEP='seed=0,1,2 depth=3,5'")
+            raise UserError(
+                f"SWEEP: '{part}' is not of the form setting=value,value: SWEEP='seed=0,1,2"
+                " depth=3,5'"
+            )
         if name in found:
             raise UserError(f"SWEEP: {name} is there twice")
         found[name] = _range(part, values) if ".." in values else listed
@@ -66,9 +71,12 @@ def _range(part: str, values: str) -> Range:
     low, high = (float(matched[i]) for i in (1, 2)) if matched else (math.nan, math.nan)
     if not (low < high and (low > 0 or not matched[3])):
         raise UserError(
-            f"SWEEP: '{part}' is not of the form setting=low..high or low..high:log, low below high, above 0 with log"
+            f"SWEEP: '{part}' is not of the form setting=low..high or low..high:log, low below"
+            " high, above 0 with log"
         )
-    return Range(low, high, bool(matched[3]), all(re.fullmatch(r"[-+]?\d+", matched[i]) for i in (1, 2)))
+    return Range(
+        low, high, bool(matched[3]), all(re.fullmatch(r"[-+]?\d+", matched[i]) for i in (1, 2))
+    )
 
 
 def count(grid: dict[str, list[str]]) -> int:
@@ -92,7 +100,9 @@ def flags(chosen: dict[str, str]) -> list[str]:
 
 def folder(index: int, chosen: dict[str, str]) -> str:
     """The name of a child's folder below that of the sweep: 003-seed=1-depth=5."""
-    said = "-".join(f"{name}={re.sub(r'[^A-Za-z0-9.+]+', '_', value)}" for name, value in chosen.items())
+    said = "-".join(
+        f"{name}={re.sub(r'[^A-Za-z0-9.+]+', '_', value)}" for name, value in chosen.items()
+    )
     return f"{index:03d}-{said}"[:120]
 
 

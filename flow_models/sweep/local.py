@@ -1,4 +1,5 @@
-"""A sweep on this machine, from the check of its flags to the line that says which setting is best."""
+"""A sweep on this machine, from the check of its flags to the line that says which setting is
+best."""
 
 from __future__ import annotations
 
@@ -48,14 +49,22 @@ class Sweep:
         """The exit status: 0 where every trial has a value, else 1.
 
         Raises:
-          UserError: flags or settings that the script does not take, or a folder that holds something else.
+          UserError: flags or settings that the script does not take, or a folder that holds
+          something else.
         """
         config, space = self.check()
         header = self._open(config)
-        study = Study(self.folder, space, self.trials, results.is_higher_better(self.metric), self.resume)
+        study = Study(
+            self.folder, space, self.trials, results.is_higher_better(self.metric), self.resume
+        )
         said = f"{study.size} trials in {self.folder}"
         print(
-            said + (f", MLflow: experiment {header['experiment']}, run {self.folder.name}" if config.mlflow else ""),
+            said
+            + (
+                f", MLflow: experiment {header['experiment']}, run {self.folder.name}"
+                if config.mlflow
+                else ""
+            ),
             flush=True,
         )
 
@@ -64,14 +73,21 @@ class Sweep:
             self._publish(header, study, "RUNNING")
 
         runner = Runner(
-            scripts.path_of(self.app), self.arguments, self.folder, header["parent"], self.metric, tell, self.jobs
+            scripts.path_of(self.app),
+            self.arguments,
+            self.folder,
+            header["parent"],
+            self.metric,
+            tell,
+            self.jobs,
         )
         try:
             runner.run(study)
         except KeyboardInterrupt:
             self._publish(header, study, "KILLED")
             print(
-                f"to go on where this stopped: the same command with --resume --output-dir {self.folder}",
+                "to go on where this stopped: the same command with --resume --output-dir"
+                f" {self.folder}",
                 file=sys.stderr,
             )
             raise
@@ -79,42 +95,62 @@ class Sweep:
         return self._conclude(done)
 
     def check(self):
-        """The settings of the first trial, and the space; every value of a list is tried on the script's settings."""
+        """The settings of the first trial, and the space; every value of a list is tried on the
+        script's settings."""
         space, script = grid.space(self.space), scripts.load(self.app)
         size_of(space, self.trials)
         scripts.refuse([*self.arguments, *(f"--{name}" for name in space)], scripts.OF_A_RUN, _WHY)
-        trials = [grid.flags({name: each}) for name, values in space.items() for each in _ends(values)]
+        trials = [
+            grid.flags({name: each}) for name, values in space.items() for each in _ends(values)
+        ]
         return [scripts.settings(script, [*self.arguments, *trial]) for trial in trials][0], space
 
     def _open(self, config) -> dict:
         """sweep.yaml of the folder, read or made."""
         experiment = scripts.path_of(self.app).stem.removeprefix("train_")
-        asked = {"experiment": experiment, "space": self.space, "arguments": list(self.arguments), "trials": self.trials,
-                 "metric": self.metric}  # fmt: skip
+        asked = {
+            "experiment": experiment,
+            "space": self.space,
+            "arguments": list(self.arguments),
+            "trials": self.trials,
+            "metric": self.metric,
+        }
         with local_failures(str(self.folder)):
             if self.folder.is_dir() and any(self.folder.iterdir()):
                 return self._known(asked) | {"tracking_uri": config.tracking_uri}
             self.folder.mkdir(parents=True, exist_ok=True)
-            header = asked | {"parent": f"{uuid.uuid4().hex} {self.folder.resolve().name}", "mlflow": config.mlflow,
-                              "tracking_uri": config.tracking_uri}  # fmt: skip
+            header = asked | {
+                "parent": f"{uuid.uuid4().hex} {self.folder.resolve().name}",
+                "mlflow": config.mlflow,
+                "tracking_uri": config.tracking_uri,
+            }
             shown.write_header(str(self.folder), header)
             return header
 
     def _known(self, asked: dict) -> dict:
-        """sweep.yaml of a folder that is not empty. Raises UserError where it is not this sweep's, or not to be resumed."""
+        """sweep.yaml of a folder that is not empty. Raises UserError where it is not this sweep's,
+        or not to be resumed."""
         if not (self.folder / HEADER).is_file():
-            raise UserError(f"{self.folder} is not the folder of a sweep (no {HEADER}): take another --output-dir")
+            raise UserError(
+                f"{self.folder} is not the folder of a sweep (no {HEADER}): take another"
+                " --output-dir"
+            )
         if not self.resume:
             raise UserError(
-                f"{self.folder} holds another sweep: use --resume to go on with it, or another --output-dir"
+                f"{self.folder} holds another sweep: use --resume to go on with it, or another"
+                " --output-dir"
             )
         header = shown.read_header(str(self.folder))
         asked["arguments"] = [public(each) for each in self.arguments]
         other = [
-            f"{name} {header.get(name)!r}, not {value!r}" for name, value in asked.items() if header.get(name) != value
+            f"{name} {header.get(name)!r}, not {value!r}"
+            for name, value in asked.items()
+            if header.get(name) != value
         ]
         if other:
-            raise UserError(f"{self.folder} holds a sweep with {other[0]}: take another --output-dir")
+            raise UserError(
+                f"{self.folder} holds a sweep with {other[0]}: take another --output-dir"
+            )
         return header
 
     def _publish(self, header: dict, study: Study, status: str) -> list[results.Trial]:
@@ -125,11 +161,22 @@ class Sweep:
 
     def _conclude(self, trials: list[results.Trial]) -> int:
         print(results.described(trials, self.metric))
-        print(f"everything is in {self.folder}: {results.TABLE}, {results.FIGURE}, and a folder a trial")
-        without = [trial for trial in trials if not math.isfinite(results.value(trial, self.metric)) or trial.failed]
+        print(
+            f"everything is in {self.folder}: {results.TABLE}, {results.FIGURE}, and a folder a"
+            " trial"
+        )
+        without = [
+            trial
+            for trial in trials
+            if not math.isfinite(results.value(trial, self.metric)) or trial.failed
+        ]
         if without:
-            print(f"{len(without)} of {len(trials)} trials have no {self.metric}: {', '.join(trial.folder for trial in without[:5])}"
-                  f"{' ...' if len(without) > 5 else ''}; --resume tries them anew", file=sys.stderr)  # fmt: skip
+            print(
+                f"{len(without)} of {len(trials)} trials have no {self.metric}:"
+                f" {', '.join(trial.folder for trial in without[:5])}{' ...' if len(without) > 5 else ''};"
+                " --resume tries them anew",
+                file=sys.stderr,
+            )
         return 1 if without else 0
 
 

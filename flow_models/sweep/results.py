@@ -1,4 +1,5 @@
-"""What came of a sweep, read from the folders of its trials: the table, the best setting, the figure."""
+"""What came of a sweep, read from the folders of its trials: the table, the best setting, the
+figure."""
 
 from __future__ import annotations
 
@@ -15,15 +16,24 @@ from flow_models.data import storage
 from flow_models.errors import UserError
 from flow_models.sweep import grid
 
-HIGHER = ("accuracy", "auroc", "aupr", "effective_share", "steps_per_second", "simulations_per_second", "latent_ks_p",
-          "latent_radius_p")  # fmt: skip
+HIGHER = (
+    "accuracy",
+    "auroc",
+    "aupr",
+    "effective_share",
+    "steps_per_second",
+    "simulations_per_second",
+    "latent_ks_p",
+    "latent_radius_p",
+)
 SEED = "seed"  # what repeats a setting
 TABLE, FIGURE = "trials.csv", "trials.png"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of a sweep: its number, its values, its folder's name, what metrics.json says, and whether it failed."""
+    """One setting of a sweep: its number, its values, its folder's name, what metrics.json says,
+    and whether it failed."""
 
     index: int
     setting: Mapping[str, str]
@@ -49,11 +59,14 @@ def is_higher_better(metric: str) -> bool:
 
 
 def collect(
-    place: str | Path, settings: Iterable[tuple[int, Mapping[str, str]]], failed: Collection[int] = ()
+    place: str | Path,
+    settings: Iterable[tuple[int, Mapping[str, str]]],
+    failed: Collection[int] = (),
 ) -> list[Trial]:
     """Numbered settings with what their folders below `place`, local or s3://, hold by now."""
     return [
-        Trial(i, chosen, _metrics(storage.join(place, grid.folder(i, chosen))), i in failed) for i, chosen in settings
+        Trial(i, chosen, _metrics(storage.join(place, grid.folder(i, chosen))), i in failed)
+        for i, chosen in settings
     ]
 
 
@@ -73,12 +86,17 @@ def value(trial: Trial, metric: str) -> float:
 
 
 def by_setting(trials: Sequence[Trial], metric: str) -> list[tuple[dict[str, str], list[float]]]:
-    """Each setting with its finite values, one a seed; the settings with most values first, the best of these first."""
-    groups: dict[tuple, dict[tuple, float]] = {}  # a search may draw a setting again: that is no other seed
+    """Each setting with its finite values, one a seed; the settings with most values first, the
+    best of these first."""
+    groups: dict[
+        tuple, dict[tuple, float]
+    ] = {}  # a search may draw a setting again: that is no other seed
     for trial in trials:
         found = value(trial, metric)
         if math.isfinite(found):
-            groups.setdefault(tuple(trial.repeated.items()), {})[tuple(trial.setting.items())] = found
+            groups.setdefault(tuple(trial.repeated.items()), {})[tuple(trial.setting.items())] = (
+                found
+            )
     sign = -1 if is_higher_better(metric) else 1
     listed = [(names, list(values.values())) for names, values in groups.items()]
     ranked = sorted(listed, key=lambda group: (-len(group[1]), sign * statistics.fmean(group[1])))
@@ -92,7 +110,11 @@ def best(trials: Sequence[Trial], metric: str) -> tuple[dict[str, str], list[flo
         return None
     setting, values = ranked[0]
     sign = -1 if is_higher_better(metric) else 1
-    mine = [trial for trial in trials if trial.repeated == setting and math.isfinite(value(trial, metric))]
+    mine = [
+        trial
+        for trial in trials
+        if trial.repeated == setting and math.isfinite(value(trial, metric))
+    ]
     return setting, values, min(mine, key=lambda trial: sign * value(trial, metric))
 
 
@@ -100,7 +122,10 @@ def spread(values: Sequence[float]) -> str:
     """Mean, and standard error where there are several: 0.312 +- 0.004 over 3 seeds."""
     if len(values) == 1:
         return f"{values[0]:.6g}"
-    return f"{statistics.fmean(values):.6g} +- {statistics.stdev(values) / len(values) ** 0.5:.2g} over {len(values)} seeds"
+    return (
+        f"{statistics.fmean(values):.6g} +- {statistics.stdev(values) / len(values) ** 0.5:.2g}"
+        f" over {len(values)} seeds"
+    )
 
 
 def summary(trials: Sequence[Trial], metric: str) -> dict[str, float]:
@@ -110,7 +135,9 @@ def summary(trials: Sequence[Trial], metric: str) -> dict[str, float]:
         for state in ("finished", "failed", "unfinished")
     }
     found = best(trials, metric)
-    return {"trials": len(trials), **counts} | ({f"best_{metric}": statistics.fmean(found[1])} if found else {})
+    return {"trials": len(trials), **counts} | (
+        {f"best_{metric}": statistics.fmean(found[1])} if found else {}
+    )
 
 
 def described(trials: Sequence[Trial], metric: str) -> str:
@@ -118,7 +145,10 @@ def described(trials: Sequence[Trial], metric: str) -> str:
     found = best(trials, metric)
     if not found:
         return f"no trial has a finite {metric}"
-    return f"best: {grid.words(found[0]) or 'the one setting'}, {metric} {spread(found[1])}; its best run: {found[2].folder}"
+    return (
+        f"best: {grid.words(found[0]) or 'the one setting'}, {metric} {spread(found[1])}; its best"
+        f" run: {found[2].folder}"
+    )
 
 
 def table(trials: Sequence[Trial], metric: str) -> str:
@@ -129,7 +159,9 @@ def table(trials: Sequence[Trial], metric: str) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["number", "state", *settings, *metrics, "folder"])
     for trial in trials:
-        cells = [trial.setting.get(name, "") for name in settings] + [trial.metrics.get(name, "") for name in metrics]
+        cells = [trial.setting.get(name, "") for name in settings] + [
+            trial.metrics.get(name, "") for name in metrics
+        ]
         writer.writerow([trial.index, trial.state, *cells, trial.folder])
     return buffer.getvalue()
 

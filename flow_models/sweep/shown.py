@@ -1,4 +1,5 @@
-"""Table and figure of a sweep put where they belong: beside its trials, and into the run above them in MLflow."""
+"""Table and figure of a sweep put where they belong: beside its trials, and into the run above them
+in MLflow."""
 
 from __future__ import annotations
 
@@ -17,14 +18,24 @@ from flow_models.errors import UserError
 from flow_models.sweep import grid, results
 
 HEADER = "sweep.yaml"
-FIELDS = {"experiment", "space", "arguments", "trials", "metric", "parent", "mlflow", "tracking_uri"}
+FIELDS = {
+    "experiment",
+    "space",
+    "arguments",
+    "trials",
+    "metric",
+    "parent",
+    "mlflow",
+    "tracking_uri",
+}
 
 
 def publish(place: str, trials: Sequence[results.Trial], header: dict, status: str) -> None:
-    """trials.csv and trials.png below `place`; in MLflow, where it is on: these, counts, the best value, what was varied.
+    """trials.csv and trials.png below `place`; in MLflow, where it is on: these, counts, the best
+    value, what was varied.
 
-    header: as in sweep.yaml, see FIELDS. status: of the run, RUNNING where more is to come. A store that does not
-    answer is told on stderr; the next call, or `sweep --show`, makes it good.
+    header: as in sweep.yaml, see FIELDS. status: of the run, RUNNING where more is to come. A store
+    that does not answer is told on stderr; the next call, or `sweep --show`, makes it good.
     """
     metric = header["metric"]
     results.write(place, trials, metric)
@@ -35,14 +46,28 @@ def publish(place: str, trials: Sequence[results.Trial], header: dict, status: s
     from flow_models.tracking.tracker import reason
 
     uri = store_uri(header["tracking_uri"] or None)
-    settings = {"sweep": header["space"], "arguments": public(" ".join(header["arguments"])), "metric": metric}
+    settings = {
+        "sweep": header["space"],
+        "arguments": public(" ".join(header["arguments"])),
+        "metric": metric,
+    }
     try:
         with tempfile.TemporaryDirectory() as folder:
             files = [_copy(place, name, Path(folder)) for name in (results.TABLE, results.FIGURE)]
-            send(uri, header["experiment"], header["parent"], results.summary(trials, metric), settings, files, status)
+            send(
+                uri,
+                header["experiment"],
+                header["parent"],
+                results.summary(trials, metric),
+                settings,
+                files,
+                status,
+            )
     except Exception as error:  # MLflow's own, SQL's, the network's: none may end a sweep
-        _tell(f"MLflow: {public(uri)}: {reason(error)}. The sweep goes on without it; python -m flow_models sweep --show "
-              f"{place} sends its table later")  # fmt: skip
+        _tell(
+            f"MLflow: {public(uri)}: {reason(error)}. The sweep goes on without it; python -m"
+            f" flow_models sweep --show {place} sends its table later"
+        )
 
 
 @functools.cache
@@ -58,7 +83,8 @@ def _copy(place: str, name: str, folder: Path) -> Path:
 
 
 def show(place: str, metric: str = "") -> None:
-    """Prints the best of a sweep and the state of its trials, and brings table, figure and MLflow up to date.
+    """Prints the best of a sweep and the state of its trials, and brings table, figure and MLflow
+    up to date.
 
     Raises:
       UserError: no sweep is there.
@@ -93,7 +119,10 @@ def write_header(place: str, header: dict) -> None:
     """sweep.yaml, whole or not at all, and without the password of a store."""
     from flow_models.tracking.folder import public
 
-    kept = header | {"arguments": [public(each) for each in header["arguments"]], "tracking_uri": public(header["tracking_uri"])}
+    kept = header | {
+        "arguments": [public(each) for each in header["arguments"]],
+        "tracking_uri": public(header["tracking_uri"]),
+    }
     storage.write_bytes(storage.join(place, HEADER), yaml.safe_dump(kept, sort_keys=False).encode())
 
 

@@ -1,4 +1,5 @@
-"""Runs the trials of a sweep on this machine: a process each, some at a time, every one in a folder of its own."""
+"""Runs the trials of a sweep on this machine: a process each, some at a time, every one in a folder
+of its own."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Runner:
     _running: dict = field(default_factory=dict)
 
     def run(self, study: Study) -> None:
-        """All trials that are left. On Ctrl-C, SIGTERM and errors the running ones are told to save and stop first."""
+        """All trials that are left. On Ctrl-C, SIGTERM and errors the running ones are told to save
+        and stop first."""
         try:
             more = True
             while more or self._running:
@@ -53,7 +55,11 @@ class Runner:
                     taken = study.take()
                     more = taken is not None
                     if taken:
-                        self._running[taken[0]] = (self._start(taken[1], taken[2]), time.monotonic(), *taken[1:])
+                        self._running[taken[0]] = (
+                            self._start(taken[1], taken[2]),
+                            time.monotonic(),
+                            *taken[1:],
+                        )
                 self._look(study)
                 time.sleep(PAUSE)
         except BaseException:
@@ -74,8 +80,14 @@ class Runner:
         ]
         (self.folder / LOGS).mkdir(exist_ok=True)
         with self.log(index, setting).open("ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                    env=os.environ | {PARENT_VARIABLE: self.parent})  # fmt: skip
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | {PARENT_VARIABLE: self.parent},
+            )
 
     def log(self, index: int, setting: Mapping[str, str]) -> Path:
         return self.folder / LOGS / f"{grid.folder(index, setting)}.log"
@@ -89,7 +101,9 @@ class Runner:
             del self._running[number]
             if status in STOPPED:
                 self.stopped.add(index)
-                self.told(f"{grid.words(setting)}: stopped from outside, --resume goes on with it", index)
+                self.told(
+                    f"{grid.words(setting)}: stopped from outside, --resume goes on with it", index
+                )
                 continue
             (trial,) = results.collect(self.folder, [(index, setting)])
             value = trial.metrics.get(self.metric) if status == 0 else None
@@ -103,7 +117,10 @@ class Runner:
         if status == 0:
             return f"no metric {self.metric!r} in its metrics.json ({', '.join(trial.metrics)})"
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        return f"failed with status {status}: {lines[-1] if lines else 'it said nothing'} (all it said: {log})"
+        return (
+            f"failed with status {status}: {lines[-1] if lines else 'it said nothing'} (all it"
+            f" said: {log})"
+        )
 
     def _stop(self) -> None:
         """Tells the running trials to save, and waits for them."""

@@ -1,4 +1,5 @@
-"""Sends a finished run to MLflow: `python -m flow_models.tracking RUN`, which `make mlflow-upload RUN=...` runs."""
+"""Sends a finished run to MLflow: `python -m flow_models.tracking RUN`, which
+`make mlflow-upload RUN=...` runs."""
 
 from __future__ import annotations
 
@@ -14,10 +15,13 @@ from flow_models.tracking.tracker import upload
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line of `upload`; the exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m flow_models.tracking", description="Sends a run folder to MLflow.")
+    parser = argparse.ArgumentParser(
+        prog="python -m flow_models.tracking", description="Sends a run folder to MLflow."
+    )
     parser.add_argument("run", metavar="RUN", help="the folder of the run, local or s3://")
     parser.add_argument(
-        "--tracking-uri", help="the store; by default MLFLOW_TRACKING_URI, else the one meant for the run"
+        "--tracking-uri",
+        help="the store; by default MLFLOW_TRACKING_URI, else the one meant for the run",
     )
     parser.add_argument("--experiment", help="by default the experiment of the run")
     given = parser.parse_args(arguments)
@@ -26,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    where = "" if is_s3(given.run) else f" at {public(store_uri(given.tracking_uri, Path(given.run)))}"
+    where = (
+        "" if is_s3(given.run) else f" at {public(store_uri(given.tracking_uri, Path(given.run)))}"
+    )
     print(f"{given.run} is in MLflow{where} as run {run_id}")
     return 0
 

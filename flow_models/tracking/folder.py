@@ -1,4 +1,5 @@
-"""What a run folder holds for MLflow, which store it is meant for, and what it remembers of what was sent."""
+"""What a run folder holds for MLflow, which store it is meant for, and what it remembers of what
+was sent."""
 
 from __future__ import annotations
 
@@ -14,21 +15,36 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STATE = "mlflow.json"
-SERVED = ("tensorflow", "tf-keras", "tensorflow-probability", "numpy", "scipy", "mlflow")  # what a served model imports
-SERVED_TOO = {"Dispersion": ("disba", "numba")}  # and those that have such a part, as their model.json names it
+SERVED = (
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-probability",
+    "numpy",
+    "scipy",
+    "mlflow",
+)  # what a served model imports
+SERVED_TOO = {
+    "Dispersion": ("disba", "numba")
+}  # and those that have such a part, as their model.json names it
 
 
 def store_uri(given: str | None = None, folder: Path | None = None) -> str:
-    """The store: the one given, else MLFLOW_TRACKING_URI, else where the run was meant to go, else the embedded one.
+    """The store: the one given, else MLFLOW_TRACKING_URI, else where the run was meant to go, else
+    the embedded one.
 
-    The embedded store is mlflow.db in the folder of the project (where pyproject.toml lies beside the package, if it
-    can be written), else in the current folder; `mlflow ui --backend-store-uri sqlite:///mlflow.db` run there shows it.
+    The embedded store is mlflow.db in the folder of the project (where pyproject.toml lies beside
+    the package, if it can be written), else in the current folder;
+    `mlflow ui --backend-store-uri sqlite:///mlflow.db` run there shows it.
     """
     meant = read_state(folder).get("tracking_uri") if folder else None
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or meant
     if not uri:
         project = PACKAGE.parent
-        home = project if (project / "pyproject.toml").is_file() and os.access(project, os.W_OK) else Path.cwd()
+        home = (
+            project
+            if (project / "pyproject.toml").is_file() and os.access(project, os.W_OK)
+            else Path.cwd()
+        )
         uri = f"sqlite:///{home / 'mlflow.db'}"
     if uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
         uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
@@ -41,7 +57,8 @@ def public(text: str) -> str:
 
 
 def read_state(folder: Path) -> dict:
-    """mlflow.json of a run folder: experiment, run_name, tracking_uri, and for each store its run and what it has."""
+    """mlflow.json of a run folder: experiment, run_name, tracking_uri, and for each store its run
+    and what it has."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -57,9 +74,17 @@ def write_state(folder: Path, state: Mapping) -> None:
 
 
 def history(folder: Path) -> list[dict[str, float]]:
-    """The rows of history.csv as numbers, NaN where a cell is none; a row without a step is left out."""
-    lines = (folder / "history.csv").read_text().splitlines() if (folder / "history.csv").is_file() else []
-    rows = [{name: number(cell) for name, cell in line.items() if name} for line in csv.DictReader(lines)]
+    """The rows of history.csv as numbers, NaN where a cell is none; a row without a step is left
+    out."""
+    lines = (
+        (folder / "history.csv").read_text().splitlines()
+        if (folder / "history.csv").is_file()
+        else []
+    )
+    rows = [
+        {name: number(cell) for name, cell in line.items() if name}
+        for line in csv.DictReader(lines)
+    ]
     return [row for row in rows if math.isfinite(row.get("step", math.nan))]
 
 
@@ -72,8 +97,13 @@ def number(cell: object) -> float:
 
 
 def files(folder: Path) -> list[Path]:
-    """The files of a run that go up as they are: those beside each other in the folder, and its figures."""
-    beside = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "." and path.name != STATE]
+    """The files of a run that go up as they are: those beside each other in the folder, and its
+    figures."""
+    beside = [
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name[0] != "." and path.name != STATE
+    ]
     return sorted(beside + [path for path in (folder / "figures").rglob("*") if path.is_file()])
 
 
@@ -81,15 +111,27 @@ def digest(paths: Iterable[Path]) -> str:
     """SHA-256 of names and contents."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path.parent.name}/{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+        total.update(
+            f"{path.parent.name}/{path.name}\n".encode()
+            + hashlib.sha256(path.read_bytes()).digest()
+        )
     return total.hexdigest()
 
 
 def requirements(model: Path) -> list[str]:
-    """What the served model of a folder needs, as requirements.txt beside the package pins it, else as it is installed here."""
+    """What the served model of a folder needs, as requirements.txt beside the package pins it, else
+    as it is installed here."""
     described = "".join(file.read_text(encoding="utf-8") for file in model.glob("*.json"))
-    needed = [*SERVED, *(name for part, names in SERVED_TOO.items() if f'"{part}"' in described for name in names)]
+    needed = [
+        *SERVED,
+        *(name for part, names in SERVED_TOO.items() if f'"{part}"' in described for name in names),
+    ]
     listed = PACKAGE.parent / "requirements.txt"
-    lines = [line.split("#")[0].strip() for line in (listed.read_text().splitlines() if listed.is_file() else [])]
+    lines = [
+        line.split("#")[0].strip()
+        for line in (listed.read_text().splitlines() if listed.is_file() else [])
+    ]
     pinned = {re.split(r"[\[=<>!~; ]", line)[0].lower(): line for line in lines if "==" in line}
-    return [pinned[name] if name in pinned else f"{name}=={metadata.version(name)}" for name in needed]
+    return [
+        pinned[name] if name in pinned else f"{name}=={metadata.version(name)}" for name in needed
+    ]

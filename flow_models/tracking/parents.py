@@ -1,6 +1,8 @@
-"""The run above the runs of a sweep: found by its key, made by whoever comes first, however many come at once.
+"""The run above the runs of a sweep: found by its key, made by whoever comes first, however many
+come at once.
 
-PARENT_VARIABLE holds "<key> <name>" for every run that belongs below. The key, a tag of the run above, is unique to
+PARENT_VARIABLE holds "<key> <name>" for every run that belongs below. The key, a tag of the run
+above, is unique to
 the sweep: the id of an array job, or one made up; the name is what people see.
 """
 
@@ -12,14 +14,17 @@ from pathlib import Path
 
 PARENT_VARIABLE = "FLOW_MODELS_PARENT"
 KEY, ABOVE = "flow_models.sweep", "mlflow.parentRunId"
-SETTLED, OLD = 2.0, 60.0  # seconds that what is found must stay the same, and after which a run is no news
+SETTLED, OLD = (
+    2.0,
+    60.0,
+)  # seconds that what is found must stay the same, and after which a run is no news
 
 
 def find_or_make(client, experiment: str, parent: str, tags: Mapping[str, str]) -> str:
     """The id of the run above.
 
-    MLflow makes two runs for two who ask at once. So all look until they see the same runs for SETTLED seconds, all
-    take the first of them, and who has made another one removes it.
+    MLflow makes two runs for two who ask at once. So all look until they see the same runs for
+    SETTLED seconds, all take the first of them, and who has made another one removes it.
     """
     key, _, name = parent.partition(" ")
     mine, seen, since = None, None, 0.0
@@ -30,7 +35,10 @@ def find_or_make(client, experiment: str, parent: str, tags: Mapping[str, str]) 
             continue
         if found != seen:
             seen, since = found, time.monotonic()
-        if time.time() - max(start for start, _ in found) / 1000 > OLD or time.monotonic() - since >= SETTLED:
+        if (
+            time.time() - max(start for start, _ in found) / 1000 > OLD
+            or time.monotonic() - since >= SETTLED
+        ):
             break
         time.sleep(SETTLED / 8)
     first = found[0][1]
@@ -45,9 +53,17 @@ def _found(client, experiment: str, key: str) -> list[tuple[int, str]]:
     return sorted((run.info.start_time, run.info.run_id) for run in runs)
 
 
-def publish(uri: str, experiment: str, parent: str, metrics: Mapping[str, float], settings: Mapping[str, object],
-            files: Iterable[Path], status: str) -> str:  # fmt: skip
-    """Puts what is known of a sweep into the run above, and gives it a status: RUNNING, FINISHED or KILLED; its id.
+def publish(
+    uri: str,
+    experiment: str,
+    parent: str,
+    metrics: Mapping[str, float],
+    settings: Mapping[str, object],
+    files: Iterable[Path],
+    status: str,
+) -> str:
+    """Puts what is known of a sweep into the run above, and gives it a status: RUNNING, FINISHED or
+    KILLED; its id.
 
     Raises what MLflow raises.
     """

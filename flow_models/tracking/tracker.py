@@ -1,4 +1,5 @@
-"""MLflow beside the training: one background thread, so that training never waits, and never fails for its sake.
+"""MLflow beside the training: one background thread, so that training never waits, and never fails
+for its sake.
 
     with Tracker(run_folder, "flowmodels1") as tracker:
         tracker.start(config)
@@ -42,18 +43,22 @@ REASONS = (  # what a long message of the HTTP library comes down to
 
 
 class Tracker:
-    """One run in MLflow. Its methods return at once and raise nothing for MLflow's sake; `close` waits for the rest.
+    """One run in MLflow. Its methods return at once and raise nothing for MLflow's sake; `close`
+    waits for the rest.
 
     Args:
-        run_folder: the local folder of the run; mlflow.json there remembers the run, and a resumed one continues it.
+        run_folder: the local folder of the run; mlflow.json there remembers the run, and a resumed
+          one continues it.
         experiment: name of the experiment and of the registered model.
         run_name: by default the name of the folder.
-        tracking_uri: by default MLFLOW_TRACKING_URI, else the embedded store of the project (see `folder.store_uri`).
+        tracking_uri: by default MLFLOW_TRACKING_URI, else the embedded store of the project (see
+          `folder.store_uri`).
         enabled: False makes every method do nothing.
         shown: what the user knows the folder as, where it is the copy of one in S3.
 
-    A run of a sweep, told so by PARENT_VARIABLE of the environment, is nested below the run of the sweep.
-    As a context manager it ends the run as FINISHED, KILLED (Ctrl-C, a lost worker) or FAILED (any other exception).
+    A run of a sweep, told so by PARENT_VARIABLE of the environment, is nested below the run of the
+    sweep. As a context manager it ends the run as FINISHED, KILLED (Ctrl-C, a lost worker) or
+    FAILED (any other exception).
 
     Raises:
         UserError: run_folder is a URL.
@@ -70,30 +75,47 @@ class Tracker:
     ) -> None:
         if enabled and "://" in str(run_folder):
             raise UserError(
-                f"MLflow tracking needs a local run folder; got {run_folder}. Turn tracking off or write locally."
+                f"MLflow tracking needs a local run folder; got {run_folder}. Turn tracking off or"
+                " write locally."
             )
-        self.folder, self.experiment, self.run_name, self.enabled = Path(run_folder), experiment, run_name, enabled
-        self.shown, self.uri, self.parent = shown or str(run_folder), store_uri(tracking_uri), os.environ.get(PARENT_VARIABLE, "")
+        self.folder, self.experiment, self.run_name, self.enabled = (
+            Path(run_folder),
+            experiment,
+            run_name,
+            enabled,
+        )
+        self.shown, self.uri, self.parent = (
+            shown or str(run_folder),
+            store_uri(tracking_uri),
+            os.environ.get(PARENT_VARIABLE, ""),
+        )
         self._queue: queue.Queue = queue.Queue()
         self._thread: threading.Thread | None = None
         self._store, self._down, self._warned, self._beat = None, False, False, time.monotonic()
 
     def start(self, config: Mapping[str, object]) -> None:
-        """Begins the run, or continues the one in mlflow.json, with these settings as its parameters."""
+        """Begins the run, or continues the one in mlflow.json, with these settings as its
+        parameters."""
         if self.enabled and self._thread is None:
-            self._thread = threading.Thread(target=self._work, args=(dict(config),), name="mlflow", daemon=True)
+            self._thread = threading.Thread(
+                target=self._work, args=(dict(config),), name="mlflow", daemon=True
+            )
             self._thread.start()
 
     def log_row(self, row: Mapping[str, object]) -> None:
         """Metrics of one step, row["step"]; what is not a finite number is left out."""
         self._put("row", dict(row))
 
-    def finish(self, metrics: Mapping[str, float], artifacts: str | os.PathLike | None = None) -> None:
-        """Sends final metrics, the files of the run folder (`artifacts`) and its model, registered as a pyfunc."""
+    def finish(
+        self, metrics: Mapping[str, float], artifacts: str | os.PathLike | None = None
+    ) -> None:
+        """Sends final metrics, the files of the run folder (`artifacts`) and its model, registered
+        as a pyfunc."""
         self._put("finish", (dict(metrics), artifacts))
 
     def close(self, status: str = "FINISHED") -> None:
-        """Ends the run as FINISHED, FAILED or KILLED, and waits until all is sent or nothing moved for PATIENCE s."""
+        """Ends the run as FINISHED, FAILED or KILLED, and waits until all is sent or nothing moved
+        for PATIENCE s."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -126,7 +148,9 @@ class Tracker:
             except queue.Empty:
                 kind, value = "idle", None
             rows += [value] if kind == "row" else []
-            if rows and (kind != "row" or len(rows) >= FLUSH_ROWS or time.monotonic() - last > FLUSH_SECONDS):
+            if rows and (
+                kind != "row" or len(rows) >= FLUSH_ROWS or time.monotonic() - last > FLUSH_SECONDS
+            ):
                 self._attempt(self._rows, rows)
                 rows, last = [], time.monotonic()
             if kind == "finish":
@@ -148,7 +172,12 @@ class Tracker:
 
     def _open(self, config: dict) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        intent = {"experiment": self.experiment, "run_name": self.run_name, "tracking_uri": public(self.uri), "parent": self.parent}
+        intent = {
+            "experiment": self.experiment,
+            "run_name": self.run_name,
+            "tracking_uri": public(self.uri),
+            "parent": self.parent,
+        }
         write_state(self.folder, read_state(self.folder) | intent)
         from flow_models.tracking.store import Store
 
@@ -176,15 +205,22 @@ class Tracker:
         if not self._warned:
             self._warned = True
             line = f"MLflow: {public(self.uri)}: {reason(error)}. The run goes on without it;"
-            print(f"{line} send it later: make mlflow-upload RUN={self.shown}", file=sys.stderr, flush=True)
+            print(
+                f"{line} send it later: make mlflow-upload RUN={self.shown}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
-def upload(run_folder: str | os.PathLike, experiment: str | None = None, tracking_uri: str | None = None) -> str:
-    """Sends a run folder to a store and returns the id of its run there; what the store has already is not sent again.
+def upload(
+    run_folder: str | os.PathLike, experiment: str | None = None, tracking_uri: str | None = None
+) -> str:
+    """Sends a run folder to a store and returns the id of its run there; what the store has already
+    is not sent again.
 
-    experiment: by default that of mlflow.json, else the name of the folder around the run. tracking_uri: by default
-    MLFLOW_TRACKING_URI, else the store that the run was meant for, else the embedded one. A folder in S3 is copied here
-    for it, and told what was sent.
+    experiment: by default that of mlflow.json, else the name of the folder around the run.
+    tracking_uri: by default MLFLOW_TRACKING_URI, else the store that the run was meant for, else
+    the embedded one. A folder in S3 is copied here for it, and told what was sent.
 
     Raises:
         UserError: the folder is not that of a run, or the store does not take it.
@@ -192,18 +228,23 @@ def upload(run_folder: str | os.PathLike, experiment: str | None = None, trackin
     if storage.is_s3(run_folder):
         with contextlib.closing(Mirror(os.fspath(run_folder))) as mirror:
             mirror.fetch(leave_out="checkpoint")
-            sent = _upload(mirror.path, mirror.uri, mirror.uri.split("/")[-2], experiment, tracking_uri)
+            sent = _upload(
+                mirror.path, mirror.uri, mirror.uri.split("/")[-2], experiment, tracking_uri
+            )
             mirror.send()
         return sent
     folder = Path(run_folder)
     return _upload(folder, str(folder), folder.resolve().parent.name, experiment, tracking_uri)
 
 
-def _upload(folder: Path, shown: str, around: str, experiment: str | None, tracking_uri: str | None) -> str:
+def _upload(
+    folder: Path, shown: str, around: str, experiment: str | None, tracking_uri: str | None
+) -> str:
     """`upload` of a local folder that the user knows as `shown`, with the folder `around` it."""
     if not (folder / "config.yaml").is_file():
         raise UserError(
-            f"{shown} is not the folder of a run: it holds no config.yaml. Give the one a training script wrote."
+            f"{shown} is not the folder of a run: it holds no config.yaml. Give the one a training"
+            " script wrote."
         )
     import yaml
 
@@ -222,11 +263,15 @@ def _upload(folder: Path, shown: str, around: str, experiment: str | None, track
             pass
         store.end("FINISHED" if ended else "KILLED")
     except Exception as error:
-        raise UserError(f"MLflow at {public(uri)} did not take {shown}: {reason(error)}.") from error
+        raise UserError(
+            f"MLflow at {public(uri)} did not take {shown}: {reason(error)}."
+        ) from error
     return store.said["run_id"]
 
 
 def reason(error: BaseException) -> str:
     """What went wrong, in a few words on one line and without passwords."""
     text = public(" ".join(str(error).split())) or type(error).__name__
-    return next((said for pattern, said in REASONS if re.search(pattern, text)), text[:200].rstrip("."))
+    return next(
+        (said for pattern, said in REASONS if re.search(pattern, text)), text[:200].rstrip(".")
+    )
