@@ -48,10 +48,10 @@ mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
 	exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 $(ARGS)
 
 mlflow-upload:  ## send a finished run to MLflow: RUN=runs/flowmodels1/latest
-	@$(use_env); exec python -m flow_models.tracking "$(RUN)" $(ARGS)
+	@$(use_env); exec python -m flow_models.runs.tracking "$(RUN)" $(ARGS)
 
 data-images:  ## write an embedded image set as PNG files: SET=silhouettes OUT=data/silhouettes
-	@$(use_env); exec python -m flow_models.data.image_export "$(SET)" "$(OUT)"
+	@$(use_env); exec python -m flow_models.data.images.export "$(SET)" "$(OUT)"
 
 bench-data:  ## images a second from disk and S3; writes doc/benchmarks_data.md
 	@$(use_env); exec python benchmarks/bench_data.py $(ARGS)

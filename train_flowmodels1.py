@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import flow_models as fm
-from flow_models.config import RunConfig, run
+from flow_models.runs.config import RunConfig, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Data:
 def load_data(config: Config) -> Data:
     """A point set, an embedded table, or the user's own; nothing here needs TensorFlow but the
     draws."""
-    from flow_models.data import embedded, points, tables
+    from flow_models.data.points import points
+    from flow_models.data.tables import embedded, tables
 
     if config.test_points < 8:
         raise fm.UserError(f"test_points is {config.test_points}, must be at least 8")
@@ -173,7 +174,7 @@ def show(folder, model: fm.FlowModel, data: Data, history: dict) -> list[tuple[s
 
 
 def main(config: Config) -> None:
-    from flow_models.run import RunFolder, machine_metrics
+    from flow_models.runs.folder import RunFolder, machine_metrics
 
     data = load_data(config)
     folder = RunFolder(config, "flowmodels1")

@@ -19,8 +19,8 @@ import math
 import numpy as np
 
 import flow_models as fm
-from flow_models.config import RunConfig, run
-from flow_models.data.image_data import ImageData
+from flow_models.data.images.image_data import ImageData
+from flow_models.runs.config import RunConfig, run
 
 KNOWN, NEAR, FAR = "known", "near", "far"  # the sets; a far one that is embedded has its own name
 
@@ -192,7 +192,7 @@ def check(config: Config) -> None:
 
 def load_data(config: Config) -> Data:
     """An embedded set or the user's own pictures, and what is foreign to them."""
-    from flow_models.data import image_sets
+    from flow_models.data.images import sets as image_sets
 
     known = image_sets.open_known(config)
     number = len(known.held_out[0])
@@ -214,7 +214,7 @@ def load_data(config: Config) -> Data:
 
 
 def build_model(config: Config, data: Data) -> fm.FlowModel:
-    from flow_models import image_architectures
+    from flow_models.architectures import images as image_architectures
 
     event = image_architectures.event_of(
         config.architecture, data.known.shape, config.bits, config.levels
@@ -226,7 +226,7 @@ def build_model(config: Config, data: Data) -> fm.FlowModel:
 def train_background(config: Config, data: Data, folder) -> fm.FlowModel | None:
     """A like model of pictures that have lost what makes them these pictures: what the likelihood
     ratio is to."""
-    from flow_models.background import background_pictures
+    from flow_models.data.images.background import background_pictures
 
     if config.background == "none":
         return None
@@ -276,7 +276,7 @@ def show(
     folder, detector: fm.Detector, data: Data, config: Config, history: dict, scores: dict
 ) -> list[tuple[str, str]]:
     """The figures of the report with their captions."""
-    from flow_models import image_figures
+    from flow_models.applications import image_figures
 
     figures = image_figures.of_model(
         detector.model, data.known, data.sets[KNOWN], history, config.temperature
@@ -290,7 +290,7 @@ def show(
 
 def main(config: Config) -> None:
     from flow_models.diagnostics import scored
-    from flow_models.run import RunFolder, machine_metrics
+    from flow_models.runs.folder import RunFolder, machine_metrics
 
     check(config)
     data = load_data(config)

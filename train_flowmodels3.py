@@ -22,8 +22,8 @@ import math
 import os
 
 import flow_models as fm
-from flow_models.classes.class_config import ClassConfig, refuse
-from flow_models.config import run
+from flow_models.applications.classes.class_config import ClassConfig, refuse
+from flow_models.runs.config import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,11 +165,11 @@ def mirrored(config: Config) -> bool:
 def load_data(config: Config):
     """The pictures as a classification problem, a class left out and labels taken off where that is
     asked for."""
-    from flow_models.startup import load_tensorflow
+    from flow_models.core.startup import load_tensorflow
 
     load_tensorflow()
-    from flow_models.classes import class_pictures
-    from flow_models.data import image_sets
+    from flow_models.applications.classes import class_pictures
+    from flow_models.data.images import sets as image_sets
 
     config = dataclasses.replace(config, flip=mirrored(config))
     image_sets.refuse_unknown_classes(config)
@@ -181,7 +181,7 @@ def load_data(config: Config):
 
 def event_of(config: Config, problem):
     """What a picture is, and the options of the network for it."""
-    from flow_models import image_architectures
+    from flow_models.architectures import images as image_architectures
 
     shape = problem.train.x.shape[1:]
     levels = config.levels or (2 if min(shape[:2]) < SMALL else 3)
@@ -190,7 +190,7 @@ def event_of(config: Config, problem):
 
 
 def build_model(config: Config, problem, form: str):
-    from flow_models.classes.class_model import class_model
+    from flow_models.models.class_model import class_model
 
     event, options = event_of(config, problem)
     options |= {"form": form, "event": event, "classes": problem.classes, "priors": problem.priors}
@@ -199,7 +199,7 @@ def build_model(config: Config, problem, form: str):
 
 def build_unconditional(config: Config, problem) -> fm.FlowModel:
     """The same network without classes."""
-    from flow_models import image_architectures
+    from flow_models.architectures import images as image_architectures
 
     event, options = event_of(config, problem)
     return fm.FlowModel(
@@ -232,7 +232,7 @@ def beta_of(config: Config, form: str) -> float:
 def judge(model, config: Config, problem, settings):
     """Metrics of the model, of the same network without classes, of other forms and of baselines,
     and their table."""
-    from flow_models.classes import class_pictures, class_study
+    from flow_models.applications.classes import class_pictures, class_study
 
     prepare = lambda form: (build_model(config, problem, form), settings, beta_of(config, form))  # noqa: E731
     metrics, rows = class_study.judge(model, problem, config, prepare, temperature=config.margin)
@@ -252,8 +252,8 @@ def main(config: Config) -> None:
     check(config)
     problem = load_data(config)
     from flow_models import plots
-    from flow_models.classes import class_image_figures, class_study
-    from flow_models.run import RunFolder, machine_metrics
+    from flow_models.applications.classes import class_image_figures, class_study
+    from flow_models.runs.folder import RunFolder, machine_metrics
 
     folder, settings = RunFolder(config, "flowmodels3"), fit_settings(config, problem)
     model, beta = build_model(config, problem, config.form), beta_of(config, config.form)

@@ -23,8 +23,8 @@ import os
 import numpy as np
 
 import flow_models as fm
-from flow_models.classes.class_config import ClassConfig, refuse
-from flow_models.config import run
+from flow_models.applications.classes.class_config import ClassConfig, refuse
+from flow_models.runs.config import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,17 +121,18 @@ def check(config: Config) -> None:
 
 def _class_study():
     """The module, with TensorFlow; wrong names are refused before it is loaded."""
-    from flow_models.startup import load_tensorflow
+    from flow_models.core.startup import load_tensorflow
 
     load_tensorflow()
-    from flow_models.classes import class_study
+    from flow_models.applications.classes import class_study
 
     return class_study
 
 
 def load_data(config: Config):
     """The problem: parts of a table, or draws of the eight modes."""
-    from flow_models.data import labelled, modes, tables
+    from flow_models.data.points import modes
+    from flow_models.data.tables import labelled, tables
 
     if config.test_points < 8:
         raise fm.UserError(f"test_points is {config.test_points}, must be at least 8")
@@ -167,7 +168,7 @@ def load_data(config: Config):
 
 
 def build_model(config: Config, problem, form: str):
-    from flow_models.classes.class_model import class_model
+    from flow_models.models.class_model import class_model
 
     options = {**dataclasses.asdict(config), "form": form, "event": problem.columns}
     return class_model(classes=problem.classes, priors=problem.priors, **options)
@@ -211,7 +212,7 @@ def smoothing_of(config: Config, problem) -> float:
 def samples_of_modes(model, config: Config) -> dict[str, float]:
     """Of draws of class 0: the largest departure of a mode's share from an equal one, and the share
     far from all modes."""
-    from flow_models.data import modes
+    from flow_models.data.points import modes
 
     labels = np.array(modes.get(config.labels).labels)
     number, distance = modes.nearest_mode(
@@ -229,7 +230,7 @@ def samples_of_modes(model, config: Config) -> dict[str, float]:
 def show(folder, model, problem, history: dict, metrics: dict) -> list[tuple[str, str]]:
     """The figures of the report with their captions."""
     from flow_models import plots
-    from flow_models.classes.class_study import carried
+    from flow_models.applications.classes.class_study import carried
 
     test, classes, columns = problem.test, problem.classes, problem.columns
     names = {"classes": classes, "columns": columns}
@@ -303,7 +304,7 @@ def show(folder, model, problem, history: dict, metrics: dict) -> list[tuple[str
 def judge(model, config: Config, problem):
     """Metrics of the model, of the other forms and of the baselines, and the rows of their
     table."""
-    from flow_models.classes.class_study import judge as judge_all
+    from flow_models.applications.classes.class_study import judge as judge_all
 
     prepare = lambda form: (
         build_model(config, problem, form),
@@ -322,8 +323,8 @@ def main(config: Config) -> None:
     check(config)
     problem = load_data(config)
     from flow_models import plots
-    from flow_models.classes.class_study import studies, table_columns, trainer
-    from flow_models.run import RunFolder, machine_metrics
+    from flow_models.applications.classes.class_study import studies, table_columns, trainer
+    from flow_models.runs.folder import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels4")
     model, settings = (

@@ -21,8 +21,8 @@ import time
 import numpy as np
 
 import flow_models as fm
-from flow_models.config import run
-from flow_models.inverse.posterior_config import PosteriorConfig, check
+from flow_models.applications.inverse.posterior_config import PosteriorConfig, check
+from flow_models.runs.config import run
 
 PROBLEMS = ("kinematics", "ballistics")
 
@@ -116,7 +116,7 @@ def load_problem(config: Config):
             raise fm.UserError(
                 f"{name} is {getattr(config, name)!r}; see --help for what it can be"
             )
-    from flow_models.startup import load_tensorflow
+    from flow_models.core.startup import load_tensorflow
 
     load_tensorflow()
     from flow_models.simulators import ballistics, kinematics
@@ -128,7 +128,7 @@ def load_problem(config: Config):
     simulator = kind(config.tolerance) if config.tolerance else kind()
     if not config.observed:
         return simulator, module.exact_posterior, None
-    from flow_models.inverse.observed import read_columns
+    from flow_models.applications.inverse.observed import read_columns
 
     table = read_columns(config.observed, simulator.data_names)
     return (
@@ -140,9 +140,10 @@ def load_problem(config: Config):
 
 def trained(config: Config, simulator, parts, form: str, **trainer):
     """A model of one form and its `Trainer`."""
-    from flow_models.inverse import posterior_model, posterior_study
-    from flow_models.inverse.annealing import annealed_draw
-    from flow_models.inverse.frames import PriorFrame
+    from flow_models.applications.inverse import posterior_study
+    from flow_models.applications.inverse.annealing import annealed_draw
+    from flow_models.bijectors.frames import PriorFrame
+    from flow_models.models import posterior_model
 
     measured, validation = parts["train"], parts["validation"]
     if form == "joint":
@@ -174,9 +175,9 @@ def calibrate(model, config: Config, pairs) -> dict[str, float]:
 
 def judge(model, config: Config, simulator, exact):
     """Metrics against exact posteriors, rows of the table, errors, and the samples judged."""
-    from flow_models.inverse import exact_study
-    from flow_models.inverse.pairs import Clock
-    from flow_models.simulators.correction import gauss_newton
+    from flow_models.applications.inverse import exact_study
+    from flow_models.applications.inverse.pairs import Clock
+    from flow_models.references.correction import gauss_newton
 
     clock, n = Clock(), config.posterior_samples
     theta = clock.time("sampling", lambda: model.posterior_theta(exact.y, n, 1))
@@ -218,7 +219,7 @@ def judge(model, config: Config, simulator, exact):
 
 def compare(config: Config, simulator, parts, exact):
     """The other form's row and metrics."""
-    from flow_models.inverse import exact_study
+    from flow_models.applications.inverse import exact_study
 
     other = "joint" if config.form == "conditional" else "conditional"
     if other == "joint":
@@ -234,7 +235,7 @@ def compare(config: Config, simulator, parts, exact):
 
 def against_exact(config: Config, simulator, sampler, model, parts):
     """Metrics, figures and tables of the comparison with exact posteriors."""
-    from flow_models.inverse import exact_study
+    from flow_models.applications.inverse import exact_study
 
     exact = exact_study.exact_samples(
         simulator,
@@ -309,8 +310,8 @@ def observe(config: Config, folder, model, simulator, observed) -> list:
     import tensorflow as tf
 
     from flow_models import plots
-    from flow_models.inverse.observed import quantile_table
-    from flow_models.inverse.posterior_study import mended_for_user
+    from flow_models.applications.inverse.observed import quantile_table
+    from flow_models.applications.inverse.posterior_study import mended_for_user
 
     theta = mended_for_user(model.posterior_theta(observed, config.posterior_samples, 3))
     x = np.asarray(simulator.physical(tf.constant(theta)))
@@ -336,7 +337,7 @@ def observe(config: Config, folder, model, simulator, observed) -> list:
 
 def know_strange_data(config: Config, model, parts, observed) -> None:
     """Trains p(y) and says which of the user's data are unlike all that is simulated."""
-    from flow_models.inverse import posterior_study
+    from flow_models.applications.inverse import posterior_study
 
     posterior_study.data_density(
         model, config, posterior_study.contexts(model, parts["train"], parts["validation"])
@@ -353,9 +354,9 @@ def main(config: Config) -> None:
     check(config)
     simulator, sampler, observed = load_problem(config)
     from flow_models import plots
-    from flow_models.inverse import posterior_study
-    from flow_models.inverse.pairs import draw_parts
-    from flow_models.run import RunFolder, machine_metrics
+    from flow_models.applications.inverse import posterior_study
+    from flow_models.applications.inverse.pairs import draw_parts
+    from flow_models.runs.folder import RunFolder, machine_metrics
 
     folder = RunFolder(config, "flowmodels5")
     parts, rate = draw_parts(simulator, config)

@@ -19,8 +19,8 @@ import dataclasses
 
 import numpy as np
 
-from flow_models.config import run
-from flow_models.inverse.posterior_config import PosteriorConfig, check
+from flow_models.applications.inverse.posterior_config import PosteriorConfig, check
+from flow_models.runs.config import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ PRESETS = {
 
 def load_problem(config: Config):
     """The simulator, and the user's data [1, M] where there are some."""
-    from flow_models.startup import load_tensorflow
+    from flow_models.core.startup import load_tensorflow
 
     load_tensorflow()
     from flow_models.simulators.gravity import Gravity
@@ -82,7 +82,7 @@ def load_problem(config: Config):
     options = {"contrast": config.contrast, "decay": config.decay}
     if not config.observed:
         return Gravity(tolerance=config.tolerance, **options), None
-    from flow_models.inverse.observed import read_columns
+    from flow_models.applications.inverse.observed import read_columns
 
     table = read_columns(config.observed, ("station_km", "gravity_mgal"), ("tolerance_mgal",))
     tolerance = tuple(table["tolerance_mgal"]) if "tolerance_mgal" in table else config.tolerance
@@ -93,7 +93,7 @@ def load_problem(config: Config):
 
 
 def frame(config: Config, simulator):
-    from flow_models.inverse.frames import LaplaceFrame
+    from flow_models.bijectors.frames import LaplaceFrame
 
     return LaplaceFrame(simulator, components=simulator.data_size, steps=config.newton_steps)
 
@@ -138,7 +138,7 @@ def show(simulator, views) -> list[tuple[str, object, str]]:
 def main(config: Config) -> None:
     check(config)
     simulator, observed = load_problem(config)
-    from flow_models.inverse.posterior_run import run_study
+    from flow_models.applications.inverse.posterior_run import run_study
 
     run_study(
         config,

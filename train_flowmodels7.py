@@ -19,9 +19,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from flow_models.config import run
-from flow_models.errors import UserError
-from flow_models.inverse.posterior_config import PosteriorConfig, check
+from flow_models.applications.inverse.posterior_config import PosteriorConfig, check
+from flow_models.core.errors import UserError
+from flow_models.runs.config import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,17 +109,17 @@ def load_problem(config: Config):
         raise UserError(
             f"sigma is {config.sigma:g}; it must be above 0, or 0 where the file has it"
         )
-    from flow_models.startup import load_tensorflow
+    from flow_models.core.startup import load_tensorflow
 
     load_tensorflow()
     if config.problem == "dispersion":
-        from flow_models.inverse import curves as side
+        from flow_models.applications.inverse import curves as side
         from flow_models.simulators.dispersion import Dispersion, loaded_package
 
         loaded_package()  # a missing one is told of before there is a folder
         simulator = Dispersion()
     else:
-        from flow_models.inverse import traces as side
+        from flow_models.applications.inverse import traces as side
         from flow_models.simulators.seismic import Seismograms
 
         simulator = Seismograms(layer_thickness=THICKNESS if config.hard else 0.0)
@@ -131,7 +131,7 @@ def load_problem(config: Config):
 
 
 def frame(config: Config, simulator):
-    from flow_models.inverse.frames import LaplaceFrame
+    from flow_models.bijectors.frames import LaplaceFrame
 
     most = simulator.data_size - 1
     if config.problem == "seismograms" and config.components > most:
@@ -145,7 +145,7 @@ def main(config: Config) -> None:
     config = sized(config)
     check(config)
     simulator, side, observed = load_problem(config)
-    from flow_models.inverse.posterior_run import run_study
+    from flow_models.applications.inverse.posterior_run import run_study
 
     run_study(
         config,

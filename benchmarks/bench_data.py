@@ -73,8 +73,8 @@ def photographs(count: int) -> list[bytes]:
 
 def silhouettes(count: int) -> list[bytes]:
     """PNG files of 28x28 grey pixels."""
-    from flow_models.data import embedded_images
-    from flow_models.data.image_export import png
+    from flow_models.data.images import embedded_images
+    from flow_models.data.images.export import png
 
     images = embedded_images.load("silhouettes").train
     return [png(images[number % len(images)]) for number in range(count)]
@@ -88,7 +88,7 @@ KINDS = {  # the files, and the size and channels they are read with
 
 def write(files: list[bytes], root: str) -> None:
     """Ten classes and two validation pictures."""
-    from flow_models.data import storage
+    from flow_models.core import storage
 
     names = [f"train/{number % 10}/{number:06d}" for number in range(len(files))] + [
         "val/0/0",
@@ -114,9 +114,9 @@ def measure(
     root: str, count: int, size: int, channels: int, cache: str
 ) -> tuple[list[float], dict, np.ndarray]:
     """Rates of a row, the streams by their name, and the pictures in memory."""
-    from flow_models.data.augmentation import Augmentation
-    from flow_models.data.image_listing import SkipLog, list_images
-    from flow_models.data.images import open_images
+    from flow_models.data.images.augmentation import Augmentation
+    from flow_models.data.images.listing import SkipLog, list_images
+    from flow_models.data.images.opening import open_images
 
     settings = {
         "size": size,
@@ -198,8 +198,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    import flow_models  # noqa: F401
     from servers import s3_server
+
+    import flow_models  # noqa: F401
 
     folder, rows, steps = tempfile.mkdtemp(prefix="bench-data-"), [], []
     try:

@@ -23,12 +23,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from flow_models.errors import UserError  # noqa: E402
 from flows import environment, table  # noqa: E402
 from flows.plan import DEPTHS, Plan, QualityPlan, Results  # noqa: E402
 from flows.quality import quality  # noqa: E402
 from flows.throughput import first_step, throughput  # noqa: E402
 from flows.worker import MODULES  # noqa: E402
+
+from flow_models.core.errors import UserError  # noqa: E402
 
 ROWS = ("train", "log_prob", "sample", "first_step", "quality")
 FORMS = (

@@ -23,11 +23,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from bench_flows import RESULTS, Parser, machine, run_in_project, write, write_page  # noqa: E402
-from flow_models.errors import UserError  # noqa: E402
 from flows import environment  # noqa: E402
 from flows.plan import Results  # noqa: E402
 from images import drift, quality, speed, table  # noqa: E402
 from images.plan import SPEED, Plan, QualityPlan  # noqa: E402
+
+from flow_models.core.errors import UserError  # noqa: E402
 
 SECTIONS = ("speed", "first", "memory", "drift", "quality")
 PAGE = HERE.parent / "doc" / "benchmarks_images.md"

@@ -15,11 +15,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow  # noqa: E402
 
 tf = load_tensorflow()
 
-from flow_models.networks import ConvNet  # noqa: E402
+from flow_models.bijectors.networks import ConvNet  # noqa: E402
 
 NET = ConvNet(6, 12, (128, 128))
 RUNS = 20

@@ -37,7 +37,7 @@ def logged(uri: str, folder: Path) -> tuple[str, str, str]:
     user gives."""
     from mlflow import MlflowClient
 
-    from flow_models.tracking.parents import KEY
+    from flow_models.runs.tracking.parents import KEY
 
     place = {**os.environ, "MLFLOW_TRACKING_URI": uri, "CUDA_VISIBLE_DEVICES": ""}
     train = [

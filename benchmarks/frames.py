@@ -11,13 +11,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
-from flow_models import architectures  # noqa: E402
-from flow_models.inverse import pairs, posterior_model, posterior_study  # noqa: E402
-from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
+from flow_models.applications.inverse import pairs, posterior_study  # noqa: E402
+from flow_models.architectures import vectors as architectures  # noqa: E402
+from flow_models.bijectors.frames import LaplaceFrame  # noqa: E402
+from flow_models.models import posterior_model  # noqa: E402
 from flow_models.simulators.gravity import Gravity  # noqa: E402
 from flow_models.simulators.seismic import Seismograms  # noqa: E402
 

@@ -27,9 +27,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from flow_models import serialisation  # noqa: E402
-from flow_models.data import storage  # noqa: E402
-from flow_models.errors import EX_TEMPFAIL  # noqa: E402
+from flow_models.core import archive as serialisation  # noqa: E402
+from flow_models.core import storage  # noqa: E402
+from flow_models.core.errors import EX_TEMPFAIL  # noqa: E402
 
 BUCKET = "interrupted"
 RUN = [

@@ -42,7 +42,8 @@ REAL = """
 
 def main() -> None:
     sys.path.insert(0, str(ROOT))
-    from flow_models.data import embedded, points
+    from flow_models.data.points import points
+    from flow_models.data.tables import embedded
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow  # noqa: E402
 
 tf = load_tensorflow()
 REPEATS = 200

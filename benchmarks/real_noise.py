@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
@@ -34,11 +34,11 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from scipy.linalg import toeplitz  # noqa: E402
 
+from flow_models.applications.inverse import posterior_study  # noqa: E402
+from flow_models.applications.inverse.pairs import draw  # noqa: E402
+from flow_models.applications.inverse.posterior_config import PosteriorConfig  # noqa: E402
+from flow_models.bijectors.frames import LaplaceFrame  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
-from flow_models.inverse import posterior_study  # noqa: E402
-from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
-from flow_models.inverse.pairs import draw  # noqa: E402
-from flow_models.inverse.posterior_config import PosteriorConfig  # noqa: E402
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, styled  # noqa: E402
 from flow_models.simulators.seismic import NOISE_CORRELATION, Seismograms  # noqa: E402
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_flowmodels3 as of_pictures  # noqa: E402
 import train_flowmodels4 as of_tables  # noqa: E402
-from flow_models.classes import class_study  # noqa: E402
+from flow_models.applications.classes import class_study  # noqa: E402
 from flow_models.diagnostics.classification import class_metrics  # noqa: E402
 
 SETS = ("iris", "wine", "breast_cancer", "digits", "pictures of digits")

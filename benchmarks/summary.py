@@ -16,19 +16,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
 import numpy as np  # noqa: E402
 
 import flow_models as fm  # noqa: E402
+from flow_models.applications.inverse import posterior_study  # noqa: E402
+from flow_models.applications.inverse.pairs import Clock, draw  # noqa: E402
+from flow_models.applications.inverse.posterior_config import PosteriorConfig  # noqa: E402
+from flow_models.bijectors.frames import LaplaceFrame  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
-from flow_models.inverse import posterior_study  # noqa: E402
-from flow_models.inverse.frames import LaplaceFrame  # noqa: E402
-from flow_models.inverse.pairs import Clock, draw  # noqa: E402
-from flow_models.inverse.posterior_config import PosteriorConfig  # noqa: E402
-from flow_models.simulators.laplace import gauss_newton  # noqa: E402
+from flow_models.references.laplace import gauss_newton  # noqa: E402
 from flow_models.simulators.seismic import Seismograms  # noqa: E402
 
 SEED, PAIRS, FRESH, SAMPLES = 11, 100_000, 1000, 300

@@ -57,11 +57,11 @@ def work(kind: str, batch: int, seconds: float, core: int) -> None:
     import resource
     import time
 
-    from flow_models.startup import load_tensorflow
+    from flow_models.core.startup import load_tensorflow
 
     load_tensorflow()
     import flow_models as fm
-    from flow_models import devices
+    from flow_models.training import devices
 
     workers = devices.get("auto").workers
     model, rows = model_and_data(kind)
@@ -180,7 +180,7 @@ def race(rounds: int, seconds: float) -> dict[str, dict[str, dict]]:
 def projected(of: dict[str, dict], workers: int) -> float:
     """Efficiency of W workers with a batch each: the processor's time of a step alone over that of
     a step together."""
-    from flow_models.devices import ring_bytes
+    from flow_models.training.devices import ring_bytes
 
     step, two = (of[name]["cpu_ms"] / 1000 for name in ("one", "equal batch a worker"))
     more = (
@@ -243,7 +243,7 @@ def page(best: dict, off: dict[int, float], load: float) -> str:
 
 def _row(kind: str, of: dict[str, dict], name: str) -> list[str]:
     """One case. Efficiency is what a worker's rows take alone, over what they take here."""
-    from flow_models.devices import ring_bytes
+    from flow_models.training.devices import ring_bytes
 
     (workers, size), now, one = cases(BATCH[kind])[name], of[name], of["one"]
     rows = now["steps_per_second"] * size / (one["steps_per_second"] * BATCH[kind])

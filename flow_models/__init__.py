@@ -16,7 +16,7 @@ Names are loaded when they are first used, so `import flow_models` costs nothing
 import importlib
 import os
 
-from flow_models.startup import compile_fast_on_cpu
+from flow_models.core.startup import compile_fast_on_cpu
 
 # TFP works with Keras 2 only; Keras 3, the alternative, also brings scikit-learn and pyplot into
 # every import of TensorFlow (1.5 s here).
@@ -27,48 +27,56 @@ compile_fast_on_cpu()
 __version__ = "0.1.0"
 
 _HOME = {
-    "FlowModel": "model",
-    "ClassModel": "classes.class_model",
-    "load": "model",
-    "PosteriorModel": "inverse.posterior_model",
-    "fit_posterior": "inverse.own_problem",
-    "Detector": "detector",
-    "load_detector": "detector",
-    "Partition": "partition",
-    "Images": "event",
-    "FitSettings": "settings",
-    "TrainingDiverged": "training",
-    "fit": "training",
-    "Trainer": "training",
-    "UserError": "errors",
+    "FlowModel": "models.model",
+    "ClassModel": "models.class_model",
+    "load": "models.model",
+    "PosteriorModel": "models.posterior_model",
+    "fit_posterior": "applications.own_problem",
+    "Detector": "models.detector",
+    "load_detector": "models.detector",
+    "Partition": "models.partition",
+    "Images": "models.codecs",
+    "FitSettings": "training.settings",
+    "TrainingDiverged": "training.trainer",
+    "fit": "training.trainer",
+    "Trainer": "training.trainer",
+    "UserError": "core.errors",
     "FlowBijector": "bijectors",
-    "realnvp": "architectures",
-    "spline_coupling": "architectures",
-    "maf": "architectures",
-    "iaf": "architectures",
-    "glow": "architectures",
-    "glow_image": "image_architectures",
-    "realnvp_image": "image_architectures",
-    "flat_realnvp": "image_architectures",
+    "realnvp": "architectures.vectors",
+    "spline_coupling": "architectures.vectors",
+    "maf": "architectures.vectors",
+    "iaf": "architectures.vectors",
+    "glow": "architectures.vectors",
+    "glow_image": "architectures.images",
+    "realnvp_image": "architectures.images",
+    "flat_realnvp": "architectures.images",
 }
-_MODULES = ("architectures", "bijectors", "data", "diagnostics", "losses", "networks", "plots")
+_MODULES = {
+    "architectures": "architectures",
+    "bijectors": "bijectors",
+    "data": "data",
+    "diagnostics": "diagnostics",
+    "losses": "training.losses",
+    "networks": "bijectors.networks",
+    "plots": "plots",
+}
 __all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str):
     if (
         name in _HOME
-        and _HOME[name] not in ("errors", "settings")
+        and _HOME[name] not in ("core.errors", "training.settings")
         or name in _MODULES
         and name != "data"
     ):
-        from flow_models.startup import load_tensorflow
+        from flow_models.core.startup import load_tensorflow
 
         load_tensorflow()
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

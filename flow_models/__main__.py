@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 
-from flow_models.config import guarded
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.runs.config import guarded
 
 COMMANDS = ("score", "sample", "interpolate", "sweep", "doctor", "batch")
 

@@ -74,7 +74,7 @@ def resources() -> dict:
     """Resources of the template with CloudFormation's functions in their long form."""
     from cfnlint.decode import cfn_yaml
 
-    from flow_models.batch import stack
+    from flow_models.aws_batch import stack
 
     return json.loads(json.dumps(cfn_yaml.load(str(stack.TEMPLATE))))["Resources"]
 

@@ -7,7 +7,7 @@ import sys
 
 def application(monkeypatch, number: int, *arguments) -> int:
     """Runs `train_flowmodels<number>.py` with arguments; gives back the exit status."""
-    from flow_models.config import run
+    from flow_models.runs.config import run
 
     script = importlib.import_module(f"train_flowmodels{number}")
     monkeypatch.setattr(sys, "argv", [f"train_flowmodels{number}.py", *map(str, arguments)])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import anomaly, codes, detection, generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
-from flow_models.errors import UserError
 
 RNG = np.random.default_rng(0)
 

@@ -10,13 +10,13 @@ import time
 
 import numpy as np
 import pytest
-from in_process import application
 import yaml
+from in_process import application
 from servers import s3  # noqa: F401  (a fixture)
 
 import flow_models as fm
-from flow_models.config import RunConfig
-from flow_models.run import RunFolder
+from flow_models.runs.config import RunConfig
+from flow_models.runs.folder import RunFolder
 
 TINY = [
     "--steps",
@@ -219,7 +219,7 @@ def test_one_dimension_and_an_embedded_table(tmp_path, monkeypatch):
 
 
 def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatch):  # noqa: F811
-    from flow_models.data import storage
+    from flow_models.core import storage
 
     storage.client().create_bucket(Bucket="tables")
     write_table(tmp_path / "t.csv")

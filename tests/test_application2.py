@@ -13,7 +13,7 @@ from in_process import application, status
 from PIL import Image
 
 import flow_models as fm
-from flow_models.data.image_export import png
+from flow_models.data.images.export import png
 
 TINY = [
     "--steps",
@@ -45,7 +45,7 @@ def call(monkeypatch, *arguments) -> int:
 def command(*arguments) -> int:
     """Runs `python -m flow_models` in this process."""
     from flow_models.__main__ import main
-    from flow_models.config import guarded
+    from flow_models.runs.config import guarded
 
     return status(lambda: guarded(lambda: main([str(each) for each in arguments])))
 
@@ -181,8 +181,8 @@ def test_the_csv_has_a_row_for_every_held_out_picture_and_makes_the_metrics(fini
 
 
 def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):
-    from flow_models.data import embedded_images
-    from flow_models.detector import load_detector
+    from flow_models.data.images import embedded_images
+    from flow_models.models.detector import load_detector
 
     run, _ = finished
     detector = load_detector(str(run), jit=False)

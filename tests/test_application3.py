@@ -11,7 +11,7 @@ import pytest
 from in_process import application
 
 import flow_models as fm
-from flow_models.data.image_export import png
+from flow_models.data.images.export import png
 
 TINY = [
     "--steps",

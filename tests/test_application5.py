@@ -7,16 +7,17 @@ import os
 
 import numpy as np
 import pytest
-from in_process import application
 import tensorflow as tf
+from in_process import application
 
 import flow_models as fm
 from flow_models import plots
-from flow_models.architectures import build
-from flow_models.errors import UserError
-from flow_models.inverse import exact_study, posterior_model
-from flow_models.inverse.annealing import annealed_draw
-from flow_models.inverse.frames import PriorFrame
+from flow_models.applications.inverse import exact_study
+from flow_models.applications.inverse.annealing import annealed_draw
+from flow_models.architectures.vectors import build
+from flow_models.bijectors.frames import PriorFrame
+from flow_models.core.errors import UserError
+from flow_models.models import posterior_model
 from flow_models.simulators import kinematics
 from flow_models.simulators.kinematics import Kinematics
 

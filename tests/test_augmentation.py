@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flow_models.data.augmentation import Augmentation, transform
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.data.images.augmentation import Augmentation, transform
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (5, 9, 9, 3), np.uint8)

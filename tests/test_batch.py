@@ -16,9 +16,9 @@ import pytest
 from aws_server import NOBODY, aws_server, resources  # noqa: F401
 
 from flow_models import UserError
-from flow_models.batch import Names, jobs, stack, watch
-from flow_models.batch.aws import Aws
-from flow_models.batch.jobs import Job
+from flow_models.aws_batch import Names, jobs, stack, watch
+from flow_models.aws_batch.aws import Aws
+from flow_models.aws_batch.jobs import Job
 
 ROOT = Path(__file__).parents[1]
 TYPES = {

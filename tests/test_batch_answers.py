@@ -9,8 +9,8 @@ import pytest
 from aws_server import NOBODY, answers  # noqa: F401
 
 from flow_models import UserError
-from flow_models.batch import image, stack, watch
-from flow_models.batch.aws import Aws
+from flow_models.aws_batch import image, stack, watch
+from flow_models.aws_batch.aws import Aws
 
 STACK = """<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult>
 <Stacks><member><StackName>s</StackName><StackStatus>{}</StackStatus><CreationTime>2026-01-01T00:00:00Z</CreationTime>

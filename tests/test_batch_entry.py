@@ -11,7 +11,7 @@ import pytest
 from aws_server import answers  # noqa: F401
 
 from flow_models import UserError
-from flow_models.batch import INTERRUPTED, entry
+from flow_models.aws_batch import INTERRUPTED, entry
 from flow_models.sweep import grid as grids
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def started(tmp_path: Path, text: str, **variables: str) -> subprocess.Popen:
     script = tmp_path / "train_test.py"
     script.write_text(textwrap.dedent(text))
     program = (
-        "import sys; from flow_models.batch import entry; entry.PAUSE = 0.05;"
+        "import sys; from flow_models.aws_batch import entry; entry.PAUSE = 0.05;"
         " sys.exit(entry.run(sys.argv[1:], 0.05))"
     )
     return subprocess.Popen(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aws_server import resources  # noqa: F401
 
-from flow_models.batch import INTERRUPTED, image
+from flow_models.aws_batch import INTERRUPTED, image
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "awsbatch-support"
@@ -46,7 +46,8 @@ def test_dockerfile_passes_hadolint_and_copies_what_the_archive_holds():
             ), pattern
     assert re.search(r"^FROM python:3\.11\.\d+-\S+$", text, re.MULTILINE)
     assert (
-        text.index("USER 1000") < text.index("ENTRYPOINT") and '"flow_models.batch.entry"' in text
+        text.index("USER 1000") < text.index("ENTRYPOINT")
+        and '"flow_models.aws_batch.entry"' in text
     )
     assert "# tests" in (ROOT / "requirements.txt").read_text(), (
         "the Dockerfile leaves out what is below this line"
@@ -99,7 +100,7 @@ def test_archive_is_small_whole_and_the_same_each_time():
     names = set(zipfile.ZipFile(io.BytesIO(first)).namelist())
     assert {
         "awsbatch-support/Dockerfile",
-        "flow_models/templates/report.html",
+        "flow_models/runs/templates/report.html",
         "train_flowmodels1.py",
     } <= names
     assert not [
@@ -109,7 +110,7 @@ def test_archive_is_small_whole_and_the_same_each_time():
 
 def test_a_job_starts_from_the_archive_alone(tmp_path):
     zipfile.ZipFile(io.BytesIO(image.archive())).extractall(tmp_path)
-    first = [sys.executable, "-m", "flow_models.batch.entry", "train_flowmodels1.py", "--help"]
+    first = [sys.executable, "-m", "flow_models.aws_batch.entry", "train_flowmodels1.py", "--help"]
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(first, cwd=tmp_path, env=clean, capture_output=True, text=True)
     assert done.returncode == 0 and "--architecture" in done.stdout, done.stderr

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flow_models.data import points
-from flow_models.errors import UserError
-from flow_models.optimizer import learning_rate
-from flow_models.settings import FitSettings
+from flow_models.core.errors import UserError
+from flow_models.data.points import points
+from flow_models.training.optimizer import learning_rate
+from flow_models.training.settings import FitSettings
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -34,8 +34,8 @@ from flow_models.bijectors import (
     Summarised,
 )
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
-from flow_models.described import from_config, to_config
-from flow_models.networks import MLP
+from flow_models.bijectors.networks import MLP
+from flow_models.core.serializable import from_config, to_config
 
 SMALL = {"hidden": (8, 8), "activation": "silu"}
 SPLINE = Composed(Affine(), RationalQuadratic(bins=6, bound=3.0))

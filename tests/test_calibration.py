@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import calibration, projections, uniformity
 from flow_models.diagnostics.posterior_report import judge, warnings
-from flow_models.errors import UserError
 
 SIZE, SAMPLES, NOISE = 400, 199, 0.5
 MATRIX = np.random.default_rng(7).normal(size=(3, 4))

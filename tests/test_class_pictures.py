@@ -10,14 +10,14 @@ from scipy.special import softmax
 
 import flow_models as fm
 from flow_models import plots
+from flow_models.applications.classes import class_pictures, class_sources, class_study
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import leaves
-from flow_models.classes import class_pictures, class_sources, class_study
-from flow_models.classes.class_model import FORMS, class_model
-from flow_models.data.augmentation import Augmentation
-from flow_models.data.image_data import ImageData
-from flow_models.data.labelled import UNLABELLED, Labelled
+from flow_models.data.images.augmentation import Augmentation
+from flow_models.data.images.image_data import ImageData
+from flow_models.data.tables.labelled import UNLABELLED, Labelled
 from flow_models.diagnostics import baselines
+from flow_models.models.class_model import FORMS, class_model
 
 RNG = np.random.default_rng(0)
 CLASSES = ("ant", "bee", "cat")
@@ -270,7 +270,7 @@ def test_classifiers_without_a_flow():
 def test_pictures_too_many_for_the_memory_are_streamed(tmp_path):
     from test_application3 import bars
 
-    from flow_models.data.images import open_images
+    from flow_models.data.images.opening import open_images
 
     bars(tmp_path / "train", 20)
     bars(tmp_path / "val", 6)
@@ -307,7 +307,7 @@ def test_pictures_too_many_for_the_memory_are_streamed(tmp_path):
 def test_a_classifier_of_pictures_is_served(tmp_path):
     from types import SimpleNamespace
 
-    from flow_models.tracking.serving import FlowPyfunc, example
+    from flow_models.runs.tracking.serving import FlowPyfunc, example
 
     model = model_of("conditional", conditioned=1)
     model.save(str(tmp_path))

@@ -8,14 +8,14 @@ import tensorflow as tf
 from scipy.special import logsumexp, softmax
 
 import flow_models as fm
-from flow_models import classification, losses, plots
+from flow_models import plots
+from flow_models.applications.classes import class_sources, class_study
 from flow_models.bijectors import ClassGaussian, FlowBijector, YeoJohnson
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import leaves
-from flow_models.classes import class_sources, class_study
-from flow_models.classes.class_model import FORMS, class_model
-from flow_models.data import labelled, modes
-from flow_models.data.labelled import UNLABELLED, Labelled
+from flow_models.data.points import modes
+from flow_models.data.tables import labelled
+from flow_models.data.tables.labelled import UNLABELLED, Labelled
 from flow_models.diagnostics import baselines
 from flow_models.diagnostics.classification import (
     auroc,
@@ -23,6 +23,9 @@ from flow_models.diagnostics.classification import (
     class_metrics,
     rejection_curve,
 )
+from flow_models.models import classification
+from flow_models.models.class_model import FORMS, class_model
+from flow_models.training import losses
 
 RNG = np.random.default_rng(0)
 SMALL = {"depth": 2, "hidden": (8, 8), "bins": 4}

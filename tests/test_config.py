@@ -8,7 +8,7 @@ import time
 import pytest
 
 from flow_models import UserError
-from flow_models.config import RunConfig, parse
+from flow_models.runs.config import RunConfig, parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def test_help_answers_without_loading_anything_heavy():
     best = min(_timed_help() for _ in range(3))
     assert best < 1.0
     code = (
-        "import sys, train_flowmodels1; from flow_models.config import parse; sys.argv[0] = 'x';"
+        "import sys, train_flowmodels1; from flow_models.runs.config import parse; sys.argv[0] = 'x';"
         " parse(train_flowmodels1.Config, train_flowmodels1.PRESETS, '', []); print([m for m in"
         " ('tensorflow', 'mlflow', 'boto3', 'matplotlib', 'pandas', 'sklearn') if m in"
         " sys.modules])"

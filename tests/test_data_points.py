@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from flow_models.data import curves, embedded, points, shapes
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.data.points import curves, points, shapes
+from flow_models.data.tables import embedded
 
 # lower corner, upper corner and step of a grid that holds the density and resolves it
 BOXES = {

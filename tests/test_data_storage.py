@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from servers import aws_environment, environment, free_ports, s3, s3_server  # noqa: F401
 
-from flow_models.data import storage
-from flow_models.data.tables import read_table
-from flow_models.errors import UserError
+from flow_models.core import storage
+from flow_models.core.errors import UserError
+from flow_models.data.tables.tables import read_table
 
 BUCKET = "flows"
 VALUES = np.float32([[1.5, -2], [0.25, 1000], [3, 7]])

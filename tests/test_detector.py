@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import flow_models as fm
-from flow_models import image_figures
-from flow_models.background import background_pictures, distorted
-from flow_models.detector import mean_nll
+from flow_models.applications import image_figures
+from flow_models.core.errors import UserError
+from flow_models.data.images.background import background_pictures, distorted
 from flow_models.diagnostics import anomaly, codes, generation
-from flow_models.errors import UserError
-from flow_models.event import Images
+from flow_models.models.codecs import Images
+from flow_models.models.detector import mean_nll
 
 RNG = np.random.default_rng(0)
 

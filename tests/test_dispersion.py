@@ -15,9 +15,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import eigsh
 
 import flow_models as fm
-from flow_models.described import from_config, to_config
-from flow_models.inverse import pairs, posterior_study
-from flow_models.simulators import dispersion, laplace, rayleigh
+from flow_models.applications.inverse import pairs, posterior_study
+from flow_models.core.serializable import from_config, to_config
+from flow_models.references import laplace
+from flow_models.simulators import dispersion, rayleigh
 from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.rayleigh import phase_velocities
 

@@ -16,10 +16,10 @@ import workers
 
 import flow_models as fm
 import train_flowmodels1
-from flow_models import cluster, devices
-from flow_models.config import parse
-from flow_models.data import image_stream
-from flow_models.errors import WorkerLost
+from flow_models.core.errors import WorkerLost
+from flow_models.data.images import stream as image_stream
+from flow_models.runs.config import parse
+from flow_models.training import cluster, devices
 
 SCRIPT = [
     "train_flowmodels1.py",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from servers import environment, s3  # noqa: F401
 
-from flow_models.doctor import machine, services
+from flow_models.commands.doctor import machine, services
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import scipy.integrate
 import tensorflow as tf
 
 from flow_models import UserError
-from flow_models.described import from_config, to_config
+from flow_models.core.serializable import from_config, to_config
 from flow_models.simulators.gravity import Gravity
 
 SIMULATORS = [

@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 import flow_models as fm
 from flow_models.bijectors import FlowBijector, Pixels, Reversible
 from flow_models.bijectors.layer import floating, leaves, refill
-from flow_models.event import Images
+from flow_models.models.codecs import Images
 
 SMALL = {"hidden": (8, 8), "depth": 2, "activation": "silu"}
 SHAPE = (8, 8, 2)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flow_models.data import embedded_files, embedded_images, image_export
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.data import embedded_files
+from flow_models.data.images import embedded_images
+from flow_models.data.images import export as image_export
 
 SETS = {  # images in all, shape, classes
     "silhouettes": (9_716, (28, 28, 1), 10),

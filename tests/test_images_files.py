@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flow_models.data import image_cache, image_listing, image_reading, image_store
-from flow_models.data.augmentation import Augmentation
-from flow_models.data.image_export import write_set
-from flow_models.data.image_parts import hold_out
-from flow_models.data.image_reading import BadImage, Rule
-from flow_models.data.images import open_images, read_images
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.data.images import cache as image_cache
+from flow_models.data.images import listing as image_listing
+from flow_models.data.images import reading as image_reading
+from flow_models.data.images import store as image_store
+from flow_models.data.images.augmentation import Augmentation
+from flow_models.data.images.export import write_set
+from flow_models.data.images.opening import open_images, read_images
+from flow_models.data.images.parts import hold_out
+from flow_models.data.images.reading import BadImage, Rule
 
 
 def picture(number: int, height=8, width=8, channels=1) -> np.ndarray:
@@ -507,7 +510,7 @@ def test_two_runs_share_a_cache(folder, tmp_path):
     """Four processes fill one cache of too small a size at the same time; each sees all
     pictures."""
     code = (
-        "import sys; from flow_models.data.images import open_images\nfrom flow_models.data import"
+        "import sys; from flow_models.data.images.opening import open_images\nfrom flow_models.data import"
         " image_store; image_store._SHARD_ROWS = 4\nfor _ in range(3):\n    d ="
         " open_images(sys.argv[1], cache_dir=sys.argv[2], cache_limit_mb=0.002, size=8,"
         " channels=1)\n    assert len(d.train) == 60, len(d.train)\n   "
@@ -544,7 +547,7 @@ def streamed(opened, monkeypatch):
     """Data that do not fit: 60 pictures of 64 bytes in shards of 4, shuffled 16 at a time, 1 kB of
     memory."""
     monkeypatch.setattr(image_store, "_SHARD_ROWS", 4)
-    from flow_models.data import image_stream
+    from flow_models.data.images import stream as image_stream
 
     monkeypatch.setattr(image_stream, "_WINDOW_BYTES", 16 * 64)
     return lambda uri, **settings: opened(
@@ -621,7 +624,7 @@ def test_a_stream_needs_a_cache(folder, streamed):
 
 def test_the_trainer_takes_what_is_opened(folder, opened):
     """The engine's own source of batches, started twice, gives the same ones."""
-    from flow_models.sources import make_source
+    from flow_models.training.sources import make_source
 
     data = opened(folder, augment=Augmentation(shift=0.1), batch_size=8)
     source, again = make_source(data.train, 8, 0), make_source(data.train, 8, 0)
@@ -700,7 +703,7 @@ def test_scoring_reads_no_more_than_it_gives(folder, monkeypatch):
     asked = _counted(monkeypatch)
     listed = (str(folder / "train/cat/000.png") for _ in range(100_000))
     monkeypatch.setattr(
-        "flow_models.data.image_scoring.storage.list_prefix", lambda uri, suffixes: listed
+        "flow_models.data.images.scoring.storage.list_prefix", lambda uri, suffixes: listed
     )
     next(read_images(str(folder), 8, 1, batch_size=10))
     assert len(asked) < 200
@@ -708,7 +711,7 @@ def test_scoring_reads_no_more_than_it_gives(folder, monkeypatch):
 
 def test_nothing_heavy_is_imported(folder, tmp_path):
     code = (
-        "import sys; from flow_models.data.images import open_images\n"
+        "import sys; from flow_models.data.images.opening import open_images\n"
         f"open_images({str(folder)!r}, cache_dir={str(tmp_path / 'c')!r})\n"
         "assert not {'tensorflow', 'boto3', 'pandas', 'sklearn'} & set(sys.modules)"
     )

@@ -12,10 +12,13 @@ import pytest
 from servers import aws_environment, environment, free_ports, s3, s3_server  # noqa: F401
 from test_images_files import encoded, numbers_of, picture
 
-from flow_models.data import image_export, image_listing, image_reading, storage
-from flow_models.data.image_reading import Rule
-from flow_models.data.images import open_images, read_images
-from flow_models.errors import UserError
+from flow_models.core import storage
+from flow_models.core.errors import UserError
+from flow_models.data.images import export as image_export
+from flow_models.data.images import listing as image_listing
+from flow_models.data.images import reading as image_reading
+from flow_models.data.images.opening import open_images, read_images
+from flow_models.data.images.reading import Rule
 
 MANY = 1_205  # more than one page of 1,000
 
@@ -143,8 +146,8 @@ def test_a_network_lost_while_reading_ends_the_run_and_loses_nothing(
     read again."""
     uri, _, _ = few
     real, asked = storage.read_bytes, []
-    monkeypatch.setattr("flow_models.data.image_store._SHARD_ROWS", 2)
-    monkeypatch.setattr("flow_models.data.image_store._S3_READERS", 1)
+    monkeypatch.setattr("flow_models.data.images.store._SHARD_ROWS", 2)
+    monkeypatch.setattr("flow_models.data.images.store._S3_READERS", 1)
 
     def read(each):
         asked.append(each)
@@ -174,7 +177,7 @@ def test_an_object_deleted_between_listing_and_reading(few, tmp_path, monkeypatc
         client.delete_object(Bucket="pictures", Key=f"{prefix}/c/07.png")
         return files
 
-    monkeypatch.setattr("flow_models.data.images.list_images", list_then_delete)
+    monkeypatch.setattr("flow_models.data.images.opening.list_images", list_then_delete)
     data = opened(uri, tmp_path)
     seen = numbers_of(data.train) + numbers_of(data.validation)
     assert sorted(seen) == [n for n in range(20) if n != 7]

@@ -12,13 +12,14 @@ from in_process import application
 
 import flow_models as fm
 from flow_models import __main__ as commands
-from flow_models.inverse import joint_posterior, traces
-from flow_models.inverse.pairs import draw
-from flow_models.inverse.posterior_views import View
+from flow_models.applications.inverse import traces
+from flow_models.applications.inverse.pairs import draw
+from flow_models.applications.inverse.posterior_views import View
+from flow_models.models import joint_posterior
+from flow_models.runs.tracking import serving
 from flow_models.simulators.gravity import Gravity
 from flow_models.simulators.kinematics import Kinematics
 from flow_models.simulators.seismic import Seismograms
-from flow_models.tracking import serving
 
 TINY = [
     "--steps",

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from scipy.integrate import solve_ivp
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.two_sample import mmd_squared
-from flow_models.errors import UserError
-from flow_models.simulators import ballistics, correction, kinematics
+from flow_models.references import correction
+from flow_models.simulators import ballistics, kinematics
 from flow_models.simulators.ballistics import Ballistics
 from flow_models.simulators.kinematics import Kinematics
 

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models import losses
-from flow_models.architectures import build
+from flow_models.architectures.vectors import build
 from flow_models.bijectors.layer import leaves
+from flow_models.training import losses
 
 TERMS = {
     "mmd_latents": losses.mmd_of_latents,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.normality import kl_to_truth, latent_normality
-from flow_models.errors import UserError
 
 SIZE, DIMENSIONS = 4000, 3
 

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import stats
 
 from flow_models import plots
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 RNG = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from flow_models import plots
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.detection import principal
 from flow_models.plots.images import shown
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from test_plots import pixels, titles
 
 from flow_models import plots
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import calibration, posterior
-from flow_models.errors import UserError
 
 RNG = np.random.default_rng(0)
 DRAWS = RNG.standard_normal((300, 100, 3))  # the truth is one more of them

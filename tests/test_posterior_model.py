@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models.architectures import build
-from flow_models.inverse import posterior_model
-from flow_models.inverse.frames import LaplaceFrame, PriorFrame
-from flow_models.inverse.pairs import draw_parts
-from flow_models.inverse.posterior_config import PosteriorConfig
+from flow_models.applications.inverse.pairs import draw_parts
+from flow_models.applications.inverse.posterior_config import PosteriorConfig
+from flow_models.architectures.vectors import build
+from flow_models.bijectors.frames import LaplaceFrame, PriorFrame
+from flow_models.models import posterior_model
 from flow_models.simulators.ballistics import Ballistics
 from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.drawn import Drawn

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from flow_models import UserError
-from flow_models.simulators import reference_cache
+from flow_models.references import cache as reference_cache
+from flow_models.references.laplace import gauss_newton, laplace, mean_entropy, modes
+from flow_models.references.reference import Sampling, _convergence, reference, sample
 from flow_models.simulators.gravity import Gravity
-from flow_models.simulators.laplace import gauss_newton, laplace, mean_entropy, modes
-from flow_models.simulators.reference import Sampling, _convergence, reference, sample
 from flow_models.simulators.simulator import Simulator
 
 SHORT = Sampling(chains=4, warmup=100, draws=600, thin=2, starts=3)

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from flow_models.errors import UserError
-from flow_models.report import metric_name, number, write_report
+from flow_models.core.errors import UserError
+from flow_models.runs.report import metric_name, number, write_report
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

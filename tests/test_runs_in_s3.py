@@ -12,11 +12,11 @@ from servers import s3  # noqa: F401  (a fixture)
 
 import flow_models as fm
 from benchmarks import interruptions
-from flow_models import serialisation
-from flow_models.data import storage
-from flow_models.mirror import Mirror
-from flow_models.run import RunFolder
-from flow_models.tracking import upload
+from flow_models.core import archive as serialisation
+from flow_models.core import storage
+from flow_models.runs.folder import RunFolder
+from flow_models.runs.mirror import Mirror
+from flow_models.runs.tracking import upload
 
 STEPS = 3000
 
@@ -66,7 +66,7 @@ def test_all_that_a_run_writes_is_in_s3_and_nothing_stays_here(killed):
 
 
 def config(uri, **changes):
-    from flow_models.config import RunConfig
+    from flow_models.runs.config import RunConfig
 
     return RunConfig(output_dir=uri, mlflow=False, **changes)
 
@@ -141,7 +141,7 @@ def test_a_run_in_s3_goes_to_mlflow_later(killed, tmp_path):
 
 def test_sigterm_here_is_75_and_ctrl_c_130(tmp_path):
     code = (
-        "import sys, os, signal; from flow_models.config import guarded; guarded(lambda:"
+        "import sys, os, signal; from flow_models.runs.config import guarded; guarded(lambda:"
         " os.kill(os.getpid(), int(sys.argv[1])))"
     )
     ends = [

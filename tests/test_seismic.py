@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from flow_models import UserError
-from flow_models.described import from_config, to_config
+from flow_models.core.serializable import from_config, to_config
 from flow_models.simulators.seismic import TOP, Seismograms
 
 SMALL = dict(layers=5, samples=30, layer_time=0.05)

@@ -17,13 +17,13 @@ import pytest
 from mlflow_server import free_port
 
 import flow_models as fm
-from flow_models.architectures import build
-from flow_models.classes.class_model import class_model
-from flow_models.inverse import posterior_model
-from flow_models.inverse.frames import LaplaceFrame
+from flow_models.architectures.vectors import build
+from flow_models.bijectors.frames import LaplaceFrame
+from flow_models.models import posterior_model
+from flow_models.models.class_model import class_model
+from flow_models.runs.tracking import upload
+from flow_models.runs.tracking.folder import PACKAGE
 from flow_models.simulators.linear_gaussian import LinearGaussian
-from flow_models.tracking import upload
-from flow_models.tracking.folder import PACKAGE
 
 START_SECONDS = 120
 SHAPE = (6, 6, 1)

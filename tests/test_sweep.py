@@ -16,12 +16,12 @@ import pytest
 
 from flow_models import UserError
 from flow_models.__main__ import parser
-from flow_models.batch import entry
+from flow_models.aws_batch import entry
+from flow_models.runs.tracking import Tracker, parents, upload
 from flow_models.sweep import grid, results, shown
 from flow_models.sweep.grid import Range
 from flow_models.sweep.study import Study
 from flow_models.sweep.trials import Runner
-from flow_models.tracking import Tracker, parents, upload
 
 ROOT = Path(__file__).parents[1]
 
@@ -342,7 +342,7 @@ def test_many_who_come_at_once_make_one_run(store, tmp_path):
 
 
 def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("flow_models.tracking.tracker.FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr("flow_models.runs.tracking.tracker.FLUSH_SECONDS", 0.2)
     place = str(tmp_path / "runs" / "mine")
     given = ["train_flowmodels1.py", "--data", "moons", "--output-dir", place]
     for index, attempt in ((1, "1"), (0, "1"), (0, "2")):

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from mlflow_server import free_port
 
-from flow_models.tracking import folder as tracking_folder
-from flow_models.errors import UserError, WorkerLost
-from flow_models.tracking import Tracker, upload
-from flow_models.tracking.__main__ import main
+from flow_models.core.errors import UserError, WorkerLost
+from flow_models.runs.tracking import Tracker, upload
+from flow_models.runs.tracking import folder as tracking_folder
+from flow_models.runs.tracking.__main__ import main
 
 EPOCHS = 30
 CONFIG = {"seed": 0, "hidden": [16, 16], "learning_rate": 1e-3}
@@ -31,7 +31,7 @@ def quick(monkeypatch):
     """No store but those of the tests, and short waits."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("flow_models.tracking.tracker.FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr("flow_models.runs.tracking.tracker.FLUSH_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -283,7 +283,7 @@ def test_a_store_that_is_none_neither_raises_nor_holds(run, kind, request, capfd
 
 def test_small_timeouts_are_set_unless_the_user_set_them(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from flow_models.tracking.store import Store; "
+        "import os, sys; from pathlib import Path; from flow_models.runs.tracking.store import Store; "
         "Store(Path('.'), 'e', None, 'http://127.0.0.1:1'); "
         "print(*(os.environ[n] for n in sys.argv[1:]))"
     )
@@ -397,7 +397,7 @@ def test_a_resumed_run_goes_on_in_the_same_run(run, embedded):
 
 def test_a_run_whose_process_was_killed_goes_on_in_the_same_run(run, embedded):
     code = (
-        "import sys, time; from pathlib import Path; from flow_models.tracking import Tracker,"
+        "import sys, time; from pathlib import Path; from flow_models.runs.tracking import Tracker,"
         " folder, tracker as module\nmodule.FLUSH_SECONDS = 0.1; tracker = Tracker(sys.argv[1],"
         " 'shot', tracking_uri=sys.argv[2])\ntracker.start({'seed': 0})\nfor row in"
         " folder.history(Path(sys.argv[1]))[:20]: tracker.log_row(row);"
@@ -441,7 +441,7 @@ def test_numbers_that_are_none_break_nothing(run, embedded, capfd):
 
 def test_closing_waits_only_while_something_moves(run, mute, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-    monkeypatch.setattr("flow_models.tracking.tracker.PATIENCE", 0.5)
+    monkeypatch.setattr("flow_models.runs.tracking.tracker.PATIENCE", 0.5)
     began = time.monotonic()
     track(run, "stuck", mute)
     assert time.monotonic() - began < 2
@@ -470,7 +470,7 @@ def test_passwords_are_neither_kept_nor_told(run, capfd):
 
 def test_processes_that_begin_together_share_a_new_store(run, tmp_path):
     code = (
-        "import sys; from flow_models.tracking import Tracker\n"
+        "import sys; from flow_models.runs.tracking import Tracker\n"
         "with Tracker(sys.argv[1], 'together', tracking_uri=sys.argv[2]) as tracker:\n"
         "    tracker.start({'a': 1}); tracker.log_row({'step': 1, 'x': 1.0})"
     )
@@ -519,7 +519,7 @@ def test_a_folder_that_is_no_run_is_one_line_and_status_2(tmp_path, spoil):
     if spoil == "empty":
         folder.mkdir()
     place = os.environ | {"PYTHONPATH": str(tracking_folder.PACKAGE.parent)}
-    command = [sys.executable, "-m", "flow_models.tracking", str(folder)]
+    command = [sys.executable, "-m", "flow_models.runs.tracking", str(folder)]
     done = subprocess.run(command, env=place, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     (said,) = done.stderr.splitlines()

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 import flow_models as fm
 from flow_models.bijectors.layer import leaves
-from flow_models import serialisation
+from flow_models.core import archive as serialisation
 from flow_models.diagnostics import normality
-from flow_models.optimizer import adam, initial_moments, learning_rate
+from flow_models.training.optimizer import adam, initial_moments, learning_rate
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
 SHORT = fm.FitSettings(steps=60, batch_size=50, epoch_steps=10, warmup_steps=5)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import posterior, two_sample
-from flow_models.errors import UserError
 
 
 def correlated(size: int, parameters: int, correlation: float, seed: int) -> np.ndarray:

@@ -21,7 +21,7 @@ SEEDS = {"train": (20, 0), "validation": (21, 0)}
 def draw(folder: str | Path, rows: int, validation: int) -> None:
     """Writes train.npy [rows, 2], validation.npy [validation, 2] and truth.json: entropy and mean
     -log p, nats."""
-    from flow_models.data import points
+    from flow_models.data.points import points
 
     folder, moons = Path(folder), points.get(SET)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 HERE = Path(__file__).resolve().parents[1]
 

@@ -6,9 +6,7 @@ import threading
 import time
 
 import flow_models as fm
-from flow_models import (
-    fit,
-)  # names of the package are loaded at first use: here, not in the time of the first step
+from flow_models import fit
 from flows import protocol
 
 NAMES = {"realnvp": "realnvp", "maf": "maf", "spline": "spline_coupling"}

@@ -38,7 +38,7 @@ def draw_noise(folder: str | Path) -> None:
 def draw_silhouettes(folder: str | Path) -> None:
     """Writes SET_train as uint8, SET_validation and SET_test as float32 levels, and images.json:
     what they are."""
-    from flow_models.data import embedded_images
+    from flow_models.data.images import embedded_images
 
     folder, found = Path(folder), embedded_images.load(SET)
     np.save(folder / f"{SET}_train.npy", found.examples)

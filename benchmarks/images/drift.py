@@ -5,6 +5,7 @@ import tempfile
 
 from flows.plan import RATE, Results
 from flows.worker import Worker
+
 from images.plan import PROBLEMS, Plan, spec
 
 TRAINED = RATE | {"learning_rate": 2e-4}

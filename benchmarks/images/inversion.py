@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models import losses
 from flow_models.bijectors.layer import leaves
+from flow_models.training import losses
 from images.data import dequantised
 
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import normflows
 import torch
+from flows import protocol
+from flows.torch_library import Conditioner, TorchLibrary
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from flows import protocol
-from flows.torch_library import Conditioner, TorchLibrary
 from images.library import ImageLibrary
 
 LEVELS = 256

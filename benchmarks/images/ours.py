@@ -3,10 +3,11 @@ in a thread."""
 
 import os
 
-import flow_models as fm
-from flow_models import fit  # noqa: F401  loaded here, not in the time of the first step
 from flows import protocol
 from flows.ours import Ours
+
+import flow_models as fm
+from flow_models import fit  # noqa: F401  loaded here, not in the time of the first step
 from images import inversion
 from images.library import ImageLibrary
 

@@ -6,9 +6,9 @@ import math
 import tempfile
 
 import numpy as np
-
 from flows.plan import Results
 from flows.worker import Worker
+
 from images.data import SET
 from images.plan import PROBLEMS, Plan, spec
 

@@ -6,6 +6,7 @@ import tempfile
 
 from flows.plan import Results
 from flows.worker import Worker
+
 from images.plan import DEEP, FRESH, PROBLEMS, Plan, spec
 
 SETTLE = 3  # compiled calls before the first that is timed, beside the one that compiles

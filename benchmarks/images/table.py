@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-
 from flows.plan import median
 from flows.table import row
+
 from images.plan import FORMS, PROBLEMS
 
 TITLES = {

@@ -6,7 +6,7 @@ import dataclasses
 import tensorflow as tf
 
 from flow_models.bijectors.conditioned import Conditioned
-from flow_models.networks import MaskedMLP
+from flow_models.bijectors.networks import MaskedMLP
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from flow_models.bijectors.layer import Layer, floating, leaves, no_log_det, rebuild, refill, stack
 from flow_models.bijectors.loops import loop, loop_of_inverses, loop_that_recomputes, of_round
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import Layer
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

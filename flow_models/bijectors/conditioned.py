@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from flow_models.bijectors.elementwise import Affine
 from flow_models.bijectors.layer import Layer
-from flow_models.described import Described
-from flow_models.networks import MLP
+from flow_models.bijectors.networks import MLP
+from flow_models.core.serializable import Described
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import scipy.linalg
 import tensorflow as tf
 
 from flow_models.bijectors.layer import Frozen, Layer, no_log_det, positions
-from flow_models.networks import of_channels
+from flow_models.bijectors.networks import of_channels
 
 
 @dataclasses.dataclass(frozen=True)

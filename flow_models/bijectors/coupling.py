@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from flow_models.bijectors.conditioned import Conditioned
 from flow_models.bijectors.layer import floating, refill, sum_event
-from flow_models.networks import MLP, ConvNet
+from flow_models.bijectors.networks import MLP, ConvNet
 
 
 @dataclasses.dataclass(frozen=True)

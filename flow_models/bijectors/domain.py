@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.layer import Frozen, Layer
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from flow_models.described import Described
+from flow_models.core.serializable import Described
 
 
 @dataclasses.dataclass(frozen=True)

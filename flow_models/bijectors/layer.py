@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from flow_models.described import Described
+from flow_models.core.serializable import Described
 
 Weights = Any  # a nest of dictionaries and lists; leaves are arrays, variables or tensors
 

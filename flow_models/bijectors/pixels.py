@@ -9,7 +9,7 @@ from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.coupling import CheckerboardCoupling
 from flow_models.bijectors.layer import Layer, no_log_det, sum_event
 from flow_models.bijectors.spline import RationalQuadratic
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flow_models.described import Described
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.core.serializable import Described
 
 MIN_BIN = 1e-3  # smallest share of the interval a bin can shrink to
 MIN_SLOPE = 1e-3  # smallest derivative at a knot

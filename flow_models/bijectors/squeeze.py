@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.layer import Layer, no_log_det
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 # Orthogonal, symmetric: mean, horizontal, vertical and diagonal differences of a block's pixels
 # (0,0) (0,1) (1,0) (1,1)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from flow_models.bijectors.layer import Layer
-from flow_models.networks import MLP
+from flow_models.bijectors.networks import MLP
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 
 def seed(text: str) -> int:

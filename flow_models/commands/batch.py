@@ -15,8 +15,8 @@ import re
 import shlex
 import sys
 
-from flow_models.batch import DEVICES
-from flow_models.errors import UserError
+from flow_models.aws_batch import DEVICES
+from flow_models.core.errors import UserError
 from flow_models.sweep import METRIC
 
 NEEDS_MODEL = False
@@ -110,7 +110,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from flow_models.batch.aws import Aws
+    from flow_models.aws_batch.aws import Aws
 
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,60}", given.stack):
         raise UserError(
@@ -124,7 +124,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _deploy(aws, given) -> None:
-    from flow_models.batch.stack import deploy
+    from flow_models.aws_batch.stack import deploy
 
     pairs = [each.partition("=") for each in given.set]
     wrong = [name for name, equals, _ in pairs if not equals]
@@ -134,13 +134,13 @@ def _deploy(aws, given) -> None:
 
 
 def _build(aws, given) -> int:
-    from flow_models.batch.image import build
+    from flow_models.aws_batch.image import build
 
     return build(aws, given.stack, given.device)
 
 
 def _submit(aws, given) -> None:
-    from flow_models.batch.jobs import Job, submit
+    from flow_models.aws_batch.jobs import Job, submit
 
     try:
         flags = tuple(shlex.split(given.args))
@@ -166,25 +166,25 @@ def _submit(aws, given) -> None:
 
 
 def _status(aws, given) -> int:
-    from flow_models.batch.watch import status
+    from flow_models.aws_batch.watch import status
 
     return status(aws, given.stack, given.job, given.wait)
 
 
 def _logs(aws, given) -> int:
-    from flow_models.batch.watch import logs
+    from flow_models.aws_batch.watch import logs
 
     return logs(aws, given.stack, given.job, given.follow)
 
 
 def _cancel(aws, given) -> None:
-    from flow_models.batch.watch import cancel
+    from flow_models.aws_batch.watch import cancel
 
     cancel(aws, given.stack, given.job)
 
 
 def _delete(aws, given) -> None:
-    from flow_models.batch.stack import delete
+    from flow_models.aws_batch.stack import delete
 
     delete(aws, given.stack)
 

@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 KINDS = {"spherical": ("spherical",), "linear": ("linear",), "both": ("spherical", "linear")}
 
@@ -46,8 +46,8 @@ def run(given: argparse.Namespace) -> None:
         raise UserError(f"--steps is {given.steps}, must be at least 2: A and B are among them")
     import flow_models as fm
     from flow_models.commands.sample import sheet
-    from flow_models.data import storage
-    from flow_models.data.image_export import png
+    from flow_models.core import storage
+    from flow_models.data.images.export import png
     from flow_models.diagnostics import generation
 
     model = fm.load(given.model)
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
 
 def _picture(uri: str, model) -> np.ndarray:
     """One picture uint8 [1, H, W, C] in the model's shape."""
-    from flow_models.data.images import read_images
+    from flow_models.data.images.opening import read_images
 
     height, width, channels = model.event_shape
     pictures = [

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 from flow_models.commands import refuse_posterior, seed
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 GAP = 1  # pixels between the pictures of a sheet
 
@@ -69,8 +69,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _write_pictures(given, samples: np.ndarray) -> str:
-    from flow_models.data import storage
-    from flow_models.data.image_export import png
+    from flow_models.core import storage
+    from flow_models.data.images.export import png
 
     if not given.folder:
         place = given.png or "samples.png"
@@ -82,7 +82,7 @@ def _write_pictures(given, samples: np.ndarray) -> str:
 
 
 def _write_rows(given, model, samples: np.ndarray) -> str:
-    from flow_models.data import storage
+    from flow_models.core import storage
 
     lines = [
         ",".join(model.columns),

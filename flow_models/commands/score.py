@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flow_models.commands import refuse_posterior, seed
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 Columns = dict[str, list | np.ndarray]
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from flow_models.data import storage
+    from flow_models.core import storage
 
     storage.check_target(given.csv)
     columns = _scored(given)
@@ -73,7 +73,7 @@ def _scored(given) -> Columns:
 def _rows(model, uri: str) -> Columns:
     """Scores of the rows of a table: of the columns that the model knows by name, else of all in
     their order."""
-    from flow_models.data import tables
+    from flow_models.data.tables import tables
 
     frame = tables.read_frame(uri)
     missing = [name for name in model.columns if name not in frame.columns]
@@ -93,8 +93,8 @@ def _rows(model, uri: str) -> Columns:
 
 
 def _pictures(given) -> Iterator[Columns]:
-    from flow_models.data.images import read_images
-    from flow_models.detector import load_detector
+    from flow_models.data.images.opening import read_images
+    from flow_models.models.detector import load_detector
 
     detector = load_detector(given.model)
     height, width, channels = detector.model.event_shape

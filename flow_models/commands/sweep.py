@@ -20,7 +20,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.sweep import METRIC
 
 NEEDS_MODEL = False

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 _NUMPY = {  # all that a pickled array of numbers needs; older pickles name numpy's former module
     ("numpy", "ndarray"): np.ndarray,

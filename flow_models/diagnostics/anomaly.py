@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 SCORES = (
     "nll",

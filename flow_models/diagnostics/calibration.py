@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import uniformity
-from flow_models.errors import UserError
 
 LEAST = 20  # observations that a check can be made of
 NEAR = 0.5  # standard deviations of TARP's reference points around a posterior's middle, in its own

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 BINS = 15  # of the calibration error, as Guo et al. 2017
 SMALLEST = 1e-300  # a probability of zero costs this much, so that a mean stays finite

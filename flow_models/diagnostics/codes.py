@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.anomaly import pixels
-from flow_models.errors import UserError
 
 # Neighbours (down, right) that are coded before a pixel: what the contexts of `context_code` are
 # made of.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 MEASURES = ("auroc", "aupr", "fpr95")
 CELLS = 2**22  # numbers of a block of resampled counts

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.anomaly import pixels
-from flow_models.errors import UserError
 
 KINDS = ("linear", "spherical")
 BLOCK = 2**24  # numbers of a block of distances

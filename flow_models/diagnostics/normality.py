@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import UserError
+from flow_models.core.errors import UserError
 
 LEAST = 8  # latents that a test can be made of
 

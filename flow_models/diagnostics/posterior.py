@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.calibration import checked
-from flow_models.errors import UserError
 
 
 @dataclass(frozen=True)

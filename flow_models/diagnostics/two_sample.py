@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 WIDTHS = (0.05, 0.2, 0.9)  # of the kernel, as in Kruse et al. 2021
 CLASSIFIERS = ("network", "quadratic", "boosting")

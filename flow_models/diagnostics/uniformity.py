@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 POINTS = 100  # of the distribution function that are looked at, at most
 BINS = 20  # of the chi-square test, at most

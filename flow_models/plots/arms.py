@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, styled
 
 DRAWN = 120  # arms of each kind

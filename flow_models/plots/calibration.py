@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import uniformity
 from flow_models.diagnostics.calibration import Coverage, Tarp, p_text, sbc_test
-from flow_models.errors import UserError
 from flow_models.plots.style import (
     DATA,
     FAINT,

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.classification import calibration, rejection_curve
-from flow_models.errors import UserError
 from flow_models.plots.style import (
     DATA,
     DENSITY_MAP,

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics import detection
-from flow_models.errors import UserError
 from flow_models.plots.images import draw_row, empty, shown
 from flow_models.plots.style import (
     DATA,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.images import CELL, shown
 from flow_models.plots.style import FAINT, new_figure, plain, styled
 

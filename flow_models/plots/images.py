@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, plain, styled
 
 CELL = 0.62  # inches a picture

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.style import (
     ANGLE_MAP,
     DATA,

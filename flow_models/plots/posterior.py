@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.style import (
     DATA,
     FAINT,

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 # Okabe and Ito's palette, told apart in all common forms of colour blindness and in grey.
 DATA, MODEL, TRUTH, MARK, INK, FAINT = (

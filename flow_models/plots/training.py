@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.plots.style import DATA, FAINT, MODEL, TRUTH, new_figure, styled
 
 PARTS = {

@@ -16,7 +16,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.simulators.karhunen_loeve import KarhunenLoeve, exponential, karhunen_loeve
 from flow_models.simulators.simulator import Simulator, log_uniform
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from flow_models.errors import UserError
+from flow_models.core.arrays import as_arrays
+from flow_models.core.errors import UserError
 from flow_models.simulators.simulator import Simulator
-from flow_models.sources import as_arrays
 
 LARGEST = 1e18  # of y: its square is still a 32-bit number
 STEPS = 100  # of 32-bit numbers that a standard deviation must span

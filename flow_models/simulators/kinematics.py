@@ -13,7 +13,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.simulators.resampling import posterior_draws
 from flow_models.simulators.simulator import Simulator
 

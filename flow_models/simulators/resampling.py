@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from flow_models.core.errors import UserError
 from flow_models.diagnostics.posterior import importance_resample
-from flow_models.errors import UserError
 
 LEAST = 5000.0  # effective sample size below which more candidates are drawn
 GROWTH, MOST = 4, 3_000_000  # each time so many more, up to this number of proposals

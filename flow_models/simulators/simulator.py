@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from flow_models.described import Described
+from flow_models.core.serializable import Described
 
 
 @dataclasses.dataclass(frozen=True)

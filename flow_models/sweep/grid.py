@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 
 MOST = 10_000  # children that an array job may have
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"

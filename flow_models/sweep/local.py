@@ -9,15 +9,15 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow_models import scripts
-from flow_models.data.failures import local_failures
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
+from flow_models.core.failures import local_failures
+from flow_models.runs import scripts
+from flow_models.runs.tracking.folder import public
 from flow_models.sweep import grid, results, shown
 from flow_models.sweep.grid import Range
 from flow_models.sweep.shown import HEADER
 from flow_models.sweep.study import Study, size_of
 from flow_models.sweep.trials import Runner
-from flow_models.tracking.folder import public
 
 _WHY = "each trial has its own folder, and --resume of the sweep goes on with its trials"
 

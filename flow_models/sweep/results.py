@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow_models.data import storage
-from flow_models.errors import UserError
+from flow_models.core import storage
+from flow_models.core.errors import UserError
 from flow_models.sweep import grid
 
 HIGHER = (

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from flow_models.data import storage
-from flow_models.errors import UserError
+from flow_models.core import storage
+from flow_models.core.errors import UserError
 from flow_models.sweep import grid, results
 
 HEADER = "sweep.yaml"
@@ -41,9 +41,9 @@ def publish(place: str, trials: Sequence[results.Trial], header: dict, status: s
     results.write(place, trials, metric)
     if not header["mlflow"]:
         return
-    from flow_models.tracking.folder import public, store_uri
-    from flow_models.tracking.parents import publish as send
-    from flow_models.tracking.tracker import reason
+    from flow_models.runs.tracking.folder import public, store_uri
+    from flow_models.runs.tracking.parents import publish as send
+    from flow_models.runs.tracking.tracker import reason
 
     uri = store_uri(header["tracking_uri"] or None)
     settings = {
@@ -117,7 +117,7 @@ def read_header(place: str) -> dict:
 
 def write_header(place: str, header: dict) -> None:
     """sweep.yaml, whole or not at all, and without the password of a store."""
-    from flow_models.tracking.folder import public
+    from flow_models.runs.tracking.folder import public
 
     kept = header | {
         "arguments": [public(each) for each in header["arguments"]],

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from flow_models.errors import UserError
+from flow_models.core.errors import UserError
 from flow_models.sweep import grid
 from flow_models.sweep.grid import Range
 

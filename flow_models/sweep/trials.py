@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flow_models.errors import EX_TEMPFAIL
+from flow_models.core.errors import EX_TEMPFAIL
+from flow_models.runs.tracking.parents import PARENT_VARIABLE
 from flow_models.sweep import grid, results
 from flow_models.sweep.study import Study
-from flow_models.tracking.parents import PARENT_VARIABLE
 
 LOGS = "logs"
 PAUSE = 0.1  # seconds between looks at the running trials

@@ -1,0 +1,1 @@
+"""Generative classification: what applications 3 and 4 share."""

@@ -1,0 +1,118 @@
+"""Labelled rows as batches for `fit`: noise drawn anew every step, padding, and rows without
+labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.data.images.augmentation import Augmentation
+from flow_models.data.images.stream import EndlessBatches, stream
+from flow_models.data.tables.labelled import UNLABELLED, Labelled
+from flow_models.models.class_model import ClassModel
+
+
+def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Callable:
+    """draw(n, seed) of rows taken at random; where some have no label, every second one of a batch
+    is labelled.
+
+    Args:
+      smoothing: of the rows with normal noise shaped like the scatter within the classes, in its
+        standard deviations.
+    """
+    x, labels = (
+        tf.constant(rows.x, model.dtype),
+        tf.constant(rows.onehot(len(model.classes)), model.dtype),
+    )
+    shape = tf.constant(smoothing * _scatter(rows).T, model.dtype) if smoothing else None
+    groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
+    groups = [tf.constant(group, tf.int32) for group in groups if len(group)]
+
+    def draw(n, seed):
+        seeds = tf.random.split(tf.cast(seed, tf.int32), len(groups) + 2)
+        counts = [n] if len(groups) == 1 else [n - n // 2, n // 2]
+        index = tf.concat(
+            [
+                tf.gather(
+                    group, tf.random.stateless_uniform([count], each, 0, len(group), tf.int32)
+                )
+                for group, count, each in zip(groups, counts, tf.unstack(seeds))
+            ],
+            0,
+        )
+        drawn = tf.gather(x, index)
+        if shape is not None:
+            drawn += tf.random.stateless_normal(drawn.shape, seeds[-2], dtype=x.dtype) @ shape
+        return {"x": _padded(model, drawn, seeds[-1]), model.label_name: tf.gather(labels, index)}
+
+    return draw
+
+
+def from_simulator(model: ClassModel, simulator: Callable) -> Callable:
+    """draw(n, seed) of a simulator(n, seed) -> x [n, D], class numbers [n]."""
+
+    def draw(n, seed):
+        seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
+        x, y = simulator(n, seeds[0])
+        labels = tf.one_hot(y, len(model.classes), dtype=model.dtype)
+        return {"x": _padded(model, tf.cast(x, model.dtype), seeds[1]), model.label_name: labels}
+
+    return draw
+
+
+def pictures(
+    rows: Labelled,
+    classes: int,
+    batch_size: int,
+    seed: int = 0,
+    augment: Augmentation | None = None,
+) -> EndlessBatches:
+    """Batches {"x": uint8 [batch_size, H, W, C], "y": labels} in shuffled passes; where some
+    pictures have no label, every second one of a batch is labelled."""
+    groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
+    groups = groups if all(map(len, groups)) else ()
+    return stream(
+        lambda numbers: rows.x[numbers],
+        np.array([len(rows)]),
+        rows.x.shape[1:],
+        batch_size,
+        seed,
+        augment,
+        rows.y.astype(np.int32),
+        classes,
+        groups,
+    )
+
+
+def named(model: ClassModel, batches: EndlessBatches) -> EndlessBatches:
+    """Batches with the labels under the model's name for them."""
+    return batches.each(lambda batch: {"x": batch["x"], model.label_name: batch["y"]})
+
+
+def fixed(model: ClassModel, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
+    """Arrays of all rows, padded with noise that stays the same: validation data, and what a start
+    is computed from."""
+    if rows.x.dtype == np.uint8:
+        return {"x": rows.x, model.label_name: rows.onehot(len(model.classes))}
+    x = _padded(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
+    return {"x": x.numpy(), model.label_name: rows.onehot(len(model.classes))}
+
+
+def _scatter(rows):
+    """Cholesky factor [D, D] of the covariance within the classes of vectors; rows without a label
+    are one more class."""
+    centred = np.concatenate(
+        [rows.x[rows.y == k] - rows.x[rows.y == k].mean(0) for k in np.unique(rows.y)]
+    ).astype(np.float64)
+    covariance = centred.T @ centred / len(centred)
+    return np.linalg.cholesky(covariance + 1e-6 * np.diag(rows.x.var(0).astype(np.float64)))
+
+
+def _padded(model, x, seed):
+    if not model.pad:
+        return x
+    return tf.concat(
+        [x, tf.random.stateless_normal([x.shape[0], model.pad], seed, dtype=x.dtype)], 1
+    )

@@ -1,0 +1,217 @@
+"""The figures of a model of images, in the order in which a report tells them: (name, figure,
+caption)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flow_models import plots
+from flow_models.bijectors.multiscale import MultiScale
+from flow_models.data.images.image_data import ImageData
+from flow_models.diagnostics import generation, scored
+from flow_models.diagnostics.baselines import PictureBaselines
+
+TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
+MOST_SHARES = (
+    3  # rows of regenerated pictures: all latents, without the finest level, without the two finest
+)
+ROW = 12  # pictures in a row
+MANY = 200  # samples whose nearest training pictures are measured
+MAPPED = 300  # pictures of a set in the map of latents
+
+Figures = list[tuple[str, Figure, str]]
+
+
+def of_model(
+    model, known: ImageData, held_out: np.ndarray, history: Mapping[str, list], temperature: float
+) -> Figures:
+    """Data, training, samples, their neighbours, latents, regenerated and interpolated pictures."""
+    rows, size = known.examples, math.prod(model.event_shape) * math.log(2)
+    return [
+        (
+            "data",
+            plots.image_grid(
+                rows[: 4 * ROW],
+                f"{known.rows:,} training pictures: {short(', '.join(known.classes), 60)}",
+                ROW,
+            ),
+            f"What is learned: the first of {known.rows:,} pictures.",
+        ),
+        (
+            "training",
+            plots.training_curves(history, unit="bits per dimension", nats=size),
+            (
+                "Training, in bits per dimension: the latent part and the log-determinant, which"
+                " make the objective."
+            ),
+        ),
+        (
+            "samples",
+            samples(model, rows),
+            (
+                "Samples by temperature, the standard deviation of their latents: low ones are"
+                " plain and alike, 1 is the model's own."
+            ),
+        ),
+        (
+            "neighbours",
+            neighbours(model, rows, held_out, temperature),
+            f"Is it learned by heart? Samples at temperature {temperature:g} and the training"
+            " pictures nearest to them, "
+            + "mirrored or not; held-out pictures are the measure of how near is near.",
+        ),
+        (
+            "latents",
+            plots.latents(model.encode(held_out)),
+            "Held-out pictures in latent space: standard normal if all is right.",
+        ),
+        (
+            "regenerated",
+            regenerated(model, held_out),
+            (
+                "Held-out pictures, to latents and back, from ever fewer latents: the coarsest are"
+                " kept, the others set to 0."
+            ),
+        ),
+        (
+            "interpolated",
+            interpolated(model, held_out),
+            (
+                "From one held-out picture to another through latent space, on the straight line"
+                " and on the circle."
+            ),
+        ),
+    ]
+
+
+def of_detector(
+    model,
+    known: ImageData,
+    sets: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]],
+    scores: scored.Scores,
+    name: str,
+    by: str,
+) -> Figures:
+    """Where the latents of all sets lie, the strangest pictures, scores by set, ROC curves. name:
+    of the known set."""
+    z = {each: model.encode(images[:MAPPED]) for each, images in sets.items()}
+    shown = {each: images[:MAPPED] for each, images in sets.items()}
+    title, alone = by.replace("_", " "), {by: {name: scores[by][name]}}
+    return [
+        (
+            "latent_map",
+            plots.latent_map(z, shown, name, model.encode(known.examples[:1000])),
+            (
+                "Latents on the first two principal components of the training pictures' latents;"
+                " inliers, outliers, others."
+            ),
+        ),
+        (
+            "anomalies",
+            anomalies(sets, labels, scores, by),
+            f"The strangest held-out pictures of all sets, by {title}.",
+        ),
+        (
+            "strangest_known",
+            anomalies({name: sets[name]}, labels, alone, by),
+            (
+                f"The strangest of the known set alone, by {title}: what would be flagged first,"
+                " rightly or not."
+            ),
+        ),
+        (
+            "scores",
+            plots.score_histograms(scores, name),
+            "Scores and baselines by set; higher is stranger.",
+        ),
+        (
+            "roc",
+            plots.roc_curves(scores, name, PictureBaselines.NAMES),
+            "What is found at what price: ROC curves of the scores, baselines grey.",
+        ),
+    ]
+
+
+def samples(model, data: np.ndarray, seed: int = 1) -> Figure:
+    """A row of data, then a row of samples a temperature, from the same latents but for their
+    scale."""
+    drawn = {
+        f"temperature {t:g}": model.sample(ROW, seed=seed, temperature=t) for t in TEMPERATURES
+    }
+    return plots.image_rows({"data": data[:ROW], **drawn}, "Data and samples")
+
+
+def neighbours(
+    model, training: np.ndarray, held_out: np.ndarray, temperature: float, seed: int = 2
+) -> Figure:
+    """`ROW` samples over their nearest training pictures; distances of many more."""
+    drawn = model.sample(MANY, seed=seed, temperature=temperature)
+    numbers, distances = generation.nearest(drawn, training, 3)
+    _, known = generation.nearest(held_out, training)
+    return plots.neighbours(drawn[:ROW], training[numbers[:ROW]], distances[:, 0], known[:, 0])
+
+
+def regenerated(model, images: np.ndarray) -> Figure:
+    """Pictures and what comes back from a share of their latents, that of the coarsest levels."""
+    kept = shares(model)
+    back = generation.regenerated(model, images[:ROW], kept)
+    names = ["all latents" if share == 1 else f"coarsest {share:.0%}" for share in kept]
+    return plots.image_rows(
+        {"held out": images[:ROW], **dict(zip(names, back))}, "Regenerated from latents"
+    )
+
+
+def shares(model) -> list[float]:
+    """Of the latents without those of the finest levels, each of which takes half of what is left;
+    all where there is one."""
+    layers = getattr(model.layer, "layers", ())
+    levels = next((len(layer.levels) for layer in layers if isinstance(layer, MultiScale)), 1)
+    return [0.5**number for number in range(min(levels, MOST_SHARES))]
+
+
+def interpolated(model, images: np.ndarray, pairs: int = 3, steps: int = 10) -> Figure:
+    """A row for each pair and kind of interpolation."""
+    pairs = min(pairs, len(images) // 2)
+    ways = {
+        kind: generation.interpolated(model, images[:pairs], images[pairs : 2 * pairs], steps, kind)
+        for kind in generation.KINDS
+    }
+    rows = {f"{kind} {pair + 1}": ways[kind][pair] for pair in range(pairs) for kind in ways}
+    return plots.image_rows(
+        rows,
+        "Interpolated between held-out pictures",
+        [f"{t:.0%}" for t in np.linspace(0, 1, steps)],
+    )
+
+
+def anomalies(
+    sets: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]],
+    scores: scored.Scores,
+    by: str,
+    top: int = 30,
+) -> Figure:
+    """The strangest pictures with rank, label and score."""
+    order = scored.ranked(scores, by, top)
+    pictures = np.stack([sets[name][row] for name, row in order])
+    captions = [
+        f"{rank}: {short(labels[name][row], 14)}\n{scores[by][name][row]:.4g}"
+        for rank, (name, row) in enumerate(order, 1)
+    ]
+    total = sum(len(images) for images in sets.values())
+    return plots.image_grid(
+        pictures,
+        f"The {len(order)} strangest of {total:,} held-out pictures by {by.replace('_', ' ')}",
+        10,
+        captions,
+    )
+
+
+def short(text: str, most: int) -> str:
+    """The beginning of a text that has no room."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

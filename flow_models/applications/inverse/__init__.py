@@ -1,0 +1,1 @@
+"""Inverse problems: what applications 5, 6 and 7 share."""

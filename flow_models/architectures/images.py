@@ -1,0 +1,276 @@
+"""Recipes for images [H, W, C]: dequantised levels in, latent vectors out, coarsest scale first."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from flow_models.architectures.vectors import known_options
+from flow_models.bijectors.actnorm import ActNorm
+from flow_models.bijectors.chain import Chain, Repeat, Reversible
+from flow_models.bijectors.conv1x1 import Householder, LULinear
+from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
+from flow_models.bijectors.elementwise import Additive, Affine
+from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.multiscale import MultiScale
+from flow_models.bijectors.permutation import Permutation
+from flow_models.bijectors.pixels import Dequantisation, Pixels
+from flow_models.bijectors.squeeze import Flatten, Squeeze
+from flow_models.core.errors import UserError
+from flow_models.models.codecs import Images
+
+MIXINGS = {
+    "lu": LULinear,
+    "householder": Householder,
+    "shuffle": lambda size: Permutation(size, "random"),
+}
+COUPLINGS = {
+    "affine": Affine(bound=1.0),
+    "additive": Additive(),
+}  # more than e a step makes training unsteady
+
+
+def glow_image(
+    shape: Sequence[int],
+    levels: int = 3,
+    depth: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    *,
+    coupling: str = "affine",
+    mixing: str = "lu",
+    squeeze: str = "space",
+    multiscale: bool = True,
+    activation: str = "relu",
+    condition_size: int = 0,
+    conditioned: int = 0,
+    reversible: str = "auto",
+    unroll: int = 1,
+    seed: int = 0,
+    **pixels,
+) -> FlowBijector:
+    """Levels of a squeeze and `depth` steps of actnorm, 1x1 convolution and coupling (Glow, Kingma
+    and Dhariwal 2018).
+
+    Args:
+      shape: (H, W, C) of the images; with `levels` L both sides must be multiples of 2^L
+        (`Images.multiple` pads).
+      levels, depth: L and K of the paper.
+      hidden, activation: of the couplings' networks of 3x3, 1x1, ..., 3x3 convolutions.
+      coupling: affine, or additive, which keeps volumes.
+      mixing: of the channels: lu, householder (a rotation), or shuffle (a permutation that is not
+        trained).
+      squeeze: space or haar (wavelets).
+      multiscale: half of the channels leave after each level, standard normal given what stays;
+        else all pass all levels.
+      condition_size: width of a condition [B, C] that every coupling sees; 0 for none.
+      conditioned: how many of the levels see it, the coarsest ones, where multiscale; 0 for all.
+      reversible: yes trains by inversion, in memory that does not grow with depth; no keeps what
+        the backward pass needs; auto is yes from `REVERSIBLE_FROM` steps of a level on.
+      unroll: steps in the body of the compiled loop; 0 for no loop.
+      seed: of the initial weights.
+      **pixels: `bits`, `dequantisation`, `logit`, as in `in_levels_of_pixels`.
+    """
+    transform, mix = _pick(COUPLINGS, coupling, "coupling"), _pick(MIXINGS, mixing, "mixing")
+
+    def level(channels, seen):
+        coupled = ConvCoupling(4 * channels, transform, hidden, activation, seen)
+        return [
+            Squeeze(squeeze),
+            _repeated(
+                Chain([ActNorm(4 * channels), mix(4 * channels), coupled]),
+                depth,
+                unroll,
+                reversible,
+            ),
+        ]
+
+    layers = _levels(shape, levels, level, multiscale, condition_size, conditioned)
+    return in_levels_of_pixels(layers, shape, seed, **pixels)
+
+
+def realnvp_image(
+    shape: Sequence[int],
+    levels: int = 2,
+    depth: int = 4,
+    hidden: Sequence[int] = (64, 64),
+    *,
+    activation: str = "relu",
+    multiscale: bool = True,
+    condition_size: int = 0,
+    reversible: str = "auto",
+    seed: int = 0,
+    **pixels,
+) -> FlowBijector:
+    """Checkerboard couplings, a squeeze, channel couplings, at every level (Real NVP, Dinh et al.
+    2017, section 3.6).
+
+    Actnorm stands where the paper has batch normalisation, which is not its own inverse in
+    training. `depth` couplings of each kind a level; others as in `glow_image`.
+    """
+
+    def level(channels, seen):
+        masks = {
+            "transform": COUPLINGS["affine"],
+            "hidden": hidden,
+            "activation": activation,
+            "condition_size": seen,
+        }
+        board = [
+            layer
+            for colour in (0, 1)
+            for layer in (ActNorm(channels), CheckerboardCoupling(channels, colour=colour, **masks))
+        ]
+        split = [ActNorm(4 * channels), ConvCoupling(4 * channels, **masks)]
+        boards, splits = (
+            Repeat(Chain(each), n, 1) for each, n in ((board, -(-depth // 2)), (split, depth))
+        )
+        return [_trained(boards, depth, reversible), Squeeze(), _trained(splits, depth, reversible)]
+
+    return in_levels_of_pixels(
+        _levels(shape, levels, level, multiscale, condition_size), shape, seed, **pixels
+    )
+
+
+def flat_realnvp(
+    shape: Sequence[int],
+    depth: int = 8,
+    hidden: Sequence[int] = (256, 256),
+    *,
+    activation: str = "relu",
+    condition_size: int = 0,
+    unroll: int = 1,
+    seed: int = 0,
+    **pixels,
+) -> FlowBijector:
+    """Pixels as one long vector and dense couplings between halves, shuffled in between: for
+    comparison with what looks at pictures. Arguments as in `realnvp` and `glow_image`.
+    """
+    size = shape[0] * shape[1] * shape[2]
+    step = Chain(
+        [
+            ActNorm(size),
+            Permutation(size, "random"),
+            Coupling(size, Affine(), hidden, activation, condition_size),
+        ]
+    )
+    return in_levels_of_pixels([Flatten(shape), Repeat(step, depth, unroll)], shape, seed, **pixels)
+
+
+def in_levels_of_pixels(
+    layers: list[Layer],
+    shape: Sequence[int],
+    seed: int = 0,
+    *,
+    bits: int = 8,
+    dequantisation: str = "uniform",
+    logit: float = 0.0,
+    dtype: tf.DType = tf.float32,
+) -> FlowBijector:
+    """The layers behind the one that takes levels of pixels to small numbers.
+
+    Args:
+      bits: of the pixels; x lies in [0, 2^bits).
+      dequantisation: uniform, or variational (Flow++, Ho et al. 2019).
+      logit: a of logit(a/2 + (1 - a) x / 2^bits), 0 for the linear map.
+    """
+    if dequantisation not in ("uniform", "variational"):
+        raise UserError(f"dequantisation is {dequantisation!r}, must be uniform or variational")
+    front: list[Layer] = (
+        [Dequantisation(shape[2], 2**bits)] if dequantisation == "variational" else []
+    )
+    return FlowBijector(
+        Chain([*front, Pixels(2**bits, logit), *layers]), seed, dtype, event_ndims=(3, 1)
+    )
+
+
+def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
+    """The levels with a learned prior behind each, as one layer from images to latents; the
+    coarsest `conditioned` see the condition, all where it is 0."""
+    if levels < 1:
+        raise UserError(f"levels is {levels}, must be at least 1")
+    if condition_size and (not 0 <= conditioned <= levels or conditioned and not multiscale):
+        raise UserError(
+            f"conditioned is {conditioned}, must be 0 to {levels}, the number of levels, where"
+            " multiscale, else 0"
+        )
+    free = levels - conditioned if conditioned and condition_size else 0
+    height, width, channels = shape
+    if not multiscale:
+        layers = [
+            layer
+            for number in range(levels)
+            for layer in level_of(channels * 4**number, condition_size)
+        ]
+        whole = (height >> levels, width >> levels, channels * 4**levels)
+        return [*layers, ActNorm(whole[2]), Flatten(whole)]
+    built = []
+    for number in range(levels):
+        inside, last, seen = (
+            4 * channels,
+            number == levels - 1,
+            0 if number < free else condition_size,
+        )
+        prior = ActNorm(inside) if last else ConvCoupling(inside, Affine(), (), "relu", seen)
+        built.append(Chain([*level_of(channels, seen), prior]))
+        channels = inside // 2
+    return [MultiScale(shape, built, free)]
+
+
+REVERSIBLE_FROM = 16
+
+
+def _repeated(step, depth, unroll, reversible):
+    return _trained(Repeat(step, depth, unroll, "everything"), depth, reversible)
+
+
+def _trained(layer, depth, reversible):
+    if reversible not in ("auto", "yes", "no"):
+        raise UserError(f"reversible is {reversible!r}, must be auto, yes or no")
+    by_inversion = depth >= REVERSIBLE_FROM if reversible == "auto" else reversible == "yes"
+    return Reversible(layer) if by_inversion else layer
+
+
+def _pick(table, name, what):
+    if name not in table:
+        raise UserError(f"no {what} {name!r}; there are {', '.join(table)}")
+    return table[name]
+
+
+ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
+    "glow": glow_image,
+    "realnvp_image": realnvp_image,
+    "flat_realnvp": flat_realnvp,
+}
+
+
+MOST_PADDED = 4  # times the pixels of a picture that levels may make of it
+
+
+def event_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -> Images:
+    """The event for pictures of a shape, padded as so many levels need.
+
+    Raises:
+      UserError: no level, or so many that most of what the network sees would be padding.
+    """
+    if levels < 1:
+        raise UserError(f"levels is {levels}, must be at least 1")
+    event = Images(*shape, bits=bits, multiple=1 if architecture == "flat_realnvp" else 2**levels)
+    if math.prod(event.canvas) > MOST_PADDED * math.prod(event.shape):
+        raise UserError(
+            f"levels is {levels}: pictures of {event.height}x{event.width} would be padded to "
+            f"{event.canvas[0]}x{event.canvas[1]}; give fewer levels, or a larger --image-size"
+        )
+    return event
+
+
+def build(name: str, event: Images, **options) -> FlowBijector:
+    """The architecture `name` for such images, with those of `options` that it has.
+
+    Raises:
+      UserError: no architecture of that name.
+    """
+    recipe = _pick(ARCHITECTURES, name, "architecture of images")
+    return recipe(
+        event.canvas, **known_options({**options, "bits": event.bits}, recipe, in_levels_of_pixels)
+    )

@@ -1,0 +1,149 @@
+"""The conversation with AWS: one region, dry or not, and what its errors mean to the user."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from flow_models.core.errors import UserError
+from flow_models.core.failures import client_side
+
+_LONG = 400  # characters of a value that a dry run shows whole
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized")
+_CODES = {
+    "UnrecognizedClientException": (
+        "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE"
+    ),
+    "InvalidClientTokenId": (
+        "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE"
+    ),
+    "AuthFailure": "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE",
+    "SignatureDoesNotMatch": (
+        "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY or the profile"
+    ),
+    "InvalidSignatureException": (
+        "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY"
+    ),
+    "ExpiredToken": "the credentials have expired: renew them",
+    "ExpiredTokenException": "the credentials have expired: renew them",
+    "OptInRequired": "this region or service is not switched on for the account",
+    "Throttling": "AWS answers no faster than this: try again in a minute",
+    "ThrottlingException": "AWS answers no faster than this: try again in a minute",
+    "TooManyRequestsException": "AWS answers no faster than this: try again in a minute",
+}
+_REGION = (
+    "no region is set: export AWS_DEFAULT_REGION=eu-central-1 (or yours), or aws configure set"
+    " region"
+)
+
+
+class AwsError(UserError):
+    """AWS refused a call; `code` is its word for why, "" where no answer came."""
+
+    def __init__(self, line: str, code: str = ""):
+        super().__init__(line)
+        self.code = code
+
+
+class Aws:
+    """Calls of AWS in the region that boto3 finds (environment, profile, role).
+
+    Args:
+      dry: nothing is sent; each call is checked against the service's own description, and printed
+        as JSON.
+
+    Raises:
+      AwsError: no region, or a profile that is not there.
+    """
+
+    def __init__(self, dry: bool = False):
+        import boto3
+        from botocore.exceptions import BotoCoreError
+
+        self.dry = dry
+        try:
+            self._session = boto3.session.Session()
+        except BotoCoreError as error:
+            raise AwsError(f"AWS: {client_side(error)}") from error
+        self.region = self._session.region_name
+        if not self.region:
+            raise AwsError(_REGION)
+
+    def call(self, service: str, operation: str, **parameters) -> dict:
+        """One call, for example call("batch", "submit_job", jobName=...); the answer, {} of a dry
+        run.
+
+        Raises:
+          AwsError: one line that says what failed and what to do about it.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        asked = f"{service} {operation}"
+        try:
+            return getattr(self._client(service), operation)(**parameters)
+        except ClientError as error:
+            raise _refusal(asked, service, error) from error
+        except BotoCoreError as error:
+            raise AwsError(f"{asked}: {client_side(error, 'AWS')}") from error
+        except ResponseParserError as error:
+            raise AwsError(
+                f"{asked}: what answered is not AWS: check AWS_ENDPOINT_URL and the proxy"
+            ) from error
+        except ValueError as error:  # botocore's word for a malformed endpoint URL
+            raise AwsError(
+                f"{asked}: {' '.join(str(error).split())}; check AWS_ENDPOINT_URL"
+            ) from error
+
+    @functools.cache
+    def _client(self, service: str):
+        from botocore.config import Config
+
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=30
+        )
+        client = self._session.client(service, config=config)
+        if self.dry:
+            client.meta.events.register("before-parameter-build", _remember)
+            client.meta.events.register("before-call", _show)
+        return client
+
+
+def _remember(params, context, **_) -> None:
+    context["asked"] = params
+
+
+def _show(model, context, **_):
+    """Prints the call in place of sending it; botocore takes what this returns for the answer."""
+    from botocore.awsrequest import AWSResponse
+
+    shown = {
+        "service": model.service_model.service_name,
+        "operation": model.name,
+        **_short(context["asked"]),
+    }
+    print(json.dumps(shown, indent=2, default=str))
+    return AWSResponse("", 200, {}, None), {}
+
+
+def _short(value):
+    if isinstance(value, dict):
+        return {key: _short(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_short(each) for each in value]
+    if hasattr(value, "getbuffer"):
+        return f"<{len(value.getbuffer()):,} bytes>"
+    if isinstance(value, (str, bytes)) and len(value) > _LONG:
+        return f"<{len(value):,} {'bytes' if isinstance(value, bytes) else 'characters'}>"
+    return value
+
+
+def _refusal(asked: str, service: str, error) -> AwsError:
+    code, message = (error.response.get("Error", {}).get(name, "") for name in ("Code", "Message"))
+    if code in _DENIED:
+        line = (
+            f"access denied: these credentials lack the permission {service}:{error.operation_name}"
+        )
+    else:
+        line = _CODES.get(code) or f"AWS answered {code}: {' '.join(message.split())[:300]}"
+    return AwsError(f"{asked}: {line}", code)

@@ -1,0 +1,203 @@
+"""The stack of awsbatch-support/template.yaml: made or changed, taken down, and what it holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from flow_models.aws_batch.aws import Aws, AwsError
+from flow_models.core.errors import UserError
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "awsbatch-support" / "template.yaml"
+PAUSE = 5.0  # seconds between looks at a stack that changes
+_BROKEN = (
+    "ROLLBACK_COMPLETE",
+    "ROLLBACK_FAILED",
+    "CREATE_FAILED",
+    "DELETE_FAILED",
+    "REVIEW_IN_PROGRESS",
+)
+_NETWORK = ("VpcId", "SubnetIds")
+
+
+def describe(aws: Aws, stack: str) -> dict | None:
+    """The stack as CloudFormation describes it; None where there is none, and in a dry run."""
+    try:
+        stacks = aws.call("cloudformation", "describe_stacks", StackName=stack).get("Stacks", [])
+    except AwsError as error:
+        if error.code == "ValidationError" and "does not exist" in str(error):
+            return None
+        raise
+    return stacks[0] if stacks else None
+
+
+def outputs(aws: Aws, stack: str) -> dict[str, str]:
+    """Outputs of a deployed stack: Bucket, Repository, TrackingUri; placeholders in a dry run.
+
+    Raises:
+      UserError: there is no such stack here, or it is not ready.
+    """
+    if aws.dry:
+        return {"Bucket": f"bucket-of-{stack}", "Repository": stack, "TrackingUri": "none"}
+    found = describe(aws, stack)
+    if found is None:
+        raise UserError(
+            f"no stack '{stack}' in {aws.region}: make batch-deploy first, or name yours with"
+            " STACK="
+        )
+    if found["StackStatus"] in _BROKEN:
+        raise UserError(
+            f"stack '{stack}' is {found['StackStatus']}: make batch-delete, then make batch-deploy"
+        )
+    if found["StackStatus"] in ("CREATE_IN_PROGRESS", "DELETE_IN_PROGRESS"):
+        raise UserError(
+            f"stack '{stack}' is not ready ({found['StackStatus']}): try again once that is done"
+        )
+    return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+
+
+def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
+    """Makes the stack or changes it to the template as it is now, and waits until that is done.
+
+    Args:
+      given: values of the template's parameters; of a stack that exists, those not given stay as
+        they are.
+
+    Raises:
+      UserError: an unknown parameter, a stack that is being changed or is broken, or what AWS
+      refuses.
+    """
+    _check_parameters(given)
+    there = None if aws.dry else describe(aws, stack)
+    status = there["StackStatus"] if there else ""
+    if status in _BROKEN:
+        raise UserError(
+            f"stack '{stack}' is {status}: make batch-delete, then make batch-deploy again"
+        )
+    if status.endswith("_IN_PROGRESS"):
+        raise UserError(
+            f"stack '{stack}' is being changed already ({status}): try again once that is done"
+        )
+    values = dict(given) if there else {**_default_network(aws, given), **given}
+    kept = [each["ParameterKey"] for each in there["Parameters"]] if there else []
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+    parameters += [
+        {"ParameterKey": name, "UsePreviousValue": True} for name in kept if name not in values
+    ]
+    _send(aws, stack, there is not None, parameters)
+
+
+def delete(aws: Aws, stack: str) -> None:
+    """Takes the stack down with its images and logs; the bucket and the runs in it stay.
+
+    Raises:
+      UserError: no such stack, or jobs of it that have not ended.
+    """
+    from flow_models.aws_batch.watch import unfinished
+
+    if aws.dry:
+        aws.call("cloudformation", "delete_stack", StackName=stack)
+        return
+    there = describe(aws, stack)
+    if there is None:
+        raise UserError(f"no stack '{stack}' in {aws.region}: there is nothing to delete")
+    whole = there["StackStatus"] not in _BROKEN
+    jobs = unfinished(aws, stack) if whole else []
+    if jobs:
+        raise UserError(
+            f"{len(jobs)} jobs of '{stack}' have not ended: make batch-cancel"
+            f" JOB={jobs[0]['jobId']} first"
+        )
+    stays = f"; the runs in s3://{outputs(aws, stack)['Bucket']} stay" if whole else ""
+    aws.call("cloudformation", "delete_stack", StackName=stack)
+    _wait(aws, stack)
+    print(f"stack '{stack}' is deleted{stays}")
+
+
+def template() -> dict:
+    """The template as plain data; what CloudFormation's own tags hold is left out."""
+    import yaml
+
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_multi_constructor("!", lambda loader, tag, node: None)
+    return yaml.load(TEMPLATE.read_text(), loader)
+
+
+def _check_parameters(given: Mapping[str, str]) -> None:
+    from flow_models.core.failures import pick
+
+    known = template()["Parameters"]
+    for name in given:
+        pick(known, name, "parameter of the template")
+
+
+def _default_network(aws: Aws, given: Mapping[str, str]) -> dict[str, str]:
+    """The account's default network and all its subnets, unless a network is given."""
+    if any(name in given for name in _NETWORK):
+        if not all(name in given for name in _NETWORK):
+            raise UserError("a network needs both: VPC=vpc-... and SUBNETS=subnet-...,subnet-...")
+        return {}
+    if aws.dry:
+        return {"VpcId": "the-default-vpc", "SubnetIds": "its-subnets"}
+    networks = aws.call(
+        "ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]
+    )["Vpcs"]
+    if not networks:
+        raise UserError(
+            f"no default network in {aws.region}: give VPC=vpc-... SUBNETS=subnet-...,subnet-..."
+        )
+    here = [{"Name": "vpc-id", "Values": [networks[0]["VpcId"]]}]
+    subnets = aws.call("ec2", "describe_subnets", Filters=here)["Subnets"]
+    return {
+        "VpcId": networks[0]["VpcId"],
+        "SubnetIds": ",".join(sorted(each["SubnetId"] for each in subnets)),
+    }
+
+
+def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:
+    operation = "update_stack" if exists else "create_stack"
+    try:
+        aws.call(
+            "cloudformation",
+            operation,
+            StackName=stack,
+            TemplateBody=TEMPLATE.read_text(),
+            Parameters=parameters,
+            Capabilities=["CAPABILITY_IAM"],
+            Tags=[{"Key": "project", "Value": "flow_models"}],
+        )
+    except AwsError as error:
+        if "No updates are to be performed" not in str(error):
+            raise
+        print(f"stack '{stack}' in {aws.region} is deployed already, and nothing in it changes")
+        return
+    if not aws.dry:
+        _wait(aws, stack)
+        print(
+            f"stack '{stack}' in {aws.region} is {'changed' if exists else 'deployed'}; next: make"
+            " batch-build"
+        )
+
+
+def _wait(aws: Aws, stack: str) -> None:
+    """Waits until the stack rests; says what failed where it does not end well."""
+    while (there := describe(aws, stack)) is not None and there["StackStatus"].endswith(
+        "_IN_PROGRESS"
+    ):
+        time.sleep(PAUSE)
+    if there is None or there["StackStatus"] in (
+        "CREATE_COMPLETE",
+        "UPDATE_COMPLETE",
+        "DELETE_COMPLETE",
+    ):
+        return
+    events = aws.call("cloudformation", "describe_stack_events", StackName=stack)["StackEvents"]
+    failed = [each for each in events if each["ResourceStatus"].endswith("_FAILED")]
+    first = failed[-1] if failed else {}  # the newest comes first
+    why = (
+        f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason', '')[:300]}"
+        if first
+        else "no reason given"
+    )
+    raise UserError(f"stack '{stack}' ended as {there['StackStatus']}; {why}")

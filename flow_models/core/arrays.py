@@ -1,0 +1,41 @@
+"""Checks of the arrays that come from users."""
+
+import numpy as np
+
+from flow_models.core.errors import UserError
+
+
+def as_arrays(data, dtype=np.float32, what: str = "data"):
+    """Array, or dictionary of arrays, as arrays of `dtype` (pixels stay uint8) with equal first
+    dimensions and finite rows."""
+    named = data if isinstance(data, dict) else {what: data}
+    arrays = {name: _rows(name, value, dtype) for name, value in named.items()}
+    if len({len(a) for a in arrays.values()}) != 1:
+        raise UserError(
+            f"arrays of unequal length: { {name: len(a) for name, a in arrays.items()} }"
+        )
+    return arrays if isinstance(data, dict) else arrays[what]
+
+
+def _rows(name, value, dtype):
+    """One array [rows, ...] of finite numbers."""
+    try:
+        array = np.asarray(value)
+        array = array if array.dtype == np.uint8 and array.ndim == 4 else np.asarray(array, dtype)
+    except (TypeError, ValueError):
+        kinds = (
+            "an array of numbers"
+            if name == "validation data"
+            else "an array of numbers, a tf.data.Dataset or draw(n, seed)"
+        )
+        raise UserError(f"{name} must be {kinds}, got {type(value).__name__}") from None
+    if array.ndim < 2:
+        raise UserError(f"{name} must have shape [rows, dimensions], got {list(array.shape)}")
+    if not len(array):
+        raise UserError(f"{name} has no rows")
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+    if bad.any():
+        raise UserError(
+            f"{name} has {bad.sum()} rows with NaN or Inf, the first is row {int(np.argmax(bad))}"
+        )
+    return array

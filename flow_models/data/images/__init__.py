@@ -1,0 +1,1 @@
+"""Pictures: reading, caching, streaming, and the sets inside packages."""

@@ -1,0 +1,1 @@
+"""Point sets whose density is known exactly."""

@@ -1,0 +1,1 @@
+"""Partitions, codecs and the model."""

@@ -1,5 +1,0 @@
-"""MLflow: beside a run, or after it."""
-
-from flow_models.tracking.tracker import Tracker, upload
-
-__all__ = ["Tracker", "upload"]

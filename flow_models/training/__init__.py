@@ -1,0 +1,1 @@
+"""`fit`: compiled steps, sources of batches, losses, checkpoints, devices."""

@@ -1,0 +1,158 @@
+"""Losses: pure functions of tensors.
+
+A loss is called as loss(weights, batch) and returns a dictionary of per-event terms [B], of which
+"objective" is what training minimises the mean of; the others are reported beside it.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from flow_models.models import classification
+
+WIDTHS = (
+    0.25,
+    0.5,
+    1.0,
+)  # of the kernel of `mmd_squared`, times the typical distance of two N(0, I) vectors
+PERTURBATION = 0.05  # of the latents that `reconstruction` goes back from
+
+
+def negative_log_likelihood(model, **extra: tuple[float, Callable]):
+    """-log p(x | condition) = latent - log_det, latent = -log p_base(f(x)), in nats per event.
+
+    A batch is x [B, N], or a dictionary with "x" and, where the model has them, "y" (given to the
+    base distribution) and "condition".
+
+    Args:
+      extra: by name (weight, term), terms as `mmd_of_latents` gives them; those of weight 0 are not
+        computed. They compare the rows of a batch with each other, so over validation rows they are
+        means over the tiles of these.
+    """
+    extra = {name: (weight, term) for name, (weight, term) in extra.items() if weight}
+
+    def loss(weights, batch):
+        batch = batch if isinstance(batch, dict) else {"x": batch}
+        z, log_det = model.layer.forward_and_log_det(weights, batch["x"], batch.get("condition"))
+        latent = -model.partition.base_log_prob(z, batch.get("y"))
+        added = {name: term(weights, batch, z) for name, (_, term) in extra.items()}
+        objective = (
+            latent - log_det + sum(weight * added[name] for name, (weight, _) in extra.items())
+        )
+        return {"objective": objective, "latent": latent, "log_det": log_det, **added}
+
+    loss.identity = {
+        name: weight for name, (weight, _) in extra.items()
+    } or None  # a resumed training must have the same
+    return loss
+
+
+def mmd_of_latents(model):
+    """Term MMD^2 of (y, f(x)) and (y, N(0, I)), y what the base or the couplings are given:
+    Ardizzone et al. 2019."""
+
+    def term(weights, batch, z):
+        seen = [batch[name] for name in ("y", "condition") if name in batch]
+        found = model.partition.standardised(z, batch.get("y"))
+        wanted = tf.random.stateless_normal(tf.shape(found), _seed_of(batch, 0), dtype=found.dtype)
+        return _of_rows(mmd_squared(tf.concat([found, *seen], 1), tf.concat([wanted, *seen], 1)), z)
+
+    return term
+
+
+def mmd_of_inputs(model):
+    """Term MMD^2 of x and of f^-1(y, N(0, I)), for the batch's y: Ardizzone et al. 2019, which adds
+    it to the one of latents."""
+
+    def term(weights, batch, z):
+        normal = tf.random.stateless_normal(tf.shape(z), _seed_of(batch, 1), dtype=z.dtype)
+        latents = model.partition.from_standardised(normal, batch.get("y"))
+        drawn = model.layer.inverse_and_log_det(weights, latents, batch.get("condition"))[0]
+        return _of_rows(mmd_squared(drawn, batch["x"]), z)
+
+    return term
+
+
+def reconstruction(model):
+    """Term |f^-1(y, z + noise) - x|^2, z of f(x) = (v_y, z): small where v_y says what y does, and
+    where the inverse is smooth.
+
+    Without y among the outputs only the noise, of size PERTURBATION, tells f^-1(f(x)) from x.
+    """
+
+    def term(weights, batch, z):
+        noise = PERTURBATION * tf.random.stateless_normal(
+            tf.shape(z), _seed_of(batch, 2), dtype=z.dtype
+        )
+        latents = model.partition.with_y(z + noise, batch.get("y"))
+        back = model.layer.inverse_and_log_det(weights, latents, batch.get("condition"))[0]
+        return tf.reduce_sum(tf.square(back - batch["x"]), -1)
+
+    return term
+
+
+def mmd_squared(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Unbiased MMD^2 of samples a [n, D] and b [n, D], a number that has gradients; kernel the sum
+    over h of WIDTHS of
+
+        H / (H + |d|^2),  H = 2 D h^2
+
+    Row i of a and row i of b may depend on each other, as where both hold the same y: only
+    different rows are compared.
+    """
+    size, rows = 2.0 * a.shape[-1], tf.cast(tf.shape(a)[0], a.dtype)
+
+    def kernel(p, q):
+        squares = (
+            tf.reduce_sum(p * p, -1)[:, None]
+            + tf.reduce_sum(q * q, -1)
+            - 2 * tf.matmul(p, q, transpose_b=True)
+        )
+        return sum(size * h * h / (size * h * h + tf.maximum(squares, 0.0)) for h in WIDTHS)
+
+    compared = kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)
+    return (tf.reduce_sum(compared) - tf.linalg.trace(compared)) / tf.maximum(
+        rows * (rows - 1), 1.0
+    )
+
+
+def _seed_of(batch, stream: int):
+    """A seed that is a function of the batch, as a loss is one: training resumes exactly,
+    validation repeats."""
+    return tf.stack([tf.bitcast(tf.cast(tf.reduce_sum(batch["x"]), tf.float32), tf.int32), stream])
+
+
+def _of_rows(value, rows):
+    """A number a batch as numbers a row [B]."""
+    return tf.fill(tf.shape(rows)[:1], value)
+
+
+def class_likelihood(
+    model, beta: float = 1.0, labelled_share: float = 1.0, temperature: float = 1.0
+):
+    """-log p(x) + beta * -log p(label | x) for a `ClassModel`, in nats per event; see
+    `classification`.
+
+    With beta = 1 and a label on every row that is -log p(x, label). A batch has "x" and, under the
+    model's name for it ("y" or "condition"), labels [B, M], all zeros where there is none.
+    """
+    log_priors = tf.constant(model.log_priors(), model.dtype)
+
+    def loss(weights, batch):
+        labels = batch[model.label_name]
+        l = model.log_prob_of_classes(weights, batch["x"])
+        return classification.information_bottleneck(
+            l, log_priors, labels, beta, labelled_share, temperature
+        )
+
+    loss.identity = {
+        "beta": beta,
+        "labelled_share": labelled_share,
+        "temperature": temperature,
+    }  # a resumed training must have the same
+    return loss
+
+
+def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
+    """The square root of the sum of all squares."""
+    return tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gradients]))

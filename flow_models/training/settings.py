@@ -1,0 +1,106 @@
+"""How to train: plain data, known without loading TensorFlow."""
+
+import dataclasses
+import math
+
+from flow_models.core.errors import UserError
+from flow_models.training.cluster import STRATEGIES
+
+SCHEDULES = ("constant", "exponential", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """How to train. An epoch is `epoch_steps` steps: a row of the history, a look at the validation
+    data."""
+
+    steps: int = 5000
+    """optimizer steps in all"""
+    batch_size: int = 512
+    """rows a step"""
+    epoch_steps: int = 0
+    """steps a row of the history; 0: a fiftieth of all steps"""
+    learning_rate: float = 4e-3
+    """highest rate of Adam"""
+    schedule: str = "cosine"
+    """constant, exponential or cosine decay after the warm-up"""
+    warmup_steps: int = 200
+    """linear rise to the highest rate; at most a quarter of all steps"""
+    final_fraction: float = 0.0
+    """rate at the end over the highest rate; exponential needs it above 0"""
+    beta1: float = 0.9
+    """Adam's decay of the first moment"""
+    beta2: float = 0.99
+    """Adam's decay of the second moment"""
+    clip_norm: float = 5.0
+    """gradients are scaled to at most this global norm; 0: never"""
+    ema: float = 0.998
+    """decay of the average of the weights that is evaluated and kept; 0: the weights themselves"""
+    patience: int = 0
+    """epochs without a better validation objective (training, if there is none) before stopping; 0:
+    never"""
+    checkpoint_seconds: float = 30.0
+    """least time between checkpoints"""
+    seed: int = 0
+    """of initial weights, splits, batches and simulators"""
+    shards: int = 1
+    """independent parts of a batch, which XLA runs on different cores; 2 pays for layers without a
+    loop"""
+    jit: bool = True
+    """compile with XLA"""
+    strategy: str = "auto"
+    """single (one device), mirrored (all GPUs here), multiworker (TF_CONFIG or AWS Batch), or auto:
+    whichever there is"""
+
+    def __post_init__(self):
+        wrong = [
+            (self.steps < 1, f"steps is {self.steps}, must be at least 1"),
+            (self.batch_size < 1, f"batch_size is {self.batch_size}, must be at least 1"),
+            (self.epoch_steps < 0, f"epoch_steps is {self.epoch_steps}, must be at least 0"),
+            (
+                not 0 < self.learning_rate < math.inf,
+                f"learning_rate is {self.learning_rate}, must be above 0",
+            ),
+            (
+                self.schedule not in SCHEDULES,
+                f"schedule is {self.schedule!r}, must be one of {', '.join(SCHEDULES)}",
+            ),
+            (self.warmup_steps < 0, f"warmup_steps is {self.warmup_steps}, must be at least 0"),
+            (
+                not 0 <= self.final_fraction <= 1,
+                f"final_fraction is {self.final_fraction}, must be between 0 and 1",
+            ),
+            (not 0 <= self.beta1 < 1, f"beta1 is {self.beta1}, must be in [0, 1)"),
+            (not 0 <= self.beta2 < 1, f"beta2 is {self.beta2}, must be in [0, 1)"),
+            (
+                self.strategy not in STRATEGIES,
+                f"strategy is {self.strategy!r}, must be one of {', '.join(STRATEGIES)}",
+            ),
+            (
+                self.schedule == "exponential" and self.final_fraction == 0,
+                "an exponential schedule needs a final_fraction above 0",
+            ),
+            (
+                not 0 <= self.clip_norm < math.inf,
+                f"clip_norm is {self.clip_norm}, must be at least 0",
+            ),
+            (
+                not self.checkpoint_seconds >= 0,
+                f"checkpoint_seconds is {self.checkpoint_seconds}, must be at least 0",
+            ),
+            (not 0 <= self.ema < 1, f"ema is {self.ema}, must be in [0, 1)"),
+            (self.shards < 1, f"shards is {self.shards}, must be at least 1"),
+            (
+                self.shards > 1 and self.batch_size % self.shards,
+                f"shards is {self.shards}, must divide batch_size {self.batch_size}",
+            ),
+            (self.patience < 0, f"patience is {self.patience}, must be at least 0"),
+            (not 0 <= self.seed < 2**31, f"seed is {self.seed}, must be at least 0 and below 2^31"),
+        ]
+        for is_wrong, message in wrong:
+            if is_wrong:
+                raise UserError(message)
+
+    @property
+    def row_steps(self) -> int:
+        return min(self.steps, self.epoch_steps or max(self.steps // 50, 1))

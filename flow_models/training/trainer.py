@@ -1,0 +1,436 @@
+"""`fit`: many compiled steps a call, weights and moments carried as tensors, resumable at any
+step."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from flow_models.bijectors.layer import leaves
+from flow_models.core import storage
+from flow_models.core.arrays import as_arrays
+from flow_models.core.errors import UserError, WorkerLost
+from flow_models.core.serializable import to_config
+from flow_models.core.tiling import Tiled
+from flow_models.training import checkpoint, devices, losses
+from flow_models.training.checkpoint import Progress
+from flow_models.training.optimizer import initial_moments, learning_rate
+from flow_models.training.settings import FitSettings
+from flow_models.training.sources import as_batch, fingerprint, make_source
+from flow_models.training.steps import Steps
+
+START_NUMBERS, START_ROWS = (
+    2**18,
+    (64, 10_000),
+)  # data-dependent starting values: about so many numbers, least and most rows
+CALL_SECONDS = (
+    0.5  # a compiled call is meant to last this long: the progress bar's and Ctrl-C's granularity
+)
+
+
+class TrainingDiverged(UserError):
+    """The objective or its gradient became NaN or Inf."""
+
+
+@dataclasses.dataclass
+class FitResult:
+    """What training did. `history` has a list a column, one entry an epoch."""
+
+    history: dict[str, list[float]]
+    # wall time of fit, compilation and evaluation included, all sessions of a resumed run
+    train_seconds: float
+    compile_seconds: float  # of the training step, this session's
+    steps_per_second: float  # of the training loop once compiled, this session's
+    stopped: str  # "finished" or "early"
+
+    def metrics(self) -> dict[str, float]:
+        """The three figures of speed, by the names of metrics.json."""
+        names = ("train_seconds", "compile_seconds", "steps_per_second")
+        return {name: getattr(self, name) for name in names}
+
+
+def fit(
+    model,
+    data,
+    validation=None,
+    settings: FitSettings | None = None,
+    *,
+    loss: Callable | None = None,
+    folder: str | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+    progress: bool | None = None,
+) -> FitResult:
+    """Trains the model in place by stochastic gradient descent on `loss`.
+
+    The weights that stay in the model are the running average (EMA), taken at the epoch with the
+    best validation objective where there are validation data.
+
+    Args:
+      model: a `FlowModel`.
+      data: array [n, D] (or a dictionary with "x", "y", "condition"), a `tf.data.Dataset` of such,
+        or a simulator draw(n, seed) -> tensors, pure and compilable, with seed an int32 pair.
+      validation: arrays like `data`, or None.
+      settings: see `FitSettings`.
+      loss: loss(weights, batch) -> {"objective": [B], ...}; by default the negative log-likelihood.
+      folder: where checkpoints go (a path or s3://); None: none are written.
+      resume: go on from the checkpoint in `folder`, exactly as if never interrupted; start if there
+        is none. Without it, a folder that holds a checkpoint is refused.
+      on_epoch: called with every new row of the history.
+      progress: show a progress bar; by default where stderr is a terminal.
+
+    Raises:
+      UserError: data, settings or checkpoint do not fit.
+      TrainingDiverged: NaN or Inf; the message names step, batch and the last good checkpoint.
+      KeyboardInterrupt: on Ctrl-C, after a checkpoint has been written.
+      WorkerLost: of several workers one does not answer any more; the first has written a
+      checkpoint, if it is left.
+    """
+    trainer = Trainer(model, data, validation, settings, loss=loss, folder=folder, resume=resume)
+    return trainer.run(on_epoch, progress)
+
+
+class Trainer:
+    """`fit` in two parts: this refuses what does not fit and changes no file, `run` trains.
+    Arguments as in `fit`."""
+
+    def __init__(
+        self, model, data, validation=None, settings=None, *, loss=None, folder=None, resume=False
+    ):
+        self.began, self.seconds_before = time.perf_counter(), 0.0
+        if resume and not folder:
+            raise UserError("resume needs the folder of the checkpoint")
+        self.model, self.settings = model, settings or FitSettings()
+        self.loss = loss or losses.negative_log_likelihood(model)
+        self.devices = devices.get(self.settings.strategy)
+        self.devices.check(self.settings.batch_size)
+        self.folder, self.resume = folder if self.devices.is_chief else None, resume
+        self.draws = data
+        dtype = model.dtype.as_numpy_dtype
+        self.source = make_source(
+            data,
+            self.settings.batch_size,
+            self.settings.seed,
+            dtype,
+            self.devices.worker,
+            self.devices.workers,
+        )
+        self.validation = (
+            None
+            if validation is None
+            else self._ready(as_arrays(validation, dtype, "validation data"))
+        )
+        rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
+        first = as_batch(self.source.first_rows(rows), model)
+        self._check_rows(first)
+        self.identity = self._identity(first)
+        self._start(first)
+        self.steps = Steps(model, self.loss, self.source, self.settings, self.devices)
+        self.terms = self.steps.terms
+        weights = [tf.identity(v) for v in self.steps.trainable]
+        self.at = Progress(
+            0, weights, initial_moments(weights), np.zeros(len(self.terms), np.float32)
+        )
+        self.saved_step, self.last_saved = None, time.perf_counter()
+        self.compile_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
+        self._evaluate = Tiled(self._evaluate_rows, model.event.tiles, self.settings.jit)
+        if resume and self.folder and checkpoint.exists(folder):
+            self._restore()
+
+    def _ready(self, validation):
+        """Validation data as the network takes them, with noise that stays the same."""
+        as_batch(tf.nest.map_structure(lambda a: a[:1], validation), self.model)
+        if len(self.model.event_shape) == 1:
+            return validation
+        x = self.model.event.rows(_x(validation), self.model.dtype.as_numpy_dtype)[0]
+        return {**validation, "x": x} if isinstance(validation, dict) else x
+
+    def _check_rows(self, first):
+        """Refuses rows of another shape than the model's or outside its domain, and what the event
+        does not admit."""
+        for rows in (first, self.validation):
+            if rows is not None:
+                self.model.layer.check(np.asarray(_x(rows)))
+        if self.source.arrays is not None:
+            x = np.asarray(_x(self.source.arrays))
+            as_batch(tf.nest.map_structure(lambda a: a[:1], self.source.arrays), self.model)
+            self.model.layer.check(x)
+            self.model.event.check(x)
+
+    def _identity(self, first) -> dict:
+        """What must be equal for a run to be resumed exactly."""
+        fields = dataclasses.asdict(self.settings)
+        fields = {
+            k: v
+            for k, v in fields.items()
+            if k not in ("checkpoint_seconds", "jit", "shards", "strategy")
+        }
+        data = first if self.source.arrays is None else self.source.arrays
+        return {
+            **fields,
+            "layer": to_config(self.model.layer),
+            "partition": to_config(self.model.partition),
+            "draws": getattr(self.draws, "identity", None),
+            "loss": getattr(self.loss, "identity", None),
+            "dtype": self.model.dtype.name,
+            "training data": fingerprint(data),
+            "validation data": fingerprint(self.validation),
+        }
+
+    def _start(self, first):
+        start(self.model, first)
+
+    def _evaluate_rows(self, weights, *arrays):
+        return self.steps.evaluate(
+            weights,
+            (
+                arrays[0]
+                if not isinstance(self.validation, dict)
+                else dict(zip(self.validation, arrays))
+            ),
+        )
+
+    def run(
+        self, on_epoch: Callable[[dict], None] | None = None, progress: bool | None = None
+    ) -> FitResult:
+        """Trains to the end; see `fit`."""
+        if self.folder and not self.resume and checkpoint.exists(self.folder):
+            raise UserError(
+                f"{self.folder} holds the checkpoint of another run: resume it, or take another"
+                " folder"
+            )
+        show = self.devices.is_chief and (sys.stderr.isatty() if progress is None else progress)
+        total = self.settings.steps
+        with tqdm(
+            total=total, initial=self.at.step, disable=not show, unit="step", dynamic_ncols=True
+        ) as bar:
+            try:
+                self._join()
+                while not self._is_over():
+                    self._advance(bar)
+                    if self._row_is_due():
+                        row = self._finish_epoch()
+                        if on_epoch:
+                            on_epoch(row)
+                    if time.perf_counter() - self.last_saved > self.settings.checkpoint_seconds:
+                        self._try_to_save(storage.is_s3(self.folder or "-"))
+            except KeyboardInterrupt:
+                self._try_to_save(True)
+                raise
+            except devices.LOST as error:
+                self._lost(error)
+        self.save()
+        self._keep_best()
+        history = {name: [row[name] for row in self.at.rows] for name in self.at.rows[-1]}
+        speed = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
+        stopped = "finished" if self.at.step == total else "early"
+        return FitResult(history, self.seconds(), self.compile_seconds, speed, stopped)
+
+    def _join(self) -> None:
+        """Several workers all start from the first one's state, new or read from its checkpoint."""
+        if self.devices.workers == 1:
+            return
+        frozen = self.steps.frozen
+        mine = (
+            checkpoint.to_bytes(self.at, frozen, self.identity, self.seconds())
+            if self.devices.is_chief
+            else None
+        )
+        data = self.devices.bytes_from_chief(mine)
+        if not self.devices.is_chief:
+            self._take(*checkpoint.from_bytes(data, self.at, frozen, self.identity))
+
+    def _lost(self, error: Exception) -> None:
+        """A worker is gone, so nobody can go on. What the first one has of the state is good, and
+        is saved."""
+        if self.devices.workers == 1:
+            raise error
+        self._try_to_save(True)
+        kept = (
+            f"the checkpoint of step {self.saved_step} is kept in {self.folder}"
+            if self.folder
+            else "the first worker keeps the checkpoint"
+        )
+        raise WorkerLost(
+            f"worker {self.devices.worker} of {self.devices.workers} stops at step {self.at.step}:"
+            f" another worker does not answer any more; {kept}; start all of them again with"
+            " --resume"
+        ) from error
+
+    def seconds(self) -> float:
+        """Wall time of the run so far, of earlier sessions too."""
+        return self.seconds_before + time.perf_counter() - self.began
+
+    def _is_over(self) -> bool:
+        out_of_patience = 0 < self.settings.patience <= self.at.waited
+        return not self._row_is_due() and (self.at.step == self.settings.steps or out_of_patience)
+
+    def _row_is_due(self) -> bool:
+        """Whether an epoch has ended that has no row yet: also after an interruption in the middle
+        of `_finish_epoch`."""
+        at = self.at
+        ended = at.step > 0 and (
+            at.step % self.settings.row_steps == 0 or at.step == self.settings.steps
+        )
+        return ended and (not at.rows or at.rows[-1]["step"] != at.step)
+
+    def _advance(self, bar):
+        """One compiled call: as many steps as fit into about CALL_SECONDS, up to the end of the
+        epoch."""
+        if self._row_is_due():
+            return
+        at, settings = self.at, self.settings
+        to_boundary = settings.row_steps - at.step % settings.row_steps
+        pace = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
+        n = min(
+            to_boundary,
+            settings.steps - at.step,
+            self.source.chunk_steps,
+            max(int(pace * CALL_SECONDS), 1),
+        )
+        n = int(self.devices.from_chief([n] if self.devices.is_chief else None, 1)[0])
+        chunk = self.source.chunk(at.step, n)
+        if not self.compile_seconds:
+            bar.set_description_str("compiling")
+        start = time.perf_counter()
+        done, good, weights, moments, sums = self.steps.compiled(
+            at.weights,
+            at.moments,
+            tf.constant(at.sums),
+            chunk,
+            tf.constant(at.step),
+            tf.constant(n),
+        )
+        done, good, sums = int(done), bool(good), sums.numpy()
+        elapsed = time.perf_counter() - start
+        if not good:
+            self._diverged(at.step + done - 1, "the objective or its gradient is NaN or Inf")
+        if self.compile_seconds == 0.0:
+            self.compile_seconds = elapsed
+            bar.set_description_str("")
+        else:
+            self.loop_seconds, self.loop_steps = self.loop_seconds + elapsed, self.loop_steps + n
+        self.at = dataclasses.replace(
+            at, step=at.step + n, weights=weights, moments=moments, sums=sums
+        )
+        bar.update(n)
+        mean = sums[self.terms.index("objective")] / (
+            self.at.step % settings.row_steps or settings.row_steps
+        )
+        bar.set_postfix_str(f"objective {mean:.4f}", refresh=False)
+
+    def _diverged(self, step: int, what: str):
+        """Ends the run; the model keeps the best weights so far, the folder the last checkpoint."""
+        if self.at.best is not None:
+            self._keep_best()
+        if self.folder and self.saved_step is None:
+            self.save()
+        kept = f"the last good checkpoint, of step {self.saved_step}, is kept in {self.folder}"
+        where = ""
+        if self.source.rows is not None:
+            number, batch = divmod(step, self.source.rows // self.settings.batch_size)
+            where = f", batch {batch} of pass {number}"
+        raise TrainingDiverged(
+            f"training diverged at step {step}{where}: {what};"
+            f" {kept if self.folder else 'no checkpoints were written'}; look at the rows of this"
+            " batch, or start anew with a lower learning_rate or clip_norm"
+        )
+
+    def _finish_epoch(self) -> dict:
+        """Closes a row of the history: means over the epoch, and the averaged weights on the
+        validation data."""
+        at, settings = self.at, self.settings
+        count = at.step % settings.row_steps or settings.row_steps
+        row = {
+            "epoch": len(at.rows) + 1,
+            "step": at.step,
+            "seconds": self.seconds(),
+            "learning_rate": float(learning_rate(settings, tf.constant(at.step - 1))),
+        }
+        row |= {f"train_{name}": float(value / count) for name, value in zip(self.terms, at.sums)}
+        average = at.moments["average"] if settings.ema else at.weights
+        objective = row["train_objective"]
+        if self.validation is not None:
+            row |= {f"val_{name}": value for name, value in self._validated(average).items()}
+            objective = row["val_objective"]
+            if not np.isfinite(objective):
+                self._diverged(at.step - 1, f"the validation objective is {objective}")
+        better = objective < at.best_objective
+        best = average if better or self.validation is None else at.best
+        self.at = dataclasses.replace(
+            at,
+            rows=(*at.rows, row),
+            sums=np.zeros_like(at.sums),
+            best=best,
+            waited=0 if better else at.waited + 1,
+            best_objective=objective if better else at.best_objective,
+        )
+        return row
+
+    def _validated(self, weights) -> dict[str, float]:
+        """Means over the validation data. Of several workers the first one computes them, so that
+        all decide alike."""
+        if not self.devices.is_chief:
+            return dict(zip(self.terms, self.devices.from_chief(None, len(self.terms))))
+        arrays = (
+            self.validation.values() if isinstance(self.validation, dict) else [self.validation]
+        )
+        values = {
+            name: float(np.mean(value, dtype=np.float64))
+            for name, value in self._evaluate(weights, *arrays).items()
+        }
+        self.devices.from_chief([values[name] for name in self.terms], len(self.terms))
+        return values
+
+    def _keep_best(self):
+        for variable, value in zip(self.steps.trainable, self.at.best):
+            variable.assign(value)
+
+    def save(self):
+        """Writes the whole state to the folder, if there is one."""
+        if self.folder:
+            checkpoint.write(self.folder, self.at, self.steps.frozen, self.identity, self.seconds())
+            self.saved_step, self.last_saved = self.at.step, time.perf_counter()
+
+    def _try_to_save(self, warn: bool):
+        """`save`; where it fails, a warning will do: the checkpoint before is whole, and the next
+        one may succeed."""
+        try:
+            self.save()
+        except UserError as error:
+            if not warn:
+                raise
+            self.last_saved = time.perf_counter()
+            print(f"warning: no checkpoint of step {self.at.step}: {error}", file=sys.stderr)
+
+    def _restore(self):
+        """Takes up the state in the folder."""
+        self._take(*checkpoint.read(self.folder, self.at, self.steps.frozen, self.identity))
+        self.saved_step = self.at.step
+
+    def _take(self, at: Progress, values: list[np.ndarray], seconds: float):
+        """Makes a state that was read this run's."""
+        self.at, self.seconds_before = at, seconds
+        for variable, value in zip(self.steps.frozen, values):
+            variable.assign(value)
+
+
+def _x(batch):
+    return batch["x"] if isinstance(batch, dict) else batch
+
+
+def start(model, batch) -> None:
+    """Data-dependent starting values from a batch, once in the life of a model; `Trainer` does it
+    with its first rows."""
+    if model.started:
+        return
+    named = batch if isinstance(batch, dict) else {"x": batch}
+    started, _ = model.layer.start(model.weights, named["x"], named.get("condition"))
+    for variable, value in zip(leaves(model.weights).values(), leaves(started).values()):
+        if value is not variable:
+            variable.assign(value)
+    model.started = True
