@@ -1,4 +1,4 @@
-"""Invertible layers, one file a family, and their outer face as `tfb.Bijector`s."""
+"""Invertible layers, one file per family, and `FlowBijector`, their face as a `tfb.Bijector`."""
 
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
@@ -9,10 +9,11 @@ from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, C
 from flow_models.bijectors.domain import Domain, Standardise
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.from_tfp import FromTFP
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
 from flow_models.bijectors.permutation import Permutation
-from flow_models.bijectors.pixels import Dequantisation, Pixels
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.bijectors.summary import Summarised
@@ -33,13 +34,14 @@ __all__ = [
     "Domain",
     "Flatten",
     "FlowBijector",
+    "FromTFP",
     "Householder",
     "Inverse",
     "LULinear",
     "Layer",
     "MultiScale",
     "Permutation",
-    "Pixels",
+    "Levels",
     "RationalQuadratic",
     "Repeat",
     "Reversible",

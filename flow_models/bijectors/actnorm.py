@@ -10,11 +10,11 @@ from flow_models.bijectors.layer import Layer, no_log_det, positions
 
 @dataclasses.dataclass(frozen=True)
 class ActNorm(Layer):
-    """y = (x - shift) exp(-log_scale), started so that the first batch comes out with mean 0 and
-    variance 1.
+    """y = (x - shift) exp(-log_scale) for each dimension of vectors, each channel of images.
 
-    Of each dimension of a vector, of each channel of images. Glow (Kingma and Dhariwal 2018).
-    Unlike batch normalisation it is its own inverse's inverse in training too.
+    Starts with mean 0 and variance 1 of the first batch. Glow: Generative flow with invertible 1x1
+    convolutions (Kingma and Dhariwal 2018). Unlike batch normalisation, forward and inverse agree
+    during training too.
     """
 
     size: int
@@ -33,7 +33,7 @@ class ActNorm(Layer):
         x = y * tf.exp(weights["log_scale"]) + weights["shift"]
         return x, no_log_det(y) + positions(y) * tf.reduce_sum(weights["log_scale"])
 
-    def start(self, weights, x, condition=None):
+    def data_dependent_init(self, weights, x, condition=None):
         shift, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
         weights = {"shift": shift, "log_scale": 0.5 * tf.math.log(variance + 1e-6)}
         return weights, self.forward_and_log_det(weights, x)[0]

@@ -1,5 +1,4 @@
-"""Autoregressive layers: dimension i is transformed with parameters that depend on the dimensions
-before it."""
+"""Autoregressive layers: the dimensions before i give the parameters that transform dimension i."""
 
 import dataclasses
 
@@ -14,7 +13,7 @@ class Autoregressive(Conditioned):
     """y_i = transform(x_i; network(x_1 .. x_(i-1))): one pass forward, `size` passes inverse.
 
     Masked Autoregressive Flow (Papamakarios, Pavlakou and Murray 2017). Its `Inverse` is the
-    fast-sampling Inverse Autoregressive Flow (Kingma et al. 2016).
+    Inverse Autoregressive Flow (Kingma et al. 2016), which samples fast.
     """
 
     @property
@@ -31,8 +30,8 @@ class Autoregressive(Conditioned):
         return y, tf.reduce_sum(log_slopes, 1)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        """Pass i finds x_1 .. x_i; the last pass's slopes, taken at the full x but for x_size, are
-        those of the map."""
+        """Pass i finds x_1 .. x_i. The slopes of the last pass are exact: no parameter depends on
+        x_size, the one number that it still lacks."""
         x, log_slopes = tf.zeros_like(y), None
         for _ in range(self.size):
             x, log_slopes = self.transform.inverse_and_log_det(

@@ -1,6 +1,7 @@
-"""Layers made of layers: one after the other, the same one many times, and the other way round."""
+"""Layers made of layers: in sequence, repeated, inverted, and trained by inversion."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -11,9 +12,9 @@ from flow_models.core.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Chain(Layer):
-    """f = f_n o ... o f_2 o f_1: the first layer of the tuple meets the data first."""
+    """f = f_n o ... o f_2 o f_1: the first layer of the tuple sees the data first."""
 
-    layers: tuple[Layer, ...] = ()
+    layers: Sequence[Layer] = ()
 
     def init(self, rng):
         return [layer.init(rng) for layer in self.layers]
@@ -26,7 +27,7 @@ class Chain(Layer):
         return x, total
 
     def forward_of_each(self, weights, x, conditions):
-        """The first layers serve all conditions in one pass where they see none."""
+        """The first layers that see no condition run once for all conditions."""
         free = next(
             (i for i, layer in enumerate(self.layers) if layer.sees_condition), len(self.layers)
         )
@@ -54,10 +55,10 @@ class Chain(Layer):
             d_condition = d_condition if dc is None else d_condition + dc
         return y, dy, gradients, d_condition
 
-    def start(self, weights, x, condition=None):
+    def data_dependent_init(self, weights, x, condition=None):
         started = []
         for layer, w in zip(self.layers, weights):
-            w, x = layer.start(w, x, condition)
+            w, x = layer.data_dependent_init(w, x, condition)
             started.append(w)
         return started, x
 
@@ -68,17 +69,20 @@ class Chain(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Repeat(Layer):
-    """f = g_K o ... o g_1: `depth` equal layers with weights of their own, stacked [K, ...].
+    """f = g_K o ... o g_1: K equal layers, each with its own weights, stacked [K, ...].
 
-    The layers run in a compiled loop whose body holds `unroll` of them (0: all, no loop). A loop
-    compiles one body instead of K. For the backward pass it keeps the `inputs` of each round and
-    computes the round again, which takes less memory, or `everything`, which takes less time where
-    layers are wide.
+    Attributes:
+      layer: g.
+      depth: K.
+      layers_per_loop_body: 0 runs the layers one after the other; n > 0 runs them in a compiled
+        loop whose body holds n, so only n layers are compiled. n must divide `depth`.
+      keep: what a loop stores for the backward pass. "inputs" stores the input of each round and
+        computes the round again, which saves memory; "everything" is faster for wide layers.
     """
 
     layer: Layer
     depth: int
-    unroll: int = 0
+    layers_per_loop_body: int = 0
     keep: str = "inputs"
 
     def __post_init__(self):
@@ -87,11 +91,14 @@ class Repeat(Layer):
             raise UserError(f"depth is {self.depth}, must be at least 1")
         if self.keep not in ("inputs", "everything"):
             raise UserError(f"keep is {self.keep!r}, must be inputs or everything")
-        if self.unroll < 0:
-            raise UserError(f"unroll is {self.unroll}, must be at least 0")
-        if self.unroll and self.depth % self.unroll:
+        if self.layers_per_loop_body < 0:
             raise UserError(
-                f"unroll is {self.unroll}, must divide the depth {self.depth}, or be 0 for no loop"
+                f"layers_per_loop_body is {self.layers_per_loop_body}, must be at least 0"
+            )
+        if self.layers_per_loop_body and self.depth % self.layers_per_loop_body:
+            raise UserError(
+                f"layers_per_loop_body is {self.layers_per_loop_body}, must divide the depth"
+                f" {self.depth}, or be 0 for no loop"
             )
 
     def init(self, rng):
@@ -107,16 +114,16 @@ class Repeat(Layer):
             self.layer.inverse_and_log_det, weights, y, condition, list(reversed(range(self.depth)))
         )
 
-    def start(self, weights, x, condition=None):
+    def data_dependent_init(self, weights, x, condition=None):
         started = []
         for k in range(self.depth):
-            w, x = self.layer.start(of_round(weights, k), x, condition)
+            w, x = self.layer.data_dependent_init(of_round(weights, k), x, condition)
             started.append(w)
         return stack(started), x
 
     def _run(self, step, weights, x, condition, order):
         total = no_log_det(x)
-        group = self.unroll or self.depth
+        group = self.layers_per_loop_body or self.depth
         if group >= self.depth:
             for k in order:
                 x, log_det = step(of_round(weights, k), x, condition)
@@ -126,7 +133,7 @@ class Repeat(Layer):
         rounds, backwards = self.depth // group, order[0] != 0
 
         def several(weights, x, condition):
-            """One round: `group` layers, in order, with weights [group, ...]."""
+            """One round: `group` layers in order, with weights [group, ...]."""
             total = no_log_det(x)
             for j in reversed(range(group)) if backwards else range(group):
                 x, log_det = step(of_round(weights, j), x, condition)
@@ -137,7 +144,7 @@ class Repeat(Layer):
         return run(several, rounds, self._in_rounds(weights, group), x, condition, backwards)
 
     def _in_rounds(self, weights, group):
-        """Weights [K, ...] as [K / group, group, ...]."""
+        """Reshapes weights [K, ...] to [K / group, group, ...]."""
         shape = (self.depth // group, group)
         return rebuild(
             weights, [tf.reshape(w, [*shape, *w.shape[1:]]) for w in leaves(weights).values()]
@@ -149,7 +156,7 @@ class Repeat(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Inverse(Layer):
-    """f = g^-1."""
+    """f = g^-1, with the weights of g."""
 
     layer: Layer
 
@@ -165,12 +172,12 @@ class Inverse(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Reversible(Layer):
-    """The layer itself, trained by inversion: the backward pass keeps its output alone and goes
-    back from there.
+    """The same layer, trained by inversion: training stores only its output, and the backward pass
+    recovers its input from it.
 
-    The Reversible Residual Network (Gomez, Ren, Urtasun and Grosse 2017), for any chain of
-    invertible layers: memory does not grow with depth, at the price of computing the layer a second
-    time. Exact to rounding: what is differentiated is the layer at the inverse of its output.
+    The Reversible Residual Network (Gomez, Ren, Urtasun and Grosse 2017) for any chain of
+    invertible layers. Memory does not grow with depth; time does, as the layer is computed twice.
+    Gradients are exact up to rounding.
     """
 
     layer: Layer
@@ -200,8 +207,8 @@ class Reversible(Layer):
     def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
         return self.layer.inverse_and_gradient(weights, y, dy, d_log_det, condition)
 
-    def start(self, weights, x, condition=None):
-        return self.layer.start(weights, x, condition)
+    def data_dependent_init(self, weights, x, condition=None):
+        return self.layer.data_dependent_init(weights, x, condition)
 
     def check(self, x):
         self.layer.check(x)

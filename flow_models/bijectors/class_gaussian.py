@@ -56,19 +56,20 @@ class ClassGaussian(Layer):
         )
         return below + tf.linalg.diag(tf.exp(-weights["log_scale"]))
 
-    def every_class(self, weights, x):
-        """z [B, M, N] and log-determinants [B, M] for all classes, from one pass of the trunk."""
+    def forward_of_each(self, weights, x, conditions):
+        """All conditions from one pass of the trunk."""
         v, log_det = self.layer.forward_and_log_det(weights["trunk"], x)
         v = tf.reshape(v, [-1, self.size])
-        centred = v[:, None] - weights["mean"]
-        whitening = self._whitening(weights)
+        mean, log_scale, whitening = self._of(weights, conditions)
         if whitening is None:
-            z = centred * tf.exp(-weights["log_scale"])
+            z = (v[:, None] - mean) * tf.exp(-log_scale)
+            log_slope = -tf.reduce_sum(log_scale, 1)
         else:  # W v - W mean, as one matrix product
-            flat = tf.reshape(whitening, [self.classes * self.size, self.size])
-            z = tf.reshape(tf.matmul(v, flat, transpose_b=True), [-1, self.classes, self.size])
-            z -= tf.linalg.matvec(whitening, weights["mean"])
-        return z, log_det[:, None] - tf.reduce_sum(weights["log_scale"], 1)
+            flat = tf.reshape(whitening, [-1, self.size])
+            z = tf.reshape(tf.matmul(v, flat, transpose_b=True), [-1, *mean.shape])
+            z -= tf.linalg.matvec(whitening, mean)
+            log_slope = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(whitening)), 1)
+        return tf.reshape(z, [-1, self.size]), tf.reshape(log_det[:, None] + log_slope, [-1])
 
     def forward_and_log_det(self, weights, x, condition=None):
         v, log_det = self.layer.forward_and_log_det(weights["trunk"], x)
@@ -101,8 +102,8 @@ class ClassGaussian(Layer):
             whitening = tf.tensordot(condition, whitening, 1)
         return condition @ weights["mean"], condition @ weights["log_scale"], whitening
 
-    def start(self, weights, x, condition=None):
-        trunk, v = self.layer.start(weights["trunk"], x)
+    def data_dependent_init(self, weights, x, condition=None):
+        trunk, v = self.layer.data_dependent_init(weights["trunk"], x)
         flat = np.asarray(tf.reshape(v, [-1, self.size]), np.float64)
         mean, covariance = class_moments(flat, np.asarray(condition), self.covariance == "full")
         started = {"trunk": trunk, "mean": mean}

@@ -44,16 +44,16 @@ def class_moments(
         known = _raw(v[order[~held]], labels[order[~held]], everything, full)
         for i, pair in enumerate(pairs):
             scores[i] += _score(
-                v[order[held]], labels[order[held]], known, _shrunk(*known, *pair, full)
+                v[order[held]], labels[order[held]], known, _shrunk(known, pair, full)
             )
     known = _raw(v[rows], labels[rows], everything, full)
     best = pairs[max(range(len(pairs)), key=lambda i: (*scores[i], -i))]
     free = labels.sum(1) == 0
     for _ in range(EM_STEPS if free.any() and free.mean() < 1 else 0):
         soft = np.array(labels, np.float64)
-        soft[free] = np.exp(_log_posterior(v[free], known, _shrunk(*known, *best, full)))
+        soft[free] = np.exp(_log_posterior(v[free], known, _shrunk(known, best, full)))
         known = _raw(v, soft, everything, full)
-    return known[0], _shrunk(*known, *best, full)
+    return known[0], _shrunk(known, best, full)
 
 
 def _raw(v, labels, everything, full):
@@ -79,8 +79,9 @@ def _scatter(centred, weight, full):
     return centred.T @ (centred * weight) if full else (centred**2 * weight).sum(0)
 
 
-def _shrunk(means, scatters, counts, pooled, nu, gamma, full):
+def _shrunk(known, pair, full):
     """Covariances [M, N, N], or variances [M, N]."""
+    (_, scatters, counts, pooled), (nu, gamma) = known, pair
     if np.isinf(nu):
         covariances = np.broadcast_to(pooled, scatters.shape)
     else:

@@ -1,37 +1,41 @@
-"""What couplings and autoregressive layers share: an elementwise map whose parameters a network
-gives."""
+"""The base of coupling and autoregressive layers: a network gives the parameters of an elementwise
+map."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from flow_models.bijectors.elementwise import Affine
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.networks import MLP
-from flow_models.core.serializable import Described
+from flow_models.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditioned(Layer):
-    """A layer that transforms `transformed` dimensions with parameters from `network`, which
-    subclasses define.
+    """A layer that transforms `transformed` dimensions with parameters from `network`.
+
+    Subclasses define `network`, the conditioner.
 
     Attributes:
-      size: dimensions.
+      size: number of dimensions.
       transform: an elementwise map (`Affine`, `RationalQuadratic`, ...).
-      hidden, activation: of the network.
+      hidden: widths of the hidden layers of the network.
+      activation: relu, silu, tanh or gelu.
       condition_size: width of a condition that the network also reads; 0 for none.
     """
 
     size: int
-    transform: Described = Affine()
-    hidden: tuple[int, ...] = (128, 128)
+    transform: Any = Affine()
+    hidden: Sequence[int] = (128, 128)
     activation: str = "relu"
     condition_size: int = 0
 
     def __post_init__(self):
         super().__post_init__()
-        _ = self.network  # refuses wrong widths now, not in the middle of a run
+        _ = self.network  # refuses wrong widths now rather than during training
 
     @property
     def transformed(self) -> int:
@@ -39,14 +43,14 @@ class Conditioned(Layer):
 
     @property
     def network(self) -> MLP:
-        raise AssertionError(f"{type(self).__name__} does not define its network")
+        raise UserError(f"the layer {type(self).__name__} is not complete: write its network")
 
     def init(self, rng):
         return self.network.init(rng)
 
     def parameters(self, weights, seen, condition):
-        """What the network makes of the dimensions it sees: [B, ..., transformed, parameters of the
-        map]."""
+        """Parameters of the map, [B, ..., transformed, parameters], from the dimensions that the
+        network sees."""
         if condition is not None:
             seen = tf.concat([seen, everywhere(condition, seen)], -1)
         o = self.network(weights, seen)
@@ -54,8 +58,8 @@ class Conditioned(Layer):
 
 
 def everywhere(condition, x):
-    """A condition [B, C] at every position of x: [B, C] for vectors, [B, H, W, C] for images, which
-    may also be given."""
+    """Repeats a condition [B, C] at every position of x: [B, C] for vectors, [B, H, W, C] for
+    images. A condition that has this rank already is returned as it is."""
     condition = tf.convert_to_tensor(condition, x.dtype)
     if condition.shape.rank == x.shape.rank:
         return condition

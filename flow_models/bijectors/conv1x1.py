@@ -1,5 +1,5 @@
-"""Invertible linear maps of the channels of images (1x1 convolutions); of a vector: of its
-dimensions."""
+"""Invertible linear maps of the channels of images (1x1 convolutions) or the dimensions of
+vectors."""
 
 import dataclasses
 
@@ -15,8 +15,8 @@ from flow_models.bijectors.networks import of_channels
 class LULinear(Layer):
     """y = x W, W^T = P L (U + diag(sign exp(log_scale))), log |det| = sum log_scale.
 
-    The LU-parametrised 1x1 convolution of Glow (Kingma and Dhariwal 2018, section 3.2), started at
-    a random rotation; the permutation P and the signs stay as drawn and are saved.
+    The LU-parametrised 1x1 convolution of Glow (Kingma and Dhariwal 2018, section 3.2). Starts at a
+    random rotation; the permutation P and the signs are saved and not trained.
     """
 
     size: int
@@ -34,7 +34,7 @@ class LULinear(Layer):
         }
 
     def _factors(self, weights):
-        """L with ones and U with sign exp(log_scale) on their diagonals."""
+        """L with ones on its diagonal, and U with sign exp(log_scale) on its."""
         strict = tf.constant(np.tril(np.ones((self.size, self.size)), -1), weights["lower"].dtype)
         lower = weights["lower"] * strict + tf.eye(self.size, dtype=strict.dtype)
         diagonal = tf.linalg.diag(weights["sign"] * tf.exp(weights["log_scale"]))
@@ -48,7 +48,7 @@ class LULinear(Layer):
         )
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        """(P L U)^-1 from two triangular solves of the size of the channels, then one product."""
+        """Two triangular solves of channel size give (P L U)^-1; one product applies it."""
         lower, upper = self._factors(weights)
         inverse = tf.linalg.triangular_solve(lower, tf.eye(self.size, dtype=y.dtype))
         inverse = tf.linalg.triangular_solve(upper, inverse, lower=False)
@@ -60,12 +60,11 @@ class LULinear(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Householder(Layer):
-    """y = x Q, Q a product of reflections I - 2 v v^T / |v|^2, one a channel; its inverse is its
-    transpose, log |det| = 0.
+    """y = x Q, where Q is a product of reflections I - 2 v v^T / |v|^2, one per channel.
 
-    Improving variational auto-encoders using Householder flow (Tomczak and Welling 2016). The
-    product in one solve (Joffrain et al. 2006): Q = I - V T^-1 V^T, T the upper triangle of V^T V
-    with half its diagonal.
+    Q^-1 = Q^T and log |det| = 0. Improving variational auto-encoders using Householder flow
+    (Tomczak and Welling 2016). One triangular solve gives the product (Joffrain et al. 2006):
+    Q = I - V T^-1 V^T, where T is the upper triangle of V^T V with half its diagonal.
     """
 
     size: int

@@ -1,5 +1,4 @@
-"""Coupling layers: one half is transformed with parameters that a network reads off the other
-half."""
+"""Coupling layers: one half gives, through a network, the parameters that transform the other."""
 
 import dataclasses
 
@@ -12,11 +11,10 @@ from flow_models.bijectors.networks import MLP, ConvNet
 
 @dataclasses.dataclass(frozen=True)
 class Coupling(Conditioned):
-    """(a, b) -> (transform(b; network(a)), a): a is the first size // 2 dimensions; the halves
-    change places.
+    """(a, b) -> (transform(b; network(a)), a), where a holds the first size // 2 dimensions.
 
-    Density estimation using Real NVP (Dinh, Sohl-Dickstein and Bengio 2017). Swapping the halves is
-    renaming: it costs nothing, and the next layer transforms what this one kept.
+    Density estimation using Real NVP (Dinh, Sohl-Dickstein and Bengio 2017). The halves change
+    places, so the next coupling transforms the half that this one kept.
 
     Attributes: see `Conditioned`; `size` is at least 2.
     """
@@ -49,8 +47,8 @@ class Coupling(Conditioned):
         return tf.concat([a, b], -1), sum_event(log_slopes)
 
     def inverse_and_gradient(self, weights, y, dy, d_log_det, condition=None):
-        """One evaluation of the network serves the inverse and the gradient, as it sees what stays
-        as it is."""
+        """Evaluates the network once for both the inverse and the gradient: its input, the half
+        that is kept, is the same in both."""
         cut = self.transformed
         a, b, da, db = y[..., cut:], y[..., :cut], dy[..., cut:], dy[..., :cut]
         seen = [a, *floating(weights), *([] if condition is None else [condition])]
@@ -72,11 +70,11 @@ class Coupling(Conditioned):
 
 @dataclasses.dataclass(frozen=True)
 class ConvCoupling(Coupling):
-    """The coupling over the channels of images [B, H, W, C], with a convolutional network (Glow,
-    Kingma and Dhariwal 2018).
+    """A coupling of the channels of images [B, H, W, C] with a convolutional network (Glow, Kingma
+    and Dhariwal 2018).
 
-    `size` is the number of channels; `hidden` are the widths of the network: 3x3, 1x1, ..., 3x3
-    convolutions. A condition [B, C] is seen at every position.
+    `size` is the number of channels. The network has 3x3, 1x1, ..., 3x3 convolutions of the widths
+    `hidden`, and sees a condition [B, C] at every position.
     """
 
     @property
@@ -87,14 +85,13 @@ class ConvCoupling(Coupling):
 
 @dataclasses.dataclass(frozen=True)
 class CheckerboardCoupling(Conditioned):
-    """Pixels of one colour of a checkerboard are transformed with parameters read off those of the
-    other.
+    """Transforms the pixels of one colour of a checkerboard with parameters read off the other.
 
-    The spatial mask of Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 3.4), for images [B,
-    H, W, C].
+    The spatial mask of Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 3.4), for images
+    [B, H, W, C].
 
     Attributes:
-      colour: 0 transforms pixels with even i + j, 1 the others.
+      colour: 0 transforms the pixels (i, j) with even i + j, 1 those with odd i + j.
       (the others as in `Conditioned`; `size` is the number of channels)
     """
 
@@ -106,7 +103,7 @@ class CheckerboardCoupling(Conditioned):
         return ConvNet(self.size + self.condition_size, outputs, self.hidden, self.activation)
 
     def _mask(self, x):
-        """1 where pixels are transformed, 0 where they are read: [H, W, 1]."""
+        """[H, W, 1]: 1 for pixels that are transformed, 0 for pixels that the network reads."""
         height, width = x.shape[1:3]
         rows, columns = tf.range(height)[:, None], tf.range(width)[None]
         return tf.cast((rows + columns + self.colour + 1) % 2, x.dtype)[..., None]

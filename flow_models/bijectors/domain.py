@@ -1,7 +1,8 @@
-"""From the user's units to numbers a network likes: bounded columns to the whole line, then mean 0
-and variance 1."""
+"""From the user's units to numbers that suit a network: bounded columns become unbounded, then get
+mean 0 and variance 1."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +13,8 @@ from flow_models.core.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Standardise(Layer):
-    """y = (x - mean) / sd with the mean and standard deviation of the training data; saved, not
-    trained."""
+    """y = (x - mean) / sd. Mean and standard deviation come from the training data; they are saved
+    and not trained."""
 
     size: int
 
@@ -31,30 +32,28 @@ class Standardise(Layer):
         log_det = tf.reduce_sum(tf.math.log(weights["sd"]))
         return y * weights["sd"] + weights["mean"], tf.zeros_like(y[:, 0]) + log_det
 
-    def start(self, weights, x, condition=None):
+    def data_dependent_init(self, weights, x, condition=None):
         mean, variance = tf.nn.moments(tf.cast(x, tf.float64), 0)
-        variance = tf.where(
-            variance > 0, variance, 1.0
-        )  # a column that is constant in the rows looked at
+        variance = tf.where(variance > 0, variance, 1.0)  # of a column that is constant here
         weights = {"mean": tf.cast(mean, x.dtype), "sd": tf.cast(tf.sqrt(variance), x.dtype)}
         return weights, self.forward_and_log_det(weights, x)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Domain(Layer):
-    """Columns with bounds to the whole line: log (x - lower), -log (upper - x), or the logit of (x
-    - lower) / (upper - lower).
+    """Maps bounded columns to the whole line: log (x - lower), -log (upper - x), or the logit of
+    (x - lower) / (upper - lower).
 
     Attributes:
-      lower, upper: one number or None (unbounded) a column, in the user's units. Outside its bounds
-        the density is zero and `log_prob` is minus infinity.
+      lower, upper: for each column a number in the user's units, or None where it has no bound.
+        Outside the bounds the density is zero and `log_prob` is minus infinity.
 
     Raises:
-      UserError: the two differ in length, or a lower bound is not below its upper one.
+      UserError: the two differ in length, or a lower bound is not below its upper bound.
     """
 
-    lower: tuple[float | None, ...]
-    upper: tuple[float | None, ...]
+    lower: Sequence[float | None]
+    upper: Sequence[float | None]
 
     def __post_init__(self):
         super().__post_init__()
@@ -133,7 +132,7 @@ def _bound(y, low, high):
 
 
 def _inside(x, low, high):
-    """x, moved off a bound that it was rounded to."""
+    """x, moved inside where rounding put it on a bound."""
     number = x.dtype.as_numpy_dtype
     if low is not None:
         x = tf.maximum(x, np.nextafter(number(low), number(np.inf)))

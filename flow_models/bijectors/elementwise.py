@@ -1,24 +1,24 @@
-"""Maps of one number with parameters from elsewhere: what couplings and autoregressive layers
-apply.
+"""Elementwise maps, which coupling and autoregressive layers apply with parameters from a network.
 
-A map has `parameters` numbers a dimension, given as o [B, n, parameters]; x, y and log-derivatives
-are [B, n].
+A map takes `parameters` numbers per dimension, o [B, n, parameters]; x, y and log-derivatives are
+[B, n]. Images have further axes [B, H, W, ...].
 """
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
-from flow_models.core.serializable import Described
+from flow_models.core.serializable import Serializable
 
 
 @dataclasses.dataclass(frozen=True)
-class Affine(Described):
+class Affine(Serializable):
     """y = (x - t) exp(-s), s = bound tanh(o_s / bound).
 
-    NICE (Dinh et al. 2015) with the scale of RealNVP (Dinh et al. 2017), in the direction of MAF
-    (Papamakarios et al. 2017). The bound keeps a step of training from multiplying densities by
-    more than e^bound a layer.
+    NICE (Dinh et al. 2015) with the scale of Real NVP (Dinh et al. 2017), in the direction of MAF
+    (Papamakarios et al. 2017). No layer multiplies the density of a number by more than e^bound,
+    which keeps training steady.
     """
 
     bound: float = 3.0
@@ -41,8 +41,8 @@ class Affine(Described):
 
 
 @dataclasses.dataclass(frozen=True)
-class Additive(Described):
-    """y = x - t: volume-preserving (NICE, Dinh et al. 2015)."""
+class Additive(Serializable):
+    """y = x - t, which preserves volume (NICE, Dinh et al. 2015)."""
 
     @property
     def parameters(self) -> int:
@@ -56,11 +56,11 @@ class Additive(Described):
 
 
 @dataclasses.dataclass(frozen=True)
-class Composed(Described):
-    """y = second(first(x)), each with its own share of the parameters."""
+class Composed(Serializable):
+    """y = second(first(x)); each map has its own parameters."""
 
-    first: Described
-    second: Described
+    first: Any
+    second: Any
 
     @property
     def parameters(self) -> int:

@@ -1,8 +1,7 @@
-"""Equal layers as one compiled body that runs over stacked weights, and what of it is kept for the
-backward pass.
+"""Loops of equal layers: one compiled body over stacked weights, in three ways to differentiate it.
 
-A step is step(weights of a round, x, condition) -> y, log_det; stacked weights have leaves [rounds,
-...]. All loops give y and the sum of log-dets.
+A step is step(weights of one round, x, condition) -> y, log_det. Stacked weights have leaves
+[rounds, ...]. All loops return y and the sum of the log-determinants.
 """
 
 import tensorflow as tf
@@ -11,7 +10,11 @@ from flow_models.bijectors.layer import floating, leaves, no_log_det, rebuild, r
 
 
 def loop(step, rounds: int, weights, x, condition=None, backwards: bool = False):
-    """The plain loop; differentiated through, it keeps every intermediate value of every round."""
+    """The plain loop. Its gradient stores every intermediate value of every round.
+
+    Args:
+      backwards: runs the last round first.
+    """
     place = _places(rounds, backwards)
 
     def body(i, x, total):
@@ -24,14 +27,10 @@ def loop(step, rounds: int, weights, x, condition=None, backwards: bool = False)
 
 
 def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backwards: bool = False):
-    """Keeps only the input of each round; the backward pass computes the round again to
-    differentiate it.
+    """Stores only the input of each round; the backward pass computes the round again.
 
-    Keeping what TensorFlow would keep compiles slower and takes memory in proportion to the width
-    of the networks.
-
-    Args:
-      backwards: last round first.
+    The plain loop compiles slower, and its memory grows with the width of the networks.
+    Arguments as in `loop`.
     """
     place = _places(rounds, backwards)
 
@@ -74,13 +73,13 @@ def loop_that_recomputes(step, rounds: int, weights, x, condition=None, backward
 
     if condition is None:
         unconditional, nothing = step, tf.zeros([0], x.dtype)
-        step = lambda weights, x, _: unconditional(weights, x, None)  # noqa: E731
+        step = lambda weights, x, _: unconditional(weights, x, None)
     return run(x, nothing if condition is None else condition, *floating(weights))
 
 
 def loop_of_inverses(layer, rounds: int, weights, y, dy, d_log_det, condition=None):
-    """`Layer.inverse_and_gradient` of equal layers one after the other: memory does not grow with
-    their number."""
+    """`Layer.inverse_and_gradient` of equal layers in sequence; memory does not grow with their
+    number."""
     nothing = tf.zeros([0], y.dtype) if condition is None else tf.zeros_like(condition)
 
     def body(i, y, dy, d_condition, d_weights):
@@ -101,7 +100,7 @@ def loop_of_inverses(layer, rounds: int, weights, y, dy, d_log_det, condition=No
 
 
 def of_round(weights, k):
-    """The weights of round k out of stacked ones; k is a number or a scalar tensor."""
+    """The weights of round k among stacked ones; k is a number or a scalar tensor."""
     return rebuild(
         weights, [tf.gather(w, k) if tf.is_tensor(k) else w[k] for w in leaves(weights).values()]
     )

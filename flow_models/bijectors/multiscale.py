@@ -1,7 +1,8 @@
-"""Levels of resolution: after each, half of the channels leave for the latents (Real NVP, Dinh et
-al. 2017)."""
+"""Levels of resolution: after each, half of the channels become latents (Real NVP, Dinh et al.
+2017)."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,19 +15,19 @@ from flow_models.core.errors import UserError
 class MultiScale(Layer):
     """Images [B, H, W, C] -> latents [B, H W C], those of the coarsest level first.
 
-    Level l halves the resolution and multiplies the channels by four (a `Squeeze` is its first
-    layer); after every level but the last, the first half of the channels leaves. What leaves has
-    passed the last layer of its level, which may be
-    a coupling that makes it standard normal given what stays: a learned prior.
+    Each level halves the resolution and multiplies the channels by four (its first layer is a
+    `Squeeze`). After every level but the last, the first half of the channels leaves. The last
+    layer of a level may be a coupling that makes the leaving half standard normal given the rest: a
+    learned prior.
 
     Attributes:
       shape: (H, W, C) of the images.
-      levels: one layer a level, images to images.
-      free: how many of them, the finest, see no condition.
+      levels: one layer per level, images to images.
+      free: number of levels, the finest ones, that see no condition.
     """
 
-    shape: tuple[int, int, int]
-    levels: tuple[Layer, ...]
+    shape: Sequence[int]
+    levels: Sequence[Layer]
     free: int = 0
 
     def __post_init__(self):
@@ -43,7 +44,7 @@ class MultiScale(Layer):
         return [level.init(rng) for level in self.levels]
 
     def _shapes(self):
-        """The shape at the end of each level, and how many of its channels stay."""
+        """The shape at the end of each level, and the number of channels that stay."""
         height, width, channels = self.shape
         shapes = []
         for number in range(1, len(self.levels) + 1):
@@ -63,11 +64,11 @@ class MultiScale(Layer):
         return tf.concat([_flat(x), *reversed(latents[:-1])], 1), total
 
     def _seen(self, condition, number):
-        """What the level of this number sees of the condition."""
+        """The condition, or None for a level that sees none."""
         return None if number < self.free else condition
 
     def forward_of_each(self, weights, x, conditions):
-        """One pass of the levels that see no condition serves all conditions."""
+        """The levels that see no condition run once for all conditions."""
         count = conditions.shape[0]
         if not self.free:
             return super().forward_of_each(weights, x, conditions)
@@ -84,7 +85,7 @@ class MultiScale(Layer):
         ), log_det + tf.repeat(total, count, 0)
 
     def _parts(self, z):
-        """The shapes of the levels, and the latents that left at each, by its number."""
+        """The shapes of the levels, and the latents of each by its number."""
         shapes = self._shapes()
         sizes = [int(np.prod(shape)) - int(np.prod(shape[:2])) * stays for shape, stays in shapes]
         sizes[-1] = int(np.prod(shapes[-1][0]))
@@ -101,8 +102,8 @@ class MultiScale(Layer):
         return x, total
 
     def _joined(self, stayed, left, shape):
-        """What a level ended with, from the latents that left and, but at the coarsest, the
-        channels that stayed."""
+        """The output of a level, from the latents that left and the channels that stayed (None at
+        the coarsest level)."""
         (height, width, channels), stays = shape
         if stayed is None:
             return tf.reshape(left, [-1, height, width, channels])
@@ -124,10 +125,10 @@ class MultiScale(Layer):
             d_condition = d_condition if dc is None else d_condition + dc
         return x, dx, gradients, d_condition
 
-    def start(self, weights, x, condition=None):
+    def data_dependent_init(self, weights, x, condition=None):
         started, latents = [], []
         for number, (level, w, (_, stays)) in enumerate(zip(self.levels, weights, self._shapes())):
-            w, x = level.start(w, x, self._seen(condition, number))
+            w, x = level.data_dependent_init(w, x, self._seen(condition, number))
             started.append(w)
             latents.append(_flat(x[..., :-stays]))
             x = x[..., -stays:]

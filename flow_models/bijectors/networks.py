@@ -1,27 +1,25 @@
-"""Conditioner networks: plain, and masked so that output i sees inputs before i only. Last layers
-start at zero."""
+"""Conditioner networks: dense, convolutional, and masked (output i sees only inputs before i).
+Their last layers start at zero."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Described
+from flow_models.core.serializable import Serializable
 
 ACTIVATIONS = {"relu": tf.nn.relu, "silu": tf.nn.silu, "tanh": tf.tanh, "gelu": tf.nn.gelu}
-# up to this many columns a product is a few broadcast multiplies: XLA's matrix product is slower
-# there
-NARROW = 2
+NARROW = 2  # up to so many columns, broadcast multiplies are faster than XLA's matrix product
 
 
 @tf.custom_gradient
 def dense(x, w, b):
-    """x w + b, [B, I] x [I, O] + [O], forward and backward in the forms that XLA runs fastest for
-    narrow sides.
+    """x w + b, [B, I] x [I, O] + [O], written so that XLA is fast where I or O is small.
 
-    Measured on two cores at batch 256 and 128 units: the gradient of a 128-to-2 layer as plain
-    products costs 106 us, as written here 25 us.
+    Measured on two cores at batch 256: the gradient of a 128-to-2 layer takes 25 us instead of the
+    106 us of plain matrix products.
     """
     inputs, outputs = w.shape
     if inputs <= NARROW:
@@ -46,8 +44,7 @@ def dense(x, w, b):
 
 
 def of_channels(x, matrix):
-    """x @ matrix over the last axis, as one product of two matrices whatever the shape [..., C] of
-    x."""
+    """x @ matrix over the last axis of x [..., C], computed as one product of two matrices."""
     return tf.reshape(
         tf.reshape(x, [-1, x.shape[-1]]) @ matrix, [-1, *x.shape[1:-1], matrix.shape[1]]
     )
@@ -59,19 +56,19 @@ def _glorot(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class MLP(Described):
-    """Multilayer perceptron [B, inputs] -> [B, outputs]; zero-initialised last layer, so a new flow
-    is the identity.
+class MLP(Serializable):
+    """Multilayer perceptron [B, inputs] -> [B, outputs]. Its last layer starts at zero, so new
+    couplings are the identity.
 
     Attributes:
-      inputs, outputs: widths of both ends.
+      inputs, outputs: widths of the two ends.
       hidden: widths of the hidden layers.
       activation: relu, silu, tanh or gelu.
     """
 
     inputs: int
     outputs: int
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: Sequence[int] = (128, 128)
     activation: str = "relu"
 
     def __post_init__(self):
@@ -111,12 +108,12 @@ class MLP(Described):
 
 
 def conv3x3(x, w, b):
-    """3x3 convolution, zeros around: [B, H, W, I], w [9 I, O] -> [B, H, W, O], as one product of
-    matrices.
+    """3x3 convolution with zero padding, [B, H, W, I], w [9 I, O] -> [B, H, W, O], as one matrix
+    product.
 
-    The nine shifts are taken of whichever side has fewer channels: of the inputs before the product
-    (w rows in the order shift, channel), or of the outputs after it (the same w). XLA's own
-    convolutions take 1.4 times as long on two cores (`python benchmarks/convolutions.py`).
+    The side with fewer channels is shifted nine times: the inputs before the product (rows of w in
+    the order shift, channel) or the outputs after it. XLA's own convolutions take 1.4 times as long
+    on two cores (`python benchmarks/convolutions.py`).
     """
     inputs, outputs = w.shape[0] // 9, w.shape[1]
     if inputs <= outputs:
@@ -130,7 +127,7 @@ def conv3x3(x, w, b):
 
 
 def _shifts(x):
-    """Nine copies of x [B, H, W, C], moved by -1, 0, 1 in both directions, zeros at the border."""
+    """Nine copies of x [B, H, W, C], shifted by -1, 0, 1 in both directions with zero padding."""
     padded = _padded(x)
     return [_window(padded, k, x.shape[1:3]) for k in range(9)]
 
@@ -146,10 +143,9 @@ def _window(padded, k, size):
 
 @dataclasses.dataclass(frozen=True)
 class ConvNet(MLP):
-    """Convolutions [B, H, W, inputs] -> [B, H, W, outputs]: 3x3, 1x1 between the hidden layers, 3x3
-    from the last one.
+    """Convolutions [B, H, W, inputs] -> [B, H, W, outputs]: 3x3 first and last, 1x1 between.
 
-    The conditioner of Glow (Kingma and Dhariwal 2018); without hidden layers a single 3x3.
+    The conditioner of Glow (Kingma and Dhariwal 2018); one 3x3 convolution if `hidden` is empty.
     Attributes as in `MLP`.
     """
 
@@ -174,9 +170,10 @@ class ConvNet(MLP):
 
 
 def _small(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
-    """A third of the variance that keeps activations level: with more, the first steps of Adam, all
-    of one sign, move the outputs of the last layer so far that deep flows diverge (measured at 8
-    steps, 128 channels, a rate of 1e-3).
+    """Uniform weights with a third of the variance that preserves the scale of activations.
+
+    With more, deep flows diverge: the first steps of Adam all have one sign and move the outputs of
+    the last layer too far (measured at 8 steps of flow, 128 channels, a rate of 1e-3).
     """
     limit = np.sqrt(1.0 / inputs)
     return rng.uniform(-limit, limit, (inputs, outputs)).astype(np.float32)
@@ -184,17 +181,17 @@ def _small(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MaskedMLP(MLP):
-    """MADE (Germain, Gregor, Murray and Larochelle 2015): outputs of dimension i depend on inputs
+    """MADE (Germain, Gregor, Murray and Larochelle 2015): the outputs for dimension i depend on
     x_1 .. x_(i-1) only.
 
-    The first `size` inputs are the ordered ones; further inputs (a condition) are seen by all.
-    Outputs are `outputs / size` numbers for dimension 1, then for 2, and so on.
+    The first `size` inputs are x; all outputs see the further inputs, a condition. There are
+    `outputs / size` numbers for dimension 1, then as many for 2, and so on.
     """
 
     size: int = 0
 
     def masks(self) -> list[np.ndarray]:
-        """0/1 arrays, one a kernel: unit j may see unit i where degree_j >= degree_i (> at the
+        """One 0/1 array per kernel: unit j sees unit i where degree_j >= degree_i (> for
         outputs)."""
         free = self.inputs - self.size
         degrees = [np.concatenate([np.arange(1, self.size + 1), np.zeros(free, int)])]

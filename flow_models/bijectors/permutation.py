@@ -1,4 +1,4 @@
-"""Permutations of dimensions, saved with the model."""
+"""Fixed permutations of dimensions, saved with the model."""
 
 import dataclasses
 
@@ -9,8 +9,12 @@ from flow_models.bijectors.layer import Frozen, Layer, no_log_det
 
 @dataclasses.dataclass(frozen=True)
 class Permutation(Layer):
-    """y_i = x_(permutation_i) over the last axis: `reverse` or drawn at `random` with the seed of
-    the model."""
+    """y_i = x_(permutation_i) over the last axis.
+
+    Attributes:
+      size: length of the last axis.
+      kind: reverse, or random, drawn with the seed of the model.
+    """
 
     size: int
     kind: str = "reverse"

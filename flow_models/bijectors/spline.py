@@ -8,25 +8,24 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Described
+from flow_models.core.serializable import Serializable
 
 MIN_BIN = 1e-3  # smallest share of the interval a bin can shrink to
 MIN_SLOPE = 1e-3  # smallest derivative at a knot
-UNIT_SLOPE = math.log(
-    math.expm1(1 - MIN_SLOPE)
-)  # softplus(this) + MIN_SLOPE = 1: zero parameters give the identity
+# softplus(UNIT_SLOPE) + MIN_SLOPE = 1: zero parameters give the identity
+UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))
 
 
 @dataclasses.dataclass(frozen=True)
-class RationalQuadratic(Described):
-    """Spline on [-bound, bound] with `bins` bins, identity outside; zero parameters give y = x.
+class RationalQuadratic(Serializable):
+    """Spline with `bins` bins on [-bound, bound], the identity outside; zero parameters give y = x.
 
     In the bin with left knot (x_k, y_k), width w, height h, slope s = h / w and knot derivatives
     d0, d1, with t = (x - x_k) / w:
 
         y = y_k + h (s t^2 + d0 t (1 - t)) / (s + (d0 + d1 - 2 s) t (1 - t))
 
-    (equation 4 of the paper). Parameters a dimension: `bins` widths, `bins` heights, `bins - 1`
+    (equation 4 of the paper). Parameters per dimension: `bins` widths, `bins` heights, `bins - 1`
     inner derivatives.
     """
 
@@ -70,12 +69,9 @@ class RationalQuadratic(Described):
         a = h * (s - d0) + rise
         b = h * d0 - rise
         c = -s * (clipped - y0)
-        t = (
-            2 * c / (-b - tf.sqrt(tf.maximum(b * b - 4 * a * c, 0.0)))
-        )  # the root that is stable when a is near 0
-        t = tf.clip_by_value(
-            t, 0.0, 1.0
-        )  # rounding in float32 can throw the root of a steep bin out of it
+        # the root that is stable when a is near 0; float32 can round it out of a steep bin
+        t = 2 * c / (-b - tf.sqrt(tf.maximum(b * b - 4 * a * c, 0.0)))
+        t = tf.clip_by_value(t, 0.0, 1.0)
         denominator = s + (d0 + d1 - 2 * s) * t * (1 - t)
         x = x0 + w * t
         return tf.where(inside, x, y), tf.where(inside, -_log_slope(s, d0, d1, t, denominator), 0.0)
@@ -90,9 +86,7 @@ class RationalQuadratic(Described):
         w, h = self._lengths(o[..., :k]), self._lengths(o[..., k : 2 * k])
         inner = tf.nn.softplus(o[..., 2 * k :] + UNIT_SLOPE) + MIN_SLOPE
         ends = tf.ones_like(inner[..., :1])
-        before = tf.constant(
-            np.triu(np.ones((k, k)), 1), o.dtype
-        )  # exclusive cumulative sum as a matrix product
+        before = tf.constant(np.triu(np.ones((k, k)), 1), o.dtype)  # for exclusive cumulative sums
         shape = tf.shape(w)
         knots_x, knots_y = (
             tf.reshape(tf.reshape(v, [-1, k]) @ before, shape) - self.bound for v in (w, h)
@@ -104,8 +98,8 @@ class RationalQuadratic(Described):
 
 
 def _select(x, knots, values):
-    """Each of `values` [B, n, K] in the bin that holds x [B, n]: by comparison and sum, which XLA
-    fuses, no gather."""
+    """Each of `values` [B, n, K] at the bin that holds x [B, n], by comparisons and sums, which XLA
+    fuses, instead of a gather."""
     reached = tf.cast(x[..., None] >= knots[..., 1:], x.dtype)
     one = tf.ones_like(reached[..., :1])
     bin_of_x = tf.concat([one, reached], -1) - tf.concat([reached, 0 * one], -1)

@@ -1,6 +1,7 @@
-"""Trading resolution for channels, and leaving images for vectors."""
+"""From resolution to channels, and from images to vectors."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,13 +16,12 @@ HAAR = 0.5 * np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1,
 
 @dataclasses.dataclass(frozen=True)
 class Squeeze(Layer):
-    """[B, H, W, C] -> [B, H/2, W/2, 4 C]: every 2x2 block of pixels becomes the channels of one;
-    log |det| = 0.
+    """[B, H, W, C] -> [B, H/2, W/2, 4 C]: each 2x2 block becomes one pixel; log |det| = 0.
 
     Attributes:
-      kind: "space" keeps the pixels (Real NVP, Dinh et al. 2017); "haar" takes their orthonormal
-        wavelets, means first (Ardizzone et al. 2019, Guided image generation with conditional
-        invertible neural networks).
+      kind: "space" keeps the four pixels as channels (Real NVP, Dinh et al. 2017); "haar" takes
+        their orthonormal wavelets, means first (Guided image generation with conditional invertible
+        neural networks, Ardizzone et al. 2019).
     """
 
     kind: str = "space"
@@ -47,7 +47,7 @@ class Squeeze(Layer):
         ), no_log_det(y)
 
     def _haar(self, x, channels):
-        """Its own inverse: the transform of the four pixels of each block and channel."""
+        """The wavelet transform of the four pixels of each block and channel; its own inverse."""
         blocks = tf.reshape(x, [-1, *x.shape[1:3], 4, channels])
         mixed = tf.einsum("bhwkc,kl->bhwlc", blocks, tf.constant(HAAR, x.dtype))
         return tf.reshape(mixed, [-1, *x.shape[1:]])
@@ -55,9 +55,9 @@ class Squeeze(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Flatten(Layer):
-    """Images [B, H, W, C] of one shape as vectors [B, H W C]."""
+    """Images [B, H, W, C] of a fixed shape (H, W, C) -> vectors [B, H W C]."""
 
-    shape: tuple[int, int, int]
+    shape: Sequence[int]
 
     def forward_and_log_det(self, weights, x, condition=None):
         return tf.reshape(x, [-1, int(np.prod(self.shape))]), no_log_det(x)

@@ -1,4 +1,4 @@
-"""A condition of many columns, seen by the layers as the few that a network makes of it."""
+"""A summary network: the layers see a few learned numbers in place of a long condition."""
 
 import dataclasses
 
@@ -24,22 +24,19 @@ class Summarised(Layer):
     def init(self, rng):
         return {"network": self.network.init(rng), "layer": self.layer.init(rng)}
 
+    def prepare(self, weights, condition):
+        return self.network(weights["network"], condition)
+
     def forward_and_log_det(self, weights, x, condition=None):
-        return self.layer.forward_and_log_det(
-            weights["layer"], x, self._summary(weights, condition)
-        )
+        return self.layer.forward_and_log_det(weights["layer"], x, condition)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        return self.layer.inverse_and_log_det(
-            weights["layer"], y, self._summary(weights, condition)
-        )
+        return self.layer.inverse_and_log_det(weights["layer"], y, condition)
 
-    def start(self, weights, x, condition=None):
-        inner, y = self.layer.start(weights["layer"], x, self._summary(weights, condition))
+    def data_dependent_init(self, weights, x, condition=None):
+        summary = self.prepare(weights, condition)
+        inner, y = self.layer.data_dependent_init(weights["layer"], x, summary)
         return {**weights, "layer": inner}, y
 
     def check(self, x):
         self.layer.check(x)
-
-    def _summary(self, weights, condition):
-        return self.network(weights["network"], condition)

@@ -1,4 +1,4 @@
-"""Columns made less skewed by a power transformation, chosen from the data."""
+"""A power transformation, chosen from the data, that makes columns less skewed."""
 
 import dataclasses
 
@@ -7,20 +7,17 @@ import tensorflow as tf
 
 from flow_models.bijectors.layer import Frozen, Layer
 
-POWERS = np.linspace(
-    0.02, 1.98, 99
-)  # inside (0, 2) the map is onto the whole line, so that every latent has an x
+POWERS = np.linspace(0.02, 1.98, 99)  # in (0, 2) the map is onto the line: every latent has an x
 
 
 @dataclasses.dataclass(frozen=True)
 class YeoJohnson(Layer):
-    """y = ((1 + x)^p - 1) / p for x >= 0, -((1 - x)^(2 - p) - 1) / (2 - p) for x < 0, one p a
+    """y = ((1 + x)^p - 1) / p for x >= 0, -((1 - x)^(2 - p) - 1) / (2 - p) for x < 0; one p per
     column.
 
-    p = 1 is the identity; below it long tails on the right are drawn in. The p that makes the
-    column most normal is taken from the training data, saved, and not trained (A new family of
-    power transformations to improve normality or symmetry, Yeo and Johnson 2000). Meant for
-    standardised columns.
+    A new family of power transformations to improve normality or symmetry (Yeo and Johnson 2000).
+    p = 1 is the identity; p < 1 shortens tails on the right. The training data give the p that
+    makes each column most normal; it is saved and not trained. Meant for standardised columns.
     """
 
     size: int
@@ -41,14 +38,14 @@ class YeoJohnson(Layer):
         size = tf.math.log1p(q * tf.abs(y)) / q  # log (1 + |x|)
         return tf.sign(y) * tf.math.expm1(size), tf.reduce_sum((1 - p) * tf.sign(y) * size, 1)
 
-    def start(self, weights, x, condition=None):
+    def data_dependent_init(self, weights, x, condition=None):
         rows = np.asarray(x, np.float64)
         fits = np.stack([self._normality(rows, p) for p in POWERS])
         started = {"power": tf.constant(POWERS[fits.argmax(0)], x.dtype)}
         return started, self.forward_and_log_det(started, x)[0]
 
     def _normality(self, rows, p):
-        """Log-likelihood a row [D] of the best normal density of y, as a density of x."""
+        """Mean log-likelihood [D] of x if y has the best-fitting normal density."""
         size = np.log1p(np.abs(rows))
         q = np.where(rows >= 0, p, 2 - p)
         return ((p - 1) * np.sign(rows) * size).mean(0) - np.log(

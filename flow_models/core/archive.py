@@ -1,5 +1,5 @@
-"""Named arrays and a JSON header in a folder: written so that a reader finds the old or the new,
-never a mixture."""
+"""Named arrays and a JSON header in a folder: a reader finds the old state or the new one, never a
+mixture."""
 
 import contextlib
 import hashlib
@@ -16,49 +16,59 @@ from flow_models.core.errors import UserError
 
 
 def write(folder: str, name: str, arrays: dict[str, np.ndarray], header: dict) -> None:
-    """Writes `folder/name.json`, which points to `folder/name-<digest>.npz`.
+    """Writes `folder/name-<digest>.npz`, then `folder/name.json`, which points to it.
 
-    The arrays go first, under a name of their own, and the header replaces the old one in one step:
-    a crash or a full disk in between leaves the previous state whole. Arrays of earlier writes are
-    removed; in S3 the last but one stay, as a reader may still be on them.
+    The header replaces the old one in one step, so a crash or a full disk before it leaves the
+    previous state whole. Older arrays are removed; in S3 the previous ones stay, as a reader may
+    still need them.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, **{key: np.asarray(value) for key, value in arrays.items()})
-    data = buffer.getvalue()
+    data = to_bytes(arrays)
     header = {**header, "arrays": f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.npz"}
     header["sha256"] = _digest(header, data)
-    kept = {header["arrays"], _named_before(folder, name)}
-    storage.write_bytes(_join(folder, header["arrays"]), data)
-    storage.write_bytes(_join(folder, f"{name}.json"), json.dumps(header, indent=1).encode())
-    _remove_older(folder, name, kept)
+    kept = {header["arrays"], *(_previous_arrays(folder, name) if storage.is_s3(folder) else ())}
+    storage.write_bytes(storage.join(folder, header["arrays"]), data)
+    storage.write_bytes(storage.join(folder, f"{name}.json"), json.dumps(header, indent=1).encode())
+    ours = re.compile(re.escape(name) + "-[0-9a-f]{12}.npz")
+    with contextlib.suppress(UserError):  # a user who may not delete in S3 keeps them all
+        for older in storage.names(folder) - kept:
+            if ours.fullmatch(older):
+                storage.delete(storage.join(folder, older))
+
+
+def to_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """The arrays as the content of an .npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
 
 
 def read_header(folder: str, name: str, what: str) -> dict:
     """The JSON header alone.
 
     Raises:
-      UserError: there is none, or it is not what `write` makes.
+      UserError: it is missing or damaged.
     """
-    path = _join(folder, f"{name}.json")
+    path = storage.join(folder, f"{name}.json")
     if not storage.exists(path):
         raise UserError(f"{folder} holds no {what} ({name}.json is missing)")
-    try:
-        header = json.loads(storage.read_bytes(path))
-        assert isinstance(header["arrays"], str) and isinstance(header["sha256"], str)
-    except (ValueError, KeyError, TypeError, AssertionError):
-        raise UserError(f"{path} is damaged: it is not the header of a {what}") from None
-    return header
+    data = storage.read_bytes(path)
+    with contextlib.suppress(ValueError):
+        header = json.loads(data)
+        if isinstance(header, dict) and {"arrays", "sha256"} <= set(header):
+            return header
+    raise UserError(f"{path} is damaged: it is not the header of a {what}")
 
 
 def read_arrays(folder: str, header: dict, what: str) -> dict[str, np.ndarray]:
-    """The arrays a header points to.
+    """The arrays that a header points to.
 
     Raises:
-      UserError: they are missing, or differ from what was written.
+      UserError: they are missing, or not what was written.
     """
-    path = _join(folder, os.path.basename(header["arrays"]))
+    name = os.path.basename(str(header["arrays"]))
+    path = storage.join(folder, name)
     if not storage.exists(path):
-        raise UserError(f"{folder} is not a whole {what}: {os.path.basename(path)} is missing")
+        raise UserError(f"{folder} is not a whole {what}: {name} is missing")
     data = storage.read_bytes(path)
     if _digest(header, data) != header["sha256"]:
         raise UserError(
@@ -72,35 +82,16 @@ def read_arrays(folder: str, header: dict, what: str) -> dict[str, np.ndarray]:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def _digest(header, data) -> str:
-    """Of the arrays and of the header but for the digest itself."""
+def _digest(header: dict, data: bytes) -> str:
+    """SHA-256 of the arrays and of all of the header but the digest itself."""
     rest = {key: value for key, value in header.items() if key != "sha256"}
     return hashlib.sha256(data + json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _join(folder, name):
-    return f"{str(folder).rstrip('/')}/{name}"
-
-
-def _named_before(folder, name) -> str:
-    """The arrays that the present header in S3 points to; empty elsewhere, and where there is none
-    or a broken one."""
-    if not storage.is_s3(str(folder)) or not storage.exists(_join(folder, f"{name}.json")):
-        return ""
+def _previous_arrays(folder: str, name: str) -> set[str]:
+    """The file that the present header points to; none where there is no header or a damaged
+    one."""
     try:
-        return json.loads(storage.read_bytes(_join(folder, f"{name}.json")))["arrays"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _remove_older(folder, name, kept):
-    """Removes the arrays of earlier writes. Who may not delete in S3 keeps them all: what was
-    written is whole."""
-    older = {
-        each
-        for each in storage.names(folder)
-        if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{12}}\\.npz", each)
-    }
-    with contextlib.suppress(UserError):
-        for each in older - kept:
-            storage.delete(_join(folder, each))
+        return {str(read_header(folder, name, name)["arrays"])}
+    except UserError:
+        return set()

@@ -1,4 +1,4 @@
-"""Checks of the arrays that come from users."""
+"""Checks of arrays that users pass."""
 
 import numpy as np
 
@@ -6,8 +6,11 @@ from flow_models.core.errors import UserError
 
 
 def as_arrays(data, dtype=np.float32, what: str = "data"):
-    """Array, or dictionary of arrays, as arrays of `dtype` (pixels stay uint8) with equal first
-    dimensions and finite rows."""
+    """An array or dictionary of arrays as `dtype`, with equal first dimensions and finite rows.
+
+    uint8 arrays [B, H, W, C], pixels, stay uint8. Raises UserError for anything else than numbers
+    [rows, ...].
+    """
     named = data if isinstance(data, dict) else {what: data}
     arrays = {name: _rows(name, value, dtype) for name, value in named.items()}
     if len({len(a) for a in arrays.values()}) != 1:

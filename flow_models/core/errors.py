@@ -1,6 +1,6 @@
-"""The one error that is the user's to mend."""
+"""Errors: the one that a user can fix, and those that stop a run."""
 
-EX_TEMPFAIL = 75  # sysexits.h: try again later. AWS Batch retries a job that ends so
+EX_TEMPFAIL = 75  # sysexits.h: try again later. AWS Batch retries a job with this status
 
 
 class Terminated(KeyboardInterrupt):
@@ -9,12 +9,12 @@ class Terminated(KeyboardInterrupt):
 
 
 class WorkerLost(RuntimeError):
-    """A worker does not answer any more; all stop, and may start again. Status EX_TEMPFAIL."""
+    """A worker no longer answers; all workers stop and may start again. Status EX_TEMPFAIL."""
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: one line that says what was expected, what came and what to
-    do about it.
+    """A mistake that the user can fix: one line that says what was expected, what came, and what to
+    do.
 
-    The scripts print the line on stderr and end with status 2; from Python it is a `ValueError`.
+    The scripts print the line on stderr and exit with status 2. In Python it is a `ValueError`.
     """

@@ -1,4 +1,4 @@
-"""Loading TensorFlow without its greetings."""
+"""Loading TensorFlow without its messages, and the compiler setting for CPUs."""
 
 import os
 import sys
@@ -6,12 +6,10 @@ import tempfile
 
 
 def load_tensorflow():
-    """The module, imported with what its C++ prints on stderr held back (shown if the import
-    fails).
+    """The module, imported with its C++ messages to stderr held back (shown if the import fails).
 
-    At import and at the first look for devices it reports the absence of a GPU driver and the
-    presence of oneDNN, at no log level that one could choose; a script's stderr is for the user's
-    mistakes.
+    At import and at the first look for devices TensorFlow reports a missing GPU driver and the use
+    of oneDNN, at every log level. The stderr of a script is for the user's mistakes.
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
@@ -23,8 +21,7 @@ def load_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-            # 10-bit mantissas in matrix products, the default on newer GPUs, would blur the knots
-            # of splines
+            # 10-bit mantissas in matrix products, the default on newer GPUs, blur spline knots
             tf.config.experimental.enable_tensor_float_32_execution(False)
         except BaseException:
             held.seek(0)
@@ -37,13 +34,12 @@ def load_tensorflow():
 
 
 def compile_fast_on_cpu():
-    """LLVM at level 1 in place of 3: XLA compiles flows in two thirds of the time, and they run as
-    fast.
+    """Sets LLVM to level 1 instead of 3: XLA then compiles flows in two thirds of the time, and
+    they run as fast.
 
-    Measured here on five spline couplings (5.4 against 9.6 s, 238 against 247 steps a second).
-    XLA_FLAGS has the last word.
-    Set before TensorFlow is loaded by anybody: a model saved by one process gives the same bits in
-    another only if both compile alike.
+    Measured on five spline couplings: 5.4 against 9.6 s to compile, 238 against 247 steps a second.
+    XLA_FLAGS takes precedence. Set before anything loads TensorFlow: a model saved by one process
+    gives the same bits in another only if both compile alike.
     """
     if os.path.exists("/dev/nvidiactl"):
         return

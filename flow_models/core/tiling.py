@@ -1,4 +1,4 @@
-"""Row-wise functions of any number of rows, compiled for a few fixed shapes."""
+"""Row-wise functions for any number of rows, compiled for a few fixed shapes."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 
-class Tiled:
-    """Compiles function(weights, *rows) -> nest of [B, ...] once a shape in `shapes`, and runs it
-    over any B.
+class FixedShapeBatches:
+    """Compiles function(weights, *rows) -> nest of [B, ...] once per shape in `shapes`, and runs it
+    for any B.
 
     Args:
-      function: pure; every row of its results depends on the same row of its arguments only.
-      shapes: (tiles, rows a tile) of the compiled shapes, the smallest first. Tiles that keep a
+      function: pure; each row of its results depends only on the same row of its arguments.
+      shapes: (tiles, rows per tile) of the compiled shapes, smallest first. Tiles that keep a
         network's activations in the cache are a fifth faster than one pass over all rows; small
-        calls get small shapes.
+        calls use small shapes.
       jit: compile with XLA.
     """
 
@@ -23,8 +23,8 @@ class Tiled:
         self._compiled: dict[tuple, Callable] = {}
 
     def _loop(self, weights, arrays, used):
-        """The results [tiles, rows, ...] for arrays [tiles, rows, ...], of which the first `used`
-        tiles are computed."""
+        """Results [tiles, rows, ...] for arrays [tiles, rows, ...], of which the first `used` tiles
+        are computed."""
         tiles = arrays[0].shape[0]
         if tiles == 1:
             return tf.nest.map_structure(
@@ -43,8 +43,7 @@ class Tiled:
         return tf.nest.pack_sequence_as(outputs, [r.stack() for r in results])
 
     def _outputs(self, weights, arrays):
-        """Shapes and types of what the function gives for one tile, from a trace that is never
-        run."""
+        """Shapes and types of the function's results for one tile, from a trace that never runs."""
         traced = tf.function(lambda rows: self._function(weights, *rows), autograph=False)
         return traced.get_concrete_function(
             [tf.TensorSpec(a.shape, a.dtype) for a in arrays]
@@ -59,7 +58,7 @@ class Tiled:
         return self._compiled[shapes]
 
     def __call__(self, weights, *arrays):
-        """Results of all rows as NumPy arrays [B, ...]; arrays [B, ...] of equal B."""
+        """Results for all rows as NumPy arrays [B, ...]; all arrays are [B, ...] with equal B."""
         arrays = [np.asarray(a) for a in arrays]
         n, largest = len(arrays[0]), self._shapes[-1][0] * self._shapes[-1][1]
         pieces = []
@@ -82,12 +81,12 @@ class Tiled:
 
 
 def _pad(array, rows):
-    """The array with its own rows again at the end, up to `rows` rows: valid input, whatever the
-    domain; zeros of none.
+    """The array padded to `rows` rows by repeating its own, which are valid input in any domain;
+    zeros if it is empty.
 
-    From the first one on, so that a tile has no row twice where there are other rows: terms that
-    compare the rows of a tile with each other (`losses`) would take copies for a law that is
-    concentrated there.
+    It repeats from the first row on, so that no tile holds a row twice while there are other rows:
+    terms that compare the rows of a tile with each other (`losses`) would take copies for a
+    concentrated distribution.
     """
     missing = rows - len(array)
     return (

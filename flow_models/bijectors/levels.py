@@ -1,7 +1,9 @@
-"""From levels of pixels to numbers a network likes, and noise that suits the picture."""
+"""From pixel levels to numbers that suit a network, and learned dequantisation noise."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,14 +15,14 @@ from flow_models.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Pixels(Layer):
-    """Dequantised levels x in [0, levels) to y = x / levels - 1/2, or to logit(a/2 + (1 - a) x /
-    levels).
+class Levels(Layer):
+    """y = x / levels - 1/2 for dequantised levels x in [0, levels), or
+    y = logit(a/2 + (1 - a) x / levels).
 
     Attributes:
       levels: 256 for 8 bits.
-      logit: a above, 0.05 in Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section 4.1); 0 for
-        the linear map.
+      logit: a; 0 for the linear map. Real NVP takes 0.05 (Dinh, Sohl-Dickstein and Bengio 2017,
+        section 4.1).
     """
 
     levels: int = 256
@@ -53,40 +55,36 @@ class Pixels(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Dequantisation(Layer):
-    """x = k + e -> k + g(e; k): uniform noise e bent within its level by a flow that looks at the
-    picture k.
+    """x = k + e -> k + g(e; k): a flow g that sees the image k transforms the uniform noise e.
 
-    Variational dequantisation (Flow++, Ho et al. 2019) written as a layer: with e uniform, u = g(e;
-    k) has the density q(u | k) = 1 / |det dg/de|, and log p(k + u) - log q(u | k) is the
-    log-density of k + e under the network with this layer in front. g is two checkerboard couplings
-    of splines from [0, 1] to itself, so no level is ever left.
+    Variational dequantisation (Flow++, Ho et al. 2019) as a layer. For uniform e, u = g(e; k) has
+    the density q(u | k) = 1 / |det dg/de|, and log p(k + u) - log q(u | k) is the log-density of
+    k + e under the network with this layer in front. g is two checkerboard couplings of splines
+    from [0, 1] to itself, so noise never leaves its level.
 
     Attributes:
-      channels, levels: of the picture.
+      channels, levels: of the images.
       bins: of the splines.
-      hidden, activation: of the couplings' networks.
+      hidden, activation: of the networks of the couplings.
     """
 
     channels: int
     levels: int = 256
     bins: int = 4
-    hidden: tuple[int, ...] = (32, 32)
+    hidden: Sequence[int] = (32, 32)
     activation: str = "relu"
     sees_condition = False
 
     @property
     def flow(self) -> Chain:
-        options = {
+        options: dict[str, Any] = {
             "hidden": self.hidden,
             "activation": self.activation,
             "condition_size": self.channels,
         }
         spline = RationalQuadratic(self.bins, bound=0.5)
         return Chain(
-            [
-                CheckerboardCoupling(self.channels, spline, colour=colour, **options)
-                for colour in (0, 1)
-            ]
+            [CheckerboardCoupling(self.channels, spline, **options, colour=c) for c in (0, 1)]
         )
 
     def init(self, rng):
