@@ -1,57 +1,133 @@
-"""What one event of the data is, a vector or an image, and how the user's arrays become what the
-network takes."""
+"""Codecs: what one block is to the user, and how it becomes numbers of the network and comes back.
+
+A model has one codec a block. `Columns` and `Noise` are here; `Pixels`, `Labels` and the codecs of
+inverse problems have files of their own.
+"""
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Described
+from flow_models.core.serializable import Serializable
+from flow_models.models.partition import Partition
+
+Shape = tuple[int, ...]
+
+
+class Encoded(NamedTuple):
+    """Values of a user as rows of the network.
+
+    Attributes:
+      rows: [B, *padded_shape]; NaN where a value has no place in the network.
+      lead: leading shape of the user's values, of B rows in all.
+      log_det: log |det d rows / d values| [B], or 0.
+    """
+
+    rows: np.ndarray
+    lead: Shape
+    log_det: np.ndarray | float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Vectors(Described):
-    """Rows [..., D] of numbers, one a column, taken as they are."""
+class Codec(Serializable):
+    """The interface; a codec of one's own defines `shape` and `encode`, for x `decode` and `draw`
+    too.
 
-    columns: tuple[str, ...]
+    Attributes of a class:
+      tiles: (tiles, rows a tile) that passes of the network are compiled for.
+    """
+
+    # about 1,000 rows of a network fit into the cache
+    tiles: ClassVar[tuple] = ((1, 64), (1, 1024), (16, 1024))
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Of an event as the user sees it."""
-        return (len(self.columns),)
+        raise TypeError(f"{type(self).__name__} must define the property shape")
 
-    canvas = shape  # of an event as the network sees it
-    tiles = (
-        (1, 64),
-        (1, 1024),
-        (16, 1024),
-    )  # see `Tiled`: about 1,000 rows of a network fit into the cache
+    @property
+    def padded_shape(self) -> Shape:
+        """Of an event as the network sees it."""
+        return self.shape
 
-    def rows(self, x, dtype, seed: int = 0) -> tuple[np.ndarray, tuple[int, ...]]:
-        """x as rows [B, D] of numbers of `dtype`, and its leading shape."""
-        x = _numbers(x, dtype, self.shape)
-        if x.ndim == 0 or x.shape[-1:] != self.shape:
-            raise UserError(
-                f"x must have shape [..., {len(self.columns)}] ({', '.join(self.columns)}), got"
-                f" {list(x.shape)}"
-            )
-        return x.reshape(-1, *self.shape), x.shape[:-1]
+    @property
+    def flat_size(self) -> int:
+        """How many numbers of the network an event takes."""
+        return math.prod(self.padded_shape)
 
-    def draw(self, x: tf.Tensor, dtype: tf.DType, seed) -> tf.Tensor:
-        """A batch of a training step, [B, D]."""
-        return tf.cast(x, dtype)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers of an event; none where they have no names."""
+        return ()
 
-    def uncovered(self, x):
-        """From what the network gives to what the user sees."""
-        return x
+    def encode(self, values, dtype, seed: int = 0) -> Encoded:
+        """The user's values [..., *shape] as rows of numbers of `dtype`.
 
-    samples = uncovered  # what `sample` gives
+        Raises:
+          UserError: values of another shape or kind.
+        """
+        raise TypeError(f"{type(self).__name__} must define the method encode")
 
-    def check(self, x) -> None:
+    def decode(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [B, *padded_shape] as the user's values [B, *shape]."""
+        return rows
+
+    def samples(self, rows: np.ndarray) -> np.ndarray:
+        """Rows as `Model.sample` gives them; by default as `decode` does."""
+        return self.decode(rows)
+
+    def draw(self, values: tf.Tensor, dtype: tf.DType, seed) -> tf.Tensor:
+        """Rows of a training step [B, *padded_shape], of values that `fit` takes: `encode` written
+        in TensorFlow."""
+        raise TypeError(f"{type(self).__name__} must define the method draw to be trained")
+
+    def check(self, values: np.ndarray) -> None:
+        """Raises UserError for training data [N, *shape] that have no density."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays that are saved beside the description of the codec."""
+        return {}
+
+    def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Codec":
+        """The codec with the arrays that were saved."""
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns(Codec):
+    """Rows [..., D] of numbers, a name a column, taken as they are.
+
+    Attributes:
+      names: of the columns, with units.
+      argument: what messages call the values, x or y.
+    """
+
+    names: tuple[str, ...]
+    argument: str = "x"
+
+    @property
+    def shape(self):
+        return (len(self.names),)
+
+    @property
+    def columns(self):
+        return self.names
+
+    def encode(self, values, dtype, seed=0):
+        rows, lead = rows_of(values, self.names, self.argument, dtype)
+        return Encoded(rows, lead)
+
+    def draw(self, values, dtype, seed):
+        return tf.cast(values, dtype)
+
+    def check(self, values):
         """Refuses columns that do not vary: their density is unbounded."""
-        constant = np.flatnonzero(np.min(x, 0) == np.max(x, 0))
+        constant = np.flatnonzero(np.min(values, 0) == np.max(values, 0))
         if len(constant):
             raise UserError(
                 f"column {constant[0]} is constant: its density is unbounded; leave it out"
@@ -59,129 +135,104 @@ class Vectors(Described):
 
 
 @dataclasses.dataclass(frozen=True)
-class Images(Described):
-    """Pictures [..., H, W, C]: whole numbers 0 .. 255 are pixels, numbers with decimals are
-    dequantised levels.
-
-    Pixels are reduced to `bits` bits, k = pixel >> (8 - bits), and made continuous with uniform
-    noise, x = k + u in [0, 2^bits): log p(x) is then a lower bound on log P(k), in nats a picture
-    (A note on the evaluation of generative models, Theis, van den Oord and Bethge 2016).
-
-    Sides that are not multiples of `multiple` are padded below and on the right with copies of the
-    edge, and cropped on the way out. A padded picture is not more probable than the picture itself,
-    so the bound holds.
+class Noise(Codec):
+    """A block of N(0, 1) numbers that the user does not see; it fills a side, or stands for noise.
 
     Attributes:
-      height, width, channels: as the user sees them.
-      bits: 1 to 8.
-      multiple: what the network divides sides by.
+      size: its width.
     """
 
-    height: int
-    width: int
-    channels: int
-    bits: int = 8
-    multiple: int = 1
-    tiles = ((1, 8), (16, 64))  # see `Tiled`
-
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.height, self.width, self.channels, self.multiple) < 1:
-            raise UserError(
-                f"images of {self.height}x{self.width} pixels and {self.channels} channels: all"
-                " must be at least 1"
-            )
-        if not 1 <= self.bits <= 8:
-            raise UserError(f"bits is {self.bits}, must be 1 to 8")
+    size: int
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.height, self.width, self.channels
+    def shape(self):
+        return (self.size,)
 
-    @property
-    def canvas(self) -> tuple[int, int, int]:
-        """Shape of an event as the network sees it."""
-        return tuple(-(-side // self.multiple) * self.multiple for side in self.shape[:2]) + (
-            self.channels,
-        )
+    def encode(self, values, dtype, seed=0):
+        """`size` normal numbers for each of `values` rows."""
+        rows = np.random.default_rng(seed).normal(size=(values, self.size)).astype(dtype)
+        return Encoded(rows, (values,))
 
-    @property
-    def levels(self) -> int:
-        return 2**self.bits
+    def draws(self, n: int, dtype) -> list[tuple[np.ndarray, float]]:
+        """n points [size] of a fixed low-discrepancy sample, each with its log-density, nats."""
+        from scipy.stats import norm, qmc
 
-    def rows(self, x, dtype, seed: int = 0):
-        """x as dequantised levels [B, *canvas] with noise from the seed, and its leading shape."""
-        x = np.asarray(x)
-        if x.dtype.kind not in "ui":
-            x = _numbers(x, dtype, self.shape)
-        if x.shape[-3:] != self.shape:
-            raise UserError(
-                f"images must have shape [..., {', '.join(map(str, self.shape))}], got"
-                f" {list(x.shape)}"
-            )
-        lead, x = x.shape[:-3], x.reshape(-1, *self.shape)
-        whole = x.dtype.kind in "ui"
-        if x.size and not (x.min() >= 0 and x.max() <= (255 if whole else self.levels)):
-            raise UserError(
-                f"images have values from {x.min()} to {x.max()}: whole numbers are pixels from 0"
-                f" to 255, numbers with decimals levels from 0 to {self.levels}"
-            )
-        x = np.pad(
-            x,
-            [(0, 0), *[(0, full - side) for full, side in zip(self.canvas, self.shape)]],
-            mode="edge",
-        )
-        if whole:
-            noise = np.random.default_rng(seed).random(x.shape, np.float32)
-            x = np.minimum(
-                (x >> (8 - self.bits)) + noise, np.nextafter(np.float32(self.levels), np.float32(0))
-            )
-        return x.astype(dtype), lead
-
-    def draw(self, x: tf.Tensor, dtype: tf.DType, seed) -> tf.Tensor:
-        """A batch of a training step: pixels [B, *shape] as dequantised levels [B, *canvas], new
-        noise every step."""
-        if tuple(x.shape[1:]) != self.canvas:
-            x = _pad_edge(x, self.canvas)
-        if x.dtype.is_floating:
-            return tf.cast(x, dtype)
-        k = tf.cast(x, tf.int32) // 2 ** (8 - self.bits)
-        # at most 1 - 2^-16, so that k + u is never rounded to k + 1
-        return tf.cast(k, dtype) + (1 - 2**-16) * tf.random.stateless_uniform(
-            x.shape, seed, dtype=dtype
-        )
-
-    def uncovered(self, x):
-        return x[:, : self.height, : self.width]
-
-    def samples(self, x) -> np.ndarray:
-        """Levels as pixels 0 .. 255."""
-        k = np.clip(np.floor(self.uncovered(x)), 0, self.levels - 1)
-        return np.round(k * (255 / (self.levels - 1))).astype(np.uint8)
-
-    def check(self, x) -> None:
-        """Refuses what is no picture."""
-        x = np.asarray(x)
-        if x.dtype != np.uint8:
-            raise UserError(f"images to train on are pixels, uint8 from 0 to 255, got {x.dtype}")
-
-    def bits_per_dim(self, log_prob: np.ndarray) -> np.ndarray:
-        """-log_2 p a dimension: of the bits of a pixel, what an ideal code would need."""
-        return -log_prob / (math.prod(self.shape) * math.log(2))
+        points = qmc.Sobol(self.size, seed=0).random_base2(math.ceil(math.log2(n)))[:n]
+        points = norm.ppf(np.clip(points, 1e-6, 1 - 1e-6))
+        return [(point.astype(dtype), float(norm.logpdf(point).sum())) for point in points]
 
 
-def _numbers(x, dtype, shape) -> np.ndarray:
+def as_codec(block: str, codec: Codec | Sequence[str]) -> Codec:
+    """The codec of a block; a list of names stands for `Columns`."""
+    argument = "x" if block == "x" else "y"
+    return codec if isinstance(codec, Codec) else Columns(tuple(codec), argument)
+
+
+def completed(codecs: dict[str, Codec], partition: Partition) -> dict[str, Codec]:
+    """Codecs of all blocks but z: those given, else columns for x and y and noise for the rest.
+
+    Raises:
+      UserError: a codec of no block, or of another width.
+    """
+    blocks = {**partition.inputs, **partition.outputs, **partition.given}
+    blocks.pop("z", None)
+    unknown = set(codecs) - set(blocks)
+    if unknown:
+        raise UserError(f"a codec for {sorted(unknown)[0]!r}; the blocks are {', '.join(blocks)}")
+    found = {}
+    for name, width in blocks.items():
+        plain = name == "x" or name not in partition.inputs
+        columns = as_codec(name, [f"{name}{i + 1}" for i in range(width)])
+        codec = found[name] = codecs.get(name) or (columns if plain else Noise(width))
+        if codec.flat_size != width:
+            names, shape = len(codec.columns), codec.padded_shape
+            what = f"{names} column names" if names else f"events of shape {shape}"
+            raise UserError(f"{what} for block {name!r} of {width} dimensions")
+    return found
+
+
+def has_no_nan(x, shape: Shape) -> np.ndarray:
+    """Which of the user's events hold no NaN, [...]."""
+    x = np.asarray(x)
+    return ~np.isnan(x).any(tuple(range(-len(shape), 0))) if x.dtype.kind == "f" else np.array(True)
+
+
+def common_lead(of_x: Shape, of_y: Shape) -> Shape:
+    """The leading shape of x and y together, by the rules of broadcasting.
+
+    Raises:
+      UserError: they do not go together.
+    """
     try:
-        return np.asarray(x, dtype)
+        return np.broadcast_shapes(of_x, of_y)
+    except ValueError:
+        raise UserError(
+            f"x of {list(of_x)} rows and y of {list(of_y)} do not go together: give as many, or"
+            " one y"
+        ) from None
+
+
+def rows_of(values, names: Sequence[str], what: str, dtype) -> tuple[np.ndarray, Shape]:
+    """Numbers [..., len(names)] as rows [B, len(names)] of a NumPy type, and their leading shape.
+
+    Raises:
+      UserError: something else.
+    """
+    try:
+        values = np.asarray(values, dtype)
     except (TypeError, ValueError):
-        raise UserError(f"x must be numbers [..., {', '.join(map(str, shape))}]") from None
-
-
-def _pad_edge(x, canvas):
-    """Copies of the last row and column up to the canvas."""
-    for axis in (1, 2):
-        last = tf.gather(
-            x, tf.fill([canvas[axis - 1] - x.shape[axis]], x.shape[axis] - 1), axis=axis
+        raise UserError(f"{what} must be numbers [..., {len(names)}]") from None
+    if values.ndim == 0 or values.shape[-1] != len(names):
+        few = ", ".join(names if len(names) < 9 else [*names[:3], "...", names[-1]])
+        raise UserError(
+            f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}"
         )
-        x = tf.concat([x, last], axis)
-    return x
+    return values.reshape(-1, len(names)), values.shape[:-1]
+
+
+def finite_rows(values, names: Sequence[str], what: str, dtype) -> tuple[np.ndarray, Shape]:
+    """`rows_of`; refuses what is not finite."""
+    rows, lead = rows_of(values, names, what, dtype)
+    if not np.isfinite(rows).all():
+        raise UserError(f"{what} has values that are not finite")
+    return rows, lead

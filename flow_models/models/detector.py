@@ -7,10 +7,12 @@ import dataclasses
 
 import numpy as np
 
-from flow_models.core import archive as serialisation
+from flow_models.core import archive, storage
 from flow_models.core.errors import UserError
 from flow_models.diagnostics import anomaly, codes
-from flow_models.models.model import FlowModel, load
+from flow_models.models.loading import load
+from flow_models.models.model import Model
+from flow_models.models.pixels import Pixels
 
 # of the noise in the pixels, over which -log p is averaged: one draw alone moves it by 11 nats for
 # a silhouette
@@ -35,8 +37,8 @@ class Detector:
       >>> strange = detector.tails(scores)["likelihood_ratio"] < 0.05
     """
 
-    model: FlowModel
-    background: FlowModel | None = None
+    model: Model
+    background: Model | None = None
     reference: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def scores(
@@ -45,7 +47,7 @@ class Detector:
         """{score: [B]}, as many of `anomaly.SCORES` as there is what they need. code_bits: from
         `codes.code_length`, if known."""
         images = anomaly.pixels(images)
-        bits = self.model.event.bits
+        bits = pixels_of(self.model).bits
         code_bits = codes.code_length(images, bits) if code_bits is None else code_bits
         nll = mean_nll(self.model, images, seed)
         found = {
@@ -88,12 +90,23 @@ class Detector:
     def save(self, folder: str) -> None:
         """Writes reference/ and, where there is one, background/ into the folder of the run;
         `model.save` writes model/."""
-        serialisation.write(f"{folder}/reference", "reference", self.reference, {"format": 1})
+        archive.write(f"{folder}/reference", "reference", self.reference, {"format": 1})
         if self.background is not None:
             self.background.save(f"{folder}/background")
 
 
-def mean_nll(model: FlowModel, images: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
+def pixels_of(model: Model) -> Pixels:
+    """The codec of a model of images.
+
+    Raises:
+      UserError: the model is not one of images.
+    """
+    if not isinstance(model.codec, Pixels):
+        raise UserError("this model is of vectors; a detector needs one of images")
+    return model.codec
+
+
+def mean_nll(model: Model, images: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
     """-log p(x) [B], nats, the mean over `draws` of the noise that makes pixels continuous: nearer
     to the bound on -log P(k)."""
     draws_of = [
@@ -115,17 +128,13 @@ def load_detector(folder: str, jit: bool = True) -> Detector:
     if len(model.event_shape) != 3:
         raise UserError(f"{folder} holds a model of vectors; a detector needs one of images")
     there = {
-        part: serialisation.storage.exists(f"{folder}/{part}/{name}.json")
+        part: storage.exists(f"{folder}/{part}/{name}.json")
         for part, name in zip(PARTS, ("reference", "model"))
     }
     reference = {}
     if there["reference"]:
-        header = serialisation.read_header(
-            f"{folder}/reference", "reference", "reference of a detector"
-        )
-        reference = serialisation.read_arrays(
-            f"{folder}/reference", header, "reference of a detector"
-        )
+        header = archive.read_header(f"{folder}/reference", "reference", "reference of a detector")
+        reference = archive.read_arrays(f"{folder}/reference", header, "reference of a detector")
     return Detector(
         model, load(f"{folder}/background", jit) if there["background"] else None, reference
     )

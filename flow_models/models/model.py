@@ -1,48 +1,53 @@
-"""The model: an invertible network, the partition of its two sides, and what one asks of them."""
+"""The model: an invertible network, the partition of its two sides, and a codec for each block."""
 
-import importlib
 import math
-import os
-import sys
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.frames import Framed
 from flow_models.bijectors.layer import Layer
-from flow_models.core import archive as serialisation
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import from_config, to_config
-from flow_models.core.tiling import Tiled
-from flow_models.models.codecs import Images, Vectors
+from flow_models.models import classification, posteriors, saving
+from flow_models.models.codecs import (
+    Codec,
+    Encoded,
+    Shape,
+    as_codec,
+    common_lead,
+    completed,
+    has_no_nan,
+)
+from flow_models.models.labels import Labels
 from flow_models.models.partition import Partition
-
-FORMAT = 2  # of the saved folder; raised when an older version could not read it
-
-_READERS = {
-    "posterior": "models.posterior_model",
-    "joint posterior": "models.joint_posterior",
-}  # of saved models, and the modules that read them
+from flow_models.models.passes import Passes
+from flow_models.models.pixels import Pixels
+from flow_models.simulators.simulator import Simulator
 
 
-class FlowModel(tf.Module):
-    """A density over x with exact likelihood and sampling.
+class Model(tf.Module):
+    """An exact density over the block x, and what follows from where the other blocks stand.
+
+    Without y it is p(x). Where y is a class label, among the outputs or given, it is p(x | y) for
+    every class, and with it p(y | x) and p(x). Where y are data, it is the posterior p(x | y).
 
     Args:
-      bijector: data to latent, from `flow_models.architectures.vectors` or of one's own layers.
-      partition: blocks of both sides; by default {"x": N} to {"z": N}.
-      columns: names of the columns of x where events are vectors, kept with the model.
-      event: what an event is where it is no vector: an `Images`.
+      bijector: data to latents, of `flow_models.architectures` or of one's own layers.
+      partition: the blocks of both sides; by default {"x": N} to {"z": N}.
+      codecs: block -> what it is to the user; a list of names stands for `Columns`. By default
+        columns without names for x and y, and noise for other inputs.
+      data_model: density of the context of data y, p(y), which `anomaly_score` then is of.
       jit: compile with XLA.
 
-    Events come as NumPy arrays or tensors, vectors [..., D] or images [..., H, W, C] (pixels 0 ..
-    255, or the levels with decimals that `decode` gives), and results are NumPy arrays. For
-    gradients, or inside other TFP code, use `distribution`. Where pixels get noise, it follows from
-    `seed`.
+    Values come as NumPy arrays or tensors and go as NumPy arrays, in the user's units. Densities
+    are in nats per event. Equal seeds give equal results. For gradients, or inside TFP code, use
+    `distribution` or the bijector.
 
     Example:
-      >>> model = FlowModel(realnvp(2))
+      >>> model = Model(realnvp(2), codecs={"x": ["easting_km", "depth_km"]})
       >>> fit(model, x)
       >>> model.log_prob(x), model.sample(100, seed=0)
     """
@@ -51,42 +56,22 @@ class FlowModel(tf.Module):
         self,
         bijector: FlowBijector,
         partition: Partition | None = None,
-        columns=None,
-        event: Vectors | Images | None = None,
+        codecs: Mapping[str, Codec | Sequence[str]] | None = None,
+        *,
+        data_model: "Model | None" = None,
         jit: bool = True,
     ):
-        super().__init__(name="flow_model")
-        vectors = event is None or isinstance(event, Vectors)
-        size = (
-            self._event_width(partition)
-            if partition
-            else _size(bijector.layer)
-            if vectors
-            else math.prod(event.canvas)
-        )
-        if event is None:
-            event = Vectors(columns if columns is not None else [f"x{i + 1}" for i in range(size)])
-        if math.prod(event.canvas) != size:
-            raise UserError(
-                f"{len(event.columns)} column names for {size} dimensions"
-                if vectors
-                else f"a partition of {size} dimensions for images of {event.canvas}"
-            )
-        self.bijector, self.event = bijector, event
-        self.partition = partition or Partition(inputs={"x": size}, outputs={"z": size})
-        self.jit = jit
-        self.started = False  # data-dependent starting values are there, and stay
-        self._forward = Tiled(
-            lambda w, x, *c: self.layer.forward_and_log_det(w, x, *c), event.tiles, jit
-        )
-        self._inverse = Tiled(
-            lambda w, z, *c: self.layer.inverse_and_log_det(w, z, *c)[0], event.tiles, jit
-        )
+        super().__init__(name="model")
+        given = {name: as_codec(name, codec) for name, codec in (codecs or {}).items()}
+        partition = partition or _all_of_x(bijector, given.get("x"))
+        self.bijector, self.partition, self.jit = bijector, partition, jit
+        self.codecs = completed(given, partition)
+        self.data_model = data_model
+        self.started = False  # data-dependent initial weights are there, and stay
+        self.passes = Passes(bijector, self.codec.tiles, jit)
+        self.compiled: dict = {}  # further compiled functions, by name
 
-    @staticmethod
-    def _event_width(partition: Partition) -> int:
-        """How many inputs of the network are an event's own."""
-        return partition.size
+    # what it is
 
     @property
     def layer(self) -> Layer:
@@ -98,237 +83,328 @@ class FlowModel(tf.Module):
         return self.bijector.weights
 
     @property
-    def columns(self) -> list[str]:
-        """Names of the columns of x, where events are vectors."""
-        return list(getattr(self.event, "columns", ()))
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(D,) of vectors, (H, W, C) of images."""
-        return self.event.shape
-
-    @property
-    def event_size(self) -> int:
-        """Dimensions of x."""
-        return math.prod(self.event.shape)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Of x in a row of training data."""
-        return self.event.shape
-
-    @property
-    def latent_size(self) -> int:
-        """Dimensions N of z: more than those of x where images are padded."""
-        return self.partition.size
-
-    @property
     def dtype(self) -> tf.DType:
         return self.bijector.dtype
 
-    def distribution(self, y=None):
-        """p(x) as a `tfd.TransformedDistribution`, for TFP code around it; p(x | y) where y is
-        among the outputs."""
-        import tensorflow_probability as tfp
+    @property
+    def codec(self) -> Codec:
+        """Of the block x."""
+        return self.codecs["x"]
 
-        mean = {name: np.zeros(width) for name, width in self.partition.outputs.items()}
-        scale = {name: np.ones(width) for name, width in self.partition.outputs.items()}
-        self._matching(y, (), self.partition.outputs.get("y", 0), "y")
-        if y is not None:
-            mean["y"], scale["y"] = np.asarray(y, float), np.full(len(y), self.partition.sigma_y)
-        mean, scale = (
-            tf.cast(self.partition.join("outputs", **blocks), self.dtype)
-            for blocks in (mean, scale)
-        )
-        base = tfp.distributions.MultivariateNormalDiag(mean, scale)
-        return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of x; none of images."""
+        return list(self.codec.columns)
 
-    def log_prob(self, x, y=None, condition=None, seed: int = 0) -> np.ndarray:
-        """log p(x), [..., *event] -> [...], nats per event in the units of x (images: of levels);
-        -inf outside the domain and where it is too small to compute.
+    @property
+    def event_shape(self) -> Shape:
+        """(D,) of vectors, (H, W, C) of images."""
+        return self.codec.shape
 
-        y [..., M] where y is among the outputs; condition [..., C] where the network has one.
-        """
-        rows, lead = self.event.rows(x, self.dtype.as_numpy_dtype, seed)
-        y = self._matching(y, lead, self.partition.outputs.get("y", 0), "y")
-        z, log_det = self._run(self._forward, rows, lead, condition)
-        log_prob = self.partition.base_log_prob(z, y).numpy() + log_det
-        overflown = np.isnan(log_prob) & ~np.isnan(rows).any(tuple(range(1, rows.ndim)))
-        return np.where(overflown, -np.inf, log_prob).reshape(lead)
+    @property
+    def event_size(self) -> int:
+        """Numbers of an event, as the user sees it."""
+        return math.prod(self.event_shape)
 
-    def bits_per_dim(self, x, y=None, condition=None, seed: int = 0) -> np.ndarray:
-        """-log_2 p(x) a dimension, [..., H, W, C] -> [...]: what an ideal code based on the model
-        needs for a pixel.
+    @property
+    def latent_size(self) -> int:
+        """Dimensions N of z, padding included."""
+        return self.partition.size
+
+    @property
+    def labels(self) -> Labels | None:
+        """The codec of the class label, where there is one."""
+        codec = self.codecs.get("y")
+        return codec if isinstance(codec, Labels) else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; none where the model has no label."""
+        return self.labels.classes if self.labels else ()
+
+    @property
+    def frame(self):
+        """The frame in front of the flow, where there is one."""
+        return self.layer.frame if isinstance(self.layer, Framed) else None
+
+    @property
+    def simulator(self) -> Simulator:
+        """The problem whose parameters x are.
 
         Raises:
-          UserError: the model is not one of images.
+          UserError: x are not the parameters of an inverse problem.
         """
-        return self._in_bits(self.log_prob(x, y, condition, seed))
+        found = getattr(self.codec, "simulator", None)
+        if found is None:
+            raise UserError("this model is not of an inverse problem")
+        return found
 
-    def _in_bits(self, log_prob):
-        if not isinstance(self.event, Images):
+    def distribution(self, y=None):
+        """p(x), or p(x | y) for y among the outputs, as a `tfd.TransformedDistribution`.
+
+        Its methods take what is given: `log_prob(x, bijector_kwargs={"condition": c})`.
+        """
+        import tensorflow_probability as tfp
+
+        if y is not None and "y" not in self.partition.outputs:
+            raise UserError(
+                "y is not among the outputs: give it as bijector_kwargs={'condition': y}"
+            )
+        blocks = self.observed(y)[0] if "y" in self.partition.outputs else {}
+        mean = {name: tf.zeros(width, self.dtype) for name, width in self.partition.outputs.items()}
+        scale = {name: tf.ones(width, self.dtype) for name, width in self.partition.outputs.items()}
+        if "y" in mean:
+            mean["y"] = tf.constant(blocks["y"][0])
+            scale["y"] *= self.partition.sigma_y
+        base = tfp.distributions.MultivariateNormalDiag(
+            self.partition.join("outputs", **mean), self.partition.join("outputs", **scale)
+        )
+        return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
+
+    # densities
+
+    def log_prob(self, x, y=None, *, priors=None, seed: int = 0) -> np.ndarray:
+        """log p(x), or log p(x | y), [..., *event] -> [...], nats in the units of x.
+
+        Of pixels it is a bound for levels, with noise from the seed. It is -inf outside the domain
+        of x and where it is too small to compute.
+
+        Args:
+          y: [..., M]; classes as `Labels` takes them. Without y, classes are summed over.
+          priors: of the classes, where they differ from those of the training data.
+        """
+        if self.labels:
+            return classification.log_prob(self, x, y, priors, seed)
+        encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
+        value = self.log_prob_of_rows(encoded, y) + _led(encoded.log_det, encoded.lead)
+        return np.where(np.isnan(value) & has_no_nan(x, self.event_shape), -np.inf, value)
+
+    def log_prob_of_rows(self, encoded: Encoded, y=None) -> np.ndarray:
+        """log p of rows of the network, without the log-determinant of their codec; NaN where it
+        cannot be computed."""
+        if set(self.partition.inputs) != {"x"}:
+            raise UserError(
+                f"the inputs are {', '.join(self.partition.inputs)}: the density of x alone is not"
+                " known in this form"
+            )
+        rows, blocks, number, lead = self._together(encoded, y)
+        v, log_det = self.passes.forward(rows, self.given_rows(blocks), number)
+        of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
+        return (self.partition.base_log_prob(tf.constant(v), **of_y).numpy() + log_det).reshape(
+            lead
+        )
+
+    def bits_per_dim(self, x, y=None, *, priors=None, seed: int = 0) -> np.ndarray:
+        """-log_2 p a dimension, [..., H, W, C] -> [...]: what an ideal code needs for a pixel.
+
+        Raises:
+          UserError: x are not pictures.
+        """
+        if not isinstance(self.codec, Pixels):
             raise UserError(
                 "bits per dimension are of images; this model is of vectors: use log_prob"
             )
-        return self.event.bits_per_dim(log_prob)
+        return self.codec.bits_per_dim(self.log_prob(x, y, priors=priors, seed=seed))
 
-    def encode(self, x, condition=None, seed: int = 0) -> np.ndarray:
-        """Latents z = f(x), [..., *event] -> [..., N]."""
-        rows, lead = self.event.rows(x, self.dtype.as_numpy_dtype, seed)
-        return self._run(self._forward, rows, lead, condition)[0].reshape(*lead, self.latent_size)
+    def anomaly_score(self, x, y=None, *, priors=None, seed: int = 0) -> np.ndarray:
+        """-log p, [..., *event] -> [...]: higher is stranger.
 
-    def decode(self, z, condition=None) -> np.ndarray:
-        """x = f^-1(z), [..., N] -> [..., *event]."""
-        z, lead = self._latents(z)
-        return self.event.uncovered(self._run(self._inverse, z, lead, condition)).reshape(
-            *lead, *self.event_shape
-        )
+        Of models of a posterior the argument is data y, and the score says how far they are from
+        what the simulator makes.
+        """
+        if self.is_posterior:
+            return posteriors.anomaly_score(self, x)
+        return -self.log_prob(x, y, priors=priors, seed=seed)
+
+    # latents
+
+    def encode(self, x, y=None, *, seed: int = 0) -> np.ndarray:
+        """Latents [..., N] of x, N(0, I) where x belongs to y.
+
+        Without y, a model with classes takes the most probable one, and one with data among its
+        outputs gives f(x) = (v_y, v_z) as it is.
+        """
+        if self.labels:
+            y = self.classify(x).argmax(-1) if y is None else y
+        elif y is None and not self.partition.given:
+            return self._outputs(self.codec.encode(x, self.dtype.as_numpy_dtype, seed), seed)
+        encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
+        rows, blocks, number, lead = self._together(encoded, y)
+        v = self.passes.forward(self.with_noise(rows, seed), self.given_rows(blocks), number)[0]
+        of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
+        return self.partition.standardised(v, **of_y).numpy().reshape(*lead, self.latent_size)
+
+    def _outputs(self, encoded, seed):
+        v = self.passes.forward(self.with_noise(encoded.rows, seed))[0]
+        return v.reshape(*encoded.lead, self.latent_size)
+
+    def decode(self, z, y=None) -> np.ndarray:
+        """The x that has latents z [..., N], for y where the model has one: [..., *event].
+
+        `decode(encode(x, y), other)` carries x into another class.
+        """
+        rows, lead = self._inverted(z, y)
+        return self.codec.decode(rows).reshape(*lead, *self.event_shape)
 
     def sample(
-        self, n: int, seed: int = 0, y=None, condition=None, temperature: float = 1.0
+        self, n: int, y=None, *, seed: int = 0, priors=None, sampling_temperature: float = 1.0
     ) -> np.ndarray:
-        """n draws [n, *event] of x, pixels 0 .. 255 where x are images; equal seeds give equal
-        draws.
+        """n draws [n, *event] of x; of pictures, pixels 0 .. 255.
 
         Args:
-          y: [M] or [n, M] where y is among the outputs; condition [C] or [n, C] where the network
-            has one.
-          temperature: standard deviation of the latents; below 1 draws nearer the modes.
+          y: one for all draws, or n of them; classes are drawn by their priors where it is missing
+            (`draw_labels` with the same seed has them).
+          sampling_temperature: standard deviation of the latents; below 1 draws nearer the modes.
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-            raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
-        y = self._matching(y, (int(n),), self.partition.outputs.get("y", 0), "y")
-        z, lead = self._latents(
-            self.partition.base_sample(int(n), (seed, 0), y, self.dtype, temperature)
-        )
-        return self.event.samples(self._run(self._inverse, z, lead, condition))
+        _check_number(n)
+        if self.is_posterior:
+            return self.posterior(y, int(n), seed=seed, sampling_temperature=sampling_temperature)
+        if self.labels and y is None:
+            y = self.draw_labels(n, seed=seed, priors=priors)
+        z = self.partition.standard_sample(int(n), (seed, 0), self.dtype, sampling_temperature)
+        rows, lead = self._inverted(z, y)
+        if lead != (n,):
+            raise UserError(f"{n} samples, but y of {list(lead)} rows: give one y, or as many")
+        return self.codec.samples(rows).reshape(-1, *self.event_shape)
 
-    def anomaly_score(self, x, y=None, condition=None, seed: int = 0) -> np.ndarray:
-        """-log p(x), [..., *event] -> [...]: higher is stranger."""
-        return -self.log_prob(x, y, condition, seed)
+    # classes
 
-    def _run(self, function, rows, lead, condition):
-        """A compiled function of rows and, where the network has one, of the condition."""
-        condition = self._matching(condition, lead, self.partition.condition_size, "condition")
-        return function(self.weights, rows, *([] if condition is None else [condition]))
+    def classify(self, x, *, priors=None) -> np.ndarray:
+        """p(class | x), [..., *event] -> [..., M], by Bayes' rule.
 
-    def _latents(self, z):
-        """z as rows [B, N] of the model's dtype, and its leading shape."""
+        Where x is so far from all classes that no density can be computed, the priors are left.
+
+        Raises:
+          UserError: the model has no classes.
+        """
+        return classification.classify(self, x, priors)
+
+    def class_log_prob(self, x, *, draws: int | None = None, tighten: bool = True) -> np.ndarray:
+        """log p(x | class), [..., *event] -> [..., M], nats; see `classification`."""
+        return classification.class_log_prob(self, x, draws, tighten)
+
+    def draw_labels(self, n: int, *, seed: int = 0, priors=None) -> np.ndarray:
+        """n class numbers by their priors."""
+        _check_number(n)
+        shares = np.exp(classification.labels_of(self).log_priors(priors))
+        return np.random.default_rng(seed).choice(len(shares), n, p=shares)
+
+    # posteriors
+
+    @property
+    def is_posterior(self) -> bool:
+        """Whether the model is of parameters given data."""
+        return "y" in self.codecs and not self.labels and hasattr(self.codec, "simulator")
+
+    def posterior(
+        self, y, n: int, *, seed: int = 0, sampling_temperature: float = 1.0
+    ) -> np.ndarray:
+        """n draws of p(x | y): [n, P] for one observation y [M], [B, n, P] for y [B, M].
+
+        Raises:
+          UserError: the model is not of an inverse problem, or y does not fit.
+        """
+        theta = posteriors.whitened_samples(self, y, n, seed, sampling_temperature)
+        return self.codec.decode(theta)
+
+    def predict(self, x, n: int, *, seed: int = 0) -> np.ndarray:
+        """n draws of the data that x would give, noise included: [n, M], or [B, n, M] for x [B, P].
+
+        Raises:
+          UserError: the model is not of an inverse problem, or x is outside the prior's support.
+        """
+        return posteriors.predict(self, x, n, seed)
+
+    # saving
+
+    def save(self, folder: str) -> None:
+        """Writes all that `load` needs into `folder` (a path or s3://): model.json and arrays."""
+        saving.save(self, folder)
+
+    # blocks
+
+    def observed(self, y) -> tuple[dict[str, np.ndarray], Shape]:
+        """The blocks that y fills, each [B, width], and the leading shape of y."""
+        names = self.partition.observed
+        if (y is None) == bool(names):
+            raise UserError(
+                f"this model needs y [..., {self.codecs[names[0]].shape[-1]}]"
+                if names
+                else "this model has no y"
+            )
+        encoded = {name: self.codecs[name].encode(y, self.dtype.as_numpy_dtype) for name in names}
+        lead = encoded[names[0]].lead if names else ()
+        return {name: each.rows for name, each in encoded.items()}, lead
+
+    def given_rows(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """The blocks that are given, side by side [B, C]; None where there are none."""
+        names = list(self.partition.given)
+        return np.concatenate([blocks[name] for name in names], 1) if names else None
+
+    def with_noise(self, rows: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Inputs of the network: rows of x, and N(0, 1) noise for the other input blocks."""
+        blocks = {
+            name: self.codecs[name].encode(len(rows), rows.dtype, seed).rows
+            for name in self.partition.inputs
+            if name != "x"
+        }
+        return np.concatenate([rows, *blocks.values()], 1) if blocks else rows
+
+    def _together(self, encoded: Encoded, y):
+        """Rows of x, the blocks of y, the number of each row's y, and the leading shape of both."""
+        blocks, of_y = self.observed(y)
+        lead = common_lead(encoded.lead, of_y)
+        event = encoded.rows.shape[1:]
+        rows = np.broadcast_to(encoded.rows.reshape(*encoded.lead, *event), (*lead, *event))
+        number = np.arange(math.prod(of_y)).reshape(of_y)
+        number = np.broadcast_to(number, lead).reshape(-1)
+        return rows.reshape(-1, *event), blocks, number, lead
+
+    def _inverted(self, z, y):
+        """Rows of x of latents z [..., N], and their leading shape."""
         z = np.asarray(z, self.dtype.as_numpy_dtype)
         if z.ndim == 0 or z.shape[-1] != self.latent_size:
             raise UserError(f"z must have shape [..., {self.latent_size}], got {list(z.shape)}")
-        return z.reshape(-1, self.latent_size), z.shape[:-1]
-
-    def _matching(self, value, lead, width, name):
-        """A condition or y as rows [B, width], broadcast over the rows of x; None where the model
-        has none."""
-        if (value is None) != (width == 0):
-            raise UserError(
-                f"this model needs {name} [..., {width}]" if width else f"this model has no {name}"
-            )
-        if value is None:
-            return None
-        value = np.asarray(value, self.dtype.as_numpy_dtype)
-        if value.ndim == 0 or value.shape[-1] != width:
-            raise UserError(f"{name} must have shape [..., {width}], got {list(value.shape)}")
-        return np.broadcast_to(value, (*lead, width)).reshape(-1, width)
-
-    def save(self, folder: str) -> None:
-        """Writes all that `load` needs into `folder` (a path or s3://): model.json and the
-        weights."""
-        serialisation.write(folder, "model", self.arrays(), self.header())
-
-    def header(self) -> dict:
-        """What the model is, without its weights, for JSON."""
-        return {
-            "format": FORMAT,
-            "layer": to_config(self.layer),
-            "partition": to_config(self.partition),
-            "event": to_config(self.event),
-            "event_ndims": list(self.bijector.event_ndims),
-            "dtype": self.dtype.name,
-            "started": self.started,
-        }
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The weights by name."""
-        return {name: variable.numpy() for name, variable in self.bijector.named_weights().items()}
-
-    def take(self, arrays: dict[str, np.ndarray]) -> bool:
-        """Takes over weights by name; False where they do not fit, and none is taken."""
-        variables = self.bijector.named_weights()
-        if set(arrays) != set(variables) or any(
-            arrays[k].shape != variables[k].shape for k in variables
-        ):
-            return False
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
-        return True
+        encoded = Encoded(z.reshape(-1, self.latent_size), z.shape[:-1])
+        rows, blocks, number, lead = self._together(encoded, y)
+        of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
+        v = self.partition.from_standardised(rows, **of_y).numpy()
+        inputs = self.passes.inverse(v, self.given_rows(blocks), number)
+        return inputs[:, : self.codec.flat_size] if len(self.partition.inputs) > 1 else inputs, lead
 
 
-def load(folder: str, jit: bool = True) -> FlowModel:
-    """The model saved in `folder`, or in `folder`/model where `folder` is that of a run; path or
-    s3://.
+def _check_number(n) -> None:
+    """Refuses what is no number of samples."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+        raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
+
+
+def _led(log_det, lead: Shape):
+    """A log-determinant [B] by the leading shape; 0 as it is."""
+    return log_det.reshape(lead) if np.ndim(log_det) else log_det
+
+
+def _all_of_x(bijector: FlowBijector, codec: Codec | None) -> Partition:
+    """x to z, as wide as the layers say; for images, and where layers say nothing, as the codec.
 
     Raises:
-      UserError: no model there, a damaged one, or one of a newer format.
+      UserError: neither says it.
     """
-    folder = str(folder).rstrip("/")
-    inner = f"{folder}/model"
-    if not os.path.exists(f"{folder}/model.json") and serialisation.storage.exists(
-        f"{inner}/model.json"
-    ):
-        folder = inner
-    header = serialisation.read_header(folder, "model", "model")
-    if header.get("format") == 1:  # vectors only
-        header |= {"event": to_config(Vectors(header.pop("columns", ()))), "event_ndims": 1}
-    if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
-        raise UserError(
-            f"{folder} is of format {header.get('format')}, this version reads up to {FORMAT}: "
-            "install a newer flow_models"
-        )
-    reader = _READERS.get(header.get("kind"))
-    try:
-        model = (
-            importlib.import_module(f"flow_models.{reader}") if reader else sys.modules[__name__]
-        ).build(header, jit)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder}/model.json is damaged: {error!r}") from None
-    if not model.take(serialisation.read_arrays(folder, header, "model")):
-        raise UserError(f"{folder} is damaged: its weights do not fit its description")
-    return model
-
-
-def build(header: dict, jit: bool = True) -> FlowModel:
-    """The model that `header()` described, with weights not yet taken."""
-    layer, partition = from_config(header["layer"]), from_config(header["partition"])
-    bijector = FlowBijector(
-        layer, dtype=tf.as_dtype(header["dtype"]), event_ndims=header["event_ndims"]
-    )
-    model = _kind(partition)(bijector, partition, event=from_config(header["event"]), jit=jit)
-    model.started = header["started"]
-    return model
-
-
-def _kind(partition: Partition) -> type[FlowModel]:
-    """The class of model that has this partition."""
-    if not partition.classes:
-        return FlowModel
-    from flow_models.models.class_model import ClassModel
-
-    return ClassModel
-
-
-def _size(layer: Layer) -> int:
-    """Dimensions of the first layer that states them."""
-    while not hasattr(layer, "size"):
-        if isinstance(layer, Chain):
-            sized = [
-                inner for inner in layer.layers if hasattr(inner, "size") or hasattr(inner, "layer")
-            ]
-            layer = sized[0] if sized else None
-        else:
-            layer = getattr(layer, "layer", None)
-        if layer is None:
+    size = _size(bijector.layer) if bijector.event_ndims[0] == 1 else None
+    if size is None:
+        if codec is None:
             raise UserError("the layers do not say how many dimensions they have: give a partition")
-    return layer.size
+        size = codec.flat_size
+    return Partition(inputs={"x": size}, outputs={"z": size})
+
+
+def _size(layer: Layer) -> int | None:
+    """Dimensions of the first layer that states them."""
+    inner: Layer | None = layer
+    while inner is not None and not hasattr(inner, "size"):
+        if isinstance(inner, Chain):
+            sized = [one for one in inner.layers if hasattr(one, "size") or hasattr(one, "layer")]
+            inner = sized[0] if sized else None
+        else:
+            inner = getattr(inner, "layer", None)
+    return getattr(inner, "size", None)

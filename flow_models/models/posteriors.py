@@ -1,0 +1,178 @@
+"""Posteriors of inverse problems: what a `Model` of parameters x and data y does with them."""
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.core.errors import UserError
+from flow_models.models.codecs import Encoded, finite_rows
+from flow_models.models.passes import SAMPLES
+
+FEWEST = 20.0  # effective draws that a prediction is made from
+ROWS = 2**14  # simulated in one go
+
+
+def whitened_samples(
+    model, y, n: int, seed: int = 0, sampling_temperature: float = 1.0
+) -> np.ndarray:
+    """`Model.posterior` in whitened parameters: [n, P] for y [M], [B, n, P] for y [B, M].
+
+    Raises:
+      UserError: the model has no posterior, or y, n or the seed do not fit.
+    """
+    _check_posterior(model)
+    if y is None:
+        raise UserError(f"this model is of p(x | y): give y [..., {model.simulator.data_size}]")
+    y, lead = _one_or_many(y, n, seed, model.simulator.data_names, "y", model.dtype)
+    blocks, _ = model.observed(y)
+    size, drawn = model.simulator.size, np.empty((len(y), n, model.simulator.size), y.dtype)
+    most = max(SAMPLES // n, 1)
+    for first in range(0, len(y), most):
+        part = {name: rows[first : first + most] for name, rows in blocks.items()}
+        count = len(y[first : first + most])
+        z = model.partition.standard_sample(
+            count * n, (seed, first), model.dtype, sampling_temperature
+        )
+        of_y = {"y": np.repeat(part["y"], n, 0)} if "y" in model.partition.outputs else {}
+        v = model.partition.from_standardised(z, **of_y).numpy()
+        inputs = model.passes.inverse(v, model.given_rows(part))
+        drawn[first : first + most] = inputs[:, :size].reshape(count, n, size)
+    return drawn.reshape(*lead, n, size)
+
+
+def log_prob_whitened(model, theta: np.ndarray, y) -> np.ndarray:
+    """log p(theta | y), theta [..., P] and y [..., M] or [M] -> [...], nats of whitened
+    parameters."""
+    rows = np.asarray(theta, model.dtype.as_numpy_dtype)
+    return model.log_prob_of_rows(Encoded(rows.reshape(-1, rows.shape[-1]), rows.shape[:-1]), y)
+
+
+def contexts(model, y) -> np.ndarray:
+    """What the flow behind the frame sees of data y [B, M], [B, C]."""
+    return model.passes.state(model.given_rows(model.observed(y)[0]))["context"]
+
+
+def anomaly_score(model, y) -> np.ndarray:
+    """-log p(y) of the data in their context, [..., M] -> [...], nats.
+
+    Raises:
+      UserError: the model has no density of the data.
+    """
+    if model.data_model is None:
+        raise UserError("this model has no density of the data")
+    y, lead = finite_rows(y, model.simulator.data_names, "y", model.dtype.as_numpy_dtype)
+    context = model.frame.data_context(contexts(model, y))
+    return model.data_model.anomaly_score(context).reshape(lead)
+
+
+def predict(model, x, n: int, seed: int = 0) -> np.ndarray:
+    """n draws of the data that x would give, noise included: [n, M] for x [P], [B, n, M] for many.
+
+    Data among the outputs come from the network: f(x) = (v_y, v_z), and v_y is y but for the width
+    that it was trained with. Else they come from the simulator (NaN where it cannot simulate x).
+    Where pairs are all there is, they come from Bayes' rule, p(y | x) ~ p(x | y) p(y), resampled
+    from data of the prior.
+
+    Raises:
+      UserError: x is outside the prior's support; or too few data of the prior are like what x
+        would give.
+    """
+    _check_posterior(model)
+    x, lead = _one_or_many(x, n, seed, model.simulator.parameter_names, "x", model.dtype)
+    if "y" in model.partition.outputs:
+        drawn = [_by_network(model, x, n, seed)]
+    elif model.codecs["y"].kept is not None:
+        drawn = [_resampled(model, row, n, (int(seed) % 2**64, i)) for i, row in enumerate(x)]
+    elif not model.simulator.simulates:
+        raise UserError("this model was saved without data to predict from: train it anew")
+    else:
+        drawn = _simulated(model, x, n, seed)
+    none = np.empty((0, model.simulator.data_size), x.dtype)  # of no x
+    return np.concatenate([none, *drawn]).reshape(*lead, n, model.simulator.data_size)
+
+
+def _by_network(model, x, n, seed):
+    """Data [B n, M] by a network that has them among its outputs."""
+    partition, codec = model.partition, model.codecs["y"]
+    theta = np.repeat(_whitened(model, x), n, 0)
+    rng = np.random.default_rng(int(seed) % 2**64)
+    normal = rng.normal(size=(len(theta), partition.outputs["y"])).astype(theta.dtype)
+    levels = _noise_levels(model, len(theta), seed)
+    noise_inputs = len(partition.inputs) > 1
+    inputs = np.concatenate([theta, normal], 1) if noise_inputs else theta
+    given = {}
+    if partition.given:
+        silent = np.zeros([len(levels), model.simulator.data_size - 1], theta.dtype)
+        data = np.concatenate([silent, levels], 1)
+        given = {
+            name: model.codecs[name].encode(data, theta.dtype).rows for name in partition.given
+        }
+    outputs = model.passes.forward(inputs, model.given_rows(given))[0]
+    components = partition.split("outputs", outputs)["y"].numpy()
+    components = components + (0.0 if noise_inputs else partition.sigma_y * normal)
+    return np.concatenate([codec.decode(components), levels], 1)
+
+
+def _noise_levels(model, rows, seed):
+    """Log sigma [N, 1] as data have it, or no column where it does not vary."""
+    simulator = model.simulator
+    nothing = tf.zeros([rows, simulator.data_size - simulator.noise_varies], model.dtype)
+    observed = simulator.observe(nothing, tf.constant([seed % 2**31, 0]))
+    return observed.numpy()[:, nothing.shape[1] :]
+
+
+def _simulated(model, x, n, seed):
+    """Parts [R, M] of n noisy data for each row of x."""
+    theta = np.repeat(_whitened(model, x), n, 0)
+    for first in range(0, len(theta), ROWS):
+        clean = model.simulator.forward(tf.constant(theta[first : first + ROWS]))
+        yield model.simulator.observe(clean, tf.constant([seed, first])).numpy()
+
+
+def _resampled(model, x, n, seed):
+    """n of the data that the codec keeps, [n, M], by the weights p(x | y)."""
+    kept = model.codecs["y"].kept
+    log_weights = model.log_prob(x, kept).astype(np.float64)
+    # all may be -inf
+    weights = np.exp(log_weights - max(log_weights.max(), np.finfo(float).min))
+    effective = weights.sum() ** 2 / max(np.square(weights).sum(), 1e-300)
+    if not effective >= FEWEST:
+        raise UserError(
+            f"of {len(weights)} simulated data only {effective:.1f} are like what x ="
+            f" {x.tolist()} would give, too few to predict from: simulate it, or give more pairs"
+        )
+    chosen = np.random.default_rng(seed).choice(len(weights), n, p=weights / weights.sum())
+    return kept[chosen]
+
+
+def _whitened(model, x: np.ndarray) -> np.ndarray:
+    """theta [B, P] of the user's parameters; refuses those outside the prior's support."""
+    theta = model.codec.encode(x, x.dtype).rows
+    outside = np.flatnonzero(~np.isfinite(theta).all(-1))
+    if len(outside):
+        raise UserError(f"x = {x[outside[0]].tolist()} is outside what the prior allows")
+    return theta
+
+
+def _one_or_many(values, n, seed, names, what: str, dtype):
+    """One row [M] or many [B, M] as rows, and the leading shape.
+
+    Raises:
+      UserError: something else, or an n or a seed that is none.
+    """
+    if not _is_whole(n) or n < 1:
+        raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
+    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
+        raise UserError(f"a seed is a whole number of 64 bits, got {seed!r}")
+    rows, lead = finite_rows(values, names, what, dtype.as_numpy_dtype)
+    if len(lead) > 1:
+        raise UserError(f"{what} must have shape [{len(names)}] or [B, {len(names)}]")
+    return rows, lead
+
+
+def _is_whole(number) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+
+
+def _check_posterior(model) -> None:
+    if not model.is_posterior:
+        raise UserError("this model is not of parameters given data: it has no posterior")
