@@ -28,8 +28,8 @@ _PREFIX = "AWS_BATCH_JOB_"
 class Task(NamedTuple):
     """One of the workers that train together: its number and how many there are."""
 
-    index: int
-    count: int
+    index: int  # type: ignore[assignment]  # tuple has a method of this name
+    count: int  # type: ignore[assignment]
 
 
 def task(strategy: str = "auto") -> Task:

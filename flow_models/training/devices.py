@@ -2,7 +2,7 @@
 machines.
 
     devices = get("auto")
-    devices.steps(...)         # in a tf.function: a loop of steps, every replica on its share of each batch
+    devices.steps(...)         # in a tf.function: each replica on its share of each batch
 
 All replicas hold the same weights and draw the same batch; each takes its share of the rows, and
 the means of the shares are averaged by one packed all-reduce a step. So equal seeds and batches
@@ -56,6 +56,7 @@ class Devices:
           The number of steps made, whether the last was good, and the state.
         """
         copy = functools.partial(tf.nest.map_structure, tf.identity)
+        assert self.strategy is not None
         state, constants = self.strategy.run(copy, (state,)), self.strategy.run(copy, (constants,))
 
         def body(i, good, state):
@@ -78,7 +79,7 @@ class Devices:
     def bytes_from_chief(self, data: bytes | None) -> bytes:
         """Bytes of any length that the chief gives and all get; the others give None."""
         if self.workers == 1:
-            return data
+            return data or b""
         length = int(self.from_chief(None if data is None else [len(data)], 1)[0])
         mine = (
             np.zeros(length, np.int32)
@@ -165,7 +166,7 @@ def get(strategy: str = "auto") -> Devices:
     return _made(strategy, task)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _made(strategy: str, task: cluster.Task) -> Devices:
     """One strategy of a kind in a process, as TensorFlow wants it."""
     if strategy == "multiworker":

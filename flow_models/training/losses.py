@@ -9,20 +9,15 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from flow_models.models import classification
+from flow_models.training import batches
 
-WIDTHS = (
-    0.25,
-    0.5,
-    1.0,
-)  # of the kernel of `mmd_squared`, times the typical distance of two N(0, I) vectors
+# of the kernel of `mmd_squared`, times the typical distance of two N(0, I) vectors
+WIDTHS = (0.25, 0.5, 1.0)
 PERTURBATION = 0.05  # of the latents that `reconstruction` goes back from
 
 
 def negative_log_likelihood(model, **extra: tuple[float, Callable]):
-    """-log p(x | condition) = latent - log_det, latent = -log p_base(f(x)), in nats per event.
-
-    A batch is x [B, N], or a dictionary with "x" and, where the model has them, "y" (given to the
-    base distribution) and "condition".
+    """-log p(inputs | y) = latent - log_det, latent = -log p_base(f(inputs) | y), nats per event.
 
     Args:
       extra: by name (weight, term), terms as `mmd_of_latents` gives them; those of weight 0 are not
@@ -32,18 +27,17 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
     extra = {name: (weight, term) for name, (weight, term) in extra.items() if weight}
 
     def loss(weights, batch):
-        batch = batch if isinstance(batch, dict) else {"x": batch}
-        z, log_det = model.layer.forward_and_log_det(weights, batch["x"], batch.get("condition"))
-        latent = -model.partition.base_log_prob(z, batch.get("y"))
+        z, log_det = batches.forward(model, weights, batch)
+        latent = -model.partition.base_log_prob(z, batches.y_of(model, batch))
         added = {name: term(weights, batch, z) for name, (_, term) in extra.items()}
         objective = (
             latent - log_det + sum(weight * added[name] for name, (weight, _) in extra.items())
         )
         return {"objective": objective, "latent": latent, "log_det": log_det, **added}
 
-    loss.identity = {
-        name: weight for name, (weight, _) in extra.items()
-    } or None  # a resumed training must have the same
+    # a resumed training must have the same
+    identity = {name: weight for name, (weight, _) in extra.items()} or None
+    loss.identity = identity  # type: ignore[attr-defined]
     return loss
 
 
@@ -52,8 +46,8 @@ def mmd_of_latents(model):
     Ardizzone et al. 2019."""
 
     def term(weights, batch, z):
-        seen = [batch[name] for name in ("y", "condition") if name in batch]
-        found = model.partition.standardised(z, batch.get("y"))
+        seen = batches.seen(model, weights, batch)
+        found = model.partition.standardised(z, batches.y_of(model, batch))
         wanted = tf.random.stateless_normal(tf.shape(found), _seed_of(batch, 0), dtype=found.dtype)
         return _of_rows(mmd_squared(tf.concat([found, *seen], 1), tf.concat([wanted, *seen], 1)), z)
 
@@ -66,9 +60,9 @@ def mmd_of_inputs(model):
 
     def term(weights, batch, z):
         normal = tf.random.stateless_normal(tf.shape(z), _seed_of(batch, 1), dtype=z.dtype)
-        latents = model.partition.from_standardised(normal, batch.get("y"))
-        drawn = model.layer.inverse_and_log_det(weights, latents, batch.get("condition"))[0]
-        return _of_rows(mmd_squared(drawn, batch["x"]), z)
+        latents = model.partition.from_standardised(normal, batches.y_of(model, batch))
+        drawn = batches.inverse(model, weights, latents, batch)
+        return _of_rows(mmd_squared(drawn, batches.inputs(model, batch)), z)
 
     return term
 
@@ -84,9 +78,9 @@ def reconstruction(model):
         noise = PERTURBATION * tf.random.stateless_normal(
             tf.shape(z), _seed_of(batch, 2), dtype=z.dtype
         )
-        latents = model.partition.with_y(z + noise, batch.get("y"))
-        back = model.layer.inverse_and_log_det(weights, latents, batch.get("condition"))[0]
-        return tf.reduce_sum(tf.square(back - batch["x"]), -1)
+        latents = model.partition.with_y(z + noise, batches.y_of(model, batch))
+        back = batches.inverse(model, weights, latents, batch)
+        return tf.reduce_sum(tf.square(back - batches.inputs(model, batch)), -1)
 
     return term
 
@@ -128,28 +122,27 @@ def _of_rows(value, rows):
 
 
 def class_likelihood(
-    model, beta: float = 1.0, labelled_share: float = 1.0, temperature: float = 1.0
+    model, beta: float = 1.0, labelled_share: float = 1.0, loss_temperature: float = 1.0
 ):
-    """-log p(x) + beta * -log p(label | x) for a `ClassModel`, in nats per event; see
-    `classification`.
+    """-log p(x) + beta * -log p(label | x) for a model with classes, nats per event.
 
-    With beta = 1 and a label on every row that is -log p(x, label). A batch has "x" and, under the
-    model's name for it ("y" or "condition"), labels [B, M], all zeros where there is none.
+    See `models.classification`. With beta = 1 and a label on every row it is -log p(x, label). The
+    block "y" of a batch holds labels [B, M], all zeros where there is none.
     """
-    log_priors = tf.constant(model.log_priors(), model.dtype)
+    log_priors = tf.constant(model.labels.log_priors(), model.dtype)
 
     def loss(weights, batch):
-        labels = batch[model.label_name]
-        l = model.log_prob_of_classes(weights, batch["x"])
+        log_p = classification.log_prob_of_each(model, weights, batches.inputs(model, batch))
         return classification.information_bottleneck(
-            l, log_priors, labels, beta, labelled_share, temperature
+            log_p, log_priors, batch["y"], beta, labelled_share, loss_temperature
         )
 
-    loss.identity = {
+    # a resumed training must have the same
+    loss.identity = {  # type: ignore[attr-defined]
         "beta": beta,
         "labelled_share": labelled_share,
-        "temperature": temperature,
-    }  # a resumed training must have the same
+        "loss_temperature": loss_temperature,
+    }
     return loss
 
 

@@ -55,7 +55,8 @@ def adam(
     beta1, beta2 = settings.beta1, settings.beta2
     rate = learning_rate(settings, step) * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
     keep = tf.minimum(settings.ema, (1.0 + t) / (10.0 + t))
-    new_weights, new = [], {"first": [], "second": [], "average": []}
+    new_weights: list[tf.Tensor] = []
+    new: dict[str, list[tf.Tensor]] = {"first": [], "second": [], "average": []}
     for w, g, m, v, a in zip(
         weights, gradients, moments["first"], moments["second"], moments["average"]
     ):

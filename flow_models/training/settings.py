@@ -11,15 +11,14 @@ SCHEDULES = ("constant", "exponential", "cosine")
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
-    """How to train. An epoch is `epoch_steps` steps: a row of the history, a look at the validation
-    data."""
+    """How to train."""
 
     steps: int = 5000
     """optimizer steps in all"""
     batch_size: int = 512
     """rows a step"""
-    epoch_steps: int = 0
-    """steps a row of the history; 0: a fiftieth of all steps"""
+    eval_every_steps: int = 0
+    """steps between evaluations, each a row of the history; 0: a fiftieth of all steps"""
     learning_rate: float = 4e-3
     """highest rate of Adam"""
     schedule: str = "cosine"
@@ -37,13 +36,13 @@ class FitSettings:
     ema: float = 0.998
     """decay of the average of the weights that is evaluated and kept; 0: the weights themselves"""
     patience: int = 0
-    """epochs without a better validation objective (training, if there is none) before stopping; 0:
+    """evaluations without a better validation objective (training, if none) before stopping; 0:
     never"""
     checkpoint_seconds: float = 30.0
     """least time between checkpoints"""
     seed: int = 0
     """of initial weights, splits, batches and simulators"""
-    shards: int = 1
+    microbatches: int = 1
     """independent parts of a batch, which XLA runs on different cores; 2 pays for layers without a
     loop"""
     jit: bool = True
@@ -56,7 +55,10 @@ class FitSettings:
         wrong = [
             (self.steps < 1, f"steps is {self.steps}, must be at least 1"),
             (self.batch_size < 1, f"batch_size is {self.batch_size}, must be at least 1"),
-            (self.epoch_steps < 0, f"epoch_steps is {self.epoch_steps}, must be at least 0"),
+            (
+                self.eval_every_steps < 0,
+                f"eval_every_steps is {self.eval_every_steps}, must be at least 0",
+            ),
             (
                 not 0 < self.learning_rate < math.inf,
                 f"learning_rate is {self.learning_rate}, must be above 0",
@@ -89,10 +91,10 @@ class FitSettings:
                 f"checkpoint_seconds is {self.checkpoint_seconds}, must be at least 0",
             ),
             (not 0 <= self.ema < 1, f"ema is {self.ema}, must be in [0, 1)"),
-            (self.shards < 1, f"shards is {self.shards}, must be at least 1"),
+            (self.microbatches < 1, f"microbatches is {self.microbatches}, must be at least 1"),
             (
-                self.shards > 1 and self.batch_size % self.shards,
-                f"shards is {self.shards}, must divide batch_size {self.batch_size}",
+                self.microbatches > 1 and self.batch_size % self.microbatches,
+                f"microbatches is {self.microbatches}, must divide batch_size {self.batch_size}",
             ),
             (self.patience < 0, f"patience is {self.patience}, must be at least 0"),
             (not 0 <= self.seed < 2**31, f"seed is {self.seed}, must be at least 0 and below 2^31"),
@@ -103,4 +105,4 @@ class FitSettings:
 
     @property
     def row_steps(self) -> int:
-        return min(self.steps, self.epoch_steps or max(self.steps // 50, 1))
+        return min(self.steps, self.eval_every_steps or max(self.steps // 50, 1))

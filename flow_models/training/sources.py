@@ -7,6 +7,7 @@ so a resumed run sees the same batches.
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +35,7 @@ class ArraySource:
         self.arrays = tf.nest.map_structure(tf.constant, arrays)
         self._batch_size, self._seed = batch_size, seed
         self._per_pass = self.rows // batch_size
-        self._pass, self._order = -1, None
+        self._pass, self._order = -1, np.zeros(0, int)
 
     def chunk(self, step: int, n: int):
         """Row numbers [CHUNK, batch] of steps step .. step + n - 1."""
@@ -42,10 +43,8 @@ class ArraySource:
         for i in range(n):
             number, position = divmod(step + i, self._per_pass)
             if number != self._pass:
-                self._pass, self._order = (
-                    number,
-                    np.random.default_rng((self._seed, number)).permutation(self.rows),
-                )
+                rng = np.random.default_rng((self._seed, number))
+                self._pass, self._order = number, rng.permutation(self.rows)
             index[i] = self._order[position * self._batch_size : (position + 1) * self._batch_size]
         return (self.arrays, tf.constant(index))
 
@@ -120,7 +119,8 @@ class DatasetSource:
             )
         size = sum(spec.shape.num_elements() * spec.dtype.size for spec in specs)
         self.chunk_steps = int(np.clip(CHUNK_BYTES // size, 1, CHUNK))
-        self._dataset, self._next, self._batches = dataset, None, None
+        self._dataset, self._next = dataset, -1
+        self._batches: Iterator = iter(())
         self._mine = (
             dataset.share(worker, workers) if workers > 1 and hasattr(dataset, "share") else dataset
         )
@@ -164,45 +164,6 @@ def make_source(
     if callable(data):
         return SimulatorSource(data, batch_size, seed)
     return ArraySource(as_arrays(data, dtype), batch_size, seed)
-
-
-def as_batch(batch, model, seed=(0, 0)):
-    """A batch, x or {"x", "y", "condition"}, as the network takes it: numbers of its type, widths
-    checked.
-
-    The seed, a pair of whole numbers, is that of the noise which pixels get.
-    """
-    if not isinstance(batch, dict) and not (tf.is_tensor(batch) or isinstance(batch, np.ndarray)):
-        raise UserError(
-            'a batch is x, or a dictionary with "x", "y" and "condition"; got a'
-            f" {type(batch).__name__}"
-        )
-    named = batch if isinstance(batch, dict) else {"x": batch}
-    partition = model.partition
-    shapes = {
-        "x": tuple(model.batch_shape),
-        "y": (partition.outputs.get("y", 0),),
-        "condition": (partition.condition_size,),
-    }
-    for name, shape in shapes.items():
-        if (name in named) != (0 not in shape):
-            raise UserError(
-                f"the data have no {name}, which the model needs"
-                if 0 not in shape
-                else f"the model has no {name}"
-            )
-        if 0 not in shape and tuple(named[name].shape[1:]) != shape:
-            raise UserError(
-                f"the model has {_words(shape)} of {name}, the data shape"
-                f" {tuple(named[name].shape)}"
-            )
-    ready = {name: tf.cast(value, model.dtype) for name, value in named.items() if name != "x"}
-    ready["x"] = model.event.draw(tf.convert_to_tensor(named["x"]), model.dtype, seed)
-    return ready if isinstance(batch, dict) else ready["x"]
-
-
-def _words(shape):
-    return f"{shape[0]} dimensions" if len(shape) == 1 else f"images {list(shape)}"
 
 
 def fingerprint(arrays) -> str:

@@ -4,9 +4,9 @@ import tensorflow as tf
 
 from flow_models.bijectors.layer import leaves, rebuild
 from flow_models.core.errors import UserError
+from flow_models.training.batches import as_batch
 from flow_models.training.devices import share
 from flow_models.training.optimizer import adam
-from flow_models.training.sources import as_batch
 
 
 class Steps:
@@ -68,12 +68,12 @@ class Steps:
     def _loss_and_gradients(self, weights, batch, frozen=None):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            shards = [
-                self.loss(self._nest(weights, frozen), shard)
-                for shard in _shards(batch, self.settings.shards)
+            parts = [
+                self.loss(self._nest(weights, frozen), part)
+                for part in _microbatches(batch, self.settings.microbatches)
             ]
             terms = [
-                tf.add_n([tf.reduce_mean(shard[name]) for shard in shards]) / len(shards)
+                tf.add_n([tf.reduce_mean(part[name]) for part in parts]) / len(parts)
                 for name in self.terms
             ]
             objective = terms[self.terms.index("objective")]
@@ -151,7 +151,7 @@ class Steps:
         return tf.while_loop(lambda i, good, *_: (i < n) & good, body, state)
 
 
-def _shards(batch, count: int) -> list:
+def _microbatches(batch, count: int) -> list:
     """The batch in `count` equal parts, or whole where it cannot be cut so."""
     rows = tf.nest.flatten(batch)[0].shape[0]
     if count < 2 or rows % count:

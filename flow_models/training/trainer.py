@@ -10,17 +10,17 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models.bijectors.layer import leaves
 from flow_models.core import storage
 from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError, WorkerLost
 from flow_models.core.serializable import to_config
-from flow_models.core.tiling import Tiled
-from flow_models.training import checkpoint, devices, losses
+from flow_models.core.tiling import FixedShapeBatches
+from flow_models.training import batches, checkpoint, devices, losses
+from flow_models.training.batches import as_batch
 from flow_models.training.checkpoint import Progress
 from flow_models.training.optimizer import initial_moments, learning_rate
 from flow_models.training.settings import FitSettings
-from flow_models.training.sources import as_batch, fingerprint, make_source
+from flow_models.training.sources import fingerprint, make_source
 from flow_models.training.steps import Steps
 
 START_NUMBERS, START_ROWS = (
@@ -71,8 +71,8 @@ def fit(
     best validation objective where there are validation data.
 
     Args:
-      model: a `FlowModel`.
-      data: array [n, D] (or a dictionary with "x", "y", "condition"), a `tf.data.Dataset` of such,
+      model: a `Model`.
+      data: array [n, D] (or a dictionary of blocks, "x", "y", ...), a `tf.data.Dataset` of such,
         or a simulator draw(n, seed) -> tensors, pure and compilable, with seed an int32 pair.
       validation: arrays like `data`, or None.
       settings: see `FitSettings`.
@@ -102,6 +102,7 @@ class Trainer:
         self, model, data, validation=None, settings=None, *, loss=None, folder=None, resume=False
     ):
         self.began, self.seconds_before = time.perf_counter(), 0.0
+        self.frame_seconds = 0.0
         if resume and not folder:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or FitSettings()
@@ -110,25 +111,14 @@ class Trainer:
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
         self.draws = data
-        dtype = model.dtype.as_numpy_dtype
-        self.source = make_source(
-            data,
-            self.settings.batch_size,
-            self.settings.seed,
-            dtype,
-            self.devices.worker,
-            self.devices.workers,
-        )
-        self.validation = (
-            None
-            if validation is None
-            else self._ready(as_arrays(validation, dtype, "validation data"))
-        )
+        self.source = self._source(data)
+        self.validation = None if validation is None else self._ready(validation)
         rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
         first = as_batch(self.source.first_rows(rows), model)
         self._check_rows(first)
         self.identity = self._identity(first)
-        self._start(first)
+        start(model, first)
+        self._pass_through_frame()
         self.steps = Steps(model, self.loss, self.source, self.settings, self.devices)
         self.terms = self.steps.terms
         weights = [tf.identity(v) for v in self.steps.trainable]
@@ -137,29 +127,57 @@ class Trainer:
         )
         self.saved_step, self.last_saved = None, time.perf_counter()
         self.compile_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
-        self._evaluate = Tiled(self._evaluate_rows, model.event.tiles, self.settings.jit)
+        self._evaluate = FixedShapeBatches(
+            self._evaluate_rows, model.codec.tiles, self.settings.jit
+        )
         if resume and self.folder and checkpoint.exists(folder):
             self._restore()
 
-    def _ready(self, validation):
-        """Validation data as the network takes them, with noise that stays the same."""
-        as_batch(tf.nest.map_structure(lambda a: a[:1], validation), self.model)
-        if len(self.model.event_shape) == 1:
-            return validation
-        x = self.model.event.rows(_x(validation), self.model.dtype.as_numpy_dtype)[0]
-        return {**validation, "x": x} if isinstance(validation, dict) else x
+    def _source(self, data):
+        settings, dtype = self.settings, self.model.dtype.as_numpy_dtype
+        workers = self.devices.worker, self.devices.workers
+        return make_source(data, settings.batch_size, settings.seed, dtype, *workers)
 
-    def _check_rows(self, first):
-        """Refuses rows of another shape than the model's or outside its domain, and what the event
-        does not admit."""
+    def _ready(self, validation) -> dict[str, np.ndarray]:
+        """Validation data as blocks of the network, with noise that stays the same."""
+        dtype = self.model.dtype.as_numpy_dtype
+        arrays = as_arrays(validation, dtype, "validation data")
+        named = arrays if isinstance(arrays, dict) else {"x": arrays}
+        as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
+        if len(self.model.event_shape) == 1:
+            return self._drawn(named)
+        return {**named, "x": self.model.codec.encode(named["x"], dtype).rows}
+
+    def _drawn(self, named) -> dict[str, np.ndarray]:
+        """Vectors of the user as rows of the network, all at once."""
+        rows = self.model.codec.draw(tf.convert_to_tensor(named["x"]), self.model.dtype, (0, 0))
+        return {**named, "x": rows.numpy()}
+
+    def _check_rows(self, first) -> None:
+        """Refuses rows of another shape than the model's, outside its domain, or without a
+        density."""
         for rows in (first, self.validation):
             if rows is not None:
-                self.model.layer.check(np.asarray(_x(rows)))
+                self.model.layer.check(np.asarray(batches.inputs(self.model, rows)))
         if self.source.arrays is not None:
-            x = np.asarray(_x(self.source.arrays))
-            as_batch(tf.nest.map_structure(lambda a: a[:1], self.source.arrays), self.model)
-            self.model.layer.check(x)
-            self.model.event.check(x)
+            arrays = self.source.arrays
+            named = arrays if isinstance(arrays, dict) else {"x": arrays}
+            as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
+            if len(self.model.event_shape) == 1:
+                self.model.layer.check(np.asarray(batches.inputs(self.model, self._drawn(named))))
+            self.model.codec.check(np.asarray(named["x"]))
+
+    def _pass_through_frame(self) -> None:
+        """Takes the data through a frame in front of the flow now, rather than in every step."""
+        if self.model.frame is None:
+            return
+        before = time.perf_counter()
+        if self.source.arrays is not None:
+            self.source = self._source(batches.through_frame(self.model, self.source.arrays))
+        if self.validation is not None:
+            self.validation = batches.through_frame(self.model, self.validation)
+        self.frame_seconds = time.perf_counter() - before
+        self.began += self.frame_seconds  # which are no part of the training
 
     def _identity(self, first) -> dict:
         """What must be equal for a run to be resumed exactly."""
@@ -167,7 +185,7 @@ class Trainer:
         fields = {
             k: v
             for k, v in fields.items()
-            if k not in ("checkpoint_seconds", "jit", "shards", "strategy")
+            if k not in ("checkpoint_seconds", "jit", "microbatches", "strategy")
         }
         data = first if self.source.arrays is None else self.source.arrays
         return {
@@ -181,18 +199,8 @@ class Trainer:
             "validation data": fingerprint(self.validation),
         }
 
-    def _start(self, first):
-        start(self.model, first)
-
     def _evaluate_rows(self, weights, *arrays):
-        return self.steps.evaluate(
-            weights,
-            (
-                arrays[0]
-                if not isinstance(self.validation, dict)
-                else dict(zip(self.validation, arrays))
-            ),
-        )
+        return self.steps.evaluate(weights, dict(zip(self.validation, arrays, strict=True)))
 
     def run(
         self, on_epoch: Callable[[dict], None] | None = None, progress: bool | None = None
@@ -376,9 +384,7 @@ class Trainer:
         all decide alike."""
         if not self.devices.is_chief:
             return dict(zip(self.terms, self.devices.from_chief(None, len(self.terms))))
-        arrays = (
-            self.validation.values() if isinstance(self.validation, dict) else [self.validation]
-        )
+        arrays = self.validation.values()
         values = {
             name: float(np.mean(value, dtype=np.float64))
             for name, value in self._evaluate(weights, *arrays).items()
@@ -419,18 +425,13 @@ class Trainer:
             variable.assign(value)
 
 
-def _x(batch):
-    return batch["x"] if isinstance(batch, dict) else batch
-
-
 def start(model, batch) -> None:
-    """Data-dependent starting values from a batch, once in the life of a model; `Trainer` does it
-    with its first rows."""
+    """Data-dependent initial weights from a batch, once in the life of a model.
+
+    `Trainer` does it with its first rows.
+    """
     if model.started:
         return
-    named = batch if isinstance(batch, dict) else {"x": batch}
-    started, _ = model.layer.start(model.weights, named["x"], named.get("condition"))
-    for variable, value in zip(leaves(model.weights).values(), leaves(started).values()):
-        if value is not variable:
-            variable.assign(value)
+    inputs, condition = batches.inputs(model, batch), batches.given(model, batch)
+    model.bijector.data_dependent_init(inputs, condition)
     model.started = True

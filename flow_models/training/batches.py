@@ -1,0 +1,134 @@
+"""Batches as a network takes them: dictionaries of blocks; and the passes that losses make.
+
+A batch of a user is x, or a dictionary with a value for each block of inputs and for each block
+that y fills. Behind a frame (see `bijectors.frames`) the data of a training are taken through it
+once; a batch then holds "x" in the frame, the "context" of the data, and the "log_det" [B, 1].
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.core.errors import UserError
+from flow_models.models.passes import ROWS
+
+
+def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
+    """A batch as blocks of the network: numbers of its type, of the right widths.
+
+    Args:
+      batch: x [B, *event], or a dictionary of blocks.
+      seed: a pair of whole numbers, of the noise that pixels get.
+
+    Raises:
+      UserError: blocks that the model does not have, or does not find, or of another shape.
+    """
+    if not isinstance(batch, dict) and not (tf.is_tensor(batch) or isinstance(batch, np.ndarray)):
+        raise UserError(f"a batch is x, or a dictionary of blocks; got a {type(batch).__name__}")
+    named = batch if isinstance(batch, dict) else {"x": batch}
+    if "context" in named:
+        return {name: tf.cast(value, model.dtype) for name, value in named.items()}
+    _check_blocks(named, model)
+    ready = {name: tf.cast(value, model.dtype) for name, value in named.items() if name != "x"}
+    ready["x"] = model.codec.draw(tf.convert_to_tensor(named["x"]), model.dtype, seed)
+    return ready
+
+
+def _check_blocks(named, model) -> None:
+    shapes = block_shapes(model)
+    for name in {**shapes, **named}:
+        if name not in named:
+            raise UserError(f"the data have no {name}, which the model needs")
+        if name not in shapes:
+            raise UserError(f"the model has no {name}")
+        shape, found = shapes[name], tuple(named[name].shape[1:])
+        if found != shape and not (name == "x" and found == model.codec.padded_shape):
+            what = f"{shape[0]} dimensions" if len(shape) == 1 else f"images {list(shape)}"
+            raise UserError(
+                f"the model has {what} of {name}, the data shape {tuple(named[name].shape)}"
+            )
+
+
+def block_shapes(model) -> dict[str, tuple[int, ...]]:
+    """The shape of a row of each block of a batch."""
+    partition = model.partition
+    widths = {**partition.inputs, **partition.outputs, **partition.given}
+    names = [*partition.inputs, *partition.observed]
+    return {name: model.codec.shape if name == "x" else (widths[name],) for name in names}
+
+
+def inputs(model, batch) -> tf.Tensor:
+    """The inputs of the network [B, ...]."""
+    blocks = [batch[name] for name in model.partition.inputs]
+    return blocks[0] if len(blocks) == 1 else tf.concat(blocks, -1)
+
+
+def given(model, batch) -> tf.Tensor | None:
+    """What is given [B, C]; None where nothing is."""
+    blocks = [batch[name] for name in model.partition.given]
+    return tf.concat(blocks, -1) if blocks else None
+
+
+def forward(model, weights, batch):
+    """v [B, N] and log |det| [B] of a batch."""
+    if "context" in batch:
+        layer, weights = model.layer.layer, weights["layer"]
+        context = layer.prepare(weights, batch["context"])
+        v, log_det = layer.forward_and_log_det(weights, batch["x"], context)
+        return v, log_det + batch["log_det"][:, 0]
+    condition = model.layer.prepare(weights, given(model, batch))
+    return model.layer.forward_and_log_det(weights, inputs(model, batch), condition)
+
+
+def inverse(model, weights, v, batch):
+    """Inputs [B, ...] of outputs v [B, N], for the y of a batch; in the frame if there is one."""
+    if "context" in batch:
+        layer, weights = model.layer.layer, weights["layer"]
+        context = layer.prepare(weights, batch["context"])
+        return layer.inverse_and_log_det(weights, v, context)[0]
+    condition = model.layer.prepare(weights, given(model, batch))
+    return model.layer.inverse_and_log_det(weights, v, condition)[0]
+
+
+def seen(model, weights, batch) -> list[tf.Tensor]:
+    """What the base density and the couplings are given of a batch, [B, ...] each."""
+    outputs = [batch["y"]] if "y" in model.partition.outputs else []
+    if "context" in batch:
+        return [*outputs, batch["context"]]
+    condition = given(model, batch)
+    if condition is None:
+        return outputs
+    if model.frame is not None:
+        condition = model.frame.prepare(weights["frame"], condition)["context"]
+    return [*outputs, condition]
+
+
+def y_of(model, batch) -> tf.Tensor | None:
+    """The y that the base density is of; None where it is not among the outputs."""
+    return batch["y"] if "y" in model.partition.outputs else None
+
+
+def through_frame(model, arrays):
+    """Training arrays taken through the frame, once; arrays as they are where there is none.
+
+    Raises:
+      UserError: the frame's numbers are not finite.
+    """
+    if model.frame is None or "context" in arrays:
+        return arrays
+    weights, condition = model.weights["frame"], given(model, arrays)
+    parts = []
+    for first in range(0, len(arrays["x"]), ROWS):
+        rows = slice(first, first + ROWS)
+        state = model.passes.state(np.asarray(condition[rows]))
+        tensors = {name: tf.constant(value) for name, value in state.items()}
+        x = tf.constant(arrays["x"][rows])
+        z, log_det = model.frame.forward_and_log_det(weights, x, tensors)
+        log_det = log_det.numpy()[:, None]
+        parts.append({"x": z.numpy(), "context": state["context"], "log_det": log_det})
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not all(np.isfinite(each).all() for each in found.values()):
+        raise UserError(
+            "posteriors of these data are too narrow for 32-bit numbers: the tolerance is too small"
+            " beside the data"
+        )
+    return found
