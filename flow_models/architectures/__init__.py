@@ -1,8 +1,12 @@
-"""Recipes that read like their papers: for vectors and for images."""
+"""Recipes that read like their papers, for vectors and for images."""
 
+from flow_models.architectures.images import build as build_image
+from flow_models.architectures.images import pixels_of
 from flow_models.architectures.vectors import (
     ARCHITECTURES,
     build,
+    class_mixture,
+    framed,
     glow,
     iaf,
     in_units_of_the_data,
@@ -15,11 +19,15 @@ from flow_models.architectures.vectors import (
 __all__ = [
     "ARCHITECTURES",
     "build",
+    "build_image",
+    "class_mixture",
+    "framed",
     "glow",
     "iaf",
     "in_units_of_the_data",
     "known_options",
     "maf",
+    "pixels_of",
     "realnvp",
     "spline_coupling",
 ]

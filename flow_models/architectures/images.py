@@ -1,11 +1,11 @@
-"""Recipes for images [H, W, C]: dequantised levels in, latent vectors out, coarsest scale first."""
+"""Recipes for images [H, W, C]: dequantised levels to latent vectors, coarsest scale first."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from flow_models.architectures.vectors import known_options
+from flow_models.architectures.vectors import known_options, refuse_unknown
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.chain import Chain, Repeat, Reversible
 from flow_models.bijectors.conv1x1 import Householder, LULinear
@@ -13,22 +13,20 @@ from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, C
 from flow_models.bijectors.elementwise import Additive, Affine
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
 from flow_models.bijectors.permutation import Permutation
-from flow_models.bijectors.pixels import Dequantisation, Pixels
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.core.errors import UserError
-from flow_models.models.codecs import Images
+from flow_models.models.pixels import Pixels
 
 MIXINGS = {
     "lu": LULinear,
     "householder": Householder,
     "shuffle": lambda size: Permutation(size, "random"),
 }
-COUPLINGS = {
-    "affine": Affine(bound=1.0),
-    "additive": Additive(),
-}  # more than e a step makes training unsteady
+# scales above e per step make training unsteady
+COUPLINGS = {"affine": Affine(bound=1.0), "additive": Additive()}
 
 
 def glow_image(
@@ -45,7 +43,7 @@ def glow_image(
     condition_size: int = 0,
     conditioned: int = 0,
     reversible: str = "auto",
-    unroll: int = 1,
+    layers_per_loop_body: int = 1,
     seed: int = 0,
     **pixels,
 ) -> FlowBijector:
@@ -53,23 +51,26 @@ def glow_image(
     and Dhariwal 2018).
 
     Args:
-      shape: (H, W, C) of the images; with `levels` L both sides must be multiples of 2^L
-        (`Images.multiple` pads).
+      shape: (H, W, C) of the images; both sides must be multiples of 2^levels (`Pixels.multiple`
+        pads).
       levels, depth: L and K of the paper.
-      hidden, activation: of the couplings' networks of 3x3, 1x1, ..., 3x3 convolutions.
-      coupling: affine, or additive, which keeps volumes.
-      mixing: of the channels: lu, householder (a rotation), or shuffle (a permutation that is not
-        trained).
-      squeeze: space or haar (wavelets).
-      multiscale: half of the channels leave after each level, standard normal given what stays;
-        else all pass all levels.
+      hidden, activation: of the coupling networks of 3x3, 1x1, ..., 3x3 convolutions.
+      coupling: affine, or additive, which preserves volume.
+      mixing: of the channels: lu, householder (a rotation), or shuffle (a fixed permutation).
+      squeeze: space, or haar (wavelets).
+      multiscale: half of the channels leave after each level, standard normal given the rest;
+        otherwise all channels pass all levels.
       condition_size: width of a condition [B, C] that every coupling sees; 0 for none.
-      conditioned: how many of the levels see it, the coarsest ones, where multiscale; 0 for all.
-      reversible: yes trains by inversion, in memory that does not grow with depth; no keeps what
-        the backward pass needs; auto is yes from `REVERSIBLE_FROM` steps of a level on.
-      unroll: steps in the body of the compiled loop; 0 for no loop.
+      conditioned: number of levels that see the condition, the coarsest ones; 0 for all. Needs
+        multiscale.
+      reversible: yes trains by inversion, so memory does not grow with depth; no stores what the
+        backward pass needs; auto is yes from `REVERSIBLE_FROM` steps per level on.
+      layers_per_loop_body: steps in the body of the compiled loop; 0 for no loop.
       seed: of the initial weights.
       **pixels: `bits`, `dequantisation`, `logit`, as in `in_levels_of_pixels`.
+
+    Raises:
+      UserError: an unknown name, or levels and conditioned levels that do not fit.
     """
     transform, mix = _pick(COUPLINGS, coupling, "coupling"), _pick(MIXINGS, mixing, "mixing")
 
@@ -80,7 +81,7 @@ def glow_image(
             _repeated(
                 Chain([ActNorm(4 * channels), mix(4 * channels), coupled]),
                 depth,
-                unroll,
+                layers_per_loop_body,
                 reversible,
             ),
         ]
@@ -102,11 +103,11 @@ def realnvp_image(
     seed: int = 0,
     **pixels,
 ) -> FlowBijector:
-    """Checkerboard couplings, a squeeze, channel couplings, at every level (Real NVP, Dinh et al.
+    """Levels of checkerboard couplings, a squeeze and channel couplings (Real NVP, Dinh et al.
     2017, section 3.6).
 
-    Actnorm stands where the paper has batch normalisation, which is not its own inverse in
-    training. `depth` couplings of each kind a level; others as in `glow_image`.
+    Actnorm replaces the batch normalisation of the paper, whose forward and inverse differ during
+    training. A level has `depth` couplings of each kind; others as in `glow_image`.
     """
 
     def level(channels, seen):
@@ -139,12 +140,12 @@ def flat_realnvp(
     *,
     activation: str = "relu",
     condition_size: int = 0,
-    unroll: int = 1,
+    layers_per_loop_body: int = 1,
     seed: int = 0,
     **pixels,
 ) -> FlowBijector:
-    """Pixels as one long vector and dense couplings between halves, shuffled in between: for
-    comparison with what looks at pictures. Arguments as in `realnvp` and `glow_image`.
+    """Dense couplings of all pixels as one long vector, shuffled between couplings: a baseline that
+    does not know it sees images. Arguments as in `realnvp` and `glow_image`.
     """
     size = shape[0] * shape[1] * shape[2]
     step = Chain(
@@ -154,7 +155,9 @@ def flat_realnvp(
             Coupling(size, Affine(), hidden, activation, condition_size),
         ]
     )
-    return in_levels_of_pixels([Flatten(shape), Repeat(step, depth, unroll)], shape, seed, **pixels)
+    return in_levels_of_pixels(
+        [Flatten(shape), Repeat(step, depth, layers_per_loop_body)], shape, seed, **pixels
+    )
 
 
 def in_levels_of_pixels(
@@ -167,12 +170,15 @@ def in_levels_of_pixels(
     logit: float = 0.0,
     dtype: tf.DType = tf.float32,
 ) -> FlowBijector:
-    """The layers behind the one that takes levels of pixels to small numbers.
+    """The layers, behind the one that maps pixel levels to small numbers.
 
     Args:
       bits: of the pixels; x lies in [0, 2^bits).
       dequantisation: uniform, or variational (Flow++, Ho et al. 2019).
-      logit: a of logit(a/2 + (1 - a) x / 2^bits), 0 for the linear map.
+      logit: a of logit(a/2 + (1 - a) x / 2^bits); 0 for the linear map.
+
+    Raises:
+      UserError: another dequantisation, or a logit outside [0, 1).
     """
     if dequantisation not in ("uniform", "variational"):
         raise UserError(f"dequantisation is {dequantisation!r}, must be uniform or variational")
@@ -180,13 +186,13 @@ def in_levels_of_pixels(
         [Dequantisation(shape[2], 2**bits)] if dequantisation == "variational" else []
     )
     return FlowBijector(
-        Chain([*front, Pixels(2**bits, logit), *layers]), seed, dtype, event_ndims=(3, 1)
+        Chain([*front, Levels(2**bits, logit), *layers]), seed, dtype, event_ndims=(3, 1)
     )
 
 
 def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
-    """The levels with a learned prior behind each, as one layer from images to latents; the
-    coarsest `conditioned` see the condition, all where it is 0."""
+    """Layers from images to latents, with a learned prior at the end of each level. The coarsest
+    `conditioned` levels see the condition; 0 stands for all."""
     if levels < 1:
         raise UserError(f"levels is {levels}, must be at least 1")
     if condition_size and (not 0 <= conditioned <= levels or conditioned and not multiscale):
@@ -220,8 +226,8 @@ def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
 REVERSIBLE_FROM = 16
 
 
-def _repeated(step, depth, unroll, reversible):
-    return _trained(Repeat(step, depth, unroll, "everything"), depth, reversible)
+def _repeated(step, depth, layers_per_loop_body, reversible):
+    return _trained(Repeat(step, depth, layers_per_loop_body, "everything"), depth, reversible)
 
 
 def _trained(layer, depth, reversible):
@@ -244,33 +250,38 @@ ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
 }
 
 
-MOST_PADDED = 4  # times the pixels of a picture that levels may make of it
+MOST_PADDED = 4  # most pixels of a padded image, as a multiple of its own
 
 
-def event_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -> Images:
-    """The event for pictures of a shape, padded as so many levels need.
+def pixels_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -> Pixels:
+    """The codec for images of a shape, padded as `levels` need.
 
     Raises:
-      UserError: no level, or so many that most of what the network sees would be padding.
+      UserError: there is no level, or so many that the network would see mostly padding.
     """
     if levels < 1:
         raise UserError(f"levels is {levels}, must be at least 1")
-    event = Images(*shape, bits=bits, multiple=1 if architecture == "flat_realnvp" else 2**levels)
-    if math.prod(event.canvas) > MOST_PADDED * math.prod(event.shape):
+    height, width, channels = shape
+    multiple = 1 if architecture == "flat_realnvp" else 2**levels
+    pixels = Pixels(height, width, channels, bits, multiple)
+    if math.prod(pixels.padded_shape) > MOST_PADDED * math.prod(pixels.shape):
         raise UserError(
-            f"levels is {levels}: pictures of {event.height}x{event.width} would be padded to "
-            f"{event.canvas[0]}x{event.canvas[1]}; give fewer levels, or a larger --image-size"
+            f"levels is {levels}: pictures of {pixels.height}x{pixels.width} would be padded to "
+            f"{pixels.padded_shape[0]}x{pixels.padded_shape[1]}; give fewer levels, or a larger"
+            " --image-size"
         )
-    return event
+    return pixels
 
 
-def build(name: str, event: Images, **options) -> FlowBijector:
-    """The architecture `name` for such images, with those of `options` that it has.
+def build(name: str, pixels: Pixels, **options) -> FlowBijector:
+    """The architecture `name` for such images, with the options among `options` that it has.
 
     Raises:
-      UserError: no architecture of that name.
+      UserError: there is no architecture of this name.
     """
     recipe = _pick(ARCHITECTURES, name, "architecture of images")
+    refuse_unknown(options, *ARCHITECTURES.values(), in_levels_of_pixels)
     return recipe(
-        event.canvas, **known_options({**options, "bits": event.bits}, recipe, in_levels_of_pixels)
+        pixels.padded_shape,
+        **known_options({**options, "bits": pixels.bits}, recipe, in_levels_of_pixels),
     )

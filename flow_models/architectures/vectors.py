@@ -1,5 +1,5 @@
-"""Recipes that read like their papers. Each gives a `FlowBijector`, a `tfb.Bijector` whose forward
-is data to latent."""
+"""Recipes for vectors that read like their papers. Each returns a `FlowBijector`, a `tfb.Bijector`
+whose forward carries data to latents."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -9,11 +9,13 @@ import tensorflow as tf
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.chain import Chain, Inverse, Repeat
+from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.conv1x1 import LULinear
 from flow_models.bijectors.coupling import Coupling
 from flow_models.bijectors.domain import Domain, Standardise
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.frames import Frame, Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.networks import MLP
 from flow_models.bijectors.permutation import Permutation
@@ -30,29 +32,34 @@ def realnvp(
     activation: str = "relu",
     *,
     condition_size: int = 0,
-    unroll: int = 0,
+    layers_per_loop_body: int = 0,
     seed: int = 0,
     **data,
 ) -> FlowBijector:
-    """Affine couplings, halves swapped between them (Real NVP, Dinh, Sohl-Dickstein and Bengio
+    """Affine couplings that swap the halves between them (Real NVP, Dinh, Sohl-Dickstein and Bengio
     2017).
 
     Args:
       size: dimensions D of a vector, at least 2.
-      depth: couplings.
-      hidden, activation: of the conditioners.
+      depth: number of couplings.
+      hidden: widths of the hidden layers of the conditioner networks.
+      activation: relu, silu, tanh or gelu.
       condition_size: width of a condition; 0 for none.
-      unroll: layers in the body of the compiled loop; 0 for no loop (see `Repeat`).
+      layers_per_loop_body: layers in the body of the compiled loop; 0 for no loop (see `Repeat`).
       seed: of the initial weights.
-      **data: `standardise`, `lower`, `upper`, as in `in_units_of_the_data`.
+      **data: `standardise`, `unskew`, `lower`, `upper`, `dtype`, as in `in_units_of_the_data`.
+
+    Raises:
+      UserError: fewer than 2 dimensions.
 
     Example:
       >>> f = realnvp(2)
-      >>> density = tfd.TransformedDistribution(tfd.MultivariateNormalDiag(tf.zeros(2)), tfb.Invert(f))
+      >>> base = tfd.MultivariateNormalDiag(tf.zeros(2))
+      >>> density = tfd.TransformedDistribution(base, tfb.Invert(f))
     """
     _require_pairs("realnvp", size)
     coupling = Coupling(size, Affine(), hidden, activation, condition_size)
-    return in_units_of_the_data([Repeat(coupling, depth, unroll)], size, seed, **data)
+    return in_units_of_the_data([Repeat(coupling, depth, layers_per_loop_body)], size, seed, **data)
 
 
 def spline_coupling(
@@ -66,7 +73,7 @@ def spline_coupling(
     affine: bool = False,
     linear: bool = False,
     condition_size: int = 0,
-    unroll: int = 0,
+    layers_per_loop_body: int = 0,
     seed: int = 0,
     **data,
 ) -> FlowBijector:
@@ -74,10 +81,9 @@ def spline_coupling(
 
     Args:
       bins, bound: of the splines, which are the identity outside [-bound, bound].
-      affine: an affine coupling in front of each spline, from the same network; it carries what
-        lies outside the bound, so tails that bend (banana, rosenbrock) are handled.
-      linear: an LU linear layer before each coupling, started at a random rotation, instead of the
-        swap alone.
+      affine: puts an affine map from the same network in front of each spline. It also acts outside
+        the bound, so tails may bend (banana, rosenbrock).
+      linear: puts an LU linear layer before each coupling, which starts at a random rotation.
       (the others as in `realnvp`)
     """
     _require_pairs("spline_coupling", size)
@@ -85,7 +91,7 @@ def spline_coupling(
     transform = Composed(Affine(), spline) if affine else spline
     step = Coupling(size, transform, hidden, activation, condition_size)
     return in_units_of_the_data(
-        [Repeat(_maybe_linear(step, size, linear), depth, unroll)], size, seed, **data
+        [Repeat(_maybe_linear(step, size, linear), depth, layers_per_loop_body)], size, seed, **data
     )
 
 
@@ -98,22 +104,18 @@ def maf(
     bins: int = 0,
     bound: float = 5.0,
     condition_size: int = 0,
-    unroll: int = 0,
+    layers_per_loop_body: int = 0,
     seed: int = 0,
     **data,
 ) -> FlowBijector:
-    """Masked autoregressive flow, order reversed between layers (Papamakarios, Pavlakou and Murray
-    2017).
+    """Masked autoregressive flow that reverses the order between layers (Papamakarios, Pavlakou and
+    Murray 2017).
 
-    Fast densities (one pass), slow samples (`size` passes). `bins` > 0: splines on the affine maps.
-    Others as in `spline_coupling`.
+    Densities are fast (one pass), samples slow (`size` passes). `bins` > 0 puts splines behind the
+    affine maps. Others as in `spline_coupling`.
     """
-    return in_units_of_the_data(
-        [_autoregressive(size, depth, hidden, activation, bins, bound, condition_size, unroll)],
-        size,
-        seed,
-        **data,
-    )
+    step = _autoregressive(size, hidden, activation, bins, bound, condition_size)
+    return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
 def iaf(
@@ -125,14 +127,15 @@ def iaf(
     bins: int = 0,
     bound: float = 5.0,
     condition_size: int = 0,
-    unroll: int = 0,
+    layers_per_loop_body: int = 0,
     seed: int = 0,
     **data,
 ) -> FlowBijector:
-    """Inverse autoregressive flow (Kingma et al. 2016): `maf` the other way round, fast samples and
+    """Inverse autoregressive flow (Kingma et al. 2016): the inverse of `maf`, with fast samples and
     slow densities."""
-    steps = _autoregressive(size, depth, hidden, activation, bins, bound, condition_size, unroll)
-    return in_units_of_the_data([Inverse(steps)], size, seed, **data)
+    step = _autoregressive(size, hidden, activation, bins, bound, condition_size)
+    steps = Inverse(Repeat(step, depth, layers_per_loop_body))
+    return in_units_of_the_data([steps], size, seed, **data)
 
 
 def glow(
@@ -143,18 +146,20 @@ def glow(
     *,
     additive: bool = False,
     condition_size: int = 0,
-    unroll: int = 0,
+    layers_per_loop_body: int = 0,
     seed: int = 0,
     **data,
 ) -> FlowBijector:
-    """Steps of actnorm, LU linear map and coupling, for vectors (Glow, Kingma and Dhariwal
-    2018)."""
+    """Steps of actnorm, LU linear map and coupling for vectors (Glow, Kingma and Dhariwal 2018).
+
+    `additive` couplings keep volumes. Others as in `realnvp`.
+    """
     _require_pairs("glow", size)
     coupling = Coupling(
         size, Additive() if additive else Affine(), hidden, activation, condition_size
     )
     step = Chain([ActNorm(size), LULinear(size), coupling])
-    return in_units_of_the_data([Repeat(step, depth, unroll)], size, seed, **data)
+    return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
 ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
@@ -175,19 +180,21 @@ def build(
     condition_size: int = 0,
     **options,
 ) -> FlowBijector:
-    """The architecture `name` with those of `options` that it has.
+    """The architecture `name`, with the options among `options` that it has.
 
     Args:
-      summary: columns that a network of widths `summary_hidden` makes of the condition for all
-        layers; 0: they see it whole.
+      summary: width to which a network with hidden widths `summary_hidden` reduces the condition
+        for all layers; 0 for none: they see the whole condition.
 
     Raises:
-      UserError: no architecture of that name, or a summary of no condition.
+      UserError: there is no architecture of this name, an option that none has, or a summary
+        without a condition.
     """
     if name not in ARCHITECTURES:
         raise UserError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
+    refuse_unknown(options, *ARCHITECTURES.values(), in_units_of_the_data)
     if summary < 0 or summary and not condition_size:
-        raise UserError(f"summary is {summary}: it is a number of columns, of a condition")
+        raise UserError(f"summary is {summary}: it is a number of columns made of a condition")
     bijector = ARCHITECTURES[name](
         size,
         condition_size=summary or condition_size,
@@ -199,8 +206,27 @@ def build(
     return FlowBijector(Summarised(bijector.layer, network), options.get("seed", 0), bijector.dtype)
 
 
+def class_mixture(
+    flow: FlowBijector, size: int, classes: int, covariance: str = "full"
+) -> FlowBijector:
+    """A flow followed by a learned Gaussian a class (FlowGMM, Izmailov et al. 2020).
+
+    The class is given, [B, M], and seen by the last layer alone.
+    """
+    return _around(flow, ClassGaussian(flow.layer, size, classes, covariance))
+
+
+def framed(flow: FlowBijector, frame: Frame) -> FlowBijector:
+    """A conditional flow behind a frame, which makes its condition of the data that are given."""
+    return _around(flow, Framed(frame, flow.layer))
+
+
+def _around(flow, layer):
+    return FlowBijector(layer, flow.parameters["seed"], flow.dtype, flow.event_ndims)
+
+
 def known_options(options: dict, *functions: Callable) -> dict:
-    """Those of the options that one of the functions has by name."""
+    """The options that one of the functions takes by name."""
     parameters = [
         each for function in functions for each in inspect.signature(function).parameters.values()
     ]
@@ -210,6 +236,16 @@ def known_options(options: dict, *functions: Callable) -> dict:
         if each.kind is each.KEYWORD_ONLY or each.default is not each.empty
     }
     return {key: value for key, value in options.items() if key in known}
+
+
+def refuse_unknown(options: dict, *functions: Callable) -> None:
+    """Raises UserError for an option that no function takes: a typing error would go unnoticed."""
+    unknown = sorted(set(options) - set(known_options(options, *functions)))
+    if unknown:
+        raise UserError(
+            f"no option {unknown[0]!r}; depth, hidden, activation, bins, bound and others are in"
+            " `architectures`"
+        )
 
 
 def in_units_of_the_data(
@@ -223,18 +259,21 @@ def in_units_of_the_data(
     upper: Sequence[float | None] | None = None,
     dtype: tf.DType = tf.float32,
 ) -> FlowBijector:
-    """The layers behind the ones that take the user's units off, so that densities are in these
-    units.
+    """The layers, behind those that remove the user's units; densities are in these units.
 
     Args:
-      standardise: subtract the mean and divide by the standard deviation of the training data.
-      unskew: a power transformation of each column first, chosen from the data (`YeoJohnson`).
-      lower, upper: bounds a column (None where there is none): the column goes through a log or a
-        logit first.
+      standardise: subtracts the mean and divides by the standard deviation of the training data.
+      unskew: applies to each column a power transformation chosen from the data (`YeoJohnson`).
+      lower, upper: bounds of each column, None where there is none. A bounded column goes through a
+        log or logit first.
+      dtype: of weights and data.
+
+    Raises:
+      UserError: there are more or fewer bounds than columns.
     """
     front: list[Layer] = []
     if lower is not None or upper is not None:
-        free = (None,) * len(upper if lower is None else lower)
+        free = [None] * len(lower or upper or ())
         domain = Domain(free if lower is None else lower, free if upper is None else upper)
         if len(domain.lower) != size:
             raise UserError(f"bounds for {len(domain.lower)} columns, but the data have {size}")
@@ -246,10 +285,10 @@ def in_units_of_the_data(
     return FlowBijector(Chain([*front, *layers]), seed, dtype)
 
 
-def _autoregressive(size, depth, hidden, activation, bins, bound, condition_size, unroll):
+def _autoregressive(size, hidden, activation, bins, bound, condition_size):
     transform = Composed(Affine(), RationalQuadratic(bins, bound)) if bins else Affine()
     step = Autoregressive(size, transform, hidden, activation, condition_size)
-    return Repeat(Chain([step, Permutation(size, "reverse")]), depth, unroll)
+    return Chain([step, Permutation(size, "reverse")])
 
 
 def _maybe_linear(step, size, linear):
