@@ -1,2 +1,1 @@
-"""Numbers that say how good a trained flow is: each a function of arrays, none of a model or a
-file."""
+"""Numbers that say how good a trained flow is: functions of arrays, not of models or files."""

@@ -1,9 +1,9 @@
-"""How strange a picture is: scores of arrays, all higher for stranger.
+"""Anomaly scores of images; a higher score is stranger.
 
-A flow likes simple pictures, foreign ones too, more than those it was trained on (Do deep
-generative models know what they don't know?, Nalisnick et al. 2018): -log p alone ranks digits
-below cats. `complexity` and `likelihood_ratio` take off what every picture of this simplicity would
-get; `typicality` and `latent_norm` ask whether a picture is as (im)probable as the known ones are.
+Plain likelihood fails here: a flow assigns simple images a high density, foreign ones too (Do deep
+generative models know what they don't know?, Nalisnick et al. 2018), so -log p ranks digits below
+cats. `complexity` and `likelihood_ratio` subtract what any image of the same simplicity would get.
+`typicality` and `latent_norm` ask whether an image is as probable as known images are.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 
-SCORES = (
-    "nll",
-    "typicality",
-    "complexity",
-    "likelihood_ratio",
-    "latent_norm",
-)  # in the order of reports
-BACKGROUNDS = ("distorted", "mutated", "none")  # what the background model of a ratio may learn
+# in the order of reports
+SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm")
+BACKGROUNDS = ("distorted", "mutated", "none")  # training images of the background model
 
 
 def typicality(nll: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """|nll - mean(reference)|, [B] nats: distance from the entropy, which known pictures have on
-    average.
+    """|nll - mean(reference)|, [B] nats: distance from the entropy, the mean nll of known images.
 
-    `reference` [R] is the nll of known pictures that the model was not fitted to; those of the
-    paper are the training pictures, of which it has so many that they are not remembered (Detecting
+    `reference` [R] is the nll of known images that the model was not fitted to. The paper takes
+    training images; it has so many that the model does not remember them (Detecting
     out-of-distribution inputs to deep generative models using typicality, Nalisnick et al. 2019;
-    here with batches of one picture).
+    here with batches of one image).
+
+    Raises:
+      UserError: no finite value in `reference`.
     """
     nll, reference = np.asarray(nll, np.float64), np.asarray(reference, np.float64)
     known = reference[np.isfinite(reference)]
@@ -43,23 +40,21 @@ def typicality(nll: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def complexity(nll: np.ndarray, code_bits: np.ndarray) -> np.ndarray:
-    """nll / ln 2 - code_bits, [B] bits: how much more the model needs for a picture than a general
-    code does.
+    """nll / ln 2 - code_bits, [B] bits: what the model needs beyond a general lossless code.
 
-    The ratio of the model's likelihood to that of a universal one (Input complexity and
+    This is the likelihood ratio of the model and a universal model (Input complexity and
     out-of-distribution detection with likelihood-based generative models, Serra et al. 2020, eq.
-    3). `code_bits` [B] is from `codes.code_length`.
+    3). `code_bits` [B] comes from `codes.code_length`.
     """
     return np.asarray(nll, np.float64) / math.log(2.0) - np.asarray(code_bits, np.float64)
 
 
 def likelihood_ratio(nll: np.ndarray, background_nll: np.ndarray) -> np.ndarray:
-    """nll - background_nll = log(p_background / p), [B] nats: what is foreign to the model beyond
-    being foreign at all.
+    """nll - background_nll = log(p_background / p), [B] nats.
 
-    The background is a like model trained on `mutated` pictures (Likelihood ratios for
-    out-of-distribution detection, Ren et al. 2019). Where both rule a picture out, it is as strange
-    as can be.
+    The background is the same kind of model trained on `mutated` images, so the ratio removes what
+    both find foreign (Likelihood ratios for out-of-distribution detection, Ren et al. 2019). The
+    score is inf where both rule an image out.
     """
     with np.errstate(invalid="ignore"):
         ratio = np.asarray(nll, np.float64) - np.asarray(background_nll, np.float64)
@@ -67,8 +62,12 @@ def likelihood_ratio(nll: np.ndarray, background_nll: np.ndarray) -> np.ndarray:
 
 
 def latent_norm(z: np.ndarray) -> np.ndarray:
-    """abs(|z|^2 - N) / sqrt(2 N) of latents z [B, N]: from the shell of N(0, I), in its standard
-    deviations."""
+    """abs(|z|^2 - N) / sqrt(2 N) of latents z [B, N]: the distance of |z|^2 from its mean under
+    N(0, I), in its standard deviations.
+
+    Raises:
+      UserError: z is not [B, N].
+    """
     z = np.asarray(z, np.float64)
     if z.ndim != 2 or z.shape[1] < 1:
         raise UserError(f"latents must be [B, N], got {z.shape}")
@@ -76,12 +75,15 @@ def latent_norm(z: np.ndarray) -> np.ndarray:
 
 
 def mutated(images: np.ndarray, rate: float, seed: int = 0, bits: int = 8) -> np.ndarray:
-    """Copies of images uint8 [n, H, W, C] in which each pixel was, with probability `rate`, drawn
-    anew, uniformly.
+    """Copies of images uint8 [n, H, W, C] with each pixel redrawn uniformly with probability
+    `rate`.
 
-    What makes a cat a cat is gone, the black around it is left (Ren et al. 2019, section 3; there
-    rates are 0.1 to 0.3). A value that is drawn is one of the 2^bits that a picture of that depth
-    can have.
+    The redraws destroy what makes a cat a cat and leave the black around it (Ren et al. 2019,
+    section 3, with rates of 0.1 to 0.3). A redrawn value is one of the 2^bits values of that bit
+    depth.
+
+    Raises:
+      UserError: images of another type or shape, or a rate outside [0, 1].
     """
     images = pixels(images)
     if not 0.0 <= rate <= 1.0:
@@ -92,11 +94,7 @@ def mutated(images: np.ndarray, rate: float, seed: int = 0, bits: int = 8) -> np
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Images as uint8 [B, H, W, C].
-
-    Raises:
-      UserError: something else.
-    """
+    """The images, checked to be uint8 [B, H, W, C]. Raises UserError if they are not."""
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(

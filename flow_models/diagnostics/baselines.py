@@ -1,4 +1,4 @@
-"""What a model must beat."""
+"""Baselines: scores and classifiers without a flow, which a flow has to beat."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ import scipy.stats
 
 
 def gaussian_nll(train: np.ndarray, test: np.ndarray) -> float:
-    """Mean -log N(x; mean, covariance) of test rows [N, D], nats, with both moments from train
-    rows."""
+    """Mean -log N(x; mean, covariance) of test rows [N, D], nats; both moments are those of
+    `train`."""
     normal = scipy.stats.multivariate_normal(train.mean(0), np.cov(train.T), allow_singular=True)
     return float(-np.mean(normal.logpdf(test)))
 
 
 CHOICE_ROWS = 2000
-NUMBERS = (
-    2**24
-)  # of the pictures that principal components are taken of, so that large ones fit into memory
+NUMBERS = 2**24  # values in the images whose principal components are taken: a bound on memory
 
 
 class PictureBaselines:
-    """Scores of pictures that need no flow, higher is stranger; from training pictures uint8 [n, H,
-    W, C].
+    """Image scores that need no flow, higher is stranger, from training images uint8 [n, H, W, C].
 
-    brightness, darkness   the mean of the pixels, and minus it
-    pixel_mean             its distance from that of the training pictures
-    pca                    mean square of what principal components leave over, so many that they explain `explained`
-                           of the training pictures' variance
+    brightness, darkness   mean of the pixels, and minus that mean
+    pixel_mean             distance of the mean from the training mean
+    pca                    mean square of what the principal components leave over; as many
+                           components as explain `explained` of the training variance
     compressed_size        bits of the shortest lossless code
     """
 
@@ -45,7 +42,7 @@ class PictureBaselines:
         self.directions = directions[: int(np.searchsorted(shares, explained)) + 1]
 
     def scores(self, images: np.ndarray, code_bits: np.ndarray) -> dict[str, np.ndarray]:
-        """{name: [B]} for images uint8 [B, H, W, C] whose codes have code_bits [B]."""
+        """{name: [B]} for images uint8 [B, H, W, C] with code lengths code_bits [B]."""
         rows = _rows(images)
         mean, rest = rows.mean(1), rows - self.mean
         left = np.square(rest).sum(1) - np.square(rest @ self.directions.T).sum(1)
@@ -66,12 +63,11 @@ def _rows(images):
 def classifiers(
     x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """p(class | x_test) [N, M] of discriminant analyses and logistic regression trained on rows x
-    [B, D], classes y [B].
+    """p(class | x_test) [N, M] of discriminant analyses and logistic regression.
 
-    How much each is regularised is chosen by cross-validated accuracy on the training rows alone
-    (the cross-validated log-loss where accuracies are equal); where a class has one row the
-    defaults stand. What cannot be fitted is left out.
+    They are trained on rows x [B, D] with classes y [B]. Cross-validated accuracy on the training
+    rows (the log-loss breaks ties) selects the regularisation of each; the defaults stand if a
+    class has a single row. A classifier that cannot be fitted is left out.
     """
     from sklearn.discriminant_analysis import (
         LinearDiscriminantAnalysis,
@@ -100,12 +96,10 @@ def classifiers(
                 estimator, grid, cv=cut, scoring=["accuracy", "neg_log_loss"], refit=_best
             )
         elif name == "qda":
-            continue  # a covariance a class needs two rows
-        with (
-            warnings.catch_warnings(),
-            contextlib.suppress(ValueError),
-        ):  # a covariance that so few rows do not give
-            warnings.simplefilter("ignore")  # of rank and convergence at the ends of the grids
+            continue  # a covariance per class needs two rows
+        # too few rows may give no covariance: a ValueError
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):
+            warnings.simplefilter("ignore")  # rank and convergence at the ends of the grids
             found = np.zeros((len(x_test), names.max() + 1))
             found[:, names] = np.nan_to_num(estimator.fit(x, y).predict_proba(x_test))
             result[name] = found
@@ -113,7 +107,8 @@ def classifiers(
 
 
 def _best(results) -> int:
-    """Highest mean accuracy, then lowest log-loss, of the candidates of a cross-validation."""
+    """The candidate with the highest mean accuracy, then the lowest log-loss, in
+    cross-validation."""
     loss = np.nan_to_num(results["mean_test_neg_log_loss"], nan=-np.inf)
     return int(np.lexsort((loss, np.nan_to_num(results["mean_test_accuracy"], nan=-1.0)))[-1])
 
@@ -121,12 +116,14 @@ def _best(results) -> int:
 def picture_classifiers(
     train, validation, x_test: np.ndarray, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """What classifies pictures x_test [N, H, W, C] without a flow: class numbers [N] of a support
-    vector machine with radial kernel, probabilities [N, M] of logistic regression.
+    """Classifies images x_test [N, H, W, C] without a flow.
 
-    train, validation: (pixels [B, H, W, C], classes [B]); how much each is regularised is what does
-    best on validation,
-    trained on CHOICE_ROWS at most: all rows would take minutes each.
+    Returns class numbers [N] of a support vector machine with a radial kernel, and probabilities
+    [N, M] of logistic regression.
+
+    Args:
+      train, validation: (pixels [B, H, W, C], classes [B]). Accuracy on `validation` selects the
+        regularisation, after training on at most CHOICE_ROWS rows: all rows would take minutes.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
@@ -145,7 +142,7 @@ def picture_classifiers(
     )
     for name, kinds in (("svm", machines), ("logistic", regressions)):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of convergence at the end of the grid
+            warnings.simplefilter("ignore")  # convergence at the end of the grid
             best = max(
                 kinds,
                 key=lambda kind: kind.fit(x[some], y[some]).score(
@@ -158,18 +155,18 @@ def picture_classifiers(
 
 
 def _by_class(fitted, x):
-    """Probabilities [N, M] with zeros for classes that were not seen."""
+    """Probabilities [N, M], zero for classes that were not in the training rows."""
     found = np.zeros((len(x), int(fitted.classes_.max()) + 1))
     found[:, fitted.classes_] = fitted.predict_proba(x)
     return found
 
 
 def class_distance(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
-    """Mahalanobis distance [N] of rows x_test to the nearest class mean, covariance pooled over the
-    classes of x, y.
+    """Mahalanobis distance [N] of rows x_test to the nearest class mean.
 
-    Rows of y below 0 have no label and are left out. A simple unified framework for detecting
-    out-of-distribution samples (Lee, Lee, Lee and Shin 2018), on the data themselves.
+    Means and the covariance, pooled over classes, are those of x with labels y; rows with y < 0
+    have no label and are left out. A simple unified framework for detecting out-of-distribution
+    samples (Lee, Lee, Lee and Shin 2018), applied to the data themselves.
     """
     x, y, x_test = x[y >= 0].reshape((y >= 0).sum(), -1), y[y >= 0], x_test.reshape(len(x_test), -1)
     means = np.stack([x[y == label].mean(0) for label in np.unique(y)])

@@ -1,10 +1,11 @@
-"""Is a posterior right on average over the prior? From pairs (truth, data) of the simulator, S
-samples for each data.
+"""Is a posterior right on average over the prior? Tests on pairs (truth, data) from the simulator,
+with S posterior samples for each data set.
 
-truths [B, P], samples [B, S, P]. Every check asks one thing: is a number computed from the truth a
-like draw among those computed from the samples? If so, its rank is uniform on 0, ..., S. The checks
-differ in the number: a parameter (SBC), a projection, the distance from a reference point (TARP), a
-log-density. Samples must be independent: thin those of a chain.
+Shapes: truths [B, P], samples [B, S, P]. Every check computes one number from the truth and the
+same number from each sample. If the posterior is right, the truth is one more draw among the
+samples, and its rank is uniform on 0, ..., S. The checks differ in the number: a parameter (SBC), a
+projection, the distance from a reference point (TARP), a log-density. Samples must be independent:
+thin those of a chain.
 """
 
 from __future__ import annotations
@@ -17,18 +18,17 @@ import numpy as np
 from flow_models.core.errors import UserError
 from flow_models.diagnostics import uniformity
 
-LEAST = 20  # observations that a check can be made of
-NEAR = 0.5  # standard deviations of TARP's reference points around a posterior's middle, in its own
+LEAST = 20  # observations that a check needs
+NEAR = 0.5  # spread of TARP's reference points around a posterior, in its standard deviations
 
 
 @dataclass(frozen=True)
 class RankTest:
-    """Tests of Q columns of ranks. Overall p-values are Bonferroni's: below a with probability at
-    most a."""
+    """Uniformity tests of Q columns of ranks. Overall p-values are Bonferroni bounds."""
 
     p_values: np.ndarray  # [Q], chi-square
-    ecdf_p_values: np.ndarray  # [Q], of the distribution function within simultaneous bands
-    deviations: np.ndarray  # [Q], largest distance of the distribution function from the diagonal
+    ecdf_p_values: np.ndarray  # [Q], distribution function within simultaneous bands
+    deviations: np.ndarray  # [Q], largest distance of that function from the diagonal
 
     @property
     def p_value(self) -> float:
@@ -45,12 +45,12 @@ class RankTest:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of truths inside regions that claim to hold `levels` [L] of the posterior."""
+    """Fraction of truths inside regions that claim to hold `levels` [L] of the posterior."""
 
     levels: np.ndarray
-    parameters: np.ndarray  # [L, Q], each
-    mean: np.ndarray  # [L], over all
-    # [L], standard error of the mean; parameters of one observation are not taken for independent
+    parameters: np.ndarray  # [L, Q], each of them
+    mean: np.ndarray  # [L], over all of them
+    # [L], standard error of the mean; parameters of one observation count as dependent
     error: np.ndarray
 
 
@@ -64,17 +64,17 @@ class Tarp:
     low: np.ndarray
     high: np.ndarray
     deviation: float  # largest |coverage - level|
-    p_value: float  # of the whole curve, by simultaneous bands
+    p_value: float  # for the whole curve, from simultaneous bands
 
 
 def sbc_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Number [B, P] of the samples below the truth; equal ones are put in random order.
+    """Number [B, P] of samples below the truth; ties are broken at random.
 
     Validating Bayesian inference algorithms with simulation-based calibration (Talts, Betancourt,
     Simpson, Vehtari and Gelman 2018).
 
     Raises:
-      UserError: shapes do not pair, or a number is not finite.
+      UserError: shapes do not match, or a number is not finite.
     """
     truths, samples = checked(truths, samples)
     below = (samples < truths[:, None]).sum(1)
@@ -83,8 +83,7 @@ def sbc_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndar
 
 
 def sbc_test(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> RankTest:
-    """Tests of ranks [B, Q] among n_samples: see `uniformity.chi_square` and
-    `uniformity.ecdf_p_value`."""
+    """Tests of ranks [B, Q] among n_samples; see `uniformity.chi_square` and `ecdf_p_value`."""
     ranks = np.asarray(ranks)
     if ranks.ndim != 2 or len(ranks) < LEAST or ranks.min() < 0 or ranks.max() > n_samples:
         raise UserError(
@@ -106,13 +105,13 @@ def bonferroni(p_values: np.ndarray) -> float:
 
 
 def p_text(p: float) -> str:
-    """p-value as it is printed; below 1e-12 it is not computed exactly."""
+    """A p-value as text; values below 1e-12 are not computed exactly."""
     return f"p = {p:.2g}" if p >= 1e-12 else "p < 1e-12"
 
 
 def pit(ranks: np.ndarray, n_samples: int, seed: int = 0) -> np.ndarray:
-    """(rank + v) / (S + 1), v uniform: continuous and uniform on (0, 1) where ranks are uniform, at
-    every S."""
+    """(rank + v) / (S + 1), v uniform: continuous and uniform on (0, 1) for uniform ranks, at any
+    S."""
     v = np.random.default_rng((seed, 1)).random(np.shape(ranks))
     return np.clip((ranks + v) / (n_samples + 1), 1e-12, 1.0 - 1e-12)
 
@@ -120,8 +119,7 @@ def pit(ranks: np.ndarray, n_samples: int, seed: int = 0) -> np.ndarray:
 def coverage(
     truths: np.ndarray, samples: np.ndarray, levels: Sequence[float] = (0.5, 0.9), seed: int = 0
 ) -> Coverage:
-    """Share of truths inside the central intervals of their samples, for each parameter and
-    averaged."""
+    """Fraction of truths inside the central intervals of their samples, per parameter and mean."""
     ranks = sbc_ranks(truths, samples, seed)
     return rank_coverage(ranks, np.shape(samples)[1], levels, seed)
 
@@ -129,8 +127,8 @@ def coverage(
 def rank_coverage(
     ranks: np.ndarray, n_samples: int, levels: Sequence[float] = (0.5, 0.9), seed: int = 0
 ) -> Coverage:
-    """`coverage` from ranks [B, Q]: inside where |pit - 1/2| <= level / 2. With few samples too it
-    is right."""
+    """`coverage` from ranks [B, Q]: inside if |pit - 1/2| <= level / 2. Correct for few samples
+    too."""
     return _coverage(2.0 * np.abs(pit(ranks, n_samples, seed) - 0.5), levels)
 
 
@@ -140,19 +138,18 @@ def hdr_coverage(
     levels: Sequence[float] = (0.5, 0.9),
     seed: int = 0,
 ) -> Coverage:
-    """Share of truths inside the regions of highest posterior density, from log q of truths [B] and
-    of samples [B, S].
+    """Fraction of truths inside the highest-density regions, from log q of truths [B] and samples
+    [B, S].
 
-    A truth is inside the region of `level` if less than that share of the samples has a higher
-    density than it has.
+    A truth is inside the region of `level` if less than that fraction of the samples has a higher
+    density.
     """
     truths, samples = np.asarray(log_prob_truths)[:, None], np.asarray(log_prob_samples)[..., None]
     return _coverage(1.0 - pit(sbc_ranks(truths, samples, seed), samples.shape[1], seed), levels)
 
 
 def _coverage(depth, levels):
-    """A truth at depth d [B, Q], uniform where all is right, is inside the regions whose level is
-    at least d."""
+    """`Coverage` from depths d [B, Q], uniform if all is right: inside if d <= level."""
     inside = np.stack([depth <= level for level in levels])
     error = inside.mean(2).std(1, ddof=1) / np.sqrt(len(depth))
     return Coverage(np.asarray(levels, np.float64), inside.mean(1), inside.mean((1, 2)), error)
@@ -165,10 +162,10 @@ def tarp(
     references: np.ndarray | None = None,
     resamples: int = 1000,
 ) -> Tarp:
-    """Expected coverage of the balls around random points that have the truth on their surface.
+    """Expected coverage of balls around random points with the truth on their surface.
 
     Sampling-based accuracy testing of posterior estimators for general inference (Lemos, Coogan,
-    Hezaveh and Perreault-Levasseur 2023). `references` [B, P] must not know the truths; see
+    Hezaveh and Perreault-Levasseur 2023). `references` [B, P] must not depend on the truths; see
     `tarp_ranks`.
     """
     ranks, size, n_samples = (
@@ -188,15 +185,15 @@ def tarp(
 def tarp_ranks(
     truths: np.ndarray, samples: np.ndarray, seed: int = 0, references: np.ndarray | None = None
 ) -> np.ndarray:
-    """Number [B] of samples nearer to the reference point than the truth is, in units of each
-    posterior's own spread.
+    """Number [B] of samples closer to the reference point than the truth, in units of each
+    posterior's spread.
 
-    By default reference points are scattered around the middle of each posterior, half as wide as
-    it is: points that depend on the data make the test sharp (Lemos et al. 2023, section 3), and
-    near ones see wrong widths and removed correlations best, better than far ones by many powers of
-    ten in p; a bias they see least, but ranks of parameters do. Centre and spread are those of the
-    samples and the truth together, to which all of them are alike, so ranks of a right posterior
-    are exactly uniform at every S.
+    By default the reference points scatter around the middle of each posterior, half as wide as it
+    is. Points that depend on the data make the test sharp (Lemos et al. 2023, section 3). Near
+    points detect wrong widths and missing correlations best, by many powers of ten in p; they
+    detect a bias least, but the ranks of parameters do that. Centre and spread are those of the
+    samples and the truth together, in which all play the same part, so the ranks of a right
+    posterior are exactly uniform at any S.
     """
     truths, samples = checked(truths, samples)
     centre, spread = pooled_moments(truths, samples)
@@ -215,8 +212,8 @@ def tarp_ranks(
 
 
 def pooled_moments(truths: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [B, P] of truth and samples of each observation; the latter 1
-    where it would be 0."""
+    """Mean and standard deviation [B, P] of truth and samples together; a deviation of 0 becomes
+    1."""
     size = samples.shape[1]
     mean, variance = samples.mean(1), samples.var(1)
     off = truths - mean
@@ -225,7 +222,7 @@ def pooled_moments(truths: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray,
 
 
 def checked(truths: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 [B, P] and [B, S, P]."""
+    """Truths and samples as float64 [B, P] and [B, S, P]. Raises UserError if they do not match."""
     truths, samples = np.asarray(truths, np.float64), np.asarray(samples, np.float64)
     if (
         truths.ndim != 2

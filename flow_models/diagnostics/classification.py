@@ -1,4 +1,4 @@
-"""How good class probabilities are: right, calibrated, and aware of what they do not know.
+"""How good class probabilities are: accurate, calibrated, and uncertain about unknown classes.
 
 Probabilities p [N, M] sum to one over the classes; labels y [N] are class numbers.
 """
@@ -9,13 +9,12 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 
-BINS = 15  # of the calibration error, as Guo et al. 2017
-SMALLEST = 1e-300  # a probability of zero costs this much, so that a mean stays finite
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+SMALLEST = 1e-300  # stands for a probability of zero, so that the mean stays finite
 
 
 def class_metrics(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Accuracy with its standard error, expected calibration error, and mean -log p(y | x) in
-    nats."""
+    """Accuracy and its standard error, expected calibration error, mean -log p(y | x) in nats."""
     p, y = _checked(p, y)
     right = p.argmax(1) == y
     return {
@@ -27,13 +26,13 @@ def class_metrics(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def calibration(p: np.ndarray, y: np.ndarray, bins: int = BINS) -> tuple[float, np.ndarray]:
-    """Expected calibration error, and per bin [bins, 3]: mean confidence, accuracy (NaN if empty),
-    share of rows.
+    """Expected calibration error, and per bin [bins, 3]: mean confidence, accuracy, fraction of
+    rows.
 
-        ECE = sum_b share_b |accuracy_b - confidence_b|
+        ECE = sum_b fraction_b |accuracy_b - confidence_b|
 
-    over bins of equal width of the confidence max_k p_k (On Calibration of Modern Neural Networks,
-    Guo et al. 2017).
+    over bins of equal width of the confidence max_k p_k; the accuracy of an empty bin is NaN (On
+    Calibration of Modern Neural Networks, Guo et al. 2017).
     """
     p, y = _checked(p, y)
     confidence, right = p.max(1), p.argmax(1) == y
@@ -48,8 +47,8 @@ def calibration(p: np.ndarray, y: np.ndarray, bins: int = BINS) -> tuple[float, 
 def rejection_curve(
     p: np.ndarray, y: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of rows rejected and accuracy of the rest [N] each, the rows of highest score being
-    rejected first."""
+    """Fraction of rows rejected, and accuracy of the rest, [N] each; the highest scores go
+    first."""
     p, y = _checked(p, y)
     right = (p.argmax(1) == y)[np.argsort(np.asarray(score), kind="stable")]
     kept = np.arange(1, len(y) + 1)
@@ -57,7 +56,7 @@ def rejection_curve(
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Probability that a score from outside is above one from inside, ties counting half."""
+    """P(score from outside > score from inside), ties counting half."""
     from scipy.stats import rankdata
 
     inside, outside = np.asarray(inside, np.float64), np.asarray(outside, np.float64)

@@ -1,5 +1,4 @@
-"""How long a picture's lossless code is: what it needs without a model of what it shows, in
-bits."""
+"""Length in bits of a lossless code of an image: what it costs without a model of its content."""
 
 from __future__ import annotations
 
@@ -16,32 +15,28 @@ import numpy as np
 from flow_models.core.errors import UserError
 from flow_models.diagnostics.anomaly import pixels
 
-# Neighbours (down, right) that are coded before a pixel: what the contexts of `context_code` are
-# made of.
+# Neighbours (down, right) coded before a pixel: the contexts of `context_code` consist of them.
 _N, _W, _NE, _NW, _WW, _NN = (-1, 0), (0, -1), (-1, 1), (-1, -1), (0, -2), (-2, 0)
 CONTEXTS = ((), (_N,), (_W, _N), (_W, _N, _NE), (_W, _N, _NW, _NE), (_W, _N, _NW, _NE, _WW, _NN))
-SHARE = 0.01  # of the weight that is spread anew over the contexts after each pixel
+SHARE = 0.01  # of the weight, spread anew over the contexts after each pixel
 CONTEXT_NUMBERS = 2**24  # counts held at a time
-CONTEXT_PIXELS = (
-    2**14
-    # of a picture that is coded by contexts unasked: on larger ones it is slow, and dictionaries fill
-)
+# values in an image that is coded by contexts by default: larger ones take long
+CONTEXT_PIXELS = 2**14
 
 
 def code_length(
     images: np.ndarray, bits: int = 8, codecs: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Length [B], in bits, of the shortest lossless code of each image uint8 [B, H, W, C] among the
-    `codecs`.
+    """Length [B], in bits, of the shortest lossless code of each image uint8 [B, H, W, C].
 
-    The shortest of several, as in Serra et al. 2020: each bounds the complexity of the picture from
-    above.
+    The shortest of several codecs, as in Serra et al. 2020: each bounds the complexity of the image
+    from above.
 
     Args:
-      bits: of a pixel, as the model sees it: only k = pixel >> (8 - bits) is coded.
-      codecs: names in `CODECS`, or "context" (see `context_code`); by default all, the last for
-        pictures of at most `CONTEXT_PIXELS` numbers. What a codec of `CODECS` writes even for one
-        pixel is taken off.
+      bits: bits of a pixel as the model sees it: k = pixel >> (8 - bits) is coded.
+      codecs: names in `CODECS`, or "context" (see `context_code`). Default: all of `CODECS`, and
+        "context" for images of at most `CONTEXT_PIXELS` values. What a codec of `CODECS` writes
+        even for a single pixel is subtracted.
     """
     images = pixels(images) >> (8 - bits)
     small = math.prod(images.shape[1:]) <= CONTEXT_PIXELS
@@ -59,16 +54,16 @@ def code_length(
 
 
 def context_code(k: np.ndarray, bits: int) -> np.ndarray:
-    """Bits [B] of an ideal arithmetic code of levels k [B, H, W, C], that learns from what it has
-    coded of the picture.
+    """Bits [B] of an ideal adaptive arithmetic code of levels k [B, H, W, C].
 
         sum over pixels of -log2 sum_c w_c (n_c(k) + 1 / K) / (n_c + 1),   K = 2^bits
 
-    n_c counts the levels that followed a context c, neighbours already coded, each black, white or
-    between; the weights of the contexts follow their success, with a small share spread anew (JBIG,
-    ITU-T T.82, 1993, for the contexts; Tracking the best expert, Herbster and Warmuth 1998, for the
-    weights). On small pictures of few levels it is half as long as the codecs', whose dictionaries
-    do not fill. Its settings were chosen by the length on known pictures.
+    n_c counts the levels that followed context c so far; a context is a set of neighbours already
+    coded, each of them black, white or between (JBIG, ITU-T T.82, 1993). The weights w_c of the
+    contexts follow their success, with a small share spread anew after each pixel (Tracking the
+    best expert, Herbster and Warmuth 1998). On small images of few levels this code is half as long
+    as the codecs', whose dictionaries do not fill. Its settings were chosen by its length on known
+    images.
     """
     step = max(1, CONTEXT_NUMBERS // (3 ** len(CONTEXTS[-1]) * 2**bits))
     planes = [
@@ -82,7 +77,7 @@ def context_code(k: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _context_bits(k: np.ndarray, levels: int) -> np.ndarray:
-    """`context_code` of one plane [B, H, W]; all pictures are coded side by side."""
+    """`context_code` of one plane [B, H, W]; all images are coded in parallel."""
     count, height, width = k.shape
     tone = np.pad(np.where(k == 0, 0, np.where(k == levels - 1, 2, 1)), [(0, 0), (2, 0), (2, 2)])
     places = [
@@ -123,13 +118,12 @@ def _lengths(codec: Callable[[np.ndarray], int], images: np.ndarray) -> np.ndarr
     if not len(images):
         return np.zeros(0)
     header = codec(np.zeros_like(images[0, :1, :1]))
-    with ThreadPoolExecutor(2) as pool:  # the codecs let go of the interpreter's lock
+    with ThreadPoolExecutor(2) as pool:  # the codecs release the interpreter lock
         return 8.0 * np.array([max(size - header, 1) for size in pool.map(codec, images)])
 
 
 def _png(image: np.ndarray) -> int:
-    """Bytes of a PNG; one plane a channel where there are neither 1 nor 3, which PNG does not
-    know."""
+    """Bytes of a PNG; one PNG per channel unless there are 1 or 3 channels, as PNG requires."""
     from PIL import Image
 
     if image.shape[-1] not in (1, 3):

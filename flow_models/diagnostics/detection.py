@@ -1,5 +1,5 @@
-"""How well a score tells anomalies from known events: three measures, each with a bootstrap
-interval."""
+"""How well a score separates anomalies from known events: three measures with bootstrap
+intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from flow_models.core.errors import UserError
 
 MEASURES = ("auroc", "aupr", "fpr95")
-CELLS = 2**22  # numbers of a block of resampled counts
+CELLS = 2**22  # values in a block of resampled counts
 
 
 def detection(
@@ -20,19 +20,18 @@ def detection(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Measures of scores of known [n] and anomalous [m] events, higher is stranger, as `auroc`,
-    `auroc_low`, `auroc_high`, ...
+    """Measures of scores of known [n] and anomalous [m] events; a higher score is stranger.
 
         auroc   P(score of an anomaly > score of a known event), ties counting half
-        aupr    average precision, the anomalies being what is looked for; chance gives m / (n + m)
-        fpr95   share of known events that are flagged by a threshold that 95% of the anomalies reach
+        aupr    average precision in finding the anomalies; chance gives m / (n + m)
+        fpr95   fraction of known events flagged by the threshold that 95% of the anomalies reach
 
-    `_low` and `_high` bound the central `level` of `resamples` bootstrap draws, known and anomalous
-    events drawn apart (the percentile interval: An introduction to the bootstrap, Efron and
-    Tibshirani 1993).
+    `<measure>_low` and `<measure>_high` bound the central `level` of `resamples` bootstrap draws,
+    which draw known and anomalous events separately (the percentile interval: An introduction to
+    the bootstrap, Efron and Tibshirani 1993).
 
     Raises:
-      UserError: no event of one of the two kinds, or a score that is NaN.
+      UserError: no known or no anomalous event, or a score that is NaN.
     """
     known, anomalies = (np.asarray(s, np.float64).ravel() for s in (known, anomalies))
     if not (known.size and anomalies.size) or np.isnan(known).any() or np.isnan(anomalies).any():
@@ -67,8 +66,7 @@ def measures(false: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 class Counts:
-    """Events at each different score, from the highest on, as they are and as they are drawn
-    again."""
+    """Number of events at each distinct score, highest score first, original or resampled."""
 
     def __init__(self, known: np.ndarray, anomalies: np.ndarray):
         self.parts, place = (
@@ -82,8 +80,8 @@ class Counts:
         return tuple(np.bincount(part, minlength=self.thresholds)[None] for part in self.parts)
 
     def resampled(self, resamples: int, seed: int):
-        """Blocks of pairs of counts [R, T]: each part drawn with replacement, which is a
-        multinomial over its thresholds."""
+        """Blocks of pairs of counts [R, T], drawn with replacement: a multinomial over the
+        thresholds."""
         rng = np.random.default_rng(seed)
         shares = [np.bincount(part, minlength=self.thresholds) / part.size for part in self.parts]
         step = max(1, CELLS // self.thresholds)
@@ -95,21 +93,22 @@ class Counts:
 
 
 def curve(known: np.ndarray, anomalies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ROC curve: shares [T + 1] of known and of anomalous events that reach each threshold,
-    from none to all."""
-    return tuple(
+    """The ROC curve: fractions [T + 1] of known and of anomalous events at or above each
+    threshold."""
+    false, true = (
         np.append(0.0, np.cumsum(c[0]) / c[0].sum())
         for c in Counts(np.asarray(known), np.asarray(anomalies)).once()
     )
+    return false, true
 
 
 def table(
     scores: Mapping[str, Mapping[str, np.ndarray]], known: str, **options
 ) -> dict[str, float]:
-    """`detection` of every score and every set but the known one, as `auroc_<score>_<set>`,
+    """`detection` of every score against every set: `auroc_<score>_<set>`,
     `auroc_<score>_<set>_low`, ...
 
-    scores: {score: {set: [n]}}.
+    scores: {score: {set: [n]}}; the set of known events is compared with each of the others.
     """
     found = {}
     for score, sets in scores.items():

@@ -1,5 +1,5 @@
-"""What a model of images makes: regenerated and interpolated pictures, and how near its samples are
-to known ones."""
+"""Images that a model makes: reconstructed, interpolated, and the known images nearest to a
+sample."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from flow_models.core.errors import UserError
 from flow_models.diagnostics.anomaly import pixels
 
 KINDS = ("linear", "spherical")
-BLOCK = 2**24  # numbers of a block of distances
+BLOCK = 2**24  # values in a block of distances
 
 
 def pictures(model, z: np.ndarray) -> np.ndarray:
-    """Latents [n, N] as pictures uint8 [n, H, W, C]."""
-    return model.event.samples(model.decode(z))
+    """Images uint8 [n, H, W, C] of latents [n, N]."""
+    return model.codec.samples(model.decode(z))
 
 
 def regenerated(model, images: np.ndarray, shares: Sequence[float] = (1.0,)) -> list[np.ndarray]:
-    """decode(encode(x)) of images uint8 [n, H, W, C], for each share of the latents that is kept,
-    coarsest first.
+    """decode(encode(x)) of images uint8 [n, H, W, C], keeping a fraction of the latents, coarsest
+    first.
 
-    The other latents are 0, the mean they have. With share 1 the pictures come back as they were,
-    at the model's bits.
+    The other latents are set to 0, their mean. A fraction of 1 gives the images back, at the
+    model's bits.
     """
     z = model.encode(images)
     wrong = [share for share in shares if not 0.0 <= share <= 1.0]
@@ -40,8 +40,8 @@ def regenerated(model, images: np.ndarray, shares: Sequence[float] = (1.0,)) -> 
 def interpolated(
     model, first: np.ndarray, last: np.ndarray, steps: int = 8, kind: str = "spherical"
 ) -> np.ndarray:
-    """Pictures uint8 [n, steps, H, W, C] on the way from first to last, uint8 [n, H, W, C], through
-    the latents."""
+    """Images uint8 [n, steps, H, W, C] between `first` and `last`, uint8 [n, H, W, C], through the
+    latents."""
     ends = (model.encode(pixels(first)), model.encode(pixels(last)))
     z = between(*ends, np.linspace(0.0, 1.0, steps), kind)
     return pictures(model, z.reshape(-1, model.latent_size)).reshape(
@@ -50,11 +50,11 @@ def interpolated(
 
 
 def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical") -> np.ndarray:
-    """Points [n, T, N] between rows of a and b [n, N] at shares t [T].
+    """Points [n, T, N] between rows of a and b [n, N] at fractions t [T].
 
-    linear      (1 - t) a + t b, whose middle is nearer to the origin than latents ever are
-    spherical   sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b: of a length between theirs
-                (Sampling generative networks, White 2016)
+    linear      (1 - t) a + t b, whose middle is closer to the origin than latents ever are
+    spherical   sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b:
+                keeps the length (Sampling generative networks, White 2016)
     """
     if kind not in KINDS:
         raise UserError(f"no interpolation {kind!r}; there are {', '.join(KINDS)}")
@@ -69,7 +69,7 @@ def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical"
     cosine = np.clip((a * b).sum(-1, keepdims=True) / np.maximum(lengths, 1e-300), -1.0, 1.0)
     angle = np.arccos(cosine)
     sine = np.sin(angle)
-    straight = sine < 1e-6  # equal or opposite directions have no one circle between them
+    straight = sine < 1e-6  # equal or opposite directions: no unique great circle
     sine = np.where(straight, 1.0, sine)
     return np.where(
         straight, (1 - t) * a + t * b, (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / sine
@@ -77,10 +77,10 @@ def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical"
 
 
 def nearest(images: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers [n, k] of the training pictures nearest to each image, the nearest first, and their
-    rms distances [n, k].
+    """Numbers [n, k] of the training images nearest to each image, nearest first, and their rms
+    distances [n, k].
 
-    Both uint8 of one size. The mirror images are looked at too: a training that mirrors has seen
+    Images are uint8 of one size. Mirror images count as well: training with mirroring has seen
     them.
     """
     images, training = pixels(images), pixels(training)
@@ -101,8 +101,8 @@ def nearest(images: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.nd
 
 
 def _squares(images: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m]; whole numbers below 2^24 for pictures of up to 258 pixels, rounded
-    in float32 beyond."""
+    """Squared distances [n, m], exact while below 2^24 (images of up to 258 values), then rounded
+    to float32."""
     rows = images.reshape(len(images), -1).astype(np.float32)
     return np.maximum(
         np.square(rows).sum(1)[:, None] - 2.0 * rows @ known.T + np.square(known).sum(1), 0.0

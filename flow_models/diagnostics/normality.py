@@ -6,25 +6,24 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 
-LEAST = 8  # latents that a test can be made of
+LEAST = 8  # latents that a test needs
 
 
 def latent_normality(z: np.ndarray) -> dict[str, float]:
-    """Departures of latents z [N, D] from N(0, I): moments, Kolmogorov-Smirnov tests of the margins
-    and of the radius.
+    """How far latents z [N, D] are from N(0, I): moments, and tests of the margins and the radius.
 
-        latent_mean_worst         max_d |mean z_d|                    about sqrt(2 log(2 D) / N) when right
-        latent_sd_worst           max_d |sd z_d - 1|                  about sqrt(log(2 D) / N) when right
-        latent_correlation_worst  max_(d != e) |corr(z_d, z_e)|       0 where D = 1
-        latent_ks_p               min(1, D min_d p_d), z_d against N(0, 1): the Bonferroni bound over the D dimensions
-        latent_radius_p           p of |z|^2 against chi^2 with D degrees of freedom
+        latent_mean_worst         max_d |mean z_d|: about sqrt(2 log(2 D) / N) if right
+        latent_sd_worst           max_d |sd z_d - 1|: about sqrt(log(2 D) / N) if right
+        latent_correlation_worst  max_(d != e) |corr(z_d, z_e)|; 0 if D = 1
+        latent_ks_p               min(1, D min_d p_d), Kolmogorov-Smirnov of z_d against N(0, 1)
+        latent_radius_p           the same test of |z|^2 against chi^2 with D degrees of freedom
 
-    Under N(0, I) each p is below a with probability at most a (`latent_radius_p`: equal to a). The
-    margins alone cannot see latents that are normal one by one and dependent; the correlation and
-    the radius see most of those.
+    Under N(0, I) each p is below a with probability at most a (exactly a for `latent_radius_p`).
+    The margins alone miss latents that are each normal but dependent; the correlation and the
+    radius detect most of those.
 
     Raises:
-        UserError: z is not [N, D] with N >= 8, or holds values that are not finite.
+      UserError: z is not [N, D] with N >= 8, or holds values that are not finite.
 
     Massey, The Kolmogorov-Smirnov test for goodness of fit (1951), Journal of the American
     Statistical Association 46.
@@ -45,18 +44,16 @@ def latent_normality(z: np.ndarray) -> dict[str, float]:
 
 
 def kl_to_truth(log_q: np.ndarray, log_p: np.ndarray) -> tuple[float, float]:
-    """Kullback-Leibler divergence of the model q from the truth p and its standard error, nats per
-    event.
+    """KL divergence of the model q from the truth p, and its standard error, in nats per event.
 
         KL(p || q) = E_p[log p(x) - log q(x)],   standard error = sd(log p - log q) / sqrt(N)
 
-    Both [N], at the same N >= 2 points, which must be fresh draws from p: on training points the
-    mean is too low. A point that the model rules out (log q = -inf) makes the divergence infinite,
-    and so its error.
+    Both arguments are [N], at the same N >= 2 points. These must be fresh draws from p: on training
+    points the mean is too low. A point that the model rules out (log q = -inf) makes the divergence
+    and its error infinite.
 
     Raises:
-        UserError: the arrays are not two of one length N >= 2, or the truth is not finite at its
-        own draws.
+      UserError: the arrays differ in length, N < 2, or log p is not finite at a draw from p.
     """
     log_q, log_p = np.asarray(log_q, np.float64), np.asarray(log_p, np.float64)
     if log_q.ndim != 1 or log_q.shape != log_p.shape or log_q.size < 2:
@@ -74,7 +71,7 @@ def kl_to_truth(log_q: np.ndarray, log_p: np.ndarray) -> tuple[float, float]:
 
 
 def _latents(z: np.ndarray) -> np.ndarray:
-    """z as float64 [N, D], refused where no test can be made of it."""
+    """z as float64 [N, D]. Raises UserError if no test can be made of it."""
     z = np.asarray(z, np.float64)
     if z.ndim != 2 or z.shape[0] < LEAST or z.shape[1] < 1:
         raise UserError(
@@ -93,7 +90,7 @@ def _ks_distance(u: np.ndarray) -> np.ndarray:
     """Largest gap [D] between the empirical distribution of each column of u [N, D] and the uniform
     one.
 
-    D_N = max_i max(i / N - u_(i), u_(i) - (i - 1) / N)
+        D_N = max_i max(i / N - u_(i), u_(i) - (i - 1) / N)
     """
     u = np.sort(u, axis=0)
     steps = np.arange(1, len(u) + 1)[:, None] / len(u)
@@ -101,7 +98,7 @@ def _ks_distance(u: np.ndarray) -> np.ndarray:
 
 
 def _worst_correlation(z: np.ndarray) -> float:
-    """max_(d != e) |corr(z_d, z_e)| of z [N, D]; 0 where D = 1; a constant column correlates with
+    """max_(d != e) |corr(z_d, z_e)| of z [N, D]; 0 if D = 1; a constant column correlates with
     nothing."""
     centred = z - z.mean(axis=0)
     norm = np.sqrt(np.square(centred).sum(axis=0))

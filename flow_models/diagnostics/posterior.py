@@ -1,5 +1,5 @@
-"""One posterior at a time: what the data taught, whether it predicts them, reweighting, and data
-from elsewhere."""
+"""Checks of one posterior: what the data taught, predictive checks, reweighting, and foreign
+data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from flow_models.diagnostics.calibration import checked
 
 @dataclass(frozen=True)
 class Check:
-    """Data against predictions from posterior samples; no leading [B] where one observation was
-    given."""
+    """Data against predictions from posterior samples; without the leading [B] for one
+    observation."""
 
     residuals: np.ndarray  # [B, D], (observed - median prediction) / noise_sd
     rms: np.ndarray  # [B, S], root mean square of (observed - predicted) / noise_sd of each sample
@@ -25,7 +25,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Samples drawn anew by weight."""
+    """Samples redrawn by weight."""
 
     samples: np.ndarray  # [n, P]
     effective_size: float  # (sum w)^2 / sum w^2
@@ -36,11 +36,12 @@ class Resampled:
 def contraction_and_z(
     truths: np.ndarray, samples: np.ndarray, prior_sd: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """1 - variance of posterior over that of prior, and (posterior mean - truth) / posterior sd,
-    both [B, P].
+    """1 - posterior variance / prior variance, and (posterior mean - truth) / posterior sd, [B, P]
+    each.
 
-    Near 1 and within +-3 where the data decide; near 0 where they say nothing. Toward a principled
-    Bayesian workflow in cognitive science (Schad, Betancourt and Vasishth 2021).
+    Near 1 and within +-3 if the data determine a parameter; contraction near 0 if they say nothing.
+    Toward a principled Bayesian workflow in cognitive science (Schad, Betancourt and Vasishth
+    2021).
     """
     truths, samples = checked(truths, samples)
     sd = samples.std(1, ddof=1) if samples.shape[1] > 1 else np.zeros_like(truths)
@@ -52,19 +53,18 @@ def contraction_and_z(
 def predictive_check(
     observed: np.ndarray, predicted: np.ndarray, noise_sd: np.ndarray | float
 ) -> Check:
-    """Data [D] or [B, D] against noise-free predictions [S, D] or [B, S, D], noise N(0,
-    noise_sd^2), independent.
+    """Data [D] or [B, D] against noise-free predictions [S, D] or [B, S, D], independent noise N(0,
+    noise_sd^2).
 
         p = mean_s P(chi^2_D >= sum_d ((observed - predicted_s) / noise_sd)^2)
 
     The posterior predictive p-value (Posterior predictive assessment of model fitness via realized
-    discrepancies, Gelman, Meng and Stern 1996). Data were used twice, so p of a right model lies
-    nearer to 1/2 than a uniform draw
-    would: small values are real. Correlated noise: give both multiplied by the inverse root of its
-    covariance, and noise_sd 1.
+    discrepancies, Gelman, Meng and Stern 1996). It uses the data twice, so p of a right model is
+    closer to 1/2 than a uniform draw would be: small values are real. For correlated noise multiply
+    both by the inverse root of its covariance and give noise_sd 1.
 
     Raises:
-      UserError: shapes do not pair.
+      UserError: shapes do not match.
     """
     from scipy import stats
 
@@ -87,15 +87,15 @@ def predictive_check(
 def importance_resample(
     samples: np.ndarray, log_weights: np.ndarray, n: int, seed: int = 0, smooth: bool = True
 ) -> Resampled:
-    """n of the samples [S, P] drawn by weight, log_weights [S] = log (prior x likelihood) - log q,
-    up to a constant.
+    """n of the samples [S, P] drawn by weight, log_weights [S] = log(prior x likelihood) - log q +
+    constant.
 
-    Systematic: sample s comes floor or ceil of n w_s times, so that n well below the effective size
-    repeats few.
-    smooth: the largest weights are first replaced by `pareto_smooth`.
+    Systematic resampling: sample s appears floor or ceil of n w_s times, so few repeat if n is well
+    below the effective size. With `smooth` the largest weights are first replaced by
+    `pareto_smooth`.
 
     Raises:
-      UserError: shapes do not pair, a weight is NaN or +inf, or none is above zero.
+      UserError: shapes do not match, a weight is NaN or +inf, or no weight is above zero.
     """
     samples, log_weights = np.asarray(samples), np.asarray(log_weights, np.float64)
     if (
@@ -117,12 +117,12 @@ def importance_resample(
 
 
 def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """log-weights [S] with the largest replaced by quantiles of a Pareto law fitted to them, and
-    that law's shape k.
+    """Log-weights [S] whose largest are replaced by quantiles of a fitted Pareto law, and its shape
+    k.
 
-    Below 0.5 the weights have a variance; above 0.7 no number of samples that one can pay for
-    helps. Pareto smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024). Where
-    there are too few weights to fit, none is changed and k is NaN.
+    For k below 0.5 the weights have a variance; above 0.7 no affordable number of samples helps.
+    Pareto smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024). With too few
+    weights for a fit none is changed and k is NaN.
     """
     log_weights = np.asarray(log_weights, np.float64)
     count = int(min(len(log_weights) / 5, 3.0 * np.sqrt(len(log_weights))))
@@ -143,11 +143,11 @@ def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _pareto_fit(x: np.ndarray) -> tuple[float, float]:
-    """Shape k and scale of a generalised Pareto law of ordered excesses x [n], with a weak prior
-    that k is near 1/2.
+    """Shape k and scale of a generalised Pareto law of ordered excesses x [n]; a weak prior keeps k
+    near 1/2.
 
     A new and efficient estimation method for the generalized Pareto distribution (Zhang and
-    Stephens 2009): the profile likelihood over b = -k / scale, averaged rather than maximised.
+    Stephens 2009): the profile likelihood over b = -k / scale is averaged, not maximised.
     """
     size = len(x)
     points = 30 + int(np.sqrt(size))
@@ -165,13 +165,13 @@ def _pareto_fit(x: np.ndarray) -> tuple[float, float]:
 def misspecification(
     score_observed: np.ndarray | float, scores_simulated: np.ndarray
 ) -> np.ndarray:
-    """p-value [...] of data whose score is [...], higher is stranger, among the scores [R] of what
-    the simulator makes.
+    """p-value [...] of data with scores [...], higher is stranger, among scores [R] of simulated
+    data.
 
         p = (1 + number of simulated scores >= the observed one) / (R + 1)
 
-    A warning at p <= a is false for a share a of simulated data, if these were not seen in
-    training. A score is -log p(y) of the model, or the distance of a summary from its mean. NaN
+    A warning at p <= a is false for a fraction a of simulated data, provided that training has not
+    seen them. A score is -log p(y) of the model, or the distance of a summary from its mean. NaN
     counts as strangest.
     """
     scores = np.sort(np.asarray(scores_simulated, np.float64).ravel())

@@ -10,7 +10,7 @@ from flow_models.diagnostics import calibration, projections
 from flow_models.diagnostics.calibration import p_text
 from flow_models.diagnostics.posterior import contraction_and_z
 
-SUFFIX = (  # every number of that name is a test, and raises a warning where it is too small
+SUFFIX = (  # a number of such a name is a test, and a small one raises a warning
     "_p_value"
 )
 
@@ -24,21 +24,21 @@ def judge(
     prior_sd: np.ndarray | float | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Numbers of truths [B, P] and samples [B, S, P] of their posteriors, B at least 20 and better
-    300 and more.
+    """Numbers of truths [B, P] and posterior samples [B, S, P]; B is at least 20, better 300 or
+    more.
 
-    coverage_50, coverage_90        of central intervals, averaged over parameters; _se: their standard errors
-    sbc_p_value, sbc_ecdf_p_value   ranks of parameters: chi-square, distribution function (Bonferroni)
-    sbc_max_deviation               largest distance of a parameter's distribution function from the diagonal
-    posterior_bias                  truths lie so many standard deviations above the posterior's middle, on average
-    posterior_spread                truths scatter so many times as wide as claimed; both of the worst parameter
-                                    (_parameter: which), with _p_value over all
-    projection_p_value              ranks along random and worst directions: dependence between parameters
-    tarp_p_value, tarp_deviation    distance from random points, all parameters together
-    density_p_value                 ranks of log q, which is of truths [B] and samples [B, S]
-    hdr_coverage_50, _90            with log q: of regions of highest density
-    data_p_value                    with observations [B, ...]: do they tell where truths lie in posteriors?
-    contraction                     with prior_sd: 1 - posterior over prior variance, mean
+        coverage_50, coverage_90        central intervals, mean over parameters; _se: standard error
+        sbc_p_value, sbc_ecdf_p_value   ranks of parameters: chi-square, distribution function
+        sbc_max_deviation               largest distance of such a function from the diagonal
+        z_score_mean                  mean of (truth - middle of the posterior), in its sd
+        z_score_sd                sd of the same; both of the worst parameter
+                                        (_parameter: its name), with _p_value over all
+        projection_p_value              ranks along random and worst directions: dependence
+        tarp_p_value, tarp_deviation    distance from random points, all parameters together
+        density_p_value                 with log q of truths [B] and samples [B, S]: its ranks
+        hdr_coverage_50, _90            with log q: regions of highest density
+        data_p_value                    with observations [B, ...]: do they predict the ranks?
+        contraction                     with prior_sd: mean of 1 - posterior / prior variance
     """
     n_samples = np.shape(samples)[1]
     ranks = calibration.sbc_ranks(truths, samples, seed)
@@ -79,8 +79,8 @@ def _covered(name, found):
 
 
 def _bias_and_spread(pits):
-    """Mean and standard deviation of the normal scores of pits [B, P], N(0, 1) where the posterior
-    is right."""
+    """Mean and standard deviation of the normal scores of pits [B, P]; N(0, 1) if the posterior is
+    right."""
     from scipy import stats
 
     scores, size = stats.norm.ppf(pits), len(pits)
@@ -90,14 +90,14 @@ def _bias_and_spread(pits):
     of_spreads = 2.0 * np.minimum(squares.sf(x := (size - 1) * np.square(spreads)), squares.cdf(x))
     found = {}
     for name, values, p_values, right in (
-        ("bias", means, of_means, 0.0),
-        ("spread", spreads, of_spreads, 1.0),
+        ("mean", means, of_means, 0.0),
+        ("sd", spreads, of_spreads, 1.0),
     ):
         worst = int(np.lexsort((-np.abs(values - right), p_values))[0])
         found |= {
-            f"posterior_{name}": float(values[worst]),
-            f"posterior_{name}_parameter": float(worst),
-            f"posterior_{name}_p_value": calibration.bonferroni(p_values),
+            f"z_score_{name}": float(values[worst]),
+            f"z_score_{name}_parameter": float(worst),
+            f"z_score_{name}_p_value": calibration.bonferroni(p_values),
         }
     return found
 
@@ -113,10 +113,10 @@ def _density(truths, samples, seed):
 def warnings(
     metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[str] | None = None
 ) -> list[str]:
-    """One line for each thing wrong by the numbers of `judge`, a right posterior getting any with
-    probability `rate`.
+    """One line for each thing that the numbers of `judge` show to be wrong.
 
-    At most so: p-values are held against rate over the number of tests. names: of the parameters.
+    A right posterior gets a warning with probability at most `rate`: each p-value is held against
+    rate over the number of tests. names: of the parameters.
     """
     tests = {name: value for name, value in metrics.items() if name.endswith(SUFFIX)}
     low = {name.removesuffix(SUFFIX): p for name, p in tests.items() if p < rate / len(tests)}
@@ -145,27 +145,27 @@ def warnings(
 
 
 def _name(metrics, check, names):
-    number = int(metrics[f"posterior_{check}_parameter"])
+    number = int(metrics[f"z_score_{check}_parameter"])
     return f"parameter {number}" if names is None else str(names[number])
 
 
 def _spread_line(metrics, low, names):
-    if "posterior_spread" not in low:
+    if "z_score_sd" not in low:
         return []
-    ratio = metrics["posterior_spread"]
+    ratio = metrics["z_score_sd"]
     return [
         f"posterior too {'narrow' if ratio > 1 else 'wide'}: truths scatter {ratio:.2f} times as"
-        f" far as it says ({_name(metrics, 'spread', names)}, {p_text(low['posterior_spread'])});"
+        f" far as it says ({_name(metrics, 'sd', names)}, {p_text(low['z_score_sd'])});"
         f" 90% intervals hold {metrics['coverage_90']:.1%} of all parameters"
     ]
 
 
 def _bias_line(metrics, low, names):
-    if "posterior_bias" not in low:
+    if "z_score_mean" not in low:
         return []
-    bias = metrics["posterior_bias"]
+    bias = metrics["z_score_mean"]
     side = "low" if bias > 0 else "high"
     return [
         f"posterior biased: on average {abs(bias):.2f} of its standard deviations too {side} "
-        f"({_name(metrics, 'bias', names)}, {p_text(low['posterior_bias'])})"
+        f"({_name(metrics, 'mean', names)}, {p_text(low['z_score_mean'])})"
     ]

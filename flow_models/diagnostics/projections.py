@@ -1,7 +1,7 @@
-"""Checks of a posterior that see what single parameters do not: their dependence on each other, and
-on the data.
+"""Checks of a posterior that see what single parameters do not: dependence among them and on the
+data.
 
-truths [B, P] and samples [B, S, P] as in `calibration`.
+Shapes as in `calibration`: truths [B, P] and samples [B, S, P].
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ import numpy as np
 from flow_models.diagnostics.calibration import checked, pooled_moments, sbc_ranks
 
 RANDOM = 4  # random directions
-FOUND = 3  # directions looked for
-BLOCK = 32  # observations whose samples are worked on at a time
+FOUND = 3  # worst directions
+BLOCK = 32  # observations whose samples are handled at a time
 
 
 def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Ranks [B, RANDOM + FOUND] of truths along directions of parameter space, parameters in units
-    of their own spread.
+    """Ranks [B, RANDOM + FOUND] of truths along directions in parameter space; no column if P = 1.
 
-    Four directions are random. Three are those in which one half of the observations looks worst,
-    and the other half
-    gets its ranks along them, so that its ranks are uniform where all is right: with residuals r =
-    (truth - mean of the samples), their mean square R and the samples' covariance C, these are the
-    directions
+    Parameters are in units of their spread. Four directions are random. Three are those in which
+    one half of the observations looks worst; the other half is ranked along them, so the ranks of a
+    right posterior are uniform. With residuals r = (truth - mean of the samples), their mean square
+    R and the covariance C of the samples, the three are
 
-        max and min of w'R w / w'C w    too narrow, too wide,   and   w = C^-1 mean(r)    biased
-
-    Where there is one parameter only, no column.
+        max and min of w'R w / w'C w    too narrow, too wide
+        w = C^-1 mean(r)                biased
     """
     truths, samples = checked(truths, samples)
     size, parameters = truths.shape
@@ -52,7 +49,7 @@ def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> 
 
 
 def _worst_directions(residuals, samples, spread):
-    """[P, 3] from residuals [H, P] and samples [H, S, P] with their spread [H, P]."""
+    """Directions [P, 3] from residuals [H, P] and samples [H, S, P] with their spread [H, P]."""
     from scipy.linalg import eigh
 
     claimed = 1e-6 * np.eye(residuals.shape[1])
@@ -69,14 +66,14 @@ def _worst_directions(residuals, samples, spread):
 
 
 def data_dependence(pits: np.ndarray, observations: np.ndarray, components: int = 10) -> np.ndarray:
-    """p-values [2 P] of F-tests: do the data tell where the truth lies in its posterior? pits [B,
-    P], data [B, ...].
+    """p-values [2 P] of F-tests: do the data predict where the truth lies in its posterior?
 
-    Rank tests average over the data, and a posterior that ignores them (the prior itself) passes
-    all. Here each normal score of `calibration.pit`, and that of its distance from the middle, is
-    regressed on the data's principal components; both are N(0, 1) and independent of the data where
-    the posterior is right, which makes the F-test exact. After Diagnostics for conditional density
-    models and Bayesian inference algorithms (Zhao, Dalmasso, Izbicki and Lee 2021).
+    Arguments: pits [B, P], data [B, ...]. Rank tests average over the data, so a posterior that
+    ignores them (the prior itself) passes all. Here each normal score of `calibration.pit`, and
+    that of its distance from the middle, is regressed on the principal components of the data. If
+    the posterior is right, both are N(0, 1) and independent of the data, which makes the F-test
+    exact. After Diagnostics for conditional density models and Bayesian inference algorithms (Zhao,
+    Dalmasso, Izbicki and Lee 2021).
     """
     from scipy import stats
 

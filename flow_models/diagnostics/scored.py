@@ -1,5 +1,4 @@
-"""Sets of pictures with all their scores: measures of detection, a table to read, a CSV with one
-row a picture."""
+"""Sets of images with all their scores: detection measures, a table, a CSV with a row per image."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ def score_sets(
     """Every score and every baseline of each set of images uint8 [n, H, W, C]."""
     found: Scores = {}
     for number, (name, images) in enumerate(sets.items()):
-        code_bits = codes.code_length(images, detector.model.event.bits)
+        code_bits = codes.code_length(images, detector.model.codec.bits)
         scores = detector.scores(images, seed + number, code_bits) | baselines.scores(
             images, code_bits
         )
@@ -33,11 +32,10 @@ def score_sets(
 def detection_table(
     scores: Scores, metrics: Mapping[str, float], known: str
 ) -> tuple[str, list[str], list[list]]:
-    """A table for the report: a row a score, for each set the three measures, AUROC with its
-    interval.
+    """A table for the report, one row per score: the three measures, and the interval of the AUROC,
+    for each set.
 
-    metrics: from `detection.table`; the scores of a set's rows are in their order in `scores`,
-    baselines last.
+    metrics: from `detection.table`. Rows keep the order of `scores`; baselines come last.
     """
     others = [name for name in next(iter(scores.values())) if name != known]
     columns = [
@@ -69,8 +67,10 @@ def _cells(metrics, score, other):
 def scores_csv(
     scores: Scores, names: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[str]]
 ) -> str:
-    """CSV text: name, set, label and every score, one row a picture; names and labels of each set's
-    pictures are given."""
+    """CSV text with one row per image: name, set, label and every score.
+
+    names, labels: of the images of each set.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["name", "set", "label", *scores])
@@ -82,7 +82,7 @@ def scores_csv(
 
 
 def ranked(scores: Scores, score: str, top: int) -> list[tuple[str, int]]:
-    """(set, row) of the `top` strangest pictures of all sets by one score, the strangest first."""
+    """(set, row) of the `top` strangest images of all sets by one score, strangest first."""
     places = [
         (set_name, row) for set_name, values in scores[score].items() for row in range(len(values))
     ]

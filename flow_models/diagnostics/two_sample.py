@@ -1,8 +1,8 @@
-"""How far two sets of samples are from one law: a classifier's accuracy, the unbiased MMD; a mean
-and its interval.
+"""How different two sets of samples are: a classifier's accuracy, the unbiased MMD; a bootstrapped
+mean.
 
-Samples of a Markov chain are dependent and may repeat, which raises both measures with nothing
-wrong: thin them, and see `c2st_null`.
+Samples of a Markov chain are dependent and may repeat, which raises both measures although nothing
+is wrong: thin the chain, and compare with `c2st_null`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flow_models.core.errors import UserError
 
 WIDTHS = (0.05, 0.2, 0.9)  # of the kernel, as in Kruse et al. 2021
 CLASSIFIERS = ("network", "quadratic", "boosting")
-BLOCK = 64  # rows of a block of distances: 64 x 1,000 numbers stay in the cache
+BLOCK = 64  # rows in a block of distances: 64 x 1,000 values stay in the cache
 FOLDS = 5
 FEWEST = 50  # samples a side, for a classifier
 
@@ -26,24 +26,23 @@ def c2st(
     seed: int = 0,
     classifiers: Sequence[str] = ("network", "quadratic"),
 ) -> float:
-    """Accuracy with which a classifier tells samples a [n, P] from b [m, P]: 1/2 if of one law, 1
-    if never alike.
+    """Accuracy of a classifier that tells samples a [n, P] from b [m, P]: 1/2 for equal
+    distributions, 1 if disjoint.
 
-    Five-fold cross-validated, the best of the `classifiers`; so is the null, which the best of two
-    raises by less than 0.01. No classifier reaches what the laws would allow, so that a low
-    accuracy proves less than a high one. They look
-    at whitened samples: on correlated parameters that is what makes them see (40 of them, 2,500 a
-    side, and 0.65
-    possible: 0.53 before, 0.63 after). The larger side is thinned to the size of the smaller.
+    The best of the `classifiers` in five-fold cross-validation; taking the best of two raises the
+    null by less than 0.01. No classifier reaches the accuracy that the distributions allow, so a
+    low value proves less than a high one. Samples are whitened first: of a possible 0.65 for 40
+    correlated parameters and 2,500 samples a side, classifiers reach 0.63 with it and 0.53 without.
+    The larger side is thinned to the size of the smaller.
 
         network     two layers of 64, strongly regularised, stopped early
-        quadratic   quadratic discriminant: the best there is between two Gaussians
-        boosting    trees: for laws with edges and several modes in few dimensions
+        quadratic   quadratic discriminant: the best possible between two Gaussians
+        boosting    trees: for distributions with edges and several modes in few dimensions
 
     Revisiting classifier two-sample tests (Lopez-Paz and Oquab 2017).
 
     Raises:
-      UserError: shapes do not pair, fewer than 50 samples a side, no such classifier.
+      UserError: shapes do not match, fewer than 50 samples a side, or an unknown classifier.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from threadpoolctl import threadpool_limits
@@ -59,9 +58,7 @@ def c2st(
     )
     cut = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     which = np.repeat([0, 1], size)
-    with threadpool_limits(
-        1
-    ):  # so little work at a time that threads wait longer for each other than they work
+    with threadpool_limits(1):  # each piece is so small that threads would mostly wait
         return float(
             max(
                 cross_val_score(_classifier(name, seed), rows, which, cv=cut).mean()
@@ -73,8 +70,8 @@ def c2st(
 def c2st_null(
     samples: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")
 ) -> float:
-    """`c2st` between the first and second half of samples [n, P] in the order they came: what
-    nothing wrong scores."""
+    """`c2st` between the first and second half of samples [n, P], in their order: the score of no
+    difference."""
     half = len(samples) // 2
     return c2st(samples[:half], samples[half : 2 * half], seed, classifiers)
 
@@ -103,24 +100,24 @@ def _classifier(name, seed):
             early_stopping=True, max_leaf_nodes=8, learning_rate=0.05, random_state=seed
         ),
     }
-    directions = PCA(
-        n_components=1.0 - 1e-12, svd_solver="full", whiten=True
-    )  # but none in which all samples are one
+    # 1 - 1e-12 of the variance: no direction in which all samples are equal
+    directions = PCA(n_components=1.0 - 1e-12, svd_solver="full", whiten=True)
     return make_pipeline(StandardScaler(), directions, kinds[name]())
 
 
 def mmd_squared(a: np.ndarray, b: np.ndarray, widths: Sequence[float] = WIDTHS) -> np.ndarray:
     """Unbiased squared maximum mean discrepancy [...] between samples a [..., n, P] and b [..., m,
-    P], each set apart.
+    P].
 
         mean_(i != j) k(a_i, a_j) + mean_(i != j) k(b_i, b_j) - 2 mean_ij k(a_i, b_j)
         k(x, y) = sum_h h^2 / (h^2 + |x - y|^2)
 
-    On average 0 where both are of one law, so single values may be negative. A kernel two-sample
-    test (Gretton, Borgwardt, Rasch, Schoelkopf and Smola 2012, eq. 3).
+    Each leading index is a pair of sets of its own. The mean is 0 for equal distributions, so
+    single values may be negative. A kernel two-sample test (Gretton, Borgwardt, Rasch, Schoelkopf
+    and Smola 2012, eq. 3).
 
     Raises:
-      UserError: shapes do not pair, or fewer than two samples a side.
+      UserError: shapes do not match, or fewer than two samples a side.
     """
     a, b = _pair(a, b)
     if a.shape[:-2] != b.shape[:-2] or min(a.shape[-2], b.shape[-2]) < 2:
@@ -128,9 +125,8 @@ def mmd_squared(a: np.ndarray, b: np.ndarray, widths: Sequence[float] = WIDTHS) 
             f"mmd needs [..., n, P] and [..., m, P] with n, m at least 2; got {a.shape} and"
             f" {b.shape}"
         )
-    centre = b.mean(
-        -2, keepdims=True
-    )  # distances come out of inner products, which are exact where numbers are small
+    # distances come from inner products, which are accurate for small numbers
+    centre = b.mean(-2, keepdims=True)
     pairs = [pair.reshape(-1, *pair.shape[-2:]) for pair in (a - centre, b - centre)]
     found = [
         _within(x, widths) + _within(y, widths) - 2.0 * _between(x, y, widths)
@@ -140,8 +136,8 @@ def mmd_squared(a: np.ndarray, b: np.ndarray, widths: Sequence[float] = WIDTHS) 
 
 
 def _within(x, widths):
-    """Mean of k over pairs of different rows of x [n, P]; each block of rows meets only those from
-    itself on."""
+    """Mean of k over pairs of different rows of x [n, P]; a block of rows meets only later blocks
+    and itself."""
     size, total = len(x), 0.0
     for start in range(0, size, BLOCK):
         rows = x[start : start + BLOCK]
@@ -175,7 +171,11 @@ def bootstrap_mean(
     values: np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
     """Mean of values [B] and the ends of its central bootstrap interval (Efron and Tibshirani
-    1993)."""
+    1993).
+
+    Raises:
+      UserError: no value, or one that is not finite.
+    """
     values = np.asarray(values, np.float64).ravel()
     if not values.size or not np.isfinite(values).all():
         raise UserError("a mean needs at least one value, and all of them finite")

@@ -1,8 +1,7 @@
-"""Are ranks uniform? A chi-square test, and the distribution function inside bands that hold it all
-at once, exactly.
+"""Are ranks uniform? A chi-square test, and exact simultaneous bands for the distribution function.
 
-A rank r is one of 0, ..., S, all equally probable where things are right. Its distribution function
-is looked at in z = k / (S + 1), where it is the share of ranks below k.
+A rank r is one of 0, ..., S, all equally probable if the posterior is right. The distribution
+function at z = k / (S + 1) is the fraction of ranks below k.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 
-POINTS = 100  # of the distribution function that are looked at, at most
+POINTS = 100  # of the distribution function, at most
 BINS = 20  # of the chi-square test, at most
-EXPECTED = 10  # ranks that a bin should hold at least, so that chi-square's law is good
+EXPECTED = 10  # ranks that a bin should hold, so that the chi-square approximation is good
 
 
 def chi_square(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> float:
-    """p-value of Pearson's chi-square test of ranks [N] in 0..n_samples, in bins as equal as whole
-    ranks allow."""
+    """p-value of Pearson's chi-square test of ranks [N] in 0..n_samples, with bins as equal as
+    possible."""
     from scipy import stats
 
     edges = bin_edges(len(ranks), n_samples, bins)
@@ -29,8 +28,8 @@ def chi_square(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> fl
 
 
 def bin_edges(size: int, n_samples: int, bins: int | None = None) -> np.ndarray:
-    """The first rank of each bin, and n_samples + 1, for N = size ranks; by default 20 bins, each
-    of at least 10."""
+    """First rank of each bin, then n_samples + 1, for `size` ranks; default: at most 20 bins of 10
+    or more."""
     bins = min(BINS, max(2, size // EXPECTED)) if bins is None else bins
     if bins < 2:
         raise UserError(f"a test of ranks needs at least 2 bins, got {bins}")
@@ -40,20 +39,21 @@ def bin_edges(size: int, n_samples: int, bins: int | None = None) -> np.ndarray:
 
 
 def ecdf(ranks: np.ndarray, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """z [K] and the share [K] of ranks [N] that are at most z, both without the ends 0 and 1."""
+    """z [K] and the fraction [K] of ranks [N] below z, both without the ends 0 and 1."""
     places = _places(n_samples)
     return places / (n_samples + 1), _below(ranks, places) / len(ranks)
 
 
 def ecdf_p_value(ranks: np.ndarray, n_samples: int) -> float:
-    """p-value of the place where the distribution function of ranks [N] is least probable, all
-    places taken together.
+    """p-value of the least probable point of the distribution function of ranks [N], over all
+    points together.
 
-        g = min_z 2 min(P(n <= n_z), P(n >= n_z)),  n ~ Binomial(N, z);   p = P(g of N uniform ranks <= the g found)
+        g = min_z 2 min(P(n <= n_z), P(n >= n_z)),  n ~ Binomial(N, z)
+        p = P(g of N uniform ranks <= the observed g)
 
     Graphical test for discrete uniformity and its applications in goodness-of-fit evaluation and
-    multiple sample comparison (Saeilynoja, Buerkner and Vehtari 2022), p by their recursion rather
-    than by simulation.
+    multiple sample comparison (Saeilynoja, Buerkner and Vehtari 2022); p by their recursion,
+    without simulation.
     """
     places, size = _places(n_samples), len(ranks)
     tails = _tails(size, n_samples)
@@ -65,15 +65,13 @@ def ecdf_p_value(ranks: np.ndarray, n_samples: int) -> float:
 def simultaneous_bands(
     size: int, n_samples: int, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z, lower and upper bound [K]: the distribution function of N = size uniform ranks is all
-    between, with `level`.
+    """z, lower and upper bounds [K] that hold the whole distribution function of `size` uniform
+    ranks.
 
-    At least with `level`: counts are whole numbers.
+    They hold it with probability at least `level`: counts are whole numbers.
     """
-    inside, outside = (
-        0.0,
-        1.0 - level,
-    )  # of the tail g: single bands of 1 - g hold each place, together they hold less
+    # tails g: bands of 1 - g hold each point with that probability, all together with less
+    inside, outside = 0.0, 1.0 - level
     while outside - inside > 1e-3 * outside:
         middle = 0.5 * (inside + outside)
         inside, outside = (
@@ -97,7 +95,7 @@ def _below(ranks, places):
 
 @lru_cache(maxsize=8)
 def _tails(size, n_samples):
-    """2 min(P(n <= k), P(n >= k)) [K, N + 1] of n ~ Binomial(N, z) for each z and k."""
+    """2 min(P(n <= k), P(n >= k)) [K, N + 1] of n ~ Binomial(N, z), for each z and k."""
     from scipy import stats
 
     law, k = stats.binom(size, _places(n_samples)[:, None] / (n_samples + 1)), np.arange(size + 1)
@@ -105,7 +103,7 @@ def _tails(size, n_samples):
 
 
 def _bounds(size, n_samples, tail):
-    """Least and largest count [K] at each z whose tail is above `tail`."""
+    """Smallest and largest count [K] at each z whose tail is above `tail`."""
     inside = _tails(size, n_samples) > tail
     return inside.argmax(1), size - inside[:, ::-1].argmax(1)
 
@@ -113,8 +111,8 @@ def _bounds(size, n_samples, tail):
 def _stays(size, n_samples, tail):
     """P(the counts of N uniform ranks stay within the bounds at all z).
 
-    Counts are a Poisson process given that it ends at N: its law is carried from one z to the next,
-    and what leaves the bounds is dropped.
+    The counts are a Poisson process conditioned to end at N. Its distribution is carried from one z
+    to the next, and what leaves the bounds is dropped.
     """
     from scipy.special import gammaln, xlogy
 

@@ -1,4 +1,4 @@
-"""One function a figure. Each returns a matplotlib `Figure` and neither shows nor saves it:
+"""One function per figure. Each returns a matplotlib `Figure` and neither shows nor saves it: use
 `figure.savefig(path)`."""
 
 from flow_models.plots.anomalies import anomalies
@@ -23,6 +23,7 @@ from flow_models.plots.evidence import evidence
 from flow_models.plots.images import image_grid, image_rows, neighbours
 from flow_models.plots.latents import latents, mapping
 from flow_models.plots.posterior import corner, predicted_data, profile_bands
+from flow_models.plots.sides import sides
 from flow_models.plots.style import plain
 from flow_models.plots.sweep import trials
 from flow_models.plots.training import training_curves
@@ -53,6 +54,7 @@ __all__ = [
     "roc_curves",
     "score_histograms",
     "scores_of_unknown",
+    "sides",
     "training_curves",
     "transfer",
     "trials",

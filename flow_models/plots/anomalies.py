@@ -1,4 +1,4 @@
-"""Scores and the rows they single out."""
+"""Anomaly scores and the rows that they single out."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from flow_models.plots.style import (
 def anomalies(
     x: np.ndarray, score: np.ndarray, columns: Sequence[str] | None = None, top: int = 10
 ) -> Figure:
-    """Histogram of scores [N], higher is stranger, and the first two columns of x [N, D], the
-    strangest numbered.
+    """Histogram of scores [N], higher is stranger, and the first two columns of x [N, D] with the
+    strangest rows numbered.
 
     Raises:
-        UserError: there is not one score for each row of x.
+      UserError: the number of scores is not the number of rows of x.
     """
     x, score = np.asarray(x, np.float64), np.asarray(score, np.float64)
     x = x[:, None] if x.ndim == 1 else x

@@ -12,7 +12,7 @@ from flow_models.core.errors import UserError
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, styled
 
 DRAWN = 120  # arms of each kind
-MARGIN = 0.12  # around all that is drawn
+MARGIN = 0.12  # around everything drawn
 
 
 @styled
@@ -22,14 +22,14 @@ def arms(
     ends: np.ndarray,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Arms of samples [K, S, J, 2] of K posteriors, thin, over exact ones [K, R, J, 2], broad; they
+    """Arms of samples [K, S, J, 2] of K posteriors, thin, over exact ones [K, R, J, 2], broad; all
     should reach `ends` [K, 2].
 
-    A column for each observation: both kinds together above, the end of the last segment magnified
-    below, where a sample that misses its goal shows.
+    One column per observation: above both kinds together, below the end of the last segment
+    magnified, which shows samples that miss.
 
     Raises:
-        UserError: shapes do not fit each other.
+      UserError: shapes do not match.
     """
     joints, ends = np.asarray(joints, np.float64), np.asarray(ends, np.float64)
     exact = joints[:, :0] if exact is None else np.asarray(exact, np.float64)
@@ -77,7 +77,7 @@ def _draw(axes, joints, colour, width, alpha):
 
 
 def _magnify(axes, missed):
-    """Where samples end, [S, 2] from the goal, in a square that holds 99% of them."""
+    """End points [S, 2] of samples, relative to the goal, in a square that holds 99% of them."""
     half = max(float(np.quantile(np.abs(missed), 0.99)), 1e-6) * 1.15
     axes.scatter(
         *missed.T,

@@ -1,4 +1,4 @@
-"""Figures that say whether posteriors can be trusted: ranks, coverage, contraction."""
+"""Can posteriors be trusted? Figures of ranks, coverage and contraction."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from flow_models.plots.style import (
     styled,
 )
 
-PANELS = 40  # drawn at most: beyond, the parameters that look worst
+PANELS = 40  # at most; of more parameters the worst are drawn
 
 
 @styled
 def rank_histograms(
     ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None
 ) -> Figure:
-    """Histogram of ranks [B, P] among n_samples for each parameter; the bars of a panel are all in
-    the band with 95%.
+    """Histogram of ranks [B, P] among n_samples for each parameter; all bars of a panel are in the
+    band with 95%.
 
-    A hollow says too narrow, a hill too wide, a slope biased. With more than 40 parameters the
+    A hollow means too narrow, a hill too wide, a slope biased. With more than 40 parameters the
     worst are drawn.
     """
     from scipy import stats
@@ -70,11 +70,11 @@ def rank_histograms(
 def rank_differences(
     ranks: np.ndarray, n_samples: int, names: Sequence[str] | None = None
 ) -> Figure:
-    """Distribution function of ranks [B, P] minus that of uniform ones, which all is in the band
-    with 95%.
+    """Distribution function of ranks [B, P] minus the uniform one; all of it is in the band with
+    95%.
 
-    Truths that come too low make a hill: the posterior sits too high. Hill, then hollow: too
-    narrow; hollow, then hill: too wide. See `uniformity.ecdf_p_value`.
+    A hill means that truths rank too low: the posterior sits too high. Hill then hollow: too
+    narrow; hollow then hill: too wide. See `uniformity.ecdf_p_value`.
     """
     z, low, high = uniformity.simultaneous_bands(len(ranks), n_samples)
     z, low, high = (np.concatenate([[0.0], v, [1.0]]) for v in (z, low, high))
@@ -101,7 +101,7 @@ def rank_differences(
 
 
 def _grid(ranks, n_samples, names, panel, across, up, title) -> Figure:
-    """A panel for each column of ranks [B, P], its p-value above it."""
+    """A panel for each column of ranks [B, P], with its p-value above."""
     tested = sbc_test(ranks, n_samples)
     ranks, names = np.asarray(ranks), column_names(names, np.shape(ranks)[1])
     shown = np.sort(np.argsort(tested.ecdf_p_values, kind="stable")[:PANELS])
@@ -131,12 +131,12 @@ def coverage_curve(
     density: Coverage | None = None,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Share of truths in regions over the share these claim: below the diagonal too narrow, above
-    it too wide.
+    """Fraction of truths in a region over the fraction that it claims: below the diagonal too
+    narrow, above too wide.
 
-    Left: central intervals, parameters thin, their mean thick with two standard errors. Right: TARP
-    with its bootstrap band, and regions of highest density. Coverage wants many levels:
-    `coverage(..., levels=np.linspace(0.02, 0.98, 49))`.
+    Left: central intervals, single parameters thin, their mean thick with two standard errors.
+    Right: TARP with its bootstrap band, and regions of highest density. A smooth curve needs many
+    levels: `coverage(..., levels=np.linspace(0.02, 0.98, 49))`.
     """
     right = tarp is not None or density is not None
     figure = new_figure(9.6 if right else 5.0, 4.9)
@@ -183,8 +183,8 @@ def contraction(
 ) -> Figure:
     """z-scores over contraction [B, P], from `diagnostics.posterior.contraction_and_z`.
 
-    To the right the data taught much; up and down the posterior is off, and most should lie within
-    +-2. Colours tell parameters where there are few.
+    On the right the data taught much. Points far up or down are off; most should lie within +-2.
+    Colours distinguish parameters if there are few.
     """
     contractions, z = np.asarray(contractions, np.float64), np.asarray(z, np.float64)
     if contractions.ndim != 2 or contractions.shape != z.shape:

@@ -1,5 +1,5 @@
-"""Figures of generative classifiers: where classes are, how far their probabilities can be trusted,
-what they look like."""
+"""Figures of generative classifiers: where classes are, whether their probabilities can be trusted,
+and examples."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ LEGEND = 12  # classes named at most
 
 
 def class_colours(count: int) -> list:
-    """As many colours: those told apart by all, else from a colour wheel."""
+    """`count` colours: a palette for colour-blind readers, or a colour wheel if there are too
+    many."""
     if count <= len(PALETTE):
         return list(PALETTE[:count])
     return [matplotlib.colormaps["hsv"](k / count) for k in range(count)]
 
 
 def class_plane(x: np.ndarray, y: np.ndarray, columns: Sequence[str] | None = None):
-    """project(rows [N, D]) -> [N, 2] and two names: the plane itself, or that in which the classes
-    lie apart the most.
+    """project(rows [N, D]) -> [N, 2] and the names of the two axes.
 
-    The latter is the plane of the linear discriminant analysis of x, y: largest scatter of the
-    class means in units of the scatter within the classes, filled up with principal axes where
-    there are two classes.
+    For D = 2 it is the plane itself. Otherwise it is the plane of the linear discriminant analysis
+    of x, y, in which the classes are farthest apart: largest scatter of the class means relative to
+    the scatter within classes, completed by principal axes for two classes.
     """
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     if x.shape[1] <= 2:
@@ -87,9 +87,8 @@ def class_plane(x: np.ndarray, y: np.ndarray, columns: Sequence[str] | None = No
 def _scatter(
     panel: Axes, points: np.ndarray, y: np.ndarray, colours, classes=None, size: float = 6.0
 ) -> None:
-    order = np.random.default_rng(0).permutation(len(points))[
-        :SHOWN
-    ]  # so that no class covers the others
+    # in random order, so that no class covers the others
+    order = np.random.default_rng(0).permutation(len(points))[:SHOWN]
     panel.scatter(
         *points[order].T,
         s=size,
@@ -113,13 +112,13 @@ def decision_regions(
     classes: Sequence[str],
     columns: Sequence[str] | None = None,
 ) -> Figure:
-    """The plane: the most probable class and how sure it is, the densities of the classes, and p(x)
-    on a log scale.
+    """The plane: the most probable class and its probability, the densities of the classes, and
+    p(x) on a log scale.
 
-    class_log_prob takes float32 [B, 2] and gives log p(x | class) [B, M].
+    class_log_prob takes float32 [B, 2] and returns log p(x | class) [B, M].
 
     Raises:
-        UserError: the data are not [N, 2].
+      UserError: the data are not [N, 2].
     """
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or x.shape[1] != 2:
@@ -178,8 +177,7 @@ def class_samples(
     classes: Sequence[str],
     columns: Sequence[str] | None = None,
 ) -> Figure:
-    """Test rows and draws of each class, in the plane or, for D > 2, in the plane in which the
-    classes lie apart the most."""
+    """Test rows and samples of each class, in the plane of `class_plane`."""
     project, names = class_plane(x, y, columns)
     data, drawn = project(x), project(samples)
     limits, colours = robust_limits(data, 0.2), class_colours(len(classes))
@@ -202,8 +200,8 @@ def class_samples(
 def class_probabilities(
     p: np.ndarray, y: np.ndarray, score: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """How far p(class | x) [N, M] can be trusted: reliability, accuracy against the share rejected,
-    confusion of classes."""
+    """Can p(class | x) [N, M] be trusted? Reliability, accuracy against rejection, confusion of
+    classes."""
     error, bins = calibration(p, y)
     figure = new_figure(14.0, 4.6)
     left, middle, right = figure.subplots(1, 3)
@@ -241,7 +239,7 @@ def class_probabilities(
 
 
 def _confusion(panel: Axes, found: np.ndarray, y: np.ndarray, classes: Sequence[str]) -> None:
-    """Rows by true and by most probable class, the wrong ones coloured."""
+    """Rows by true and by most probable class; errors are coloured."""
     size = len(classes)
     table = np.bincount(y * size + found, minlength=size * size).reshape(size, size)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -283,7 +281,7 @@ def transfer(
     """
     project, names = class_plane(x, y, columns)
     data, colours = project(x), class_colours(len(classes))
-    flat = lambda rows: project(rows.reshape(-1, *x.shape[1:])).reshape(*rows.shape[:2], 2)  # noqa: E731
+    flat = lambda rows: project(rows.reshape(-1, *x.shape[1:])).reshape(*rows.shape[:2], 2)
     moved, paths = flat(moved), flat(paths)
     limits = robust_limits(np.concatenate([data, moved.reshape(-1, 2)]), 0.15)
     figure = new_figure(11.0, 1.0 + 4.6 * shape(limits))
@@ -317,7 +315,7 @@ def transfer(
 
 @styled
 def scores_of_unknown(inside: np.ndarray, outside: np.ndarray, name: str, auroc: float) -> Figure:
-    """Histograms of -log p(x) of test rows and of a class that training did not see."""
+    """Histograms of -log p(x) of test rows and of a class that was not in training."""
     figure = new_figure(7.4, 4.2)
     axes = figure.subplots()
     high = (
@@ -355,7 +353,7 @@ def scores_of_unknown(inside: np.ndarray, outside: np.ndarray, name: str, auroc:
 def curve(
     points: Sequence[Mapping[str, float]], xlabel: str, reference: float | None = None
 ) -> Figure:
-    """Accuracy and likelihood of a study: over "value" (log scale), one point a trained model.
+    """Accuracy and likelihood over "value" (log scale), one point per trained model.
 
     points: with value, accuracy, and bits_per_dim of images or nll_test.
     """

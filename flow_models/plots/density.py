@@ -30,7 +30,7 @@ from flow_models.plots.style import (
 )
 
 GRID = 200  # cells along a side of a density panel
-LOG_FLOOR = 12.0  # nats below its top at which a log-density panel ends
+LOG_FLOOR = 12.0  # nats below the maximum at which a log-density panel ends
 
 
 @styled
@@ -41,15 +41,15 @@ def density(
     truth_log_prob: Callable | None = None,
     columns: Sequence[str] | None = None,
 ) -> Figure:
-    """Data [N, D] beside samples of the model [M, D] and its density, in the way that suits D.
+    """Data [N, D] beside samples of the model [M, D] and its density, drawn as suits D.
 
-    D = 1: histograms and density line. D = 2: data, samples, density on a grid, and the true
-    density, or without a truth the model's log-density. D > 2: pairs and margins of the first three
-    columns, and both clouds in space, coloured by the model's log-density.
-    `log_prob` and `truth_log_prob` take float32 [B, D] and return [B] in nats.
+    D = 1: histograms and the density. D = 2: data, samples, the density on a grid, and the true
+    density or else the log-density of the model. D > 2: pairs and margins of the first three
+    columns, and both clouds in space, coloured by the log-density of the model. `log_prob` and
+    `truth_log_prob` take float32 [B, D] and return [B] in nats.
 
     Raises:
-        UserError: the arrays do not fit each other.
+      UserError: the arrays do not match.
     """
     data = points(data, "data")
     samples = points(samples, "samples", columns=data.shape[1])
@@ -64,7 +64,7 @@ def density(
 def _histograms(
     axes: Axes, data: np.ndarray, samples: np.ndarray, limits: np.ndarray, name: str
 ) -> None:
-    """Densities of one column of data and samples."""
+    """Histograms of one column of data and samples, as densities."""
     bins = np.linspace(*limits, 71)
     axes.hist(data, bins, density=True, color=DATA, alpha=0.3, label="data")
     axes.hist(

@@ -24,27 +24,19 @@ from flow_models.plots.style import (
     styled,
 )
 
-SET_COLOURS = (
-    DATA,
-    MODEL,
-    TRUTH,
-    MARK,
-    "#E69F00",
-    "#56B4E9",
-)  # of the known set, then of the others
+# of the known set, then of the others
+SET_COLOURS = (DATA, MODEL, TRUTH, MARK, "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", ":")
-Scores = Mapping[
-    str, Mapping[str, np.ndarray]
-]  # {score: {set: [n]}}, the same sets for every score
+# {score: {set: [n]}}, the same sets for every score
+Scores = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @styled
 def score_histograms(scores: Scores, known: str) -> Figure:
-    """A panel a score: its histogram over the known set and over each other set, with the AUROC of
-    these.
+    """One panel per score: its histogram over the known set and each other set, with the AUROC.
 
-    scores: {score: {set: [n]}}, higher is stranger; known: the name of the set of known pictures.
-    The view spans the central 99% of each set; what lies beyond is counted at its edge.
+    scores: {score: {set: [n]}}, higher is stranger; known: name of the set of known images. The
+    view spans the central 99% of each set; values beyond are counted at its edge.
     """
     _check(scores, known)
     columns = min(4, len(scores))
@@ -84,7 +76,7 @@ def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
             label=label,
             **style,
         )
-    room = 0.2 + 0.1 * max(len(sets) - 1.5, 1.5)  # for a line of the legend a set
+    room = 0.2 + 0.1 * max(len(sets) - 1.5, 1.5)  # for one line of the legend per set
     axes.set_ylim(0, (1 + room) * axes.get_ylim()[1])
     axes.legend(fontsize=7.5, loc="upper left")
     axes.set_xlabel("score, higher is stranger")
@@ -93,10 +85,10 @@ def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
 
 @styled
 def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Figure:
-    """A panel for each set but the known one: the ROC curves of all scores, best first; baselines
+    """One panel per set but the known one: the ROC curves of all scores, best first; baselines
     grey.
 
-    scores as in `score_histograms`; baselines: the scores that need no model.
+    scores as in `score_histograms`; baselines: names of the scores that need no model.
     """
     others = _check(scores, known)
     figure = new_figure(5.6 * len(others), 4.6)
@@ -143,16 +135,16 @@ def latent_map(
     basis: np.ndarray | None = None,
     numbered: int = 8,
 ) -> Figure:
-    """Latents on two principal components: inliers, outliers and others numbered, with their
-    pictures beside.
+    """Latents on two principal components, with inliers, outliers and others numbered and their
+    images beside.
 
-    z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbered are the known pictures nearest to
-    the centre of the known ones in this plane (inliers) and farthest from it (outliers), and the
-    first of every other set; what lies far off is drawn at the edge. basis [m, N]: what the
-    components are of; by default the known latents.
+    z: {set: [n, N]}, images: {set: uint8 [n, H, W, C]}. Numbers mark the known images nearest to
+    the known centre in this plane (inliers) and farthest from it (outliers), and the first of every
+    other set. Distant points are drawn at the edge. basis [m, N]: latents whose components are
+    used, by default the known ones.
 
     Raises:
-        UserError: sets without their pictures, or fewer than three latents to take components of.
+      UserError: sets without images, or fewer than three latents in the basis.
     """
     z = {name: np.asarray(each, np.float64) for name, each in z.items()}
     if known not in z or any(name not in images or len(images[name]) != len(z[name]) for name in z):
@@ -200,15 +192,15 @@ def latent_map(
 
 
 def _view(flat: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Limits [2, 2] around the central 90% of every set: foreign pictures may lie as far off as
-    numbers go."""
+    """Limits [2, 2] around the central 90% of every set; foreign images may lie arbitrarily far
+    off."""
     ends = np.stack([robust_limits(plane, 0.4, 0.05) for plane in flat.values()])
     return np.stack([ends[..., 0].min(0), ends[..., 1].max(0)], 1)
 
 
 def principal(basis: np.ndarray):
-    """A function [n, N] -> [n, 2]: onto the two directions in which basis [m, N] varies most, from
-    its mean."""
+    """A function [n, N] -> [n, 2]: projection, from the mean of basis [m, N], onto its two main
+    directions."""
     if basis.ndim != 2 or len(basis) < 3 or basis.shape[1] < 2:
         raise UserError(
             f"two principal components need at least 3 rows of 2 columns; got {basis.shape}"
@@ -221,7 +213,7 @@ def principal(basis: np.ndarray):
 def _numbered(
     flat: Mapping[str, np.ndarray], known: str, count: int
 ) -> list[tuple[str, str, np.ndarray]]:
-    """(title, set, numbers of rows) of what gets a number."""
+    """(title, set, row numbers) of the images that get a number."""
     order = np.argsort(np.square(flat[known] - np.median(flat[known], 0)).sum(1))
     half = min(count, max(len(order) // 2, 1))
     groups = [
@@ -249,7 +241,7 @@ def _number(axes: Axes, plane: np.ndarray, first: int, colour: str) -> None:
 
 
 def _check(scores: Scores, known: str) -> list[str]:
-    """The names of the other sets."""
+    """The names of the sets other than the known one. Raises UserError if there is none."""
     sets = [list(each) for each in scores.values()]
     if (
         not sets

@@ -1,4 +1,4 @@
-"""Which pixels of a picture speak for the class that was found in it."""
+"""Which pixels of an image speak for its class."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAP = "RdBu_r"
 
 @styled
 def evidence(images: np.ndarray, weights: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Pictures uint8 [n, H, W, C], each beside its weights [n, H, W], red for and blue against,
-    with a caption.
+    """Images uint8 [n, H, W, C], each beside its weights [n, H, W], red for and blue against, with
+    a caption.
 
     Raises:
-        UserError: the arrays do not fit each other.
+      UserError: the arrays do not match.
     """
     pictures, weights = shown(images), np.asarray(weights, float)
     if weights.shape != pictures.shape[:3] or len(captions) != len(pictures):

@@ -1,5 +1,4 @@
-"""Figures of pictures: rows of them, and samples beside the training pictures they are nearest
-to."""
+"""Figures of images: rows of them, and samples beside the training images nearest to them."""
 
 from __future__ import annotations
 
@@ -12,22 +11,21 @@ from matplotlib.figure import Figure
 from flow_models.core.errors import UserError
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, plain, styled
 
-CELL = 0.62  # inches a picture
-GAP = 0.08  # of a picture's side, between pictures
+CELL = 0.62  # inches per image
+GAP = 0.08  # between images, in sides of an image
 
 
 @styled
 def image_rows(
     rows: Mapping[str, np.ndarray], title: str, notes: Sequence[str] | None = None
 ) -> Figure:
-    """A row of pictures for each name: data and samples, samples by temperature, pictures and what
-    became of them.
+    """One row of images per name: data and samples, samples by temperature, reconstructions.
 
-    rows: {name: uint8 [n, H, W, C]}, C being 1, 3, or another number, of which the mean is shown; n
-    may differ, a row is as long as its pictures. notes: a line above each column.
+    rows: {name: uint8 [n, H, W, C]}; C is 1, 3, or another number, whose mean is shown. Rows may
+    differ in length. notes: a line above each column.
 
     Raises:
-        UserError: no row, or pictures of different sizes.
+      UserError: no row, or images of different sizes.
     """
     pictures = {name: shown(images) for name, images in rows.items()}
     if not pictures or len({each.shape[1:] for each in pictures.values()}) > 1:
@@ -57,11 +55,10 @@ def image_rows(
 def image_grid(
     images: np.ndarray, title: str, columns: int = 10, captions: Sequence[str] | None = None
 ) -> Figure:
-    """Pictures uint8 [n, H, W, C] in reading order, with a caption below each where captions are
-    given.
+    """Images uint8 [n, H, W, C] in reading order, with captions below if given.
 
     Raises:
-        UserError: not pictures, or not a caption for each.
+      UserError: not images, or not one caption for each.
     """
     pictures = shown(images)
     if captions is not None and len(captions) != len(pictures):
@@ -96,16 +93,15 @@ def image_grid(
 def neighbours(
     samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, held_out: np.ndarray
 ) -> Figure:
-    """Samples of the model, beneath each the training pictures nearest to it, and whether they are
-    too near.
+    """Samples of the model, above the training images nearest to each, and whether they are too
+    near.
 
-    samples [n, H, W, C]; nearest [n, k, H, W, C], the nearest first; distances [m] of many samples
-    to their nearest training picture; held_out [l] of pictures that were not trained on. A model
-    that has learned its pictures by heart
-    draws them again: its samples are nearer to them than held-out pictures are.
+    samples [n, H, W, C]; nearest [n, k, H, W, C], nearest first; distances [m] of many samples to
+    their nearest training image; held_out [l], the same of images not trained on. Samples of a
+    model that has memorised its images are nearer to them than held-out images are.
 
     Raises:
-        UserError: the arrays do not fit each other.
+      UserError: the arrays do not match.
     """
     samples, nearest = shown(samples), np.asarray(nearest)
     if (
@@ -155,10 +151,10 @@ def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray) -> None:
 
 
 def shown(images: np.ndarray) -> np.ndarray:
-    """Pictures as matplotlib draws them, uint8 [n, H, W, 3].
+    """Images as matplotlib draws them, uint8 [n, H, W, 3].
 
     Raises:
-        UserError: not uint8 [n, H, W, C] with at least one picture.
+      UserError: not uint8 [n, H, W, C] with at least one image.
     """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
@@ -174,8 +170,8 @@ def shown(images: np.ndarray) -> np.ndarray:
 def draw_row(
     axes: Axes, pictures: np.ndarray, top: float, left: float = 0.0, colour: str = FAINT
 ) -> None:
-    """Pictures [n, H, W, 3] side by side, each in a square of side 1 less the gap, the first at
-    (left, top)."""
+    """Images [n, H, W, 3] side by side, each in a unit square minus the gap; the first at (left,
+    top)."""
     for column, picture in enumerate(pictures):
         x, y = left + column, top
         edges = (x + GAP / 2, x + 1 - GAP / 2, y + 1 - GAP / 2, y + GAP / 2)
@@ -191,6 +187,6 @@ def draw_row(
 
 
 def empty(axes: Axes, columns: float, rows: float, aspect: float) -> None:
-    """No frame, y downwards, and pictures in their shape."""
+    """No frame, y downwards, and images in their aspect ratio."""
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect=aspect)
     axes.axis("off")

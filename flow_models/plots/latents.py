@@ -1,4 +1,4 @@
-"""Figures of the latent side: are the latents N(0, I), and where does the model carry them?"""
+"""Figures of latents: are they N(0, I), and where does the model map them?"""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ QQ_SHOWN = 6  # dimensions with a QQ plot of their own
 
 @styled
 def latents(z: np.ndarray) -> Figure:
-    """Latents z [N, D] against N(0, I): cloud of the first two, |z|^2 against chi^2_D, QQ plots of
-    up to six.
+    """Latents z [N, D] against N(0, I): the first two columns, |z|^2 against chi^2_D, QQ plots of
+    up to six columns.
 
-    The strip below a QQ plot is its departure from the line; the band holds each quantile of a
+    The strip below a QQ plot shows its departure from the line; its band holds each quantile of a
     right model with 95%.
 
     Raises:
-        UserError: z is not [N, D].
+      UserError: z is not [N, D].
     """
     from scipy import stats
 
@@ -71,7 +71,7 @@ def latents(z: np.ndarray) -> Figure:
 
 
 def _latent_cloud(axes: Axes, z: np.ndarray) -> None:
-    """z [N, 2] with the circles that hold MASSES of a standard normal: radius sqrt(-2 log(1 -
+    """z [N, 2] with circles that hold MASSES of a standard normal: radius sqrt(-2 log(1 -
     mass))."""
     scatter(axes, z, DATA)
     angle = np.linspace(0.0, 2.0 * np.pi, 200)
@@ -93,8 +93,8 @@ def _latent_cloud(axes: Axes, z: np.ndarray) -> None:
 
 
 def _against_law(axes: Axes, values: np.ndarray, law, name: str, law_name: str) -> None:
-    """Histogram of values [N] and the density of a scipy law, from its 1e-4 to its 0.9999 quantile
-    or beyond."""
+    """Histogram of values [N] and the density of a scipy distribution, over its quantiles 1e-4 to
+    0.9999 or more."""
     low, high = (
         float(f(law.ppf(p), np.quantile(values, q)))
         for f, p, q in ((min, 1e-4, 0.002), (max, 0.9999, 0.998))
@@ -115,8 +115,7 @@ def _against_law(axes: Axes, values: np.ndarray, law, name: str, law_name: str) 
 def _quantiles(
     panels: Sequence[Axes], found: np.ndarray, band: np.ndarray, name: str, column: np.ndarray
 ) -> None:
-    """Ordered latents over the quantiles they should have, and below it the difference with its 95%
-    band."""
+    """Ordered latents over their expected quantiles, and below the difference with its 95% band."""
     low, middle, high = band
     upper, lower = panels
     upper.plot(middle, middle, color=MODEL, lw=1.0)
@@ -140,14 +139,13 @@ def _quantiles(
 
 @styled
 def mapping(decode: Callable, event_size: int, columns: Sequence[str] | None = None) -> Figure:
-    """How x = decode(z) carries a square grid and the circles of 50, 90 and 99% mass to the data;
-    event_size 2 only.
+    """How x = decode(z) maps a square grid and the circles of 50, 90 and 99% mass; event_size 2
+    only.
 
-    Colours follow the angle in latent space; grid lines that never cross are what a diffeomorphism
-    looks like.
+    Colours follow the angle in latent space. The grid lines of a diffeomorphism never cross.
 
     Raises:
-        UserError: the model is not two-dimensional, or columns are not two names.
+      UserError: the model is not two-dimensional, or `columns` are not two names.
     """
     if event_size != 2:
         raise UserError(f"mapping draws models of 2 dimensions only; this one has {event_size}.")

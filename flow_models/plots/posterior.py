@@ -1,4 +1,4 @@
-"""Figures of one posterior: its parameters in pairs, profiles with bands, predicted over observed
+"""Figures of one posterior: pairs of parameters, profiles with bands, predicted and observed
 data."""
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from flow_models.plots.style import (
     styled,
 )
 
-PAIRS = 8  # parameters of a corner plot, at most
-BANDS = ((0.05, 0.95), (0.25, 0.75))  # quantiles that the bands of profiles join
+PAIRS = 8  # most parameters of a corner plot
+BANDS = ((0.05, 0.95), (0.25, 0.75))  # quantiles that bound the bands of profiles
 PER_ROW = 2  # traces side by side
 
 
@@ -38,8 +38,8 @@ def corner(
 ) -> Figure:
     """Posterior samples [S, P] in pairs, with the truth [P] and reference samples [R, P] over them.
 
-    Contours hold 39% and 86%: one and two standard deviations of a plane's Gaussian. columns: at
-    most 8 parameters, else as many, evenly taken.
+    Contours hold 39% and 86%, one and two standard deviations of a Gaussian in the plane. columns:
+    at most 8 parameters; by default 8 evenly spaced ones.
     """
     import corner as kept
 
@@ -58,7 +58,7 @@ def corner(
     truth = None if truth is None else np.asarray(truth, np.float64)[columns]
     samples, names = samples[:, columns], [names[c] for c in columns]
     figure = new_figure(max(1.7 * len(columns) + 0.9, 4.2), max(1.7 * len(columns) + 0.9, 4.2))
-    figure.set_layout_engine(None)  # corner sets its own
+    figure.set_layout_engine(None)  # corner sets its own layout
     drawn = {
         "fig": figure,
         "labels": names,
@@ -73,7 +73,9 @@ def corner(
     }
     sets, highest = [(samples, MODEL)] + ([] if reference is None else [(reference, DATA)]), []
     for rows, colour in sets:
-        weights = np.full(len(rows), 1.0 / len(rows))  # so that margins of both are equally high
+        weights = np.full(
+            len(rows), 1.0 / len(rows)
+        )  # so that the margins of both are equally high
         kept.corner(
             rows,
             color=colour,
@@ -97,7 +99,7 @@ def corner(
 
 
 def _ranges(samples, reference, truth):
-    """Limits of each parameter: all but one in 500 samples at each end, those of both sets, and the
+    """Limits of each parameter: without one in 500 samples at each end; those of both sets, and the
     truth."""
     ends = [
         np.quantile(rows, [0.002, 0.998], axis=0)
@@ -122,13 +124,14 @@ def profile_bands(
     falling: bool = False,
     drawn: int = 0,
 ) -> Figure:
-    """Values along a profile: median and bands of 50% and 90% of posterior samples [S, N], truth
-    [N], reference [R, N].
+    """Median and bands of 50% and 90% of posterior samples [S, N] along a profile, truth [N],
+    reference [R, N].
 
-    position: [N] centres, or the [N + 1] edges of cells, in which values are then constant.
-    upright: position is depth and runs down the vertical axis, as of velocity; falling: the values
-    are depths and grow downwards, as of a valley.
-    drawn: so many samples as thin lines.
+    Args:
+      position: [N] centres, or the [N + 1] edges of cells in which values are constant.
+      upright: position is a depth and runs down the vertical axis, as for velocity.
+      falling: the values are depths and grow downwards, as for a valley.
+      drawn: number of samples drawn as thin lines.
     """
     samples = np.asarray(samples, np.float64)
     position = np.asarray(position, np.float64)
@@ -170,7 +173,7 @@ def profile_bands(
 
 
 class _Steps:
-    """Lines and bands of values along a position: over or beside it, joined or constant in
+    """Lines and bands of values along a position, horizontal or vertical, joined or constant in
     cells."""
 
     def __init__(self, axes: Axes, position: np.ndarray, size: int, upright: bool):
@@ -190,7 +193,7 @@ class _Steps:
         fill(self.position, low, high, lw=0, **style)
 
     def bands(self, samples, name):
-        """Both BANDS of samples [S, N], the inner one darker."""
+        """Both BANDS of samples [S, N]; the inner one is darker."""
         for (low, high), shade in zip(BANDS, (0.22, 0.4)):
             ends = np.quantile(samples, [low, high], axis=0)
             self.band(*ends, color=MODEL, alpha=shade, label=f"{name} {high - low:.0%}")
@@ -210,9 +213,8 @@ def predicted_data(
     """Data [N] or traces [T, N] over the bands of 50% and 90% of noise-free predictions [S, N] or
     [S, T, N].
 
-    Below each trace its residuals from the median prediction in units of noise_sd, most of which
-    should lie within +-2.
-    truth: the data without their noise, where it is known.
+    Below each trace are its residuals from the median prediction, in units of noise_sd; most should
+    lie within +-2. truth: the noise-free data, if known.
     """
     observed, predicted = (
         np.atleast_2d(np.asarray(observed, np.float64)),

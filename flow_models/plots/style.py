@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from flow_models.core.errors import UserError
 
-# Okabe and Ito's palette, told apart in all common forms of colour blindness and in grey.
+# Okabe and Ito's palette, distinct in grey and for all common forms of colour blindness.
 DATA, MODEL, TRUTH, MARK, INK, FAINT = (
     "#0072B2",
     "#D55E00",
@@ -28,9 +28,8 @@ SCORE_MAP = "viridis"
 DENSITY_MAP = LinearSegmentedColormap.from_list(
     "density", ["#FFFFFF", "#C6E5DC", "#5AB4C4", "#2A7FB8", "#253494", "#081040"]
 )
-ANGLE_MAP = LinearSegmentedColormap.from_list(
-    "angle", [DATA, TRUTH, "#E69F00", MARK, DATA]
-)  # ends where it starts
+# periodic: ends where it starts
+ANGLE_MAP = LinearSegmentedColormap.from_list("angle", [DATA, TRUTH, "#E69F00", MARK, DATA])
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 140,
@@ -60,12 +59,12 @@ STYLE = {
     "axes.formatter.useoffset": False,
 }
 SHOWN = 5000  # points of a scatter panel
-# A hint for who wrote the figure, given where the machine is slow; not for who trains
+# matplotlib gives this hint on slow machines; it is of no use to somebody who trains
 warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draws under STYLE and leaves matplotlib's global settings as they were."""
+    """Draws under STYLE; matplotlib's global settings stay as they were."""
 
     @wraps(draw)
     def inner(*args, **kwargs) -> Figure:
@@ -76,23 +75,23 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of width x height inches that belongs to no window and to no global list."""
+    """An empty figure of width x height inches, in no window and no global list."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def plain(text) -> str:
-    """A name of the user's as a figure can show it: a dollar starts no formula, a byte that is not
-    UTF-8 becomes "?"."""
+    """A user's name as a figure can show it: "$" starts no formula, and bytes that are not UTF-8
+    become "?"."""
     return str(text).encode(errors="replace").decode().replace("$", r"\$")
 
 
 def points(x: np.ndarray, name: str, columns: int | None = None) -> np.ndarray:
-    """x as float64 [N, D] without the rows that are not finite.
+    """The finite rows of x as float64 [N, D].
 
     Raises:
-        UserError: x is not [N, D], or not [N, columns], or fewer than two rows are finite.
+      UserError: x is not [N, D], or not [N, columns], or has fewer than two finite rows.
     """
     x = np.asarray(x, np.float64)
     x = x[:, None] if x.ndim == 1 else x
@@ -109,10 +108,10 @@ def points(x: np.ndarray, name: str, columns: int | None = None) -> np.ndarray:
 
 
 def column_names(columns: Sequence[str] | None, dimensions: int) -> list[str]:
-    """The labels of the axes: the names given, without which x1, x2, ...
+    """Axis labels: the names given, or x1, x2, ...
 
     Raises:
-        UserError: there are not as many names as dimensions.
+      UserError: the number of names is not the number of dimensions.
     """
     names = (
         [f"$x_{{{d + 1}}}$" for d in range(dimensions)]
@@ -127,43 +126,43 @@ def column_names(columns: Sequence[str] | None, dimensions: int) -> list[str]:
 
 
 def robust_limits(x: np.ndarray, margin: float = 0.12, tail: float = 0.002) -> np.ndarray:
-    """Axis limits [D, 2] around all but the extreme tails of x [N, D], so that a stray point does
-    not rule the view."""
+    """Axis limits [D, 2] around x [N, D] without its extreme tails, so that no stray point sets the
+    view."""
     low, high = np.quantile(x, [tail, 1.0 - tail], axis=0)
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
     return np.stack([low - margin * width, high + margin * width], axis=1)
 
 
 def shape(limits: np.ndarray) -> float:
-    """Height over width of a panel with limits [2, 2]: that of the plane where its sides are alike,
+    """Height over width of a panel with limits [2, 2]: that of the plane if its sides are similar,
     else 0.8."""
     ratio = float(np.diff(limits[1])[0] / np.diff(limits[0])[0])
     return ratio if 0.4 < ratio < 2.5 else 0.8
 
 
 def frame(axes: Axes, limits: np.ndarray, names: Sequence[str]) -> None:
-    """Limits [2, 2] and labels of a plane, in its shape."""
+    """Sets the limits [2, 2] and labels of a plane, in its shape."""
     axes.set(
         xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], box_aspect=shape(limits)
     )
 
 
 def colour_bar(axes: Axes, image, label: str, extend: str = "neither") -> None:
-    """A slim bar as tall as its panel."""
+    """A slim colour bar as tall as its panel."""
     axes.figure.colorbar(
         image, cax=axes.inset_axes([1.02, 0.0, 0.03, 1.0]), label=label, extend=extend
     )
 
 
 def thin(x: np.ndarray) -> np.ndarray:
-    """At most SHOWN rows of x, evenly taken."""
+    """At most SHOWN rows of x, evenly spaced."""
     return x[:: max(1, -(-len(x) // SHOWN))]
 
 
 def scatter(
     axes: Axes, x: np.ndarray, colour: str, label: str | None = None, size: float = 4.0
 ) -> None:
-    """Points x [N, 2], thinned, and fainter the more there are."""
+    """Points x [N, 2], thinned; the more there are, the fainter."""
     x = thin(x)
     alpha = float(np.clip(30.0 / np.sqrt(len(x)), 0.25, 0.8))
     axes.scatter(
@@ -172,7 +171,7 @@ def scatter(
 
 
 def evaluate(log_prob: Callable, x: np.ndarray, batch: int = 10_000) -> np.ndarray:
-    """log_prob(x) as float64 [N], in batches of one size, the last filled up, so that a model
+    """log_prob(x) as float64 [N], in batches of one size (the last padded), so that a model
     compiles once."""
     filled = np.resize(x, (-(-len(x) // batch) * batch, *x.shape[1:])) if len(x) > batch else x
     parts = (

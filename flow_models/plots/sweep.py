@@ -1,4 +1,4 @@
-"""The trials of a sweep."""
+"""The figure of a sweep: a metric over the settings of its trials."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from flow_models.plots.style import DATA, FAINT, MODEL, new_figure, plain, styled
 
-# values of a setting that stand beside each other by name; more are drawn on an axis of numbers
-NAMED = 8
+NAMED = 8  # most values of a setting that are drawn by name; more get an axis of numbers
 COLUMNS = 3
 
 
@@ -19,11 +18,11 @@ COLUMNS = 3
 def trials(
     found: Sequence[tuple[Mapping[str, str], float]], metric: str, higher: bool = False
 ) -> Figure:
-    """A metric over each setting that was varied, a panel a setting, a dot a trial; the line is the
-    mean of each value.
+    """A metric over each varied setting: a panel per setting, a dot per trial, a line through the
+    means.
 
-    found: (setting, value), NaN where there is no value. A seed has a panel only where nothing else
-    was varied.
+    found: (setting, value) of each trial; the value is NaN if there is none. The seed has a panel
+    only if nothing else was varied.
     """
     finite = [(setting, value) for setting, value in found if np.isfinite(value)]
     names = list(dict.fromkeys(name for setting, _ in found for name in setting))
@@ -54,7 +53,7 @@ def trials(
 
 
 def _panel(axes: Axes, pairs: Sequence[tuple[str, float]], higher: bool) -> None:
-    """Dots of (value of a setting, metric), the best one marked."""
+    """Dots at (value of a setting, metric); the best is marked."""
     axes.grid(True, axis="y")
     if not pairs:
         return

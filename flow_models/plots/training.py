@@ -1,4 +1,4 @@
-"""The course of a training."""
+"""Training curves."""
 
 from __future__ import annotations
 
@@ -33,15 +33,19 @@ def training_curves(
     """The three parts of the objective, training and validation, and the learning rate, over the
     steps.
 
-    history: columns of history.csv as a dict of lists or a DataFrame: step, learning_rate, and
-    train_ and val_ of objective, latent and log_det (of a classifier: nll and cross_entropy), nats
-    per event. perfect: what the true density reaches: objective its entropy, latent D/2 (1 + log 2
-    pi), log_det = latent - objective. A panel shows the range of the second half of the training
-    and thrice that range around it. unit, nats: what the axes are in, and how many nats one of it
-    is: "bits per dimension" has H W C ln 2.
+    A panel shows the range of the second half of the training, and three times that range around
+    it.
+
+    Args:
+      history: columns of history.csv as a dict of lists or a DataFrame: step, learning_rate, and
+        train_ and val_ of objective, latent and log_det (of a classifier: nll and cross_entropy),
+        in nats per event.
+      perfect: values of the true density: objective its entropy, latent D/2 (1 + log 2 pi),
+        log_det = latent - objective.
+      unit, nats: unit of the axes, and its size in nats: "bits per dimension" has H W C ln 2.
 
     Raises:
-        UserError: history has no column step or no row.
+      UserError: history has no column step or no row.
     """
     if "step" not in history or len(history["step"]) == 0:
         raise UserError(
@@ -80,7 +84,7 @@ def training_curves(
 def _curve(
     axes: Axes, table: Mapping[str, np.ndarray], part: str, title: str, goal: float | None
 ) -> None:
-    """Both curves of one part, the line of a perfect fit, and limits that the first spike cannot
+    """Both curves of one part, the line of a perfect fit, and limits that the first spike does not
     stretch."""
     curves = {
         kind: table[f"{kind}_{part}"] for kind in ("train", "val") if f"{kind}_{part}" in table
@@ -93,7 +97,7 @@ def _curve(
             marker="o" if len(values) < 3 else None,
             label={"val": "validation"}.get(kind, "training"),
         )
-    kept = np.array([values for values in curves.values()]).reshape(len(curves), -1)
+    kept = np.array(list(curves.values())).reshape(len(curves), -1)
     late = kept[:, kept.shape[1] // 2 :]
     late = late[np.isfinite(late)]
     if goal is not None:

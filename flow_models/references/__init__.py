@@ -1,1 +1,1 @@
-"""Exact samplers, Laplace approximations and MCMC: what posteriors are held against."""
+"""Exact samplers, Laplace approximations and MCMC: what posteriors are compared with."""

@@ -1,9 +1,9 @@
-"""Steps onto the data: posterior samples of a network moved to where the simulator gives the
+"""Steps onto the data: moves posterior samples of a network to where the simulator gives the
 observation.
 
-Always a row of its own beside the network's figures. After importance resampling, not before:
-weights need the density of the samples as drawn. Steps along the normals of the surface F(theta) =
-y then take the tolerance off and move little along it.
+The result is always a separate row beside the network's figures. Apply it after importance
+resampling, not before: the weights need the density of the samples as drawn. Steps along the
+normals of the surface F(theta) = y remove the tolerance and move little along the surface.
 """
 
 import functools
@@ -16,13 +16,13 @@ from flow_models.simulators.simulator import Simulator
 
 
 def gauss_newton(simulator: Simulator, theta, y, steps: int = 3) -> np.ndarray:
-    """Whitened parameters [B, S, P] moved towards forward(theta) = y, y [B, M], the shortest way:
+    """Whitened parameters [B, S, P] moved the shortest way towards forward(theta) = y, y [B, M]:
 
         theta <- theta - J^T (J J^T + I)^-1 r
 
-    with r and J in units of the noise (`residual_and_jacobian`), so that directions which the data
-    do not feel stay as they are. This is the Gauss-Newton step of |r|^2 / 2 + |step|^2 / 2
-    (Levenberg and Marquardt).
+    r and J are in units of the noise (`residual_and_jacobian`), so directions that the data do not
+    determine stay as they are. This is the Gauss-Newton step of |r|^2 / 2 + |step|^2 / 2 (Levenberg
+    and Marquardt).
     """
     step = _compiled_steps(simulator, steps)
     return np.stack([step(*rows).numpy() for rows in _rows(theta, y)])
@@ -47,7 +47,7 @@ def _compiled_steps(simulator, steps):
 
 
 def _rows(theta, y):
-    """Samples [S, P] of one observation after the other, each with its y on every row."""
+    """Samples [S, P] of each observation in turn, with its y repeated in every row."""
     theta = np.asarray(theta)
     y = np.asarray(y, theta.dtype)
     if theta.ndim != 3 or y.ndim != 2 or len(y) != len(theta):

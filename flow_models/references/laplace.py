@@ -1,8 +1,10 @@
-"""The Gaussian at the mode of a posterior (Laplace), by damped Gauss-Newton steps; and whether
-there are other modes.
+"""The Gaussian at the mode of a posterior (Laplace), by damped Gauss-Newton steps, and a search for
+other modes.
 
-A = I + J^T J,   step = -(A + lambda I)^-1 (J^T r + theta)          (Levenberg 1944, Marquardt 1963)
-p(theta | y) ~ N(mode, A^-1),   entropy = P/2 log(2 pi e) - 1/2 log |A|   in whitened coordinates
+    A = I + J^T J,   step = -(A + lambda I)^-1 (J^T r + theta)      (Levenberg 1944, Marquardt 1963)
+    p(theta | y) ~ N(mode, A^-1),   entropy = P/2 log(2 pi e) - 1/2 log |A|
+
+in whitened coordinates.
 """
 
 import dataclasses
@@ -14,21 +16,20 @@ import tensorflow as tf
 
 from flow_models.simulators.simulator import Simulator
 
-# nats that a Newton step still promises; a mode is then right to 1e-4 posterior standard deviations
+# nats that a Newton step still promises: the mode is right to 1e-4 posterior standard deviations
 _TOLERANCE = 1e-8
-# damping at which rounding, not curvature, rejects the steps (float32 gets no nearer than 1e-5
-# nats)
+# damping at which rounding, not curvature, rejects the steps (float32 stops at 1e-5 nats)
 _STALLED = 1e8
-_SAME = 0.5  # posterior standard deviations within which two modes are one
+_SAME = 0.5  # posterior standard deviations; two modes within them are one
 
 
 @dataclasses.dataclass(frozen=True)
 class Laplace:
-    """Modes theta [B, P], float64 unless asked otherwise, and what is known there.
+    """Modes theta [B, P], float64 by default, and the Gaussian there.
 
-    `factor` [B, P, P] is the lower Cholesky factor L of the precision A = I + J^T J; `objective`
-    [B] is (|r|^2 + |theta|^2) / 2 in nats; `decrement` [B] what a further Newton step promises,
-    nats.
+    `factor` [B, P, P] is the lower Cholesky factor L of the precision A = I + J^T J. `objective`
+    [B] is (|r|^2 + |theta|^2) / 2 in nats. `decrement` [B] is what a further Newton step promises,
+    in nats.
     """
 
     mean: np.ndarray
@@ -38,18 +39,17 @@ class Laplace:
 
     @property
     def converged(self) -> np.ndarray:
-        """[B]."""
+        """Whether each search arrived at a mode, [B]."""
         return self.decrement < 1e-4
 
     @property
     def entropy(self) -> np.ndarray:
-        """Nats [B], of whitened parameters."""
+        """Entropy [B] in nats, of whitened parameters."""
         return 0.5 * self.mean.shape[1] * math.log(2 * math.pi * math.e) - self._half_log_det
 
     @property
     def log_mass(self) -> np.ndarray:
-        """log of the integral of exp(-objective) over the Gaussian [B]: what weighs one mode
-        against another."""
+        """log of the integral of exp(-objective) over the Gaussian, [B]: the weight of a mode."""
         return (
             -self.objective - self._half_log_det + 0.5 * self.mean.shape[1] * math.log(2 * math.pi)
         )
@@ -65,14 +65,17 @@ class Laplace:
         return (self.mean[:, :, None] + deviation).swapaxes(1, 2)
 
     def take(self, index) -> "Laplace":
-        """The rows of an index."""
+        """The rows given by an index."""
         return Laplace(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Modes:
-    """The modes of B posteriors: `best` is the one of greatest mass, `others[b]` the others found
-    [K, P], and `masses[b]` their masses relative to the best one's [K], falling."""
+    """The modes of B posteriors.
+
+    `best` has the greatest mass of each. `others[b]` holds the others found, [K, P], and
+    `masses[b]` their masses relative to the best, [K], decreasing.
+    """
 
     best: Laplace
     others: tuple[np.ndarray, ...]
@@ -82,7 +85,7 @@ class Modes:
 def gauss_newton(
     simulator: Simulator, y, steps: int = 100, dtype=tf.float64, start=None
 ) -> Laplace:
-    """The mode of the posterior of each row of y [B, M], from `start` [B, P] or the prior's mean;
+    """The mode of the posterior of each row of y [B, M], from `start` [B, P] or the prior mean, in
     at most `steps` steps.
 
     Each row has its own damping; `converged` says whether it arrived.
@@ -97,15 +100,14 @@ def gauss_newton(
 def laplace(
     simulator: Simulator, y, starts: int = 1, seed: int = 0, steps: int = 100, dtype=tf.float64
 ) -> Laplace:
-    """The Gaussian at the mode of greatest mass that `starts` runs find."""
+    """The Gaussian at the mode of greatest mass that searches from `starts` points find."""
     return modes(simulator, y, starts, seed, steps, dtype).best
 
 
 def modes(
     simulator: Simulator, y, starts: int = 8, seed: int = 0, steps: int = 100, dtype=tf.float64
 ) -> Modes:
-    """Runs from the prior's mean and from `starts` - 1 draws of the prior, and the different modes
-    at which they end."""
+    """Distinct modes found by searches from the prior mean and from `starts` - 1 prior draws."""
     rows = len(y)
     begin = np.random.default_rng(seed).normal(size=(starts, rows, simulator.size))
     begin[0] = 0
@@ -119,18 +121,17 @@ def modes(
 
 
 def mean_entropy(simulator: Simulator, n: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Mean Laplace entropy, nats, over n draws of the prior and their data, and its standard error.
+    """Mean Laplace entropy in nats over n prior draws and their data, and its standard error.
 
-    Where posteriors are nearly Gaussian this is what the mean of -log q(theta | y) comes to at
-    best.
+    For nearly Gaussian posteriors this is the best possible mean of -log q(theta | y).
     """
     entropy = gauss_newton(simulator, simulator.simulate(n, (seed, 0), tf.float64)[1]).entropy
     return float(entropy.mean()), float(entropy.std() / math.sqrt(n))
 
 
 def _distinct(found: Laplace, index: np.ndarray) -> np.ndarray:
-    """Indices of the different converged modes among `index`, by falling mass; the first one
-    whatever its state."""
+    """Indices of distinct converged modes among `index`, by decreasing mass; the first is kept in
+    any case."""
     order = index[np.lexsort((-found.log_mass[index], ~found.converged[index]))]
     kept = order[:1]
     for i in order[1:]:
@@ -143,7 +144,8 @@ def _distinct(found: Laplace, index: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _compiled(simulator: Simulator, steps: int):
-    """XLA compiles the simulator alone: factorisations are faster outside it on a CPU."""
+    """Compiles the search. XLA compiles the simulator alone: on a CPU factorisations are faster
+    outside it."""
     linearise = tf.function(
         simulator.residual_and_jacobian, jit_compile=simulator.by_xla, autograph=False
     )
@@ -164,12 +166,12 @@ def _compiled(simulator: Simulator, steps: int):
 
 
 def _step(linearise, y, i, theta, precision, gradient, objective, damping):
-    """One damped step of every row, taken where it lowers the objective; damping falls there and
-    rises elsewhere."""
+    """One damped step of every row, taken where it lowers the objective; the damping falls there
+    and rises elsewhere."""
     damped = tf.linalg.set_diag(precision, tf.linalg.diag_part(precision) + damping[:, None])
     trial = theta - _solve(damped, gradient)
     new = _normal(trial, *linearise(trial, y))
-    better = new[2] <= objective  # False for NaN
+    better = new[2] <= objective  # false for NaN
     choose = lambda a, b: tf.where(tf.reshape(better, [-1] + [1] * (len(a.shape) - 1)), a, b)
     old = (theta, precision, gradient, objective)
     return i + 1, *map(choose, (trial, *new), old), tf.where(better, damping / 5, damping * 4)
@@ -193,5 +195,5 @@ def _solve(precision, gradient):
 
 
 def _decrement(precision, gradient):
-    """Nats that a full Newton step promises [B]."""
+    """Decrease [B] of the objective that a full Newton step promises, in nats."""
     return 0.5 * tf.reduce_sum(gradient * _solve(precision, gradient), 1)

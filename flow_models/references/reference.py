@@ -1,18 +1,20 @@
-"""The reference posterior: long Markov chains on the simulator's own density, with what says
-whether to trust them.
+"""The reference posterior: long Markov chains on the exact density of the simulator, with
+convergence diagnostics.
 
-All posteriors and chains are one batch, in coordinates u in which each posterior is nearly N(0, I):
+All posteriors and chains form one batch, in coordinates u in which each posterior is nearly N(0,
+I):
 
     theta = mode + L^-T u,   L L^T = I + J^T J at the mode (Gauss-Newton)
 
-Hamiltonian steps (Neal 2011; No-U-Turn, Hoffman and Gelman 2014) from `tfp.mcmc`, float64. A
-posterior where a search from several starts finds another mode starts a chain there, so that R-hat
-shows a mass the chains do not exchange.
+Hamiltonian Monte Carlo (Neal 2011; No-U-Turn, Hoffman and Gelman 2014) from `tfp.mcmc`, in float64.
+If a search from several starts finds another mode, a chain starts there, so that R-hat reveals mass
+that the chains do not exchange.
 """
 
 import dataclasses
 import functools
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,43 +22,41 @@ import tensorflow_probability as tfp
 from tqdm import tqdm
 
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Described
+from flow_models.core.serializable import Serializable
 from flow_models.references import cache as reference_cache
 from flow_models.references.laplace import Laplace, Modes, modes
 from flow_models.simulators.simulator import Simulator
 
-_WORTH_A_CHAIN = (
-    1e-3  # mass of another mode, relative to the best one's, from which a chain starts there
-)
-_BLOCK = 50  # transitions a compiled call
+_WORTH_A_CHAIN = 1e-3  # relative mass of another mode from which a chain starts there
+_BLOCK = 50  # transitions per compiled call
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling(Described):
-    """How long and how to sample. The same settings and data give the same draws on one machine.
+class Sampling(Serializable):
+    """How to sample. Equal settings and data give equal draws on one machine.
 
     Raises:
       UserError: settings that sample nothing.
     """
 
     kernel: str = "hmc"
-    """hmc of at most `leapfrogs` steps, or nuts, which takes several times as long where the
-    posterior is nearly Gaussian"""
+    """hmc with at most `leapfrogs` steps, or nuts, which takes several times as long for nearly
+    Gaussian posteriors"""
     chains: int = 4
-    """a posterior, started apart"""
+    """chains per posterior, with separate starts"""
     warmup: int = 300
-    """transitions a chain that tune the step size and are dropped"""
+    """transitions per chain that tune the step size and are dropped"""
     draws: int = 2500
-    """transitions a chain that count"""
+    """transitions per chain that count"""
     thin: int = 4
-    """every how many-th of them is kept"""
+    """keep every so many-th of them"""
     leapfrogs: int = 6
-    """most steps of a transition of hmc; each draws 1 .. leapfrogs, for with a fixed number a
-    nearly Gaussian posterior can be thrown to and fro at one distance from its mode"""
+    """most steps of an hmc transition; each transition draws 1 .. leapfrogs, because with a fixed
+    number a nearly Gaussian posterior can oscillate at one distance from its mode"""
     acceptance: float = 0.8
-    """aimed at by the step size, which each posterior has for itself"""
+    """target of the step size, which each posterior tunes for itself"""
     starts: int = 8
-    """runs of the search for modes"""
+    """starts of the search for modes"""
     seed: int = 0
 
     def __post_init__(self):
@@ -86,12 +86,12 @@ class Sampling(Described):
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Draws of B posteriors of whitened parameters and what is known of them; NumPy, float64.
+    """Draws of B posteriors of whitened parameters, with diagnostics; NumPy, float64.
 
-    `chains` [B, C, n, P] are thinned; `rhat` [B] is the largest and `effective` [B] the smallest
-    over the parameters, of all draws before thinning (effective sample size of all chains
-    together); `other_mass` [B] is the mass of further modes relative to the best one's by the
-    Laplace approximation; `acceptance` [B]; `seconds` for all, compilation included.
+    `chains` [B, C, n, P] are thinned. `rhat` [B] is the largest and `effective` [B] the smallest
+    value over the parameters, from all draws before thinning (the effective sample size of all
+    chains together). `other_mass` [B] is the mass of further modes relative to the best, by the
+    Laplace approximation. `acceptance` [B]. `seconds` covers all of it, compilation included.
     """
 
     chains: np.ndarray
@@ -104,12 +104,14 @@ class Reference:
 
     @property
     def samples(self) -> np.ndarray:
-        """All chains' draws [B, C n, P], chains mixed: any part of them holds all chains alike."""
+        """Draws of all chains [B, C n, P], interleaved: any part of them represents all chains."""
         return self.chains.swapaxes(1, 2).reshape(len(self.chains), -1, self.chains.shape[3])
 
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
-        """The draws of the first and of the other chains, each [B, C n / 2, P]: what a two-sample
-        test says of them is its null."""
+        """Draws of the first half of the chains and of the others, [B, C n / 2, P] each.
+
+        The score of a two-sample test between them is its null.
+        """
         half = self.chains.shape[1] // 2
         flat = lambda part: part.swapaxes(1, 2).reshape(len(part), -1, part.shape[3])
         return flat(self.chains[:, :half]), flat(self.chains[:, half : 2 * half])
@@ -118,11 +120,14 @@ class Reference:
 def reference(
     simulator: Simulator, y, settings: Sampling = Sampling(), folder=None, progress: bool = False
 ) -> Reference:
-    """Draws of p(theta | y) of each row of y [B, M], from the cache in `folder` if they are there.
+    """Draws of p(theta | y) for each row of y [B, M], from the cache in `folder` if they are there.
 
     Args:
-      folder: of the cache; None: `flow_models/references` in the user's folder for caches.
+      folder: of the cache; None: `flow_models/references` in the user's cache folder.
       progress: show a bar on stderr.
+
+    Raises:
+      UserError: y is not [B, M] with finite numbers.
     """
     y = np.asarray(y, np.float64)
     if y.ndim != 2 or y.shape[1] != simulator.data_size or not np.isfinite(y).all():
@@ -140,7 +145,7 @@ def reference(
 def sample(
     simulator: Simulator, y: np.ndarray, settings: Sampling = Sampling(), progress: bool = False
 ) -> Reference:
-    """The same without a cache."""
+    """`reference` without the cache."""
     begin = time.monotonic()
     found = modes(simulator, y, settings.starts, settings.seed)
     start = _starts(found, settings)
@@ -154,8 +159,8 @@ def sample(
 
 
 def _starts(found: Modes, settings: Sampling) -> np.ndarray:
-    """u [B, C, P]: draws of the Laplace approximation; the last chains in other modes where there
-    are any."""
+    """u [B, C, P]: draws from the Laplace approximation; the last chains start in other modes, if
+    any."""
     rows, size = found.best.mean.shape
     start = np.random.default_rng((settings.seed, 1)).normal(size=(rows, settings.chains, size))
     for row, (others, masses) in enumerate(zip(found.others, found.masses)):
@@ -173,7 +178,7 @@ def _from_unit(at: Laplace, u: np.ndarray) -> np.ndarray:
 
 
 def _run(simulator, y, at, start, settings, progress):
-    """Draws u [n, B, C, P] after the warm-up, and mean acceptance [B]."""
+    """Draws u [n, B, C, P] after the warm-up, and the mean acceptance [B]."""
     bootstrap, block = _sampler(simulator, settings, start.shape)
     constants = [tf.constant(value, tf.float64) for value in (y, at.mean, np.linalg.inv(at.factor))]
     state = tf.constant(start, tf.float64)
@@ -196,8 +201,10 @@ def _run(simulator, y, at, start, settings, progress):
 
 @functools.lru_cache(maxsize=8)
 def _sampler(simulator: Simulator, settings: Sampling, shape: tuple[int, int, int]):
-    """Compiled: kernel results of a start, and a block of transitions. Data and preconditioner are
-    arguments, so another batch of this size compiles nothing."""
+    """Two compiled functions: the kernel results at a start, and a block of transitions.
+
+    Data and preconditioner are arguments, so another batch of this size compiles nothing.
+    """
     step = tf.fill([shape[0], 1, 1], tf.constant(0.5, tf.float64))
 
     def kernel(*constants):
@@ -230,8 +237,8 @@ def _sampler(simulator: Simulator, settings: Sampling, shape: tuple[int, int, in
 
 
 class _RandomLength(tfp.mcmc.HamiltonianMonteCarlo):
-    """HMC that draws its number of steps for each transition, independently of the state: 1 ..
-    num_leapfrog_steps."""
+    """HMC that draws the number of steps of each transition from 1 .. num_leapfrog_steps,
+    independently of the state."""
 
     def one_step(self, current_state, previous_kernel_results, seed=None):
         seeds = tf.random.split(seed, 2)
@@ -244,8 +251,8 @@ class _RandomLength(tfp.mcmc.HamiltonianMonteCarlo):
 
 
 def _log_density(simulator, y, mean, inverse_factor, u):
-    """log p(theta(u) | y) [B, C] but for a constant; its gradient from the simulator's Jacobian,
-    -L^-1 (J^T r + theta)."""
+    """log p(theta(u) | y) [B, C] up to a constant; its gradient, -L^-1 (J^T r + theta), uses the
+    simulator's Jacobian."""
 
     @tf.custom_gradient
     def density(u):
@@ -270,14 +277,13 @@ def _log_density(simulator, y, mean, inverse_factor, u):
 
 
 def _convergence(draws):
-    """Largest R-hat and smallest effective sample size over the parameters, each [B], of draws [n,
+    """Largest R-hat and smallest effective sample size over the parameters, [B] each, of draws [n,
     B, C, P]."""
     chains = tf.constant(draws.transpose(0, 2, 1, 3))
     rhat = tfp.mcmc.potential_scale_reduction(chains, independent_chain_ndims=1, split_chains=True)
     level = tf.get_logger().level
-    tf.get_logger().setLevel(
-        "ERROR"
-    )  # TFP takes the real part of autocorrelations by a cast; TensorFlow warns of it
+    # TFP casts complex autocorrelations to real numbers; TensorFlow warns of it
+    tf.get_logger().setLevel("ERROR")
     try:
         effective = tfp.mcmc.effective_sample_size(
             chains, filter_beyond_positive_pairs=True, cross_chain_dims=1
@@ -288,7 +294,7 @@ def _convergence(draws):
 
 
 def _packed(kept: Reference) -> dict[str, np.ndarray]:
-    """All arrays by name, those of the Laplace approximation as "laplace.name"."""
+    """All arrays by name; those of the Laplace approximation as "laplace.<name>"."""
     fields = {field.name: getattr(kept, field.name) for field in dataclasses.fields(Reference)}
     inner = fields.pop("laplace")
     return fields | {
@@ -297,10 +303,12 @@ def _packed(kept: Reference) -> dict[str, np.ndarray]:
 
 
 def _unpacked(arrays: dict[str, np.ndarray] | None) -> Reference | None:
-    """The reference of these arrays; None where some are missing."""
+    """The reference made of these arrays; None if there are none, or some are missing."""
+    if arrays is None:
+        return None
     try:
         inner = Laplace(*(arrays[f"laplace.{field.name}"] for field in dataclasses.fields(Laplace)))
-        outer = {
+        outer: dict[str, Any] = {
             field.name: arrays[field.name]
             for field in dataclasses.fields(Reference)
             if field.name != "laplace"

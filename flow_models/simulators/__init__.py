@@ -1,2 +1,1 @@
-"""Inverse problems with known answers: prior, forward model and noise, with a reference posterior
-beside them."""
+"""Inverse problems: prior, forward model and noise, some with an exact posterior beside them."""

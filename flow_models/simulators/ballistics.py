@@ -1,5 +1,5 @@
-"""Inverse ballistics: a body thrown against air resistance, and the exact posterior of its throw
-for where it lands.
+"""Inverse ballistics: a body thrown against air resistance, and the exact posterior of the throw
+given where it lands.
 
 Benchmarking invertible architectures on inverse problems (Kruse, Ardizzone, Rother and Koethe
 2021).
@@ -16,32 +16,30 @@ from flow_models.simulators.resampling import posterior_draws
 from flow_models.simulators.simulator import Simulator
 
 GRAVITY, DRAG, MASS = 9.81, 0.25, 0.2  # m/s^2, kg/s, kg
-TIME, REACH = (
-    MASS / DRAG,
-    GRAVITY * (MASS / DRAG) ** 2,
-)  # s, m: the units in which the fall has no constants
+# s, m: the units in which the fall has no constants
+TIME, REACH = MASS / DRAG, GRAVITY * (MASS / DRAG) ** 2
 POSITION_SD, HEIGHT_MEAN, HEIGHT_SD = 0.5, 1.5, 0.5  # m
 ANGLES = (math.radians(9.0), math.radians(81.0))
 SPEED_MEAN = 15.0  # m/s
-NEWTON_STEPS = 8  # from above, quadratic: float64 is exact after 7 in 10^6 draws
-PROPOSALS = 100_000  # of the exact sampler, to begin with
+NEWTON_STEPS = 8  # from above, quadratic: exact in float64 after 7, over 10^6 draws
+PROPOSALS = 100_000  # of the exact sampler, at first
 
 
 @dataclasses.dataclass(frozen=True)
 class Ballistics(Simulator):
-    """y = where it lands, for x = (position, height, angle, speed) of the throw, in m, rad, m/s.
+    """y = where the body lands, x = (position, height, angle, speed) of the throw, in m, rad, m/s.
 
     Linear drag k v: with T = m / k, u = t / T and v = speed (cos, sin) angle,
 
         horizontal(t) = position + T v_1 (1 - e^-u)
         vertical(t) = height + T (v_2 + g T) (1 - e^-u) - g T t
 
-    and y = horizontal at the time when vertical is 0. Prior: position ~ N(0, 0.5^2); height ~
-    N(1.5, 0.5^2), where below the ground thrown from the ground; angle uniform between 9 and 81
-    degrees. These and the constants are those of the authors' published code. Its speed is
-    Poisson(15), a whole number, which no density over four numbers has: here it is (sqrt(14.75) +
-    theta_4 / 2)^2, of the same mean, variance 14.9 and nearly the same shape. Observations carry
-    N(0, tolerance^2), which the paper has not.
+    and y = horizontal at the time when vertical is 0. The prior: position ~ N(0, 0.5^2); height ~
+    N(1.5, 0.5^2), thrown from the ground if negative; angle uniform between 9 and 81 degrees. These
+    and the constants are those of the authors' published code. Its speed is Poisson(15), a whole
+    number, for which no density over four numbers exists; here the speed is (sqrt(14.75) + theta_4
+    / 2)^2, with the same mean, variance 14.9 and nearly the same shape. Observations have noise
+    N(0, tolerance^2), which the paper does not add.
     """
 
     tolerance: float = 0.02
@@ -104,11 +102,11 @@ class Ballistics(Simulator):
 
 
 def landing(x: tf.Tensor) -> tf.Tensor:
-    """Where throws x [B, 4] land, [B, 1], m.
+    """Landing points [B, 1] of throws x [B, 4], m.
 
-    The time solves d + b (1 - e^-u) = u with d = height / (g T^2), b = 1 + v_2 / (g T): concave in
-    u, so Newton's steps from u = d + b, above the root, stay above it. The last step, from a
-    constant, carries the derivative.
+    The time of flight solves d + b (1 - e^-u) = u with d = height / (g T^2), b = 1 + v_2 / (g T).
+    The equation is concave in u, so Newton steps from u = d + b, above the root, stay above it. The
+    last step starts from a constant and carries the derivative.
     """
     height, angle, speed = tf.maximum(x[:, 1], 0.0), x[:, 2], x[:, 3]
     d, b = height / REACH, 1 + speed * tf.sin(angle) / (GRAVITY * TIME)
@@ -120,8 +118,7 @@ def landing(x: tf.Tensor) -> tf.Tensor:
 
 
 def _closer(u, d, b):
-    """One step of Newton's, with the slope held fixed so that the derivative is that of the
-    root."""
+    """One Newton step; its slope is held constant, so that the derivative is that of the root."""
     slope = tf.stop_gradient(b * tf.exp(-u) - 1)
     return u - (d - b * tf.math.expm1(-u) - u) / slope
 
@@ -129,18 +126,18 @@ def _closer(u, d, b):
 def exact_posterior(
     y, n: int, seed: int = 0, proposals: int = PROPOSALS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of p(x | y) without tolerance: x [B, n, 4] for landings y [B, 1], and effective sample
+    """Draws of p(x | y) without tolerance, x [B, n, 4] for landings y [B, 1], and effective sample
     sizes [B].
 
-    Height, angle and speed come from the prior, the position is what is missing, y - range, and its
-    prior density is the
-    weight: exact, as the position only shifts the landing. Then `resampling`. float64.
+    Height, angle and speed are drawn from the prior. The position is the rest, y - range, and its
+    prior density is the weight; this is exact because the position only shifts the landing. Then
+    `resampling`. All in float64.
     """
     return posterior_draws(_candidates, np.asarray(y, float).reshape(-1, 1), n, seed, proposals)
 
 
 def _candidates(y, proposals, rng):
-    """x [N, 4] that land at y, and their weights [N]."""
+    """Throws x [N, 4] that land at y, and their weights [N]."""
     theta = rng.normal(size=(proposals, 4))
     theta[:, 0] = 0.0
     x = Ballistics().physical(tf.constant(theta))

@@ -1,11 +1,12 @@
 """Surface-wave dispersion: S velocities of layers from phase velocities of Rayleigh waves, as in
 Zhang and Curtis (2021, JGR 126, e2021JB022320).
 
-    ln v_i = ln(2.0 + 0.073 z_i) + delta_i,  delta ~ N(0, 0.1^2 exp(-|z_i - z_j| / 8 km)),  vp =
-    1.75 v,  density 1.741 vp^(1/4) y_k = c(T_k) + sigma e_k,  e ~ N(0, I)
+    ln v_i = ln(2.0 + 0.073 z_i) + delta_i,  delta ~ N(0, 0.1^2 exp(-|z_i - z_j| / 8 km))
+    vp = 1.75 v,  density = 1.741 vp^(1/4)
+    y_k = c(T_k) + sigma e_k,  e ~ N(0, I)
 
-z_i is the middle of a layer, of the half-space its top. The forward model is the package disba (see
-`rayleigh`); where it finds no fundamental mode that is bound to the surface, the prior is cut off.
+z_i is the middle of layer i; for the half-space it is its top. The forward model is the package
+disba (see `rayleigh`). Where no fundamental mode is bound to the surface, the prior is cut off.
 Velocities in km/s, depths in km, periods in s.
 """
 
@@ -20,31 +21,29 @@ from flow_models.core.errors import UserError
 from flow_models.simulators.karhunen_loeve import KarhunenLoeve, exponential, karhunen_loeve
 from flow_models.simulators.simulator import Simulator, log_uniform
 
-TOP, GRADIENT = 2.0, 0.073  # km/s at the surface, and its rise a km
+TOP, GRADIENT = 2.0, 0.073  # km/s at the surface, and km/s per km
 SPREAD, CORRELATION = 0.1, 8.0  # of delta; km
-SIGMA_RANGE = (0.005, 0.05)  # km/s, log-uniform; the prior's phase velocities scatter by 0.2 to 0.3
-# standard deviations of the noise: the residual of a medium without the mode, whose likelihood is
-# then zero
-_FAR = 1e4
+SIGMA_RANGE = (0.005, 0.05)  # km/s, log-uniform; prior phase velocities scatter by 0.2 to 0.3
+_FAR = 1e4  # residual, in sigma, of a medium without the mode: its likelihood is zero
 
 
 @dataclasses.dataclass(frozen=True)
 class Dispersion(Simulator):
-    """S velocities [B, P] of layers over a half-space and y [B, T + 1]: fundamental-mode phase
+    """S velocities [B, P] of layers over a half-space, and y [B, T + 1]: fundamental-mode phase
     velocities, then log sigma.
 
-    The forward model is NumPy's: rows of data without noise are NaN where there is no such mode.
+    The forward model runs in NumPy. Noise-free data are NaN in rows without such a mode.
 
     Raises:
       UserError: numbers that describe no experiment.
     """
 
     thickness: tuple[float, ...] = (1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 5.0, 5.0)
-    """km of the layers above the half-space"""
+    """km, of the layers above the half-space"""
     periods: tuple[float, ...] = tuple(round(2 * 15 ** (k / 19), 2) for k in range(20))
     """s, rising"""
     sigma: float = 0.0
-    """km/s, of the noise; 0: drawn log-uniformly in [0.005, 0.05] for each row"""
+    """km/s, of the noise; 0: log-uniform in [0.005, 0.05], drawn for each row"""
 
     def __post_init__(self):
         super().__post_init__()
@@ -69,10 +68,9 @@ class Dispersion(Simulator):
 
     noise_varies = True  # the last column of y is log sigma
     by_xla = False
-    sampling = {
-        "acceptance": 0.93,
-        "leapfrogs": 10,
-    }  # with longer steps chains stay for long in the tail of some posteriors
+    packages = ("disba", "numba")  # a served model needs them too
+    # with longer steps, chains stay long in the tail of some posteriors
+    sampling = {"acceptance": 0.93, "leapfrogs": 10}
 
     @property
     def edges(self) -> np.ndarray:
@@ -100,7 +98,7 @@ class Dispersion(Simulator):
         )
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """theta [B, P] of velocities above 0, and log |det dtheta/dx| [B]."""
+        """theta [B, P] of positive velocities, and log |det dtheta/dx| [B]."""
         log_v, prior = tf.math.log(x), _prior(self.thickness)
         theta = prior.whiten(log_v - tf.constant(np.log(self.trend), log_v.dtype))
         return theta, -tf.reduce_sum(log_v, -1) - prior.log_det
@@ -127,7 +125,7 @@ class Dispersion(Simulator):
         return tf.concat([clean + tf.exp(log_sigma)[:, None] * white, log_sigma[:, None]], -1)
 
     def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """[B, T], in units of sigma."""
+        """r [B, T] in units of sigma."""
         return _misfit(self.forward(theta), y)
 
     def residual_and_jacobian(self, theta: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -159,18 +157,18 @@ class Dispersion(Simulator):
 
 
 def loaded_package():
-    """The forward model, loaded when first used: Numba takes its time.
+    """The forward model, loaded at its first use: Numba takes seconds.
 
     Raises:
-      UserError: its package is missing, or Numba has nowhere to keep what it compiles.
+      UserError: its package is missing, or Numba cannot write its cache.
     """
     try:
         from flow_models.simulators import rayleigh
     except ModuleNotFoundError as error:
         raise UserError(
-            f"dispersion curves need the package {error.name}: pip install -r requirements.txt"
+            f"dispersion curves need the package {error.name}: pip install disba numba"
         ) from None
-    except RuntimeError as error:  # Numba's, at the decorators
+    except RuntimeError as error:  # raised by Numba's decorators
         raise UserError(
             f"dispersion curves: {error}; name a folder that can be written to in NUMBA_CACHE_DIR"
         ) from None
@@ -183,7 +181,7 @@ def _misfit(curves, y):
 
 
 def _middle(thickness) -> np.ndarray:
-    """Depths [P] that stand for the layers; for the half-space its top."""
+    """Depths [P] that represent the layers; for the half-space its top."""
     edges = np.append(0.0, np.cumsum(thickness))
     return np.append((edges[1:] + edges[:-1]) / 2, edges[-1])
 

@@ -1,4 +1,4 @@
-"""A problem that is known by its draws alone: pairs of parameters and data that the user has."""
+"""A problem known by its draws alone: pairs of parameters and data that the user has."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError
 from flow_models.simulators.simulator import Simulator
 
-LARGEST = 1e18  # of y: its square is still a 32-bit number
-STEPS = 100  # of 32-bit numbers that a standard deviation must span
+LARGEST = 1e18  # of y: its square is finite in float32
+STEPS = 100  # of float32 that a standard deviation must span
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn(Simulator):
-    """Names and scales of pairs (x, y); it cannot simulate. Made by `of`.
+    """Names and scales of pairs (x, y), made by `of`. It cannot simulate.
 
     Attributes:
-      names, observed: of the columns of x and of y.
+      names, observed: names of the columns of x and of y.
       mean, scale: of the columns of x; theta = (x - mean) / scale.
     """
 
@@ -31,11 +31,11 @@ class Drawn(Simulator):
 
     @classmethod
     def of(cls, x, y, names=None, observed=None) -> Drawn:
-        """From draws x [N, P] of the prior and data y [N, M] for them.
+        """The problem of draws x [N, P] from the prior and their data y [N, M].
 
         Raises:
-          UserError: unequal length, values that are not finite, names that do not fit, or a column
-            that does not vary as 32-bit numbers show it.
+          UserError: unequal lengths, values that are not finite, names that do not fit, or a
+            column that is constant in float32.
         """
         pairs = as_arrays({"x": x, "y": y}, np.float64)
         for name, array in pairs.items():
@@ -66,6 +66,10 @@ class Drawn(Simulator):
     def data_names(self):
         return self.observed
 
+    @property
+    def simulates(self):
+        return False
+
     def physical(self, theta):
         return theta * tf.constant(self.scale, theta.dtype) + tf.constant(self.mean, theta.dtype)
 
@@ -79,8 +83,8 @@ class Drawn(Simulator):
 
 
 def _check_digits(y, observed) -> None:
-    """Refuses data that lose their variation, or overflow, as the 32-bit numbers that the network
-    sees."""
+    """Raises UserError for data that become constant or overflow in float32, which the network
+    uses."""
     largest = np.abs(y).max(0)
     for name, most, deviation in zip(observed, largest, y.std(0)):
         if most > LARGEST:

@@ -1,9 +1,8 @@
-"""Gravity over a valley filled with light sediment: depths of columns from vertical gravity along a
-profile.
+"""Gravity over a sediment-filled valley: depths of columns from vertical gravity along a profile.
 
-    d_j = sqrt(sin(pi x_j / X)) softplus(2.0 + 1.2 g_j),  g a Matern-5/2 Gaussian process of length
-    5 km g(s) = c sum_j [x ln(1 + d_j^2 / x^2) + 2 d_j atan2(x, d_j)] from x = x_j - s to x =
-    x_(j+1) - s,  c = G rho
+    d_j = sqrt(sin(pi x_j / X)) softplus(2.0 + 1.2 g_j),  g a Matern-5/2 process of length 5 km
+    g(s) = c sum_j [x ln(1 + d_j^2 / x^2) + 2 d_j atan2(x, d_j)]
+           from x = x_j - s to x = x_(j+1) - s,  c = G rho
 
 (two-dimensional rectangles: Telford, Geldart and Sheriff, Applied Geophysics, 1990). Depths and
 distances in km, gravity in mGal, densities in kg/m^3.
@@ -20,16 +19,15 @@ from flow_models.core.errors import UserError
 from flow_models.simulators.karhunen_loeve import KarhunenLoeve, karhunen_loeve, matern_five_halves
 from flow_models.simulators.simulator import Simulator
 
-MGAL_PER_KM = (
-    6.6743e-3  # G in mGal / km per kg/m^3: 6.6743e-11 m^3/(kg s^2), 1e3 m a km, 1e5 mGal in m/s^2
-)
+# G in mGal/km per kg/m^3: 6.6743e-11 m^3/(kg s^2), 1e3 m per km, 1e5 mGal per m/s^2
+MGAL_PER_KM = 6.6743e-3
 _OFFSET, _SCALE = 2.0, 1.2  # of the Gaussian process before the softplus
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 @dataclasses.dataclass(frozen=True)
 class Gravity(Simulator):
-    """Depths [B, P] of P columns and gravity [B, M] at M stations at the surface, with a fixed
+    """Depths [B, P] of P columns, and gravity [B, M] at M stations on the surface, with a fixed
     tolerance.
 
     Raises:
@@ -39,7 +37,7 @@ class Gravity(Simulator):
     stations: tuple[float, ...] = tuple(range(1, 40, 2))
     """positions, km from the left edge; they may repeat and lie outside the valley"""
     tolerance: float | tuple[float, ...] = 0.5
-    """standard deviation of the data, mGal: one number, or one a station"""
+    """standard deviation of the data, mGal: one number, or one per station"""
     contrast: float = -400.0
     """density of the sediment less that of the rock, kg/m^3, at the surface"""
     decay: float = 0.0
@@ -119,7 +117,7 @@ class Gravity(Simulator):
         return self._envelope(theta.dtype) * tf.math.softplus(self._process(theta))
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """theta [B, P] of depths above 0, and log |det dtheta/dx| [B]."""
+        """theta [B, P] of positive depths, and log |det dtheta/dx| [B]."""
         x = tf.convert_to_tensor(x)
         envelope, prior = (
             self._envelope(x.dtype),
@@ -144,7 +142,7 @@ class Gravity(Simulator):
         return MGAL_PER_KM * self.contrast * tf.reduce_sum(columns, -1)
 
     def observe(self, clean: tf.Tensor, seed) -> tf.Tensor:
-        """Gravity with noise of the tolerance [B, M]."""
+        """Gravity [B, M] with noise of the given tolerance."""
         noise = tf.random.stateless_normal(tf.shape(clean), seed, dtype=clean.dtype)
         return clean + tf.constant(self.sigma, clean.dtype) * noise
 
@@ -172,7 +170,7 @@ class Gravity(Simulator):
         return tf.constant(np.sqrt(np.sin(np.pi * self.centres / self.width)), dtype)
 
     def _offsets(self, dtype):
-        """Left and right edges less the stations, each [M, P]."""
+        """Left and right edges minus the stations, [M, P] each."""
         offset = self.edges - np.asarray(self.stations, float)[:, None]
         return tf.constant(offset[:, :-1], dtype), tf.constant(offset[:, 1:], dtype)
 
@@ -184,15 +182,15 @@ class Gravity(Simulator):
         return slope * tf.exp(-d / self.decay) if self.decay else slope
 
     def _attraction(self, depth):
-        """F [B, M, P]: the attraction of each column, of density such that c = 1."""
+        """F [B, M, P]: the attraction of each column with c = 1."""
         near, far = self._offsets(depth.dtype)
         return _side(far, depth[..., None, :]) - _side(near, depth[..., None, :])
 
     def _decaying(self, depth):
-        """The integral of exp(-z / decay) dF/dz over [0, d] of each column, [B, M, P].
+        """Integral of exp(-z / decay) dF/dz over [0, d] of each column, [B, M, P].
 
         By parts: exp(-d / decay) F(d) + (1 / decay) times the integral of exp(-z / decay) F(z). F
-        is smoother than its slope next to an edge, so 16 Gauss-Legendre nodes suffice.
+        is smoother than its slope near an edge, so 16 Gauss-Legendre nodes suffice.
         """
         decayed = lambda z: tf.exp(-z / self.decay)[..., None, :] * self._attraction(z)
         nodes = zip(0.5 + 0.5 * _NODES, 0.5 * _WEIGHTS)
@@ -204,9 +202,8 @@ class Gravity(Simulator):
 
 def _side(x, d):
     """x ln(1 + d^2 / x^2) + 2 d atan2(x, d), 0 at x = 0."""
-    safe = tf.where(
-        tf.abs(x) < 1e-6, tf.ones_like(x) * 1e-6, x
-    )  # within a mm of an edge the term is below 1e-7 mGal
+    # within a mm of an edge the term is below 1e-7 mGal
+    safe = tf.where(tf.abs(x) < 1e-6, tf.ones_like(x) * 1e-6, x)
     return x * tf.math.log1p(tf.square(d / safe)) + 2 * d * tf.math.atan2(x, d)
 
 

@@ -1,5 +1,5 @@
-"""Gaussian processes on a line in whitened coordinates (Karhunen-Loeve): g = U sqrt(lambda) theta,
-theta ~ N(0, I)."""
+"""Gaussian processes on a line in whitened coordinates: g = U sqrt(lambda) theta, theta ~ N(0, I)
+(Karhunen-Loeve)."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ import tensorflow as tf
 class KarhunenLoeve:
     """The factor of a covariance C = U lambda U^T, float64, computed in NumPy.
 
-    `matrix` [P, P] is U sqrt(lambda), in order of falling lambda, `inverse` its inverse; `log_det`
-    is log |det matrix|.
+    `matrix` [P, P] is U sqrt(lambda), in order of decreasing lambda; `inverse` is its inverse,
+    `log_det` is log |det matrix|.
     """
 
     matrix: np.ndarray
@@ -29,8 +29,8 @@ class KarhunenLoeve:
 
 
 def karhunen_loeve(covariance: np.ndarray) -> KarhunenLoeve:
-    """The factor of a positive definite covariance [P, P]; the sign of a column makes its largest
-    entry positive."""
+    """The factor of a positive definite covariance [P, P]; the largest entry of each column is
+    positive."""
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
@@ -39,12 +39,11 @@ def karhunen_loeve(covariance: np.ndarray) -> KarhunenLoeve:
 
 
 def matern_five_halves(points: np.ndarray, length: float) -> np.ndarray:
-    """Unit-variance covariance (1 + s + s^2 / 3) exp(-s), s = sqrt(5) |x - x'| / length, of points
-    [P]."""
+    """Covariance (1 + s + s^2 / 3) exp(-s), s = sqrt(5) |x - x'| / length, of points [P]."""
     s = np.sqrt(5) * np.abs(points[:, None] - points) / length
     return (1 + s + s**2 / 3) * np.exp(-s)
 
 
 def exponential(points: np.ndarray, length: float) -> np.ndarray:
-    """Unit-variance covariance exp(-|x - x'| / length) of points [P]."""
+    """Covariance exp(-|x - x'| / length) of points [P]."""
     return np.exp(-np.abs(points[:, None] - points) / length)

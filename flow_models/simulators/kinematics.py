@@ -1,9 +1,8 @@
 """Inverse kinematics: an arm of three segments in the plane, and the exact posterior of its pose
-for an end point.
+given its end point.
 
 Benchmarking invertible architectures on inverse problems (Kruse, Ardizzone, Rother and Koethe
-2021). Angles are
-counted as their published code counts them: each segment turns by its own angle against the one
+2021). Angles follow their published code: each segment turns by its own angle relative to the one
 before.
 """
 
@@ -19,10 +18,9 @@ from flow_models.simulators.simulator import Simulator
 
 SD = (0.25, 0.5, 0.5, 0.5)  # of the height (length) and of the three angles (rad)
 LENGTHS = (0.5, 0.5, 1.0)
-COVARIANCE = SD[1] ** 2 * np.minimum.outer(
-    (1, 2, 3), (1, 2, 3)
-)  # of the directions: sums of independent angles
-PROPOSALS = 20_000  # of each of the three choices of the exact sampler, to begin with
+# of the directions, which are sums of independent angles
+COVARIANCE = SD[1] ** 2 * np.minimum.outer((1, 2, 3), (1, 2, 3))
+PROPOSALS = 20_000  # for each of the three choices of the exact sampler, at first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Kinematics(Simulator):
         y_1 = sum_i l_i cos a_i,   y_2 = x_1 + sum_i l_i sin a_i,   x = sd theta
 
     x = (height of the first joint, three angles in rad), lengths l = 0.5, 0.5, 1. The problem has
-    no noise; observations carry N(0, tolerance^2), as without it the posterior is a surface and its
-    density unbounded.
+    no noise. Observations get N(0, tolerance^2): without it the posterior lies on a surface and its
+    density is unbounded.
     """
 
     tolerance: float = 0.004
@@ -78,7 +76,7 @@ class Kinematics(Simulator):
         )
 
     def residual_and_jacobian(self, theta, y):
-        """dy/dx_(j+1) is the arm from joint j to the end point, turned by a right angle."""
+        """dy/dx_(j+1) is the vector from joint j to the end point, turned by a right angle."""
         joints = self.joints(theta)
         arm = joints[:, -1:] - joints[:, :-1]
         turned = tf.stack([-arm[..., 1], arm[..., 0]], 1)
@@ -90,18 +88,18 @@ class Kinematics(Simulator):
 def exact_posterior(
     y, n: int, seed: int = 0, proposals: int = PROPOSALS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of p(x | y) without tolerance: x [B, n, 4] for end points y [B, 2], and effective
+    """Draws of p(x | y) without tolerance, x [B, n, 4] for end points y [B, 2], and effective
     sample sizes [B].
 
-    On the surface F(x) = y two directions are free: for each choice of two, these come from the
-    prior, the third is solved from y_1, arccos with both signs, and x_1 from y_2. A candidate (a,
+    On the surface F(x) = y two directions are free. For each choice of two, these come from the
+    prior, the third is solved from y_1 (arccos with both signs) and x_1 from y_2. A candidate (a,
     x_1) has the weight
 
         p(a) p(x_1) / sum_i p(a_j, a_k) |l_i sin a_i|
 
     the posterior over the mean density of the three proposals: the balance heuristic (Optimally
     combining sampling techniques for Monte Carlo rendering, Veach and Guibas 1995). Then
-    `resampling`. float64, some 40 ms an observation.
+    `resampling`. All in float64, about 40 ms per observation.
     """
     return posterior_draws(_candidates, np.asarray(y, float).reshape(-1, 2), n, seed, proposals)
 
@@ -120,9 +118,9 @@ def _candidates(y, proposals, rng):
 
 
 def _solve(i: int, y1: float, normal):
-    """Directions [2 N, 3] with y_1 met by direction i, and whether that is possible [2 N].
+    """Directions [2 N, 3] with direction i solved from y_1, and whether that is possible [2 N].
 
-    Of the angles that differ by whole turns the one nearest the mean given the other two is taken;
+    Of the angles that differ by whole turns, the one nearest the mean given the other two is taken;
     the others are more than six standard deviations away.
     """
     others = [d for d in range(3) if d != i]
@@ -140,12 +138,12 @@ def _solve(i: int, y1: float, normal):
 
 
 def _log_directions(a):
-    """log p of directions a [..., 3], but for a constant."""
+    """log p of directions a [..., 3], up to a constant."""
     return -0.5 * np.square(np.diff(a, axis=-1, prepend=0.0)).sum(-1) / SD[1] ** 2
 
 
 def _log_pair(i: int, a):
-    """log p of the two directions other than i, but for a constant that is the same for all i."""
+    """log p of the two directions other than i, up to a constant that is the same for all i."""
     others = [d for d in range(3) if d != i]
     covariance = COVARIANCE[np.ix_(others, others)]
     (p, q), (_, r) = np.linalg.inv(covariance)

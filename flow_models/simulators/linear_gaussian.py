@@ -13,7 +13,7 @@ class LinearGaussian(Simulator):
     """y = A theta + sigma e with theta, e ~ N(0, I); x = theta.
 
     Attributes:
-      matrix: A, M rows of P numbers.
+      matrix: A, as M rows of P numbers.
       sigma_y: standard deviation of the noise.
     """
 

@@ -1,12 +1,12 @@
-"""Phase velocities of the fundamental Rayleigh mode in layered media, many media at once: disba's
-search for roots on all cores.
+"""Phase velocities of the fundamental Rayleigh mode in many layered media at once: disba's root
+search on all cores.
 
     F(c, v; T) = 0 (Dunkin 1965),   dc/dln v_i = -(dF/dln v_i) / (dF/dc)
 
-disba (Luu 2021) is surf96 of Computer Programs in Seismology (Herrmann 2013) in Numba. Its "dunkin"
-equation is used: of version 0.7.0, "fast-delta" is off by some percent at long periods in media
-such as these (finite elements agree with "dunkin"). S velocities v and phase velocities c in km/s,
-periods T in s, thickness in km.
+disba (Luu 2021) is surf96 of Computer Programs in Seismology (Herrmann 2013) in Numba. We use its
+equation "dunkin": in version 0.7.0 "fast-delta" is off by some percent at long periods in media
+like these, while finite elements agree with "dunkin". S velocities v and phase velocities c in
+km/s, periods T in s, thickness in km.
 """
 
 import os
@@ -20,21 +20,23 @@ VP_OVER_VS = 1.75  # a Poisson's ratio of 0.258
 GARDNER = (1.741, 0.25)  # density 1.741 vp^0.25 g/cm^3
 # km/s between trial velocities; a tenth of it finds the same roots (tests/test_dispersion.py)
 _SEARCH = 0.02
-_FASTEST = 20.0  # km/s: beyond it, 15 prior standard deviations off, the search would take for ever
-_NUDGE = 1e-5  # relative, of the slopes of F
-_PIECE = 8  # rows below which a thread is not worth its start
+_FASTEST = 20.0  # km/s, 15 prior standard deviations off: beyond it the search would never end
+_NUDGE = 1e-5  # relative step of the differences that give the slopes of F
+_PIECE = 8  # rows for which a thread pays
 
 
-_compiled = numba.njit(
-    nogil=True, cache=True, error_model="numpy"
-)  # a division by zero is no error, but not finite
+# error_model: a division by zero gives inf or NaN instead of an error
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def phase_velocities(
     velocity: np.ndarray, thickness: np.ndarray, periods: np.ndarray, search: float = _SEARCH
 ) -> np.ndarray:
-    """c [N, T] of media [N, P], the last layer a half-space; a row is NaN where the search fails or
-    the wave is not bound to the surface (c above the half-space's S velocity at some period)."""
+    """c [N, T] of media [N, P] whose last layer is a half-space.
+
+    A row is NaN if the search fails, or if the wave is not bound to the surface (c above the
+    half-space's S velocity at some period).
+    """
     found = np.empty((len(velocity), len(periods)))
     _on_all_cores(_search, (velocity,), (thickness, periods, np.array([search])), found)
     return found
@@ -43,16 +45,16 @@ def phase_velocities(
 def slopes(
     velocity: np.ndarray, phase: np.ndarray, thickness: np.ndarray, periods: np.ndarray
 ) -> np.ndarray:
-    """dc/dln v [N, T, P] at the roots c [N, T], vp and density moving with v; 0 in rows that have
-    no roots."""
+    """dc/dln v [N, T, P] at the roots c [N, T], with vp and density changing with v; 0 in rows
+    without roots."""
     found = np.empty((*phase.shape, velocity.shape[1]))
     _on_all_cores(_differentiate, (velocity, phase), (thickness, periods), found)
     return found
 
 
 def _on_all_cores(kernel, rows, fixed, found):
-    """kernel(*rows, *fixed, found) with the rows divided among threads: the kernels hold no lock of
-    the interpreter."""
+    """kernel(*rows, *fixed, found), rows split among threads: the kernels release the interpreter
+    lock."""
     rows, fixed = (
         [np.ascontiguousarray(each, np.float64) for each in arrays] for arrays in (rows, fixed)
     )
@@ -68,14 +70,14 @@ def _on_all_cores(kernel, rows, fixed, found):
 
 @_compiled
 def _rest(velocity):
-    """vp and density that go with S velocities."""
+    """vp and density that belong to S velocities."""
     vp = VP_OVER_VS * velocity
     return vp, GARDNER[0] * vp ** GARDNER[1]
 
 
 @_compiled
 def _equation(c, period, thickness, vp, v, density, work):
-    """F, and its slope by c."""
+    """F, and its derivative with respect to c."""
     w = 2 * np.pi / period
     here = dltar4(w / c, w, thickness, vp, v, density, -1, work)
     return here, (dltar4(w / (c + _NUDGE), w, thickness, vp, v, density, -1, work) - here) / _NUDGE
@@ -87,16 +89,15 @@ def _search(velocity, thickness, periods, search, found):
     for row in range(len(velocity)):
         v = velocity[row].copy()
         found[row] = np.nan
-        if not (np.min(v) > 0.0 and np.max(v) < _FASTEST):  # nor is NaN
+        if not (np.min(v) > 0.0 and np.max(v) < _FASTEST):  # false for NaN too
             continue
         vp, density = _rest(v)
         try:
             c = getc(periods, thickness, vp, v, density, 0, 2, search[0])
-        except Exception:  # its DispersionError: compiled code can catch no other kind
+        except Exception:  # a DispersionError: compiled code cannot catch it by its type
             continue
-        for k in range(
-            len(periods)
-        ):  # the search ends at 1e-6 of c: smooth curves take one step of Newton's more
+        # the search ends at 1e-6 of c; one Newton step more makes the curves smooth
+        for k in range(len(periods)):
             here, by_c = _equation(c[k], periods[k], thickness, vp, v, density, work)
             c[k] -= here / by_c
         if np.min(c) > 0.0 and np.max(c) < v[-1]:

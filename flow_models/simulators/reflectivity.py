@@ -1,19 +1,19 @@
-"""Plane waves reflected by a stack of layers, with all multiples, and the derivative by every
-interface and every phase.
+"""Plane waves reflected by a stack of layers, with all multiples, and the derivative with respect
+to every interface and phase.
 
-Of interface i (contrast r_i, above layer i) R_i = N_i / D_i is the reflection of all that is below,
-and with M_i = E_i N_(i+1)
+For interface i (contrast r_i, above layer i), R_i = N_i / D_i is the reflection of all below it.
+With M_i = E_i N_(i+1)
 
     N_i = M_i + r_i D_(i+1),   D_i = D_(i+1) + r_i M_i,   E_i = exp(-s phi_i),   s = alpha + i w
 
-so that no layer costs a division. The products of the chain rule telescope: with C_i = prod_(k<i)
-(1 - r_k^2) E_k / D_0^2,
+so no layer costs a division. The products of the chain rule telescope: with C_i = prod_(k<i) (1 -
+r_k^2) E_k / D_0^2,
 
     dR_0/dr_i = C_i (D_(i+1)^2 - M_i^2),   dR_0/dphi_i = -s (1 - r_i^2) C_i M_i D_(i+1)
 
-Complex numbers are pairs of real tensors, in loops over layers: XLA recomputes shared terms of an
-unrolled recursion, at a cost that doubles with every layer. Axes are [layer, frequency, ray,
-batch], the batch innermost, where the vectors are.
+Complex numbers are pairs of real tensors, in loops over layers: in an unrolled recursion XLA
+recomputes shared terms, at a cost that doubles with every layer. Axes are [layer, frequency, ray,
+batch]; the batch is innermost, where the CPU vectorises.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ import math
 import numpy as np
 import tensorflow as tf
 
-WRAP = 100.0  # damping over the transform's length
+WRAP = 100.0  # damping times the length of the transform
 
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
     """Complex frequencies w - i alpha of a transform of twice the samples, and the Ricker wavelet
-    at them.
+    there.
 
     Frequencies are k = coarse a + b, 0 <= a, b < coarse, so that exp(-s phi) is a product of two
     short rows.
@@ -41,7 +41,7 @@ class Spectrum:
 
     @property
     def length(self) -> float:
-        """Of the transform, s."""
+        """Length of the transform, s."""
         return 2 * self.samples * self.interval
 
     @property
@@ -51,19 +51,18 @@ class Spectrum:
 
     @property
     def step(self) -> float:
-        """Between frequencies, rad/s."""
+        """Distance between frequencies, rad/s."""
         return 2 * math.pi / self.length
 
     @property
     def coarse(self) -> int:
-        return (
-            math.isqrt(self.samples) + 1
-        )  # coarse^2 > samples: the samples + 1 frequencies of a real signal fit
+        # coarse^2 > samples: the samples + 1 frequencies of a real signal fit
+        return math.isqrt(self.samples) + 1
 
     @property
     def omega(self) -> np.ndarray:
-        """Real frequencies [F], rad/s; those above the Nyquist frequency fill up the square and
-        have no weight."""
+        """Real frequencies [F], rad/s; those above the Nyquist frequency only fill the square, with
+        no weight."""
         return self.step * np.arange(self.coarse**2)
 
     def wavelet(self) -> np.ndarray:
@@ -77,8 +76,8 @@ class Spectrum:
         )
 
     def synthesis(self) -> np.ndarray:
-        """[T, 2 F]: a trace is this matrix times the real and the imaginary parts of the
-        reflection, float64."""
+        """Matrix [T, 2 F], float64, that makes a trace of the real and imaginary parts of the
+        reflection."""
         k = np.arange(self.coarse**2)
         weight = (
             np.select([k % self.samples == 0, k < self.samples], [1.0, 2.0], 0.0)
@@ -91,8 +90,8 @@ class Spectrum:
 
 
 def reflect(spectrum: Spectrum, contrast: tf.Tensor, phase: tf.Tensor) -> tf.Tensor:
-    """R_0 [2 F, R, B], real parts before imaginary ones, of contrasts r [P, R, B] and phases phi [P
-    - 1, R, B]."""
+    """R_0 [2 F, R, B], real then imaginary parts, of contrasts r [P, R, B] and phases phi [P - 1,
+    R, B]."""
     powers = _powers(spectrum, phase)
     start = _deepest(spectrum, contrast)
 
@@ -106,13 +105,13 @@ def reflect(spectrum: Spectrum, contrast: tf.Tensor, phase: tf.Tensor) -> tf.Ten
 
 
 def reflect_and_differentiate(spectrum, contrast, phase, own, above, phase_slope, synthesis):
-    """R_0 [2 F, R, B], and the derivative of synthesis @ R_0 by each layer's parameter, [P, T, R,
-    B].
+    """R_0 [2 F, R, B], and the derivative of synthesis @ R_0 with respect to each layer's
+    parameter, [P, T, R, B].
 
     Args:
-      own: dr_i by the parameter of layer i, [P, R, B].
-      above: dr_i by the parameter of layer i - 1, [P, R, B]; that of i = 0 is not used.
-      phase_slope: dphi_i by the parameter of layer i, [P - 1, R, B].
+      own: derivative of r_i with respect to the parameter of layer i, [P, R, B].
+      above: the same for the parameter of layer i - 1, [P, R, B]; that of i = 0 is not used.
+      phase_slope: derivative of phi_i with respect to the parameter of layer i, [P - 1, R, B].
       synthesis: [T, 2 F].
     """
     powers = _powers(spectrum, phase)
@@ -123,8 +122,7 @@ def reflect_and_differentiate(spectrum, contrast, phase, own, above, phase_slope
     traces = lambda pair: tf.tensordot(synthesis, _joined(pair), 1)
 
     def down(i, c, above_layer, derivative):
-        """Closes the derivative of layer i - 1, which interface i completes, and opens that of
-        layer i."""
+        """Completes the derivative of layer i - 1 with interface i, and begins that of layer i."""
         d_below, m = [tuple(part.read(i) for part in pair) for pair in below]
         by_contrast = _times(c, _subtract(_times(d_below, d_below), _times(m, m)))
         derivative = derivative.write(i, traces(_add(above_layer, _scale(above[i], by_contrast))))
@@ -142,14 +140,14 @@ def reflect_and_differentiate(spectrum, contrast, phase, own, above, phase_slope
     _, c, layer, derivative = tf.while_loop(
         lambda i, *_: i < layers - 1, down, state, maximum_iterations=layers - 1
     )
-    # under the last interface there is nothing: D = 1, M = 0
+    # nothing lies below the last interface: D = 1, M = 0
     derivative = derivative.write(layers - 1, traces(_add(layer, _scale(above[-1], c))))
     deepest = traces(_scale(own[-1], c))
     return _joined(_divide(n, d)), tf.concat([derivative.stack()[1:], deepest[None]], 0)
 
 
 def _recorded(spectrum, contrast, powers):
-    """N_0, D_0 and, of each interface but the last, D_(i+1) and M_i."""
+    """N_0, D_0, and D_(i+1) and M_i of each interface but the last."""
     last = contrast.shape[0] - 2
     arrays = [tuple(_array(contrast.dtype, last + 1) for _ in range(2)) for _ in range(2)]
 
@@ -163,7 +161,7 @@ def _recorded(spectrum, contrast, powers):
 
 
 def _powers(spectrum, phase):
-    """Coarse and fine factors of exp(-s phi), each a pair [P - 1, coarse, R, B]."""
+    """Coarse and fine factors of exp(-s phi), each a pair of [P - 1, coarse, R, B]."""
     fine = spectrum.step * np.arange(spectrum.coarse)
     angle = lambda omega: tf.constant(omega, phase.dtype)[:, None, None] * phase[:, None]
     damped = tf.exp(-spectrum.damping * phase)[:, None]
@@ -172,21 +170,21 @@ def _powers(spectrum, phase):
 
 
 def _exponential(powers, i):
-    """exp(-s phi_i), a pair [F, R, B]."""
+    """exp(-s phi_i), a pair of [F, R, B]."""
     coarse, fine = [tuple(part[i] for part in pair) for pair in powers]
     product = _times(tuple(part[:, None] for part in coarse), tuple(part[None] for part in fine))
     return tuple(tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], 0)) for part in product)
 
 
 def _deepest(spectrum, contrast):
-    """N and D of the last interface, below which nothing reflects."""
+    """N and D of the last interface; nothing below it reflects."""
     shape = tf.concat([[spectrum.coarse**2], tf.shape(contrast)[1:]], 0)
     zero = tf.zeros(shape, contrast.dtype)
     return (zero + contrast[-1], zero), (zero + 1, zero)
 
 
 def _above(n, d, r, exponential):
-    """N_i, D_i and M_i of N_(i+1), D_(i+1)."""
+    """N_i, D_i and M_i from N_(i+1), D_(i+1)."""
     m = _times(exponential, n)
     return _add(m, _scale(r, d)), _add(d, _scale(r, m)), m
 

@@ -1,4 +1,4 @@
-"""Exact posterior draws out of weighted candidates: as many candidates as it takes, then systematic
+"""Exact posterior draws from weighted candidates: as many candidates as it takes, then systematic
 resampling."""
 
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import numpy as np
 from flow_models.core.errors import UserError
 from flow_models.diagnostics.posterior import importance_resample
 
-LEAST = 5000.0  # effective sample size below which more candidates are drawn
-GROWTH, MOST = 4, 3_000_000  # each time so many more, up to this number of proposals
+LEAST = 5000.0  # effective sample size; below it more candidates are drawn
+GROWTH, MOST = 4, 3_000_000  # factor of each further attempt, and the most proposals
 
 
 def posterior_draws(
@@ -18,13 +18,13 @@ def posterior_draws(
     """x [B, n, P] for observations y [B, M], and the effective sample size of each, [B].
 
     Args:
-      candidates: candidates(y [M], number, rng) -> x [C, P] and weights [C], C in proportion to the
+      candidates: candidates(y [M], number, rng) -> x [C, P] and weights [C], C proportional to
         number.
-      proposals: the number to begin with; grows until the effective sample size is LEAST or the
+      proposals: the first number; it grows until the effective sample size reaches LEAST, or the
         number MOST.
 
-    Each observation has random numbers of its own: a part of a batch gives the same draws as the
-    whole up to there.
+    Each observation has its own random numbers: the first observations of a batch get the same
+    draws whatever follows.
 
     Raises:
       UserError: no candidate has any weight.
@@ -33,7 +33,8 @@ def posterior_draws(
         _draws(candidates, each, n, np.random.default_rng((seed, i)), proposals)
         for i, each in enumerate(y)
     ]
-    return tuple(np.stack(parts) for parts in zip(*drawn))
+    samples, sizes = zip(*drawn)
+    return np.stack(samples), np.stack(sizes)
 
 
 def _draws(candidates, y, n, rng, proposals):

@@ -1,14 +1,15 @@
-"""Seismograms of a layered medium: velocities from plane waves reflected at several angles, all
-multiples included.
+"""Seismograms of a layered medium: velocities from plane waves reflected at several angles, with
+all multiples.
 
-    ln v_i = ln(1.8 + 0.028 (i + 1/2)) + delta_i,  delta ~ N(0, 0.08^2 exp(-|i - j| / 2)),  density
-    ~ v^(1/4) (Gardner) Z = density / q,  q = sqrt(1 / v^2 - p^2),  r_i = (Z_i - Z_(i-1)) / (Z_i +
-    Z_(i-1)) R_i = (r_i + R_(i+1) E_i) / (1 + r_i R_(i+1) E_i),  E_i = exp(-i w phi_i),  phi_i = tau
-    cos(theta_i)
+    ln v_i = ln(1.8 + 0.028 (i + 1/2)) + delta_i,  delta ~ N(0, 0.08^2 exp(-|i - j| / 2))
+    density ~ v^(1/4) (Gardner),  Z = density / q,  q = sqrt(1 / v^2 - p^2)
+    r_i = (Z_i - Z_(i-1)) / (Z_i + Z_(i-1))
+    R_i = (r_i + R_(i+1) E_i) / (1 + r_i R_(i+1) E_i)
+    E_i = exp(-i w phi_i),  phi_i = tau cos(theta_i)
 
 (Kennett, Seismic Wave Propagation in Stratified Media, 1983). The frequency is complex, w - i
-alpha, so that what a finite transform wraps around is damped by exp(-alpha T); exp(alpha t) undoes
-it. Velocities in km/s, times in s, ray parameters in s/km.
+alpha: what a finite transform wraps around is damped by exp(-alpha T), and exp(alpha t) undoes the
+damping. Velocities in km/s, times in s, ray parameters in s/km.
 """
 
 import dataclasses
@@ -23,20 +24,20 @@ from flow_models.simulators.karhunen_loeve import KarhunenLoeve, exponential, ka
 from flow_models.simulators.reflectivity import Spectrum, reflect, reflect_and_differentiate
 from flow_models.simulators.simulator import Simulator, log_uniform
 
-TOP, GRADIENT = 1.8, 0.028  # km/s of the half-space above, and of the trend a layer
-SPREAD, CORRELATION = 0.08, 2.0  # of delta; layers
-NOISE_CORRELATION = 0.6  # of neighbouring samples of a trace
+TOP, GRADIENT = 1.8, 0.028  # km/s, of the half-space above, and per layer
+SPREAD, CORRELATION = 0.08, 2.0  # of delta; in layers
+NOISE_CORRELATION = 0.6  # between neighbouring samples of a trace
 SIGMA_RANGE = (0.004, 0.04)  # log-uniform; the traces' rms is about 0.05
 _GARDNER = 0.25  # density ~ v^0.25; its factor 1.741 cancels in r
 
 
 @dataclasses.dataclass(frozen=True)
 class Seismograms(Simulator):
-    """Velocities [B, P] of P layers (the last a half-space) and y [B, traces * samples + 1], its
-    last column log sigma.
+    """Velocities [B, P] of P layers, the last a half-space, and y [B, traces * samples + 1] whose
+    last column is log sigma.
 
-    A trace is the Ricker wavelet reflected for one ray parameter; traces follow each other, samples
-    within a trace. Noise of a trace has covariance sigma^2 0.6^|i - j|.
+    A trace is the Ricker wavelet reflected for one ray parameter. y holds trace after trace, the
+    samples of each in order. The noise of a trace has covariance sigma^2 0.6^|i - j|.
 
     Raises:
       UserError: numbers that describe no experiment.
@@ -120,14 +121,14 @@ class Seismograms(Simulator):
         )
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """theta [B, P] of velocities above 0, and log |det dtheta/dx| [B]."""
+        """theta [B, P] of positive velocities, and log |det dtheta/dx| [B]."""
         log_v = tf.math.log(x)
         prior = _prior(self.layers)
         theta = prior.whiten(log_v - tf.constant(np.log(self.trend), log_v.dtype))
         return theta, -tf.reduce_sum(log_v, -1) - prior.log_det
 
     def forward(self, theta: tf.Tensor) -> tf.Tensor:
-        """Traces without noise [B, traces * samples]."""
+        """Noise-free traces [B, traces * samples]."""
         theta = tf.convert_to_tensor(theta)
         return self._traces(theta, tf.constant(self._spectrum.synthesis(), theta.dtype))
 
@@ -147,7 +148,7 @@ class Seismograms(Simulator):
         return tf.concat([noisy, log_sigma[:, None]], -1)
 
     def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """[B, traces * samples], decorrelated, in units of sigma."""
+        """r [B, traces * samples], decorrelated, in units of sigma."""
         theta = tf.convert_to_tensor(theta)
         return self._misfit(self._traces(theta, self._white_synthesis(theta.dtype)), y)
 
@@ -157,8 +158,9 @@ class Seismograms(Simulator):
         synthesis = self._white_synthesis(theta.dtype)
         velocity = self.physical(theta)
         contrast, phase = self._medium(velocity)
+        own, above, phase_slope = self._slopes(velocity, contrast, phase)
         reflection, jacobian = reflect_and_differentiate(
-            self._spectrum, contrast, phase, *self._slopes(velocity, contrast, phase), synthesis
+            self._spectrum, contrast, phase, own, above, phase_slope, synthesis
         )
         jacobian = tf.einsum(
             "ptrb,pq->brtq", jacobian, tf.constant(_prior(self.layers).matrix, theta.dtype)
@@ -171,8 +173,7 @@ class Seismograms(Simulator):
 
     @property
     def _noise_factor(self) -> np.ndarray:
-        """Lower factor [T, T] of the covariance of a trace's noise of unit variance, and below its
-        inverse."""
+        """Lower Cholesky factor [T, T] of the covariance of a trace's noise, unit variance."""
         return np.linalg.cholesky(
             exponential(np.arange(self.samples), -1 / np.log(NOISE_CORRELATION))
         )
@@ -204,7 +205,7 @@ class Seismograms(Simulator):
 
     def _cosine(self, velocity):
         """cos^2 of the angle in every layer for every ray [P, R, B]; bounded where waves would
-        turn, > 8 sd off the prior."""
+        turn, over 8 sd off the prior."""
         p = tf.constant(self.ray_parameters, velocity.dtype)[:, None]
         return tf.maximum(1 - tf.square(p * tf.transpose(velocity)[:, None]), 1e-3)
 
@@ -226,15 +227,14 @@ class Seismograms(Simulator):
         return tf.tanh(0.5 * difference), vertical * tf.sqrt(squared[:-1])
 
     def _slopes(self, velocity, contrast, phase):
-        """By ln v: dr_i/dlayer i and dr_i/dlayer i - 1, each [P, R, B], and dphi_i/dlayer i [P - 1,
-        R, B]."""
+        """Derivatives with respect to ln v: of r_i by layers i and i - 1, [P, R, B] each, and of
+        phi_i by layer i, [P - 1, R, B]."""
         squared = self._cosine(velocity)
         impedance = _GARDNER + 1 / squared  # d ln Z / d ln v
         half = 0.5 * (1 - tf.square(contrast))
         above = -half * tf.concat([impedance[:1], impedance[:-1]], 0)
-        power = (
-            -1 / squared[:-1] if self.layer_thickness else 1 - 1 / squared[:-1]
-        )  # d ln phi / d ln v
+        # d ln phi / d ln v
+        power = -1 / squared[:-1] if self.layer_thickness else 1 - 1 / squared[:-1]
         return half * impedance, above, phase * power
 
 

@@ -1,21 +1,20 @@
-"""What every simulator is: a prior in whitened coordinates, a forward model, and the noise of the
-data."""
+"""The interface of a simulator: a prior in whitened coordinates, a forward model, and noise."""
 
 import dataclasses
 import math
 
 import tensorflow as tf
 
-from flow_models.core.serializable import Described
+from flow_models.core.serializable import Serializable
 
 
 @dataclasses.dataclass(frozen=True)
-class Simulator(Described):
-    """y = forward(theta) + noise with theta ~ N(0, I), batched TensorFlow that is pure, compilable
-    and differentiable.
+class Simulator(Serializable):
+    """y = forward(theta) + noise with theta ~ N(0, I): pure, compilable, differentiable, batched
+    TensorFlow.
 
     Shapes: whitened parameters theta [B, P], the user's parameters x [B, P], data y [B, M]; all of
-    one floating type. A simulator whose noise level varies has log sigma as the last column of y.
+    one floating type. If the noise level varies, the last column of y is log sigma.
     """
 
     @property
@@ -35,12 +34,12 @@ class Simulator(Described):
 
     @property
     def data_size(self) -> int:
-        """M, the number of data, log sigma included where it is one."""
+        """M, the number of data, including log sigma if the noise level varies."""
         return len(self.data_names)
 
     def physical(self, theta: tf.Tensor) -> tf.Tensor:
-        """x [..., P] in the user's units, of theta [..., P]: samples of many posteriors are [B, S,
-        P]."""
+        """x [..., P], in the user's units, of theta [..., P]; samples of several posteriors are [B,
+        S, P]."""
         raise AssertionError(f"{type(self).__name__} does not define its parameters")
 
     def whiten(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -48,18 +47,26 @@ class Simulator(Described):
         raise AssertionError(f"{type(self).__name__} does not define the inverse of its parameters")
 
     def forward(self, theta: tf.Tensor) -> tf.Tensor:
-        """Data without noise; [B, P] -> [B, M], without the column of log sigma."""
+        """Noise-free data [B, M] of theta [B, P], without the column of log sigma."""
         raise AssertionError(f"{type(self).__name__} does not define its forward model")
 
     def observe(self, clean: tf.Tensor, seed) -> tf.Tensor:
-        """y [B, M] from data without noise; a log sigma that varies is drawn here. The same seed
-        pair, the same noise."""
+        """y [B, M] from noise-free data. A varying log sigma is drawn here. Equal seeds give equal
+        noise."""
         raise AssertionError(f"{type(self).__name__} does not define its noise")
 
     def residual_and_jacobian(self, theta: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """r = (forward(theta) - y) in units of the noise, decorrelated, so that -r^2 / 2 is the
-        log-likelihood but for a constant, [B, M']; and dr/dtheta [B, M', P]."""
+        """r [B, M'] and dr/dtheta [B, M', P].
+
+        r = (forward(theta) - y), decorrelated and in units of the noise: -|r|^2 / 2 is the
+        log-likelihood up to a constant.
+        """
         raise AssertionError(f"{type(self).__name__} does not linearise its forward model")
+
+    @property
+    def decorrelated_size(self) -> int:
+        """M', the width of `decorrelated` data."""
+        return self.data_size - self.noise_varies
 
     @property
     def noise_varies(self) -> bool:
@@ -67,19 +74,24 @@ class Simulator(Described):
         return False
 
     @property
+    def simulates(self) -> bool:
+        """Whether `forward` and `observe` can run; not where pairs are all that is known."""
+        return True
+
+    @property
     def by_xla(self) -> bool:
-        """Whether XLA can compile it; not where NumPy does the work. Data without noise may then be
-        NaN in rows that the forward model cannot simulate."""
+        """Whether XLA can compile it: not if NumPy does the work. Noise-free data may then be NaN
+        in rows that cannot be simulated."""
         return True
 
     @property
     def sampling(self) -> dict[str, float]:
-        """Settings of the reference sampler (`reference.Sampling`) in which this problem differs
-        from its defaults."""
+        """Settings of the reference sampler (`reference.Sampling`) that differ from its defaults
+        here."""
         return {}
 
     def noise_level(self, y: tf.Tensor) -> tf.Tensor:
-        """The noise level of every row of y, [B], where it varies."""
+        """The noise level [B] of each row of y, if it varies."""
         return tf.exp(y[:, -1])
 
     def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -87,24 +99,24 @@ class Simulator(Described):
         return self.residual_and_jacobian(theta, y)[0]
 
     def decorrelated(self, y: tf.Tensor) -> tf.Tensor:
-        """y [B, M] -> [B, M']: data whose noise is uncorrelated and has one size in all components,
-        that of sigma where it varies."""
+        """y [B, M] -> [B, M']: data whose noise is uncorrelated and has the same size in all
+        components, sigma if it varies."""
         residual = self.residual(tf.zeros([tf.shape(y)[0], self.size], y.dtype), y)
         return residual * self.noise_level(y)[:, None] if self.noise_varies else residual
 
     def log_posterior(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """log p(theta) + log p(y | theta) but for a constant, [B]."""
+        """log p(theta) + log p(y | theta) [B], up to a constant."""
         return -0.5 * (
             tf.reduce_sum(tf.square(self.residual(theta, y)), -1)
             + tf.reduce_sum(tf.square(theta), -1)
         )
 
     def prior(self, n: int, seed, dtype=tf.float32) -> tf.Tensor:
-        """theta [n, P]."""
+        """n draws theta [n, P]."""
         return tf.random.stateless_normal([n, self.size], seed, dtype=dtype)
 
     def simulate(self, n: int, seed, dtype=tf.float32) -> tuple[tf.Tensor, tf.Tensor]:
-        """Pairs (theta [n, P], y [n, M]); the same seed pair gives the same pairs."""
+        """Pairs (theta [n, P], y [n, M]); equal seeds give equal pairs."""
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         theta = self.prior(n, seeds[0], dtype)
         return theta, self.observe(self.forward(theta), seeds[1])
