@@ -1,10 +1,9 @@
-"""Random changes of images that leave their meaning: mirrored, turned, scaled, sheared, shifted;
+"""Random changes of images that keep their meaning: mirrored, turned, scaled, sheared, shifted,
 whole batches at once.
 
 One projective map for each image takes a point of the result to the point of the original that is
-seen there, so that an image is interpolated once whatever is combined. Beyond the border the edge
-is repeated. Everything follows from the
-seed: equal seeds, equal images.
+seen there, so that an image is interpolated once, whatever is combined. Beyond the border the edge
+is repeated. Equal seeds give equal images.
 """
 
 from dataclasses import dataclass, fields
@@ -19,23 +18,21 @@ _LARGEST = {"rotation": 180, "zoom": 0.9, "shear": 80, "shift": 1}
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far images are changed, at random and evenly up to these limits; the default changes
+    """How far images are changed: uniformly at random up to these limits. The default changes
     nothing."""
 
     flip: bool = False  # mirror left and right, every second image
     rotation: float = 0.0  # degrees, to both sides
     zoom: float = 0.0  # 0.1: sizes of 0.9 to 1.1
     shear: float = 0.0  # degrees by which upright lines lean, to both sides
-    # part of the height and of the width, to all sides; pixels by whole steps where nothing else
-    # blurs
+    # part of the height and of the width, to all sides; whole pixels if nothing else blurs them
     shift: float = 0.0
 
     def __post_init__(self):
         for name, most in _LARGEST.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise UserError(
-                    f"augmentation: {name} must be from 0 to {most}, got {getattr(self, name)}"
-                )
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise UserError(f"augmentation: {name} must be from 0 to {most}, got {value}")
 
     @property
     def changes(self) -> bool:
@@ -51,20 +48,17 @@ class Augmentation:
             images = tf.where((draws[0] < 0)[:, None, None, None], images[:, :, ::-1], images)
         if not any(getattr(self, name) for name in _LARGEST):
             return images
+        turn, lean = np.radians(self.rotation) * draws[1], np.radians(self.shear) * draws[2]
         down, right = self.shift * draws[4], self.shift * draws[5]
         if images.dtype.is_integer and not (self.rotation or self.zoom or self.shear):
             height, width = (tf.cast(tf.shape(images)[axis], tf.float32) for axis in (1, 2))
             down, right = tf.round(down * height) / height, tf.round(right * width) / width
-        turn, lean = (
-            np.radians(most) * draw
-            for most, draw in zip((self.rotation, self.shear), (draws[1], draws[2]))
-        )
         return transform(images, turn, 1 + self.zoom * draws[3], lean, down, right)
 
 
 def transform(images, rotation=0.0, zoom=1.0, shear=0.0, down=0.0, right=0.0) -> tf.Tensor:
     """Images [B, H, W, C] sheared, scaled and turned about their centre, then shifted; each
-    argument a number or [B].
+    argument is a number or [B].
 
     Args:
       rotation: radians, counter-clockwise as one looks at the picture.
@@ -78,28 +72,23 @@ def transform(images, rotation=0.0, zoom=1.0, shear=0.0, down=0.0, right=0.0) ->
         tf.broadcast_to(tf.cast(value, tf.float32), [batch])
         for value in (rotation, zoom, shear, down, right)
     )
-    maps = _maps(*each, tf.cast(height, tf.float32), tf.cast(width, tf.float32))
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
-        transforms=maps,
+        transforms=_maps(tf.cast(height, tf.float32), tf.cast(width, tf.float32), *each),
         output_shape=[height, width],
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
     moved.set_shape(images.shape)
-    return (
-        tf.cast(tf.round(moved), images.dtype)
-        if images.dtype.is_integer
-        else tf.cast(moved, images.dtype)
-    )
+    return tf.cast(tf.round(moved) if images.dtype.is_integer else moved, images.dtype)
 
 
-def _maps(rotation, zoom, shear, down, right, height, width) -> tf.Tensor:
+def _maps(height, width, rotation, zoom, shear, down, right) -> tf.Tensor:
     """Coefficients [B, 8] of (x, y) -> (a x + b y + c, d x + e y + f): where in the original a
     point comes from.
 
-    The picture of p (from the centre, y downwards) is zoom R S p + shift, so p = S^-1 R^-1 (q -
+    A point p (from the centre, y downwards) goes to zoom R S p + shift, so p = S^-1 R^-1 (q -
     shift) / zoom with R = [[cos, sin], [-sin, cos]], which turns counter-clockwise where y points
     down, and S = [[1, -tan shear], [0, 1]].
     """

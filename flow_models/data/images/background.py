@@ -1,9 +1,9 @@
-"""Pictures for a background model: they keep what any picture of the kind has, and have lost what
-makes them these.
+"""Pictures for a background model: they keep what all pictures of the kind have in common, and lose
+what makes them these.
 
-The likelihood ratio (Ren et al. 2019) is to a like model of such pictures. Their paper mutates
-pixels; for shapes a change of pose tells more, since noise that is not there in the pictures to
-judge is all that a model of noisy ones expects.
+The likelihood ratio (Likelihood Ratios for Out-of-Distribution Detection, Ren et al. 2019) compares
+with a like model of such pictures. The paper mutates pixels. For shapes a change of pose works
+better: a model of noisy pictures expects noise, which the scored pictures do not have.
 """
 
 from __future__ import annotations
@@ -25,29 +25,27 @@ def background_pictures(
     """Some copies uint8 [m, H, W, C] of images uint8 [n, H, W, C], each changed in its own way.
 
     Args:
-      kind: distorted (turned by any angle, halved or enlarged by a half, sheared, mirrored), or
+      kind: distorted (turned by any angle, scaled by half to one and a half, sheared, mirrored), or
         mutated (see `mutated`).
       rate: of mutation.
       copies: of each picture; 0: as many as `COPIES` and `PICTURES` allow.
     """
+    changes = {
+        "distorted": lambda x, number: distorted(x, (seed, number)),
+        "mutated": lambda x, number: mutated(x, rate, seed + number, bits),
+    }
+    if kind not in changes:
+        raise UserError(f"background is {kind!r}, must be one of {', '.join(BACKGROUNDS)}")
     images = pixels(images)
     copies = copies or max(1, min(COPIES, PICTURES // max(len(images), 1)))
-    change = {
-        "distorted": lambda x, i: distorted(x, (seed, i)),
-        "mutated": lambda x, i: mutated(x, rate, seed + i, bits),
-    }
-    if kind not in change:
-        raise UserError(f"background is {kind!r}, must be one of {', '.join(BACKGROUNDS)}")
-    return np.concatenate([change[kind](images, number) for number in range(copies)])
+    return np.concatenate([changes[kind](images, number) for number in range(copies)])
 
 
 def distorted(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
-    """Each image in a random pose, far beyond what augmentation would do; equal seeds, equal
-    images."""
+    """Each image in a random pose, far beyond usual augmentation; equal seeds, equal images."""
     blocks = np.split(images, range(BLOCK, len(images), BLOCK))
-    return np.concatenate(
-        [
-            DISTORTION.apply(block, (seed[0], 2**16 * seed[1] + i)).numpy()
-            for i, block in enumerate(blocks)
-        ]
-    )
+    changed = [
+        DISTORTION.apply(block, (seed[0], 2**16 * seed[1] + number))
+        for number, block in enumerate(blocks)
+    ]
+    return np.concatenate(changed)

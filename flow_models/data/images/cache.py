@@ -1,10 +1,10 @@
-"""Decoded pictures on the local disk, in shards, for as many runs at a time as there are.
+"""Decoded pictures on the local disk, in shards, shared by any number of runs.
 
 A shard is one file, named by a hash of what it was made from: the places, sizes and times (or
-etags) of its files and the rule by which they became pixels. So a changed file is read anew and
-nothing needs to be declared stale. It is written beside and renamed, hence whole or absent; whoever
-has it open keeps it when another run removes it. The least recently used shards go when the folder
-outgrows its limit.
+etags) of its files and the rule by which they became pixels. So a changed file is read again, and
+nothing can go stale. A shard is written beside its place and renamed, so it is whole or absent;
+a run that has it open keeps it when another run removes it. When the folder outgrows its limit,
+the least recently used shards go.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,27 +23,20 @@ from flow_models.data.images.reading import Rule
 
 _ENDING = ".shard"
 _FORMAT = 1  # part of the name: another way of decoding must not find the pixels of this one
-_ABANDONED = 3600  # seconds after which the part of a file belongs to a run that died
+_ABANDONED = 3600  # seconds after which a partly written file belongs to a run that died
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The readable pictures of some files: their places among these files, ascending, and pixels
-    uint8 [n, H, W, C]."""
+    """The readable pictures among some files: their places, ascending, and pixels uint8
+    [n, H, W, C]."""
 
     rows: np.ndarray
     images: np.ndarray
 
 
-def default_folder() -> str:
-    """`flow_models/images` in the user's folder for caches (XDG_CACHE_HOME, else ~/.cache)."""
-    return os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flow_models", "images"
-    )
-
-
 def shard_key(root: str, identity: np.ndarray, rule: Rule) -> str:
-    """The name of the shard of these files (root as it was given, identities uint64 [n]) under this
+    """The name of the shard of these files (their root and identities uint64 [n]) under this
     rule."""
     place = root if storage.is_s3(root) else os.path.abspath(root)
     made_of = f"{_FORMAT}\0{place}\0{rule}\0{os.environ.get('AWS_ENDPOINT_URL', '')}\0"
@@ -50,15 +44,20 @@ def shard_key(root: str, identity: np.ndarray, rule: Rule) -> str:
 
 
 class ShardCache:
-    """Shards in a folder of at most `limit` bytes."""
+    """Shards in a folder of at most `limit_mb` MB; by default `flow_models/images` in the user's
+    folder for caches (XDG_CACHE_HOME, else ~/.cache)."""
 
-    def __init__(self, folder: str | os.PathLike, limit: int):
-        self.folder, self._limit = storage.local_path(folder), limit
+    def __init__(self, folder: str | os.PathLike, limit_mb: float):
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = folder or os.path.join(caches, "flow_models", "images")
         if storage.is_s3(folder):
             raise UserError(f"{folder}: the cache of images is a local folder")
+        if limit_mb <= 0:
+            raise UserError(f"the limit of the image cache must be above 0 MB, got {limit_mb}")
+        self._folder, self._limit = storage.local_path(folder), limit_mb * 2**20
 
     def get(self, key: str) -> Shard | None:
-        """The shard, its pixels mapped from the disk and not read yet; None where it is not, or is
+        """The shard, its pixels mapped from the disk and not read yet; None where it is absent or
         damaged."""
         path = self._path(key)
         try:
@@ -72,11 +71,11 @@ class ShardCache:
             return None
 
     def put(self, key: str, shard: Shard) -> None:
-        """Keep a shard, then remove what has been unused for longest until the folder is within its
+        """Keep a shard, then remove the longest unused ones until the folder is within its
         limit."""
         file = io.BytesIO()
         np.save(file, shard.rows)
-        np.save(file, np.int64(shard.images.shape))
+        np.save(file, np.array(shard.images.shape))
         file.write(np.ascontiguousarray(shard.images).data)
         try:
             storage.write_bytes(self._path(key), file.getvalue())
@@ -87,11 +86,10 @@ class ShardCache:
         self._shrink(keep=self._path(key))
 
     def _path(self, key: str) -> str:
-        return os.path.join(self.folder, key + _ENDING)
+        return os.path.join(self._folder, key + _ENDING)
 
     def _shrink(self, keep: str) -> None:
-        """Remove shards in the order of their last use. Another run may do the same at the same
-        time."""
+        """Remove shards in the order of their last use. Other runs may do the same meanwhile."""
         shards = sorted(self._entries(), key=lambda each: each[1].st_mtime)
         total = sum(status.st_size for _, status in shards)
         for path, status in shards:
@@ -101,8 +99,8 @@ class ShardCache:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
 
-    def _entries(self):
-        with os.scandir(self.folder) as entries:
+    def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        with os.scandir(self._folder) as entries:
             for entry in entries:
                 if entry.name.endswith((_ENDING, ".part")):
                     with contextlib.suppress(FileNotFoundError):

@@ -3,9 +3,9 @@
 
     python -m flow_models.data.images.export mnist data/mnist
 
-The folder (or s3://bucket/prefix) holds train/<class>/00001.png, val/<class>/..., test/<class>/...
-and SOURCE.txt, which is written last. A folder that has it is left as it is; any other that is not
-empty is refused.
+The folder (or s3://bucket/prefix) gets train/<class>/00001.png, val/<class>/..., test/<class>/...
+and at last SOURCE.txt. A folder that has it is left as it is; any other that is not empty is
+refused.
 """
 
 import argparse
@@ -17,7 +17,8 @@ import numpy as np
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
-from flow_models.data.images import embedded_images
+from flow_models.data.images import embedded
+from flow_models.data.images.dataset import ImageData
 
 _NOTE = "SOURCE.txt"
 
@@ -32,40 +33,41 @@ def png(image: np.ndarray) -> bytes:
 
 
 def write_set(name: str, folder: str) -> int:
-    """Write all parts of an embedded set below `folder`; returns how many images were written, 0 if
-    they were there.
+    """Write all parts of an embedded set below `folder`; returns the number of images written, 0 if
+    they are there already.
 
     Raises:
-      UserError: another name, something else in the folder, or a place that cannot be written.
+      UserError: an unknown name, something else in the folder, or a place that cannot be written.
     """
     from tqdm import tqdm
 
-    data = embedded_images.load(name)
+    data = embedded.load(name)
     note = f"{name}\n{data.source}\nlicence: {data.licence}\n"
     if not _is_free(folder, note):
         return 0
-    jobs = [job for part in _parts(data) for job in _files(data.classes, *part)]
+    files = _files(data)
+
+    def write(file):
+        storage.write_bytes(storage.join(folder, *file[0]), png(file[1]))
+
     with ThreadPoolExecutor(8) as pool:
-        written = pool.map(
-            lambda job: storage.write_bytes(storage.join(folder, *job[0]), png(job[1])), jobs
-        )
-        list(tqdm(written, "writing images", len(jobs), disable=None, delay=1))
+        list(tqdm(pool.map(write, files), "writing images", len(files), disable=None, delay=1))
     storage.write_bytes(storage.join(folder, _NOTE), note.encode())
-    return len(jobs)
+    return len(files)
 
 
-def _parts(data):
-    return (
+def _files(data: ImageData) -> list[tuple[tuple[str, str, str], np.ndarray]]:
+    """((part, class, file), image) of each image, numbered from 1 in each part."""
+    parts = (
         ("train", data.examples, data.example_labels),
         ("val", data.validation, data.validation_labels),
-        ("test", data.test, data.test_labels),
+        ("test", *data.held_out),
     )
-
-
-def _files(classes, part: str, images: np.ndarray, labels: np.ndarray):
-    """((part, class, file), image) of each image, numbered from 1."""
-    rows = enumerate(zip(images, labels), 1)
-    return [((part, classes[label], f"{number:05d}.png"), image) for number, (image, label) in rows]
+    return [
+        ((part, data.classes[label], f"{number:05d}.png"), image)
+        for part, images, labels in parts
+        for number, (image, label) in enumerate(zip(images, labels), 1)
+    ]
 
 
 def _is_free(folder: str, note: str) -> bool:
@@ -73,24 +75,20 @@ def _is_free(folder: str, note: str) -> bool:
     place = storage.join(folder, _NOTE)
     if storage.exists(place) and storage.read_bytes(place) == note.encode():
         return False
-    if storage.exists(folder) and next(_anything(folder), None) is not None:
+    below = storage.join(folder, "")
+    if storage.exists(below) and next(storage.list_prefix(below), None) is not None:
         raise UserError(
             f"{folder} is not empty: choose another folder (OUT=...), or empty it first"
         )
     return True
 
 
-def _anything(folder: str):
-    """Locations below a folder; none where the prefix is empty."""
-    below = not storage.is_s3(folder) or storage.exists(folder.rstrip("/") + "/")
-    return storage.list_prefix(folder) if below else iter(())
-
-
 def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="make data-images", description="write an embedded image set as PNG files"
     )
-    parser.add_argument("set", help=", ".join(embedded_images.names()))
+    parser.add_argument("set", help=", ".join(embedded.names()))
     parser.add_argument(
         "folder", nargs="?", help="a folder or s3://bucket/prefix (default data/<set>)"
     )
@@ -101,11 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{number:,} images of {given.set} written to {folder}"
-        if number
-        else f"{folder} holds {given.set} already"
-    )
+    if number:
+        print(f"{number:,} images of {given.set} written to {folder}")
+    else:
+        print(f"{folder} holds {given.set} already")
     return 0
 
 

@@ -1,15 +1,15 @@
-"""Images for training and for scoring: a folder, an s3:// prefix, or an embedded set by its name,
-all by one call.
+"""Images for training and for scoring by one call: a folder, an s3:// prefix, or an embedded set by
+its name.
 
-data = open_images("s3://bucket/photos", size=64)
-data = open_images("data/mnist/train", "data/mnist/val", classes=["3", "8"])
-data = open_images("silhouettes", augment=Augmentation(flip=True, rotation=10))
+    data = open_images("s3://bucket/photos", size=64)
+    data = open_images("data/mnist/train", "data/mnist/val", classes=["3", "8"])
+    data = open_images("silhouettes", augment=Augmentation(flip=True, rotation=10))
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,45 +17,17 @@ import numpy as np
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
-from flow_models.data.images import embedded_images
-from flow_models.data.images.cache import ShardCache, default_folder
-from flow_models.data.images.image_data import ImageData
-from flow_models.data.images.listing import ALL, ImageFiles, SkipLog, check_classes, list_images
-from flow_models.data.images.parts import (
-    as_channels,
-    as_crop,
-    as_pair,
-    find_parts,
-    find_rule,
-    find_val,
-    hold_out,
-)
+from flow_models.data.images import embedded
+from flow_models.data.images.cache import ShardCache
+from flow_models.data.images.dataset import ImageData
+from flow_models.data.images.layout import Wanted, find_parts, find_rule, find_val, hold_out, wanted
+from flow_models.data.images.listing import ALL, ImageFiles, check_classes, list_images
 from flow_models.data.images.reading import Rule, refit
-from flow_models.data.images.scoring import read_images
-from flow_models.data.images.store import ImageStore
+from flow_models.data.images.store import ImageStore, Reading
 
 if TYPE_CHECKING:
     from flow_models.data.images.augmentation import Augmentation
-
-__all__ = ["open_images", "read_images"]
-
-
-@dataclass(frozen=True)
-class _How:
-    """What is to be done with the pictures, apart from where they are."""
-
-    size: tuple[int, int] | None
-    channels: int | None
-    crop: str
-    classes: tuple[str, ...] | None
-    batch_size: int
-    augment: Augmentation | None
-    labelled: bool
-    seed: int
-    cache: ShardCache | None
-    memory: int  # bytes
-    max_bad: int
-    progress: bool
+    from flow_models.data.images.stream import EndlessBatches
 
 
 def open_images(
@@ -83,8 +55,7 @@ def open_images(
         and `test`; or the name of an embedded set.
       val_uri: the same for validation; else `val` beside `train`, else a tenth of each class,
         chosen by the seed.
-      size: height and width (one number: both) to which pictures are brought; None: they must all
-        have one size.
+      size: height and width (one number: both) of all pictures; None: they must have one size.
       channels: 1 (grey) or 3; None: as the pictures are.
       crop: "center" keeps proportions and cuts off what is over; "none" stretches.
       classes: the class folders to use, in the order of their labels; None: all, in the order of
@@ -93,183 +64,158 @@ def open_images(
         many for the memory, or augmented. With `labelled` they are {"x": images, "y": one-hot
         labels}.
       cache_dir: where decoded pictures are kept ("": the user's cache folder; None: nowhere).
-      cache_limit_mb: what the cache may hold; beyond it the longest unused go.
-      memory_limit_mb: training images above this are streamed out of the cache; validation images
-        and `examples` beside streamed ones have a quarter of it, and a random part is taken of
-        more.
+      cache_limit_mb: what the cache may hold; beyond it the longest unused pictures go.
+      memory_limit_mb: training images that need more are streamed out of the cache, and `examples`
+        is then a random part of them in a quarter of it; so are validation and test images that
+        need more than that.
       max_bad: more unreadable pictures than this end the run.
+      progress: whether to show progress bars on a terminal.
 
     Raises:
       UserError: nothing there, unreadable, of different sizes and no `size`, unknown classes, or
       wrong arguments.
     """
-    how = _How(
-        as_pair(size),
-        as_channels(channels),
-        as_crop(crop),
-        tuple(classes) if classes else None,
-        batch_size,
-        augment,
-        labelled,
-        seed,
-        _cache(cache_dir, cache_limit_mb),
-        int(memory_limit_mb * 2**20),
-        max_bad,
-        progress,
-    )
-    if train_uri in embedded_images.names():
-        return _from_embedded(train_uri, val_uri, how)
+    cache = None if cache_dir is None else ShardCache(cache_dir, cache_limit_mb)
+    reading = Reading(cache, max_bad, progress)
+    batching = _Batching(batch_size, augment, labelled, seed)
+    memory = int(memory_limit_mb * 2**20)
+    shape = wanted(size, channels, crop)
+    opener = _Opener(shape, classes or None, reading, batching, memory)
+    if train_uri in embedded.names():
+        return opener.embedded(train_uri, val_uri)
     if not storage.is_s3(train_uri) and not os.path.exists(storage.local_path(train_uri)):
         raise UserError(
             f"{train_uri}: no such folder, and no embedded set has this name; "
-            f"the sets are {', '.join(embedded_images.names())}"
+            f"the sets are {', '.join(embedded.names())}"
         )
-    return _from_files(*find_parts(train_uri, val_uri), how)
+    return opener.files(*find_parts(train_uri, val_uri))
 
 
-def _from_embedded(name: str, val_uri: str | None, how: _How) -> ImageData:
-    data = embedded_images.load(name)
-    data = data.only(how.classes) if how.classes else data
-    rule = Rule(*(how.size or data.shape[:2]), how.channels or data.shape[2], how.crop)
-    examples, log = refit(data.examples, rule), SkipLog()
-    data = replace(
-        data,
-        train=examples,
-        examples=examples,
-        validation=refit(data.validation, rule),
-        test=refit(data.test, rule),
-    )
-    if val_uri:
-        held = _held_out(find_val(val_uri), data.classes, how, log)
-        validation, labels = _loaded(held, rule, how, log)
-        data = replace(data, validation=validation, validation_labels=labels, skipped=log.result())
-    return replace(data, train=_training(examples, data.example_labels, data.classes, how))
+@dataclass(frozen=True)
+class _Batching:
+    """Batches without end, where the training images are not simply an array."""
+
+    size: int
+    augment: Augmentation | None
+    labelled: bool
+    seed: int
+
+    def of(self, gather: Callable, counts, shape, labels, classes) -> EndlessBatches:
+        """See `stream`."""
+        from flow_models.data.images.stream import stream
+
+        labels = labels if self.labelled else None
+        size, seed, augment = self.size, self.seed, self.augment
+        return stream(gather, counts, shape, size, seed, augment, labels, len(classes))
+
+    def of_array(self, images: np.ndarray, labels: np.ndarray, classes):
+        """The array itself if nothing is augmented."""
+        if self.augment is None or not self.augment.changes:
+            return images
+        counts, shape = np.array([len(images)]), images.shape[1:]
+        return self.of(lambda numbers: images[numbers], counts, shape, labels, classes)
 
 
-def _from_files(train_uri: str, val_uri: str | None, test_uri: str | None, how: _How) -> ImageData:
-    """All parts are listed before the first picture is read: what is missing is told at once."""
-    log = SkipLog()
-    files = list_images(train_uri, log, how.classes, how.progress)
-    files, held = (
-        (files, _held_out(val_uri, files.classes, how, log))
-        if val_uri
-        else hold_out(files, how.seed)
-    )
-    tests = _held_out(test_uri, files.classes, how, log) if test_uri else None
-    rule = find_rule(files, how.size, how.channels, how.crop)
-    store = ImageStore(files, rule, how.cache, log, how.max_bad)
-    if len(files) * int(np.prod(rule.shape)) <= how.memory:
-        examples = store.load(f"reading {train_uri}", how.progress)
-        labels = _some(store.labels, examples, train_uri, log)
-        train = _training(examples, labels, files.classes, how)
-    else:
-        train, examples, labels = _streamed(store, train_uri, files.classes, how)
-    validation, test = (
-        _loaded(held, rule, how, log),
-        (None, None) if tests is None else _loaded(tests, rule, how, log),
-    )
-    return ImageData(
-        name=os.path.basename(train_uri.rstrip("/")),
-        train=train,
-        examples=examples,
-        example_labels=labels,
-        validation=validation[0],
-        validation_labels=validation[1],
-        test=test[0],
-        test_labels=test[1],
-        classes=files.classes,
-        rows=len(store),
-        source=_text(train_uri, val_uri, store, how),
-        skipped=log.result(),
-    )
+@dataclass(frozen=True)
+class _Opener:
+    """The arguments of `open_images` apart from the places."""
 
+    shape: Wanted
+    classes: Sequence[str] | None
+    reading: Reading
+    batching: _Batching
+    memory: int  # bytes
 
-def _held_out(
-    uri: str, classes: tuple[str, ...], how: _How, log: SkipLog
-) -> ImageFiles | ImageData:
-    """Pictures for validation or test, of the classes of the training images: files, or an embedded
-    set."""
-    if uri in embedded_images.names():
-        return embedded_images.load(uri).only(classes)
-    if classes == (ALL,):
-        files = list_images(uri, log, None, how.progress)
-        return replace(files, labels=np.zeros_like(files.labels), classes=classes)
-    present = [name for name in classes if storage.exists(storage.join(uri, name, ""))]
-    if not present:
-        check_classes(uri, classes)
-    return list_images(uri, log, present, how.progress).relabel(classes)
+    def embedded(self, name: str, val_uri: str | None) -> ImageData:
+        """An embedded set, with validation images from elsewhere if asked for."""
+        data = embedded.load(name)
+        data = data.only(self.classes) if self.classes else data
+        rule = self.shape.rule(data.shape)
+        data = data.changed(lambda images, labels: (refit(images, rule), labels))
+        if val_uri:
+            images, labels = self._loaded(self._listed(find_val(val_uri), data.classes), rule)
+            data = replace(data, validation=images, validation_labels=labels)
+        train = self.batching.of_array(data.examples, data.example_labels, data.classes)
+        return replace(data, train=train, skipped=self.reading.log)
 
-
-def _loaded(
-    held: ImageFiles | ImageData, rule: Rule, how: _How, log: SkipLog
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of all files, or of a random part with a quarter of the memory."""
-    if isinstance(held, ImageData):
-        return refit(held.validation, rule), held.validation_labels
-    most = max(1, how.memory // 4 // int(np.prod(rule.shape)))
-    if len(held) > most:
-        held = held.take(np.argsort(held.order)[:most])
-    store = ImageStore(held, rule, how.cache, log, how.max_bad)
-    images = store.load(f"reading {held.root}", how.progress)
-    return images, _some(store.labels, images, held.root, log)
-
-
-def _some(labels: np.ndarray, images: np.ndarray, uri: str, log: SkipLog) -> np.ndarray:
-    if not len(images):
-        raise UserError(f"{uri}: no readable picture; the first: {log.first('unreadable')}")
-    return labels
-
-
-def _training(examples: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], how: _How):
-    """The array, or its augmented batches."""
-    if how.augment is None or not how.augment.changes:
-        return examples
-    counts = np.array([len(examples)])
-    return _stream(
-        lambda numbers: examples[numbers], counts, examples.shape[1:], labels, classes, how
-    )
-
-
-def _streamed(store: ImageStore, uri: str, classes: tuple[str, ...], how: _How):
-    """Batches out of the cache, and a random part of the images beside them."""
-    if how.cache is None:
-        raise UserError(
-            f"{uri}: too many pictures for the memory allowed ({how.memory >> 20} MB): "
-            "give --cache-dir, a smaller --image-size, or more memory"
+    def files(self, train_uri: str, val_uri: str | None, test_uri: str | None) -> ImageData:
+        """Files of pictures. All parts are listed before the first picture is read, so that what is
+        missing is told at once."""
+        files = list_images(train_uri, self.reading.log, self.classes, self.reading.progress)
+        if val_uri:
+            held = self._listed(val_uri, files.classes)
+        else:
+            files, held = hold_out(files, self.batching.seed)
+        tests = self._listed(test_uri, files.classes) if test_uri else None
+        rule = find_rule(files, self.shape)
+        store = ImageStore(files, rule, self.reading)
+        train, examples, labels = self._train(store)
+        validation, validation_labels = self._loaded(held, rule)
+        test, test_labels = (None, None) if tests is None else self._loaded(tests, rule)
+        return ImageData(
+            name=os.path.basename(train_uri.rstrip("/")),
+            train=train,
+            examples=examples,
+            example_labels=labels,
+            validation=validation,
+            validation_labels=validation_labels,
+            test=test,
+            test_labels=test_labels,
+            classes=files.classes,
+            rows=len(store),
+            source=self._source(train_uri, val_uri, store),
+            skipped=self.reading.log,
         )
-    store.prepare(f"reading {uri}", how.progress)
-    train = _stream(store.gather, store.counts, store.rule.shape, store.labels, classes, how)
-    some = np.arange(min(len(store), max(1, how.memory // 4 // int(np.prod(store.rule.shape)))))
-    return train, store.gather(some), store.labels[some]
 
+    def _listed(self, uri: str, classes: tuple[str, ...]) -> ImageFiles | ImageData:
+        """Pictures for validation or test, of the classes of the training images: files, or an
+        embedded set."""
+        log, progress = self.reading.log, self.reading.progress
+        if uri in embedded.names():
+            return embedded.load(uri).only(classes)
+        if classes == (ALL,):
+            return list_images(uri, log, None, progress).as_one_class()
+        present = [name for name in classes if storage.exists(storage.join(uri, name, ""))]
+        if not present:
+            check_classes(uri, classes)
+        return list_images(uri, log, present, progress).relabel(classes)
 
-def _stream(gather, counts, shape, labels, classes, how: _How):
-    from flow_models.data.images.stream import stream
+    def _loaded(self, held: ImageFiles | ImageData, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of all files, or of a random part in a quarter of the memory."""
+        if isinstance(held, ImageData):
+            return refit(held.validation, rule), held.validation_labels
+        some = np.argsort(held.rows["order"])[: self._quarter(rule)]
+        held = held if len(some) == len(held) else held.take(some)
+        return ImageStore(held, rule, self.reading).load()
 
-    return stream(
-        gather,
-        counts,
-        shape,
-        how.batch_size,
-        how.seed,
-        how.augment,
-        labels if how.labelled else None,
-        len(classes),
-    )
+    def _train(
+        self, store: ImageStore
+    ) -> tuple[np.ndarray | EndlessBatches, np.ndarray, np.ndarray]:
+        """What a trainer takes, and images and labels in memory: all of them, or a random part
+        where there are too many."""
+        rule, classes = store.rule, store.files.classes
+        if len(store.files) * rule.image_bytes <= self.memory:
+            images, labels = store.load()
+            return self.batching.of_array(images, labels, classes), images, labels
+        if self.reading.cache is None:
+            raise UserError(
+                f"{store.files.root}: too many pictures for the memory allowed"
+                f" ({self.memory >> 20} MB): give --cache-dir, a smaller --image-size, or more"
+                " memory"
+            )
+        store.prepare()
+        labels = store.labels
+        train = self.batching.of(store.gather, store.counts, rule.shape, labels, classes)
+        some = np.arange(min(len(store), self._quarter(rule)))
+        return train, store.gather(some), labels[some]
 
+    def _quarter(self, rule: Rule) -> int:
+        """Images in a quarter of the memory."""
+        return max(1, self.memory // 4 // rule.image_bytes)
 
-def _text(train_uri: str, val_uri: str | None, store: ImageStore, how: _How) -> str:
-    height, width, channels = store.rule.shape
-    held = (
-        f"validation from {val_uri}"
-        if val_uri
-        else f"a tenth held out for validation (seed {how.seed})"
-    )
-    kind = "grey" if channels == 1 else "colour"
-    return f"{len(store):,} images, {height}x{width} {kind}, from {train_uri}; {held}"
-
-
-def _cache(folder: str | None, limit_mb: float) -> ShardCache | None:
-    if limit_mb <= 0:
-        raise UserError(f"the limit of the image cache must be above 0 MB, got {limit_mb}")
-    return None if folder is None else ShardCache(folder or default_folder(), int(limit_mb * 2**20))
+    def _source(self, train_uri: str, val_uri: str | None, store: ImageStore) -> str:
+        height, width, channels = store.rule.shape
+        kind = "grey" if channels == 1 else "colour"
+        held = f"a tenth held out for validation (seed {self.batching.seed})"
+        held = f"validation from {val_uri}" if val_uri else held
+        return f"{len(store):,} images, {height}x{width} {kind}, from {train_uri}; {held}"

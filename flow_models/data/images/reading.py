@@ -1,9 +1,9 @@
-"""Bytes of a PNG or JPEG file to pixels of one size: decoded, turned upright, resized without
-aliasing, cropped.
+"""From the bytes of a PNG or JPEG file to pixels of one size.
 
-Resizing covers the target and crops what is over, in equal parts at both sides, so that shapes keep
-their proportions; crop="none" stretches instead. 16-bit PNG keeps its upper 8 bits, transparency
-lies on white, colour becomes grey by Rec. 601, grey becomes colour by repetition.
+A picture is decoded, turned upright, and resized without aliasing so that it covers the target;
+what is over is cropped in equal parts at both sides, so that shapes keep their proportions.
+crop="none" stretches instead. 16-bit PNG keeps its upper 8 bits, transparent pixels lie on white,
+colour becomes grey by Rec. 601, and grey is repeated to make colour.
 """
 
 import contextlib
@@ -20,10 +20,7 @@ from flow_models.core.errors import UserError
 from flow_models.core.failures import is_of_one_file
 
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
-_ORIENTATION, _TURNED = (
-    0x0112,
-    (5, 6, 7, 8),
-)  # the EXIF tag, and its values that exchange height and width
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: its tag, and values that swap the sides
 
 
 class BadImage(ValueError):
@@ -32,8 +29,8 @@ class BadImage(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a picture. With `exact`, one of another size or colour is refused, not
-    changed."""
+    """What becomes of a picture. Where size or channels are exact, a picture of other ones is
+    refused and not changed."""
 
     height: int
     width: int
@@ -44,7 +41,13 @@ class Rule:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
         return self.height, self.width, self.channels
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of the pixels of one picture."""
+        return self.height * self.width * self.channels
 
 
 def decode(data: bytes, rule: Rule, name: str = "a picture") -> np.ndarray:
@@ -58,27 +61,27 @@ def decode(data: bytes, rule: Rule, name: str = "a picture") -> np.ndarray:
 
     with _opened(data) as image:
         _check(image, rule, name)
-        _decode_smaller(image, rule)
+        # JPEG alone: detail that resizing removes anyway is not decoded
+        image.draft(None, (4 * max(rule.height, rule.width),) * 2)
         image.load()  # a file that ends too early shows it here
         return _fitted(ImageOps.exif_transpose(image), rule)
 
 
 def refit(images: np.ndarray, rule: Rule) -> np.ndarray:
-    """Images uint8 [n, H, W, C] under another rule, the same array where nothing changes."""
+    """Images uint8 [n, H, W, C] under another rule; the same array where nothing changes."""
     from PIL import Image
 
     if images.shape[1:] == rule.shape:
         return images
-    grey = images.shape[-1] == 1
-    out = [_fitted(Image.fromarray(image[..., 0] if grey else image), rule) for image in images]
-    return np.stack(out) if out else np.zeros((0, *rule.shape), np.uint8)
+    pictures = images[..., 0] if images.shape[-1] == 1 else images
+    fitted = [_fitted(Image.fromarray(picture), rule) for picture in pictures]
+    return np.array(fitted, np.uint8).reshape(-1, *rule.shape)
 
 
 def header(data: bytes) -> tuple[int, int, int]:
-    """Height, width and channels of a picture as it will be seen, from its head alone. Raises
-    BadImage."""
+    """Height, width and channels of an upright picture, from its head alone. Raises BadImage."""
     with _opened(data) as image:
-        return _upright_size(image) + (1 if image.mode in _GREY else 3,)
+        return *_upright_size(image), _channels(image)
 
 
 def read(uri: str, rule: Rule) -> np.ndarray | BadImage:
@@ -102,8 +105,8 @@ def read_bytes(uri: str) -> bytes:
 
 
 def bounded_map(pool: Executor, function: Callable, items: Iterable, in_flight: int) -> Iterator:
-    """function(item) of each item in order, computed in parallel, never more than `in_flight` at a
-    time or waiting."""
+    """function(item) of each item in order, computed in parallel; at most `in_flight` items are
+    taken ahead of the result."""
     waiting: deque = deque()
     try:
         for item in items:
@@ -119,8 +122,8 @@ def bounded_map(pool: Executor, function: Callable, items: Iterable, in_flight: 
 
 @contextlib.contextmanager
 def _opened(data: bytes):
-    """The picture, not decoded yet. On broken data a decoder raises nearly anything; here all of it
-    is BadImage."""
+    """The picture, not decoded yet. A decoder may raise nearly anything on broken data; all of it
+    becomes BadImage."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -135,19 +138,22 @@ def _opened(data: bytes):
 
 
 def _check(image, rule: Rule, name: str) -> None:
-    size = _upright_size(image)
-    if rule.exact_size and size != (rule.height, rule.width):
+    height, width = _upright_size(image)
+    if rule.exact_size and (height, width) != (rule.height, rule.width):
         raise UserError(
-            f"{name}: {size[0]}x{size[1]} pixels (height x width), where others have"
+            f"{name}: {height}x{width} pixels (height x width), where others have"
             f" {rule.height}x{rule.width}: give the size that all are brought to, --image-size"
         )
-    channels = 1 if image.mode in _GREY else 3
-    if rule.exact_channels and channels != rule.channels:
+    if rule.exact_channels and _channels(image) != rule.channels:
         names = {1: "grey", 3: "in colour"}
         raise UserError(
-            f"{name}: this picture is {names[channels]}, others are {names[rule.channels]}: "
-            "give --channels 1 or --channels 3"
+            f"{name}: this picture is {names[_channels(image)]}, others are"
+            f" {names[rule.channels]}: give --channels 1 or --channels 3"
         )
+
+
+def _channels(image) -> int:
+    return 1 if image.mode in _GREY else 3
 
 
 def _upright_size(image) -> tuple[int, int]:
@@ -155,26 +161,16 @@ def _upright_size(image) -> tuple[int, int]:
     return (width, height) if image.getexif().get(_ORIENTATION) in _TURNED else (height, width)
 
 
-def _decode_smaller(image, rule: Rule) -> None:
-    """Let a JPEG decoder skip detail that goes anyway, down to four times the size wanted; no other
-    format can."""
-    side = 4 * max(rule.height, rule.width)
-    image.draft(None, (side, side))
-
-
 def _fitted(image, rule: Rule) -> np.ndarray:
     """Pixels [H, W, C] of a picture; the filter widens with the reduction, so nothing is
     aliased."""
     from PIL import Image, ImageOps
 
-    plain, size, how = (
-        _plain(image, rule.channels),
-        (rule.width, rule.height),
-        Image.Resampling.BICUBIC,
-    )
-    if plain.size != size:
-        plain = plain.resize(size, how) if rule.crop == "none" else ImageOps.fit(plain, size, how)
-    return np.asarray(plain).reshape(rule.shape)
+    image, size = _plain(image, rule.channels), (rule.width, rule.height)
+    if image.size != size:
+        resize = Image.Image.resize if rule.crop == "none" else ImageOps.fit
+        image = resize(image, size, Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(rule.shape)
 
 
 def _plain(image, channels: int):
@@ -182,9 +178,8 @@ def _plain(image, channels: int):
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(
-            (np.clip(np.asarray(image, np.int64), 0, 65535) >> 8).astype(np.uint8)
-        )
+        levels = np.clip(np.asarray(image, np.int64), 0, 65535) >> 8
+        image = Image.fromarray(levels.astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,9 +1,8 @@
-"""Training batches of images as a `tf.data.Dataset` without end: shuffled passes, augmented, ahead
-of the training.
+"""Training batches of images as an endless `tf.data.Dataset`: shuffled passes, augmented, prepared
+ahead of the training.
 
-Batch number s is a function of s and the seed alone. `repeat` changes nothing and `skip(s)` starts
-at batch s at once, so that a resumed run costs nothing and sees what the uninterrupted one would
-have seen.
+Batch s is a function of s and the seed alone. `repeat` changes nothing, and `skip(s)` starts at
+batch s at once, so a resumed run costs nothing and sees what the uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _WINDOW_BYTES = 128 * 2**20  # of pictures among which a pass out of shards is s
 
 
 class EndlessBatches(tf.data.Dataset):
-    """The dataset make(s, rows) of batches s, s + 1, ..., which `skip` and `repeat` treat as what
-    it is."""
+    """The dataset make(s, rows) of batches s, s + 1, ..., which `skip` and `repeat` know to be
+    endless; `rows` of each batch are read."""
 
     def __init__(
         self,
@@ -36,8 +35,7 @@ class EndlessBatches(tf.data.Dataset):
         super().__init__(self._made._variant_tensor)
 
     def __iter__(self):
-        """Batches; what went wrong in reading them is told as it was, not as an error of
-        TensorFlow."""
+        """Batches; a failure to read them is raised as it was, not as an error of TensorFlow."""
         try:
             yield from super().__iter__()
         except tf.errors.OpError as error:
@@ -52,57 +50,45 @@ class EndlessBatches(tf.data.Dataset):
 
     def each(self, change: Callable) -> EndlessBatches:
         """The dataset of change(batch), which still skips at once."""
-        return EndlessBatches(
-            lambda start, rows: self._make(start, rows).map(change),
-            self._failures,
-            self._start,
-            self._rows,
-        )
 
-    def repeat(self, count=None, name=None):
+        def make(start, rows):
+            return self._make(start, rows).map(change)
+
+        return EndlessBatches(make, self._failures, self._start, self._rows)
+
+    def repeat(self, count=None, name=None) -> EndlessBatches:
         """Itself: it has no end."""
         return self
 
-    def skip(self, count, name=None):
-        """The batches from `count` on, none of those before being made."""
+    def skip(self, count, name=None) -> EndlessBatches:
+        """The batches from `count` on; those before are not made."""
         return EndlessBatches(self._make, self._failures, self._start + int(count), self._rows)
 
-    def share(self, worker: int, workers: int):
-        """The same batches of which only the rows of one worker are read; the pixels of the others
-        are 0."""
-        height = self.element_rows // workers
-        return EndlessBatches(
-            self._make, self._failures, self._start, slice(worker * height, (worker + 1) * height)
-        )
-
-    @property
-    def element_rows(self) -> int:
-        return tf.nest.flatten(self.element_spec)[0].shape[0]
+    def share(self, worker: int, workers: int) -> EndlessBatches:
+        """The same batches, of which only the rows of one worker are read; the other pixels are
+        0."""
+        height = tf.nest.flatten(self.element_spec)[0].shape[0] // workers
+        rows = slice(worker * height, (worker + 1) * height)
+        return EndlessBatches(self._make, self._failures, self._start, rows)
 
 
-class ShuffledPasses:
-    """Numbers of the pictures in each batch: passes over all, shuffled anew; an incomplete last
+class _Passes:
+    """Numbers of the pictures in each batch: shuffled passes over all of them; an incomplete last
     batch is not used.
 
-    Pictures of shards (counts [k]) are shuffled among those of some shards at a time, `window` of
-    them at least, the
-    shards in random order: so a pass reads each shard once.
+    Pictures of shards (counts [k]) are shuffled among those of several shards at a time, at least
+    `window` of them, the shards in random order, so that a pass reads each shard once.
     """
 
     def __init__(self, counts: np.ndarray, batch_size: int, seed: int, window: int):
-        self._counts, self._batch_size, self._seed, self._window = (
-            np.asarray(counts),
-            batch_size,
-            seed,
-            window,
-        )
-        rows = int(self._counts.sum())
+        self._counts, self._seed, self._window = np.asarray(counts), seed, window
+        self._batch_size, rows = batch_size, int(self._counts.sum())
         if rows < batch_size:
             raise UserError(
                 f"{rows} training images are fewer than one batch of {batch_size}: "
                 f"set batch_size to at most {rows}, or give more images"
             )
-        self._per_pass, self._pass, self._order = rows // batch_size, -1, None
+        self._per_pass, self._pass, self._order = rows // batch_size, -1, np.zeros(0, np.int64)
 
     def numbers(self, step: int) -> np.ndarray:
         """int64 [batch_size] of the batch `step`."""
@@ -113,40 +99,34 @@ class ShuffledPasses:
 
     def _shuffled(self, number: int) -> np.ndarray:
         rng = np.random.default_rng((self._seed, number))
-        starts = np.cumsum(self._counts) - self._counts
-        shards = rng.permutation(len(self._counts))
+        ends = np.cumsum(self._counts)
+        shards = rng.permutation(len(ends))
         windows = np.cumsum(self._counts[shards]) // max(1, self._window)
         parts = []
         for window in np.unique(windows):
-            rows = [
-                starts[each] + np.arange(self._counts[each]) for each in shards[windows == window]
-            ]
+            inside = shards[windows == window]
+            rows = [np.arange(ends[each] - self._counts[each], ends[each]) for each in inside]
             parts.append(rng.permutation(np.concatenate(rows)))
         return np.concatenate(parts)
 
 
-class SharedPasses:
-    """Numbers of the pictures in each batch, of which every group has an equal part: labelled ones,
-    say, and others.
+class _PassesOfGroups:
+    """Numbers of the pictures in each batch, of which every group has an equal part: labelled and
+    unlabelled ones, say.
 
-    Groups [k] of numbers, each shuffled by itself; one that is smaller than its part is repeated.
+    Each group (numbers of pictures) is shuffled by itself; one smaller than its part is repeated.
     """
 
     def __init__(self, groups: Sequence[np.ndarray], batch_size: int, seed: int):
-        sizes = [len(part) for part in np.array_split(np.arange(batch_size), len(groups))]
-        self._groups = [
-            np.tile(group, -(-size // len(group))) for group, size in zip(groups, sizes)
-        ]
-        self._passes = [
-            ShuffledPasses(np.array([len(group)]), size, seed + number, len(group))
-            for number, (group, size) in enumerate(zip(self._groups, sizes))
-        ]
+        self._groups = []
+        for number, part in enumerate(np.array_split(np.arange(batch_size), len(groups))):
+            group = np.tile(groups[number], -(-len(part) // len(groups[number])))
+            passes = _Passes(np.array([len(group)]), len(part), seed + number, len(group))
+            self._groups.append((group, passes))
 
     def numbers(self, step: int) -> np.ndarray:
         """int64 [batch_size] of the batch `step`."""
-        return np.concatenate(
-            [group[each.numbers(step)] for group, each in zip(self._groups, self._passes)]
-        )
+        return np.concatenate([group[passes.numbers(step)] for group, passes in self._groups])
 
 
 def stream(
@@ -160,37 +140,34 @@ def stream(
     classes: int = 0,
     groups: Sequence[np.ndarray] = (),
 ) -> EndlessBatches:
-    """Batches uint8 [batch_size, H, W, C], or {"x": those, "y": one-hot float32 [batch_size,
-    classes]} with labels.
+    """Batches uint8 [batch_size, H, W, C]; with labels {"x": those, "y": one-hot float32
+    [batch_size, classes]}.
 
     Args:
       gather: pixels [n, H, W, C] of the pictures with these numbers.
       counts: pictures in each shard; one number where shards do not matter.
       labels: int [n], -1 where a picture has none: a row of zeros.
-      groups: where given, numbers of pictures that share each batch equally, see `SharedPasses`.
+      groups: numbers of pictures in groups that share each batch equally.
 
     Raises:
       UserError: fewer pictures than one batch.
     """
     window = _WINDOW_BYTES // int(np.prod(shape))
-    ShuffledPasses(
-        counts, batch_size, seed, window
-    )  # what is wrong is told now, not at the first batch
+    _Passes(counts, batch_size, seed, window)  # too few pictures are told now, not while training
     failures: list[UserError] = []
 
     def make(start: int, rows: slice) -> tf.data.Dataset:
         passes = (
-            SharedPasses(groups, batch_size, seed)
+            _PassesOfGroups(groups, batch_size, seed)
             if groups
-            else ShuffledPasses(counts, batch_size, seed, window)
+            else _Passes(counts, batch_size, seed, window)
         )
 
         def read(step):
             try:
                 numbers = passes.numbers(step)
-                return _gathered(gather, numbers, rows), (
-                    labels[numbers] if labels is not None else np.zeros(0, np.int32)
-                )
+                chosen = np.zeros(0, np.int32) if labels is None else labels[numbers]
+                return _gathered(gather, numbers, rows), chosen
             except UserError as error:
                 failures.append(error)
                 raise
@@ -202,11 +179,9 @@ def stream(
         def finish(x, y, step):
             if augment is not None and augment.changes:
                 x = augment.apply(x, tf.stack([tf.constant(seed, tf.int64), step]))
-            return (
-                x
-                if labels is None
-                else {"x": x, "y": tf.one_hot(tf.ensure_shape(y, [batch_size]), classes)}
-            )
+            if labels is None:
+                return x
+            return {"x": x, "y": tf.one_hot(tf.ensure_shape(y, [batch_size]), classes)}
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         return steps.map(pixels).map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
@@ -214,9 +189,9 @@ def stream(
     return EndlessBatches(make, failures)
 
 
-def _gathered(gather, numbers: np.ndarray, rows: slice) -> np.ndarray:
-    """Pixels [n, H, W, C] of which these rows are read and the others 0, so that augmentation is
-    that of the whole batch."""
+def _gathered(gather: Callable, numbers: np.ndarray, rows: slice) -> np.ndarray:
+    """Pixels [n, H, W, C] of which these rows are read and the others 0, so that augmentation
+    changes the rows as it would in the whole batch."""
     read = gather(numbers[rows])
     if len(read) == len(numbers):
         return read

@@ -1,11 +1,10 @@
-"""Curves blurred by Gaussian noise: draws, and their exact density by adaptive quadrature along the
-curve.
+"""Curves blurred by Gaussian noise: draws, and their exact density by adaptive quadrature.
 
     x = r(t) + noise e,  t ~ w on [start, stop],  e ~ N(0, I)
     p(x) = integral of w(t) N(x; r(t), noise^2 I) dt
 
-All values are relative to the peak of the integrand, so the logarithm is right far from the curve
-as well.
+All values are relative to the peak of the integrand, so the logarithm is also right far from the
+curve.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,19 +38,15 @@ class Curve:
 
     def parameter(self, xp, u):
         """t at the quantile u in [0, 1)."""
-        return (
-            self.start + (self.stop - self.start) * u
-            if self.quantile is None
-            else self.quantile(xp, u)
-        )
+        if self.quantile:
+            return self.quantile(xp, u)
+        return self.start + (self.stop - self.start) * u
 
     def weight(self, t: np.ndarray) -> np.ndarray:
         """Density of the parameter, per unit of t."""
-        return (
-            np.full_like(t, 1 / (self.stop - self.start))
-            if self.density is None
-            else self.density(t)
-        )
+        if self.density:
+            return self.density(t)
+        return np.full_like(t, 1 / (self.stop - self.start))
 
 
 def draw(tf, curves: Sequence[Curve], uniform, normal, noise: float):
@@ -80,10 +75,8 @@ def bounds(curves: Sequence[Curve], margin: float) -> tuple[np.ndarray, np.ndarr
 
 def _chunked(x: np.ndarray, curve: Curve, noise: float) -> np.ndarray:
     constant = -0.5 * x.shape[1] * np.log(2 * np.pi * noise**2)
-    chunks = [x[i : i + _CHUNK] for i in range(0, len(x), _CHUNK)]
-    return constant + np.concatenate(
-        [np.empty(0)] + [_log_integral(chunk, curve, noise) for chunk in chunks]
-    )
+    chunks = np.split(x, range(_CHUNK, len(x), _CHUNK))
+    return constant + np.concatenate([_log_integral(chunk, curve, noise) for chunk in chunks])
 
 
 def _log_integral(x: np.ndarray, curve: Curve, noise: float) -> np.ndarray:

@@ -10,18 +10,12 @@ import numpy as np
 
 from flow_models.core.failures import pick
 from flow_models.core.startup import load_tensorflow
-from flow_models.data.points import entropies
+from flow_models.data.points.point_set import on_grid
 
-CENTRES = np.array(
+CENTRES = np.transpose(
     [
-        (-2.4142, 1),
-        (-1, 2.4142),
-        (1, 2.4142),
-        (2.4142, 1),
-        (2.4142, -1),
-        (1, -2.4142),
-        (-1, -2.4142),
-        (-2.4142, -1),
+        (-2.4142, -1, 1, 2.4142, 2.4142, 1, -1, -2.4142),
+        (1, 2.4142, 2.4142, 1, -1, -2.4142, -2.4142, -1),
     ]
 )
 SD = 0.2
@@ -71,7 +65,7 @@ class EightModes:
     @functools.cached_property
     def entropy(self) -> float:
         """Of p(x), nats: 1.69844."""
-        return entropies.on_grid(self.log_prob, [-4.5, -4.5], [4.5, 4.5], 0.4 * SD)[0]
+        return on_grid(self.log_prob, [-4.5, -4.5], [4.5, 4.5], 0.4 * SD)[0]
 
 
 def get(labels: str) -> EightModes:

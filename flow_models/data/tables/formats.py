@@ -1,5 +1,5 @@
-"""One reader a file format: (binary file, its name for messages, key of an array, columns wanted)
--> DataFrame."""
+"""One reader for each file format: (binary file, its name for messages, key of an array, columns
+wanted) -> DataFrame."""
 
 import contextlib
 import csv
@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from flow_models.core.errors import UserError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
-_DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*$")
+_DECIMAL_COMMA = re.compile(r"(?:^|[;\n])\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*(?:[;\n]|$)")
+_LOOKED_AT = 100_000  # characters that tell the kind of a text
 
 
-def read_csv(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
+def read_csv(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
     """Separated text. The first line is a header unless one of its fields is a number (or names a
     column wanted)."""
     import pandas as pd
@@ -29,25 +30,17 @@ def read_csv(file: BinaryIO, source: str, key: str, columns: Sequence[str] | Non
     names = _fields(first, separator)
     header = not any(map(_is_number, names)) or bool(columns and set(columns) & set(names))
     if header and len(set(names)) < len(names):
-        return pd.DataFrame(
-            columns=names
-        )  # pandas would rename them; the caller refuses them by name
-    decimal = (
-        ","
-        if separator == ";" and any(map(_DECIMAL_COMMA.match, re.split("[;\n]", text[:100_000])))
-        else "."
-    )
+        return pd.DataFrame(columns=names)  # pandas would rename them; the caller refuses them
+    decimal_comma = separator == ";" and _DECIMAL_COMMA.search(text[:_LOOKED_AT])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", pd.errors.ParserWarning
-            )  # rows longer than the header would lose their end
+        with warnings.catch_warnings():  # rows longer than the header would lose their end
+            warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 io.StringIO(text),
                 sep=separator or r"\s+",
                 header=0 if header else None,
                 index_col=False,
-                decimal=decimal,
+                decimal="," if decimal_comma else ".",
                 skipinitialspace=True,
                 float_precision="round_trip",
                 low_memory=False,
@@ -62,45 +55,41 @@ def read_csv(file: BinaryIO, source: str, key: str, columns: Sequence[str] | Non
     return frame if header else frame.set_axis(_numbered(frame.shape[1]), axis=1)
 
 
-def read_npy(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
+def read_npy(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
     """One array [N] or [N, D], or named fields [N]. Pickled objects are never loaded."""
     if file.read(6) != b"\x93NUMPY":
         raise UserError(f"{source}: not an NPY file, whatever its name; write it with numpy.save")
     file.seek(0)
-    return _frame(_array(file, source), source)
+    with _damage(source, "an NPY array", ValueError, EOFError):
+        array = np.load(file, allow_pickle=False)
+    return _frame(array, source)
 
 
-def read_npz(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
-    """The array `key`, or the only one there, or several of one dimension and equal length as named
+def read_npz(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
+    """The array `key`, or the only one, or several of one dimension and equal length as named
     columns."""
     import pandas as pd
 
-    with _damage(source, "an NPZ file", zipfile.BadZipFile):
-        archive = zipfile.ZipFile(file)
-    members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-    if key and key not in members:
-        raise UserError(f"{source}: no array '{key}'; there are {', '.join(members) or 'none'}")
-    chosen = {name: members[name] for name in ([key] if key else members)}
-    arrays = {}
-    for name, member in chosen.items():
-        with _damage(source, "an NPZ file", zipfile.BadZipFile), archive.open(member) as inside:
-            arrays[name] = _array(inside, f"{source}: array '{name}'")
+    with _damage(source, "an NPZ file", zipfile.BadZipFile, ValueError, EOFError):
+        archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
+        if key and key not in archive.files:
+            there = ", ".join(archive.files) or "none"
+            raise UserError(f"{source}: no array '{key}'; there are {there}")
+        chosen = [key] if key else archive.files
+        arrays = {name: np.asarray(archive[name]) for name in chosen}
     if len(arrays) == 1:
-        return _frame(next(iter(arrays.values())), source)
-    if (
-        arrays
-        and len({array.shape for array in arrays.values()}) == 1
-        and next(iter(arrays.values())).ndim == 1
-    ):
+        return _frame(arrays[chosen[0]], source)
+    lengths = {len(array) if array.ndim == 1 else None for array in arrays.values()}
+    if len(lengths) == 1 and None not in lengths:
         return pd.DataFrame(arrays)
-    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    there = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
     raise UserError(
-        f"{source}: which array? There are {shapes or 'none'}; name one at the end, as in"
+        f"{source}: which array? There are {there or 'none'}; name one at the end, as in"
         " file.npz#name"
     )
 
 
-def read_parquet(file: BinaryIO, source: str, key: str, columns: Sequence[str] | None):
+def read_parquet(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
     """Parquet; only the columns wanted are decoded."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -108,20 +97,26 @@ def read_parquet(file: BinaryIO, source: str, key: str, columns: Sequence[str] |
     with _damage(source, "a Parquet file", pa.ArrowException, OSError):
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
-        wanted = [name for name in names if name in columns] if columns else names
-        if len(set(names)) < len(names) or (columns and len(wanted) < len(set(columns))):
-            wanted = names  # the caller says what is wrong with them
-        table = parquet.read(columns=wanted if len(set(names)) == len(names) else None)
-    return table.to_pandas()
+        if len(set(names)) < len(names):
+            return parquet.read().to_pandas()  # the caller refuses the repeated names
+        known = [name for name in names if name in columns] if columns else []
+        complete = columns and len(known) == len(set(columns))  # else the caller says what is wrong
+        return parquet.read(columns=known if complete else None).to_pandas()
 
 
-def _array(file: BinaryIO, source: str) -> np.ndarray:
-    with _damage(source, "an NPY array", ValueError, EOFError, zipfile.BadZipFile):
-        return np.lib.format.read_array(file, allow_pickle=False)
+READERS = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".txt": read_csv,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".parquet": read_parquet,
+}
+SUFFIXES = tuple(READERS)
 
 
 def _frame(array: np.ndarray, source: str):
-    """A DataFrame over an array, its fields by their names."""
+    """A DataFrame over an array, with the names of its fields if it has any."""
     import pandas as pd
 
     if array.dtype.names and array.ndim == 1:
@@ -137,7 +132,7 @@ def _frame(array: np.ndarray, source: str):
 
 
 def _text(data: bytes, source: str) -> str:
-    """Decode UTF-8 (or UTF-16 with its mark, or else Latin-1), refusing what is no text at all."""
+    """UTF-8 (or UTF-16 with its mark, else Latin-1); binary data is refused."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = data.decode("utf-16", errors="replace")
     else:
@@ -145,28 +140,27 @@ def _text(data: bytes, source: str) -> str:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = data.decode("latin-1")
-    if _CONTROL.search(text[:100_000]):
+    if _CONTROL.search(text[:_LOOKED_AT]):
         raise UserError(f"{source}: not a table of text, whatever its name: it holds binary data")
     return text
 
 
 def _first_line(text: str, source: str) -> tuple[str, str]:
-    """The first line that is no comment, and the text from there; `# x y` above as many numbers is
-    a header."""
-    above = _COMMENTS.match(text)[0]
+    """The first line that is no comment, and the text from there on.
+
+    A comment just above it, such as `# x y`, is the header if it has as many fields.
+    """
+    above = next(_COMMENTS.finditer(text))[0]
     rest = text[len(above) :]
-    first, _, _ = rest.partition("\n")
+    first = rest.partition("\n")[0].rstrip("\r")
     if not first.strip() or first.lstrip().startswith("#"):
-        raise UserError(
-            f"{source}: the file is empty"
-            if not text.strip()
-            else f"{source}: the file has no rows"
-        )
+        what = "has no rows" if text.strip() else "is empty"
+        raise UserError(f"{source}: the file {what}")
     separator = _separator(first)
     comment = above.strip().rpartition("\n")[2].lstrip("# \t").rstrip()
     if comment and len(_fields(comment, separator)) == len(_fields(first, separator)):
         return comment, f"{comment}\n{rest}"
-    return first.rstrip("\r"), rest
+    return first, rest
 
 
 def _separator(line: str) -> str | None:
@@ -188,7 +182,7 @@ def _is_number(field: str) -> bool:
 
 
 def _numbered(count: int) -> list[str]:
-    return [f"x{i + 1}" for i in range(count)]
+    return [f"x{place}" for place in range(1, count + 1)]
 
 
 @contextlib.contextmanager
@@ -201,13 +195,3 @@ def _damage(source: str, kind: str, *errors: type[Exception]) -> Iterator[None]:
     except errors as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(f"{source}: not {kind}, or damaged: {reason}") from error
-
-
-READERS = {
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".txt": read_csv,
-    ".npy": read_npy,
-    ".npz": read_npz,
-    ".parquet": read_parquet,
-}

@@ -1,0 +1,153 @@
+"""What makes a table fit for a density.
+
+Numbers must be finite, no column constant or the multiple of another (the likelihood would be
+unbounded), and float32 must keep enough digits.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flow_models.core.errors import UserError
+
+_STEPS = 100  # float32 steps in one standard deviation, or rounding shows in the density
+_WIDEST = 2_000  # columns up to which all pairs are compared
+_REPEATED = 1e-12  # 1 - |correlation| below which a column repeats another
+_MISSING = ("", "nan", "<na>")
+
+
+def check_table(
+    values, columns: Sequence[str] | None = None, min_rows: int = 2, source: str = "the table"
+) -> np.ndarray:
+    """The values as float32 [N, D], or a UserError that names the column and the first row (counted
+    from 1) at fault.
+
+    Args:
+      values: array, nested list or DataFrame [N, D]; [N] is taken as [N, 1].
+      columns: D names for messages; a DataFrame has its own, else x1, x2, ...
+    """
+    names, numbers = _matrix(values, columns, source)
+    if len(numbers) < min_rows:
+        raise UserError(
+            f"{source}: {plural(len(numbers), 'row')}; at least {min_rows} are expected"
+        )
+    for name, column in zip(names, numbers.T):
+        _check_column(column, f"{source}: column '{name}'")
+    _check_repeats(numbers, names, source)
+    return numbers.astype(np.float32)
+
+
+def as_numbers(values, source: str = "the table") -> np.ndarray:
+    """The values as finite float64 [N, D] of any spread: what can be scored, but not trained on.
+
+    Raises UserError that names the column and the first row at fault.
+    """
+    names, numbers = _matrix(values, None, source)
+    for name, column in zip(names, numbers.T):
+        _check_finite(column, f"{source}: column '{name}'")
+    return numbers
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _matrix(values, columns: Sequence[str] | None, source: str) -> tuple[Sequence[str], np.ndarray]:
+    """Names of the columns, and their numbers float64 [N, D]."""
+    if hasattr(values, "iloc"):  # a DataFrame, whose columns have types of their own
+        parts = [values.iloc[:, place].to_numpy() for place in range(values.shape[1])]
+        names: Sequence[str] = [str(name) for name in values.columns]
+    else:
+        parts = list(_array(values, source).T)
+        names = [f"x{place}" for place in range(1, len(parts) + 1)]
+    if not parts:
+        raise UserError(f"{source}: the table has no column")
+    if columns is not None and len(columns) != len(parts):
+        raise UserError(f"{source}: {len(columns)} column names given for {len(parts)} columns")
+    names = names if columns is None else columns
+    numbers = [_numbers(part, f"{source}: column '{name}'") for name, part in zip(names, parts)]
+    return names, np.stack(numbers, axis=1)
+
+
+def _array(values, source: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source}: rows of equal length are expected: {reason}") from error
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2:
+        raise UserError(
+            f"{source}: an array [rows, columns] is expected; this one has shape {array.shape}"
+        )
+    return array
+
+
+def _numbers(part: np.ndarray, where: str) -> np.ndarray:
+    """One column as float64; a missing value becomes NaN."""
+    if part.dtype.kind in "fiu":
+        return part.astype(np.float64)
+    if part.dtype.kind not in "OUSTb":
+        raise UserError(f"{where} holds {part.dtype}, not real numbers")
+    numbers = [_number(value) for value in part]
+    if None in numbers:
+        row = numbers.index(None)
+        raise UserError(
+            f"{where}, row {row + 1}: a number is expected, not {str(part[row])[:40]!r}"
+        )
+    return np.array(numbers, np.float64)
+
+
+def _number(value) -> float | None:
+    """The value as a number, NaN where it is missing, None where it is something else."""
+    if value is None or str(value).strip().lower() in _MISSING:
+        return np.nan
+    try:
+        return None if isinstance(value, (bool, np.bool_, np.ndarray)) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _check_column(column: np.ndarray, where: str) -> None:
+    """Finite, within float32, not constant, and not so far from zero that float32 rounds its
+    variation away."""
+    _check_finite(column, where)
+    largest = np.abs(column).max()
+    if largest > np.finfo(np.float32).max:
+        raise UserError(
+            f"{where}: {largest:.3g} is too large for 32-bit numbers (3.4e38); rescale the column"
+        )
+    if column.min() == column.max():
+        raise UserError(
+            f"{where} is constant ({column[0]:g}): its likelihood would be unbounded; leave it out"
+        )
+    deviation = column.std()
+    if deviation < max(_STEPS * float(np.spacing(np.float32(largest))), np.finfo(np.float32).tiny):
+        raise UserError(
+            f"{where} varies by {deviation:.3g} around {column.mean():.9g}: too little for 32-bit"
+            " numbers; subtract an offset (or rescale) first"
+        )
+
+
+def _check_finite(column: np.ndarray, where: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(column))
+    if bad.size:
+        raise UserError(
+            f"{where}: {plural(bad.size, 'value')} missing, NaN or infinite (first in row"
+            f" {bad[0] + 1}); remove or fill these rows"
+        )
+
+
+def _check_repeats(numbers: np.ndarray, names: Sequence[str], source: str) -> None:
+    """No column may repeat another one at any scale."""
+    if not 1 < len(names) <= _WIDEST or len(numbers) < 3:
+        return
+    standard = (numbers - numbers.mean(0)) / numbers.std(0)
+    likeness = np.abs(np.triu(standard.T @ standard / len(numbers), 1))
+    first, second = np.unravel_index(likeness.argmax(), likeness.shape)
+    if likeness[first, second] > 1 - _REPEATED:
+        raise UserError(
+            f"{source}: column '{names[second]}' is a multiple of column '{names[first]}': the"
+            " likelihood would be unbounded; leave one out"
+        )
