@@ -1,35 +1,50 @@
-"""Typed settings, presets and the command line. Loads nothing heavy: `--help` and mistakes answer
-at once."""
+"""Settings of a run, presets and the command line. Loads nothing heavy: `--help` answers at once.
+
+The settings of an application are a frozen dataclass of its own fields and of groups, dataclasses
+that several applications share. On the command line and in config.yaml all fields stand side by
+side: `--steps` sets `config.fit.steps`.
+"""
 
 import dataclasses
 import difflib
 import os
 import re
-import signal
 import sys
-from collections.abc import Callable
+import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from flow_models.training import cluster
-from flow_models.core.errors import EX_TEMPFAIL, Terminated, UserError, WorkerLost
-from flow_models.training.settings import FitSettings
+from flow_models.core.errors import UserError
 
 Config = TypeVar("Config")
 LONGEST = 300  # characters of a message of the parser, which may quote a whole file
+# settings of earlier versions, whose flags and files still work
+RENAMED = {
+    "epoch_steps": "eval_every_steps",
+    "shards": "microbatches",
+    "unroll": "layers_per_loop_body",
+    "tilt": "rare_oversampling",
+    "waves": "fourier_features",
+    "temperature": "sampling_temperature",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class RunConfig(FitSettings):
-    """Settings that every application has; a flag each."""
+@typing.dataclass_transform(frozen_default=True)
+def settings(cls: type[Config]) -> type[Config]:
+    """Makes a class of settings: a frozen dataclass whose fields are flags or groups of flags."""
+    return dataclasses.dataclass(frozen=True)(cls)
+
+
+@settings
+class RunSettings:
+    """Where a run writes, and how it starts."""
 
     preset: str = "default"
     """smoke (under a minute, to see it run), default, or full; other flags override it"""
     output_dir: str = ""
     """folder of this run, local or s3://bucket/prefix; empty: runs/<application>/<time>"""
     resume: bool = False
-    """go on with the run in output_dir, exactly where it stopped; start it where there is none
-    yet"""
+    """go on with the run in output_dir, exactly where it stopped; start it where there is none"""
     overwrite: bool = False
     """delete what an earlier run left in output_dir"""
     mlflow: bool = True
@@ -37,11 +52,56 @@ class RunConfig(FitSettings):
     tracking_uri: str = ""
     """MLflow server or store; empty: MLFLOW_TRACKING_URI, or mlflow.db in the project folder"""
 
-    def fit_settings(self) -> FitSettings:
-        """The part that `fit` takes."""
-        return FitSettings(
-            **{f.name: getattr(self, f.name) for f in dataclasses.fields(FitSettings)}
-        )
+
+def refuse(*wrong: tuple[bool, str]) -> None:
+    """Raises UserError with the message of the first that is wrong."""
+    for is_wrong, message in wrong:
+        if is_wrong:
+            raise UserError(message)
+
+
+def groups(config_class: type) -> dict[str, Any]:
+    """The groups of a class of settings, by name, with their defaults in this application."""
+    defaults = {field.name: _default(field) for field in dataclasses.fields(config_class)}
+    return {name: each for name, each in defaults.items() if dataclasses.is_dataclass(each)}
+
+
+def flat(config) -> dict[str, Any]:
+    """All settings side by side, as on the command line and in config.yaml."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return found
+
+
+def nested(config_class: type[Config], values: dict[str, Any]) -> Config:
+    """The settings of flat values; what is not among them has its default.
+
+    Raises:
+      UserError: a value that the settings refuse.
+    """
+    remaining = dict(values)
+    fields: dict[str, Any] = {}
+    for name, group in groups(config_class).items():
+        names = {field.name for field in dataclasses.fields(group)} & set(remaining)
+        fields[name] = dataclasses.replace(group, **{each: remaining.pop(each) for each in names})
+    return config_class(**fields, **remaining)
+
+
+def replace(config: Config, **values) -> Config:
+    """The settings with some flat values changed."""
+    return nested(type(config), {**flat(config), **values})
+
+
+def _default(field: dataclasses.Field) -> Any:
+    return (
+        field.default
+        if field.default is not dataclasses.MISSING
+        else field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else None
+    )
 
 
 def parse(
@@ -50,12 +110,11 @@ def parse(
     description: str,
     argv: list[str],
 ) -> Config:
-    """The settings that the arguments ask for: fields of the class, then a preset, then --config,
-    then flags.
+    """The settings that arguments ask for: defaults, then a preset, then --config, then flags.
 
     Args:
-      config_class: a frozen dataclass; every field is a flag of its name.
-      presets: name -> fields that differ from the defaults of the class.
+      config_class: made by `settings`.
+      presets: name -> flat settings that differ from the defaults of the class.
 
     Raises:
       UserError: unknown flag or preset, bad value, missing file; one line.
@@ -63,76 +122,118 @@ def parse(
     import jsonargparse
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = _parser(config_class, description)
+    _read_earlier_names(parser, _renamed(config_class))
+    argv = _normal_form(argv, config_class)
+    parser.set_defaults(_preset(presets, argv))
+    if {"-h", "--help"} & set(argv):
+        _print_help(parser)
+    _check_flags(argv, {name for action in parser._actions for name in action.option_strings})
+    try:
+        values = parser.parse_args(argv).as_dict()
+    except (jsonargparse.ArgumentError, OSError, UnicodeDecodeError) as error:
+        raise UserError(_one_line(str(error))) from None
+    values.pop("config", None)
+    return nested(config_class, values)
+
+
+def _parser(config_class, description):
+    """A parser with a flag for each field, of the application's own first, then group by group."""
+    import argparse
+
+    import jsonargparse
+
+    formatter = type(
+        "Formatter", (argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter), {}
+    )
     parser = jsonargparse.ArgumentParser(
         prog=Path(sys.argv[0]).name,
         usage="%(prog)s [--preset PRESET] [--config FILE] [--FLAG VALUE ...]",
         description=description,
-        formatter_class=_help_formatter(),
+        formatter_class=formatter,
         exit_on_error=False,
         allow_abbrev=False,
     )
     parser.add_argument(
         "--config", action="config", help="YAML file of settings, for example config.yaml of a run"
     )
-    parser.add_class_arguments(config_class, None, as_group=False)
-    argv = _normal_form(argv, config_class)
-    try:
-        parser.set_defaults(_preset(presets, argv))
-        if {"-h", "--help"} & set(argv):
-            print(
-                re.sub(r"--[a-z_]+", lambda flag: flag[0].replace("_", "-"), parser.format_help())
-            )
-            sys.exit(0)
-        _check_flags(
-            argv, {option for action in parser._actions for option in action.option_strings}
-        )
-        values = parser.parse_args(argv).as_dict()
-    except (jsonargparse.ArgumentError, OSError) as error:
-        raise UserError(_one_line(str(error))) from None
-    values.pop("config", None)
-    return config_class(**values)
+    shared = groups(config_class)
+    parser.add_class_arguments(config_class, None, as_group=False, skip=set(shared))
+    for group in shared.values():
+        parser.add_class_arguments(type(group), None, as_group=True)
+        parser.set_defaults(flat(group))
+    return parser
 
 
-def _help_formatter():
-    """Defaults and types as jsonargparse shows them, and the description as it stands."""
-    import argparse
+def _renamed(config_class):
+    """Settings of earlier versions, less the names that this application uses itself."""
+    taken = flat(config_class())
+    return {old: new for old, new in RENAMED.items() if old not in taken and new in taken}
 
+
+def _read_earlier_names(parser, renamed):
+    """The parser takes files with the names of earlier versions too."""
     import jsonargparse
+    import yaml
 
-    return type(
-        "Formatter", (argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter), {}
-    )
+    read = jsonargparse.get_loader("yaml")
+
+    def read_renamed(text):
+        found = read(text)
+        if not isinstance(found, dict):
+            return found
+        return {renamed.get(name, name): value for name, value in found.items()}
+
+    jsonargparse.set_loader("settings", read_renamed, (yaml.YAMLError,))
+    parser.parser_mode = "settings"
+
+
+def _print_help(parser) -> NoReturn:
+    """Prints the help and ends the program, also where the reader has seen enough of it."""
+    try:
+        print(re.sub(r"--[a-z_]+", lambda at: at[0].replace("_", "-"), parser.format_help()))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _normal_form(argv, config_class):
-    """--output-dir is --output-dir, and a switch alone is that switch set to true."""
-    switches = {f"--{f.name}" for f in dataclasses.fields(config_class) if f.type in (bool, "bool")}
+    """Flags with underscores, renamed ones under their new name; a switch alone is set to true."""
+    defaults = flat(config_class())
+    switches = {f"--{name}" for name, value in defaults.items() if isinstance(value, bool)}
+    switches |= {f"--{name}" for name in _optional_switches(config_class)}
+    renamed = _renamed(config_class)
     normal = []
     for i, argument in enumerate(argv):
         flag, equals, value = argument.partition("=")
         if re.match(r"--[a-zA-Z]", flag):
-            argument = "--" + flag[2:].replace("-", "_") + equals + value
+            name = flag[2:].replace("-", "_")
+            argument = f"--{renamed.get(name, name)}{equals}{value}"
         follows = argv[i + 1].lower() if i + 1 < len(argv) else "--"
-        normal.append(
-            f"{argument}=true"
-            if argument in switches and follows not in ("true", "false")
-            else argument
-        )
+        alone = argument in switches and follows not in ("true", "false", "null")
+        normal.append(f"{argument}=true" if alone else argument)
     return normal
 
 
+def _optional_switches(config_class):
+    """Names of the fields that are true, false or null."""
+    classes = [config_class, *(type(group) for group in groups(config_class).values())]
+    fields = [field for each in classes for field in dataclasses.fields(each)]
+    return [field.name for field in fields if field.type in ("bool | None", bool | None)]
+
+
 def _preset(presets, argv):
-    """The preset of --preset, else of the --config file: looked up before the rest is parsed, which
-    overrides it."""
+    """The settings of the preset that --preset names, else the --config file; flags override it."""
     name, file = _value(argv, "--preset"), _value(argv, "--config")
     if name is None and file is not None:
         import yaml
 
         try:
-            settings = yaml.safe_load(Path(file).read_text())
+            found = yaml.safe_load(Path(file).read_text())
         except (OSError, ValueError, yaml.YAMLError):
-            settings = None  # what is wrong with the file is said where it is parsed
-        name = settings.get("preset") if isinstance(settings, dict) else None
+            found = None  # the parser says what is wrong with the file
+        name = found.get("preset") if isinstance(found, dict) else None
     name = name or "default"
     if name not in presets:
         raise UserError(f"no preset {name!r}; there are {', '.join(presets)}")
@@ -160,66 +261,15 @@ def _check_flags(argv, known):
 
 
 def _one_line(message: str) -> str:
+    """A message of the parser on one line, in the words of the command line."""
     message = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", message)
     message = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
     message = " ".join(message.split())
     union = (
-        r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\] Errors:"
-        r" .* value: ?(.*)"
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), NoneType\]"
+        r" Errors: .* value: ?(.*)"
     )
     message = re.sub(union, r"Expected \1 or null. Got value: \2", message)
     if re.search(r"Expected (a )?(list|tuple)", message):
         message += "; a list is written '[a, b]'"
     return message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
-
-
-def run(main: Callable[[Any], None], config_class: type, presets: dict, description: str) -> None:
-    """Runs main(config) as a program: a user's mistake is one line on stderr and status 2, Ctrl-C
-    130, SIGTERM or a lost worker 75."""
-    guarded(lambda: _started(main, parse(config_class, presets, description, sys.argv[1:])))
-
-
-def _started(main, config) -> None:
-    """main(config), after this process has joined the other workers, if there are any: TensorFlow
-    wants that first."""
-    if cluster.join(config.strategy).count > 1:
-        from flow_models.core.startup import load_tensorflow
-
-        load_tensorflow()
-        from flow_models.training import devices
-
-        devices.get(config.strategy)
-    main(config)
-
-
-def guarded(action: Callable[[], None]) -> None:
-    """Runs an action as a program, see `run`."""
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # names of files that are not UTF-8, as on stderr
-    try:
-        action()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except WorkerLost as error:
-        _leave(f"error: {error}", EX_TEMPFAIL)
-    except Terminated:
-        _leave("terminated: the same command with --resume goes on", EX_TEMPFAIL)
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
-
-
-def _terminate(*_):
-    """SIGTERM, once: a second one must not break off the saving that the first one began."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
-
-
-def _leave(line: str, status: int) -> None:
-    print(line, file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # background threads of MLflow and TensorFlow would hold the process

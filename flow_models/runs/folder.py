@@ -2,7 +2,6 @@
 report.html."""
 
 import csv
-import dataclasses
 import datetime
 import fcntl
 import io
@@ -18,14 +17,15 @@ from pathlib import Path
 
 import yaml
 
-from flow_models.training import cluster
-from flow_models.runs import report
 from flow_models.core import storage
-from flow_models.core.failures import local_failures
 from flow_models.core.errors import UserError
+from flow_models.core.failures import local_failures
+from flow_models.runs import report
+from flow_models.runs.config import flat, replace
 from flow_models.runs.mirror import Mirror
 from flow_models.runs.tracking import Tracker
 from flow_models.runs.tracking.folder import public
+from flow_models.training import cluster
 
 OURS = {
     "config.yaml",
@@ -59,7 +59,7 @@ class RunFolder:
     there up as it comes.
 
     Args:
-      config: settings of the run, a `RunConfig`.
+      config: settings of the run, made by `runs.config.settings`, with groups `run` and `fit`.
       application: its name, for example "flowmodels1".
 
     Raises:
@@ -69,25 +69,27 @@ class RunFolder:
 
     def __init__(self, config, application: str):
         self.application, self.config = application, config
-        if config.resume and config.overwrite:
+        if config.run.resume and config.run.overwrite:
             raise UserError("--resume goes on with a run, --overwrite deletes it: give one of them")
-        if config.resume and not config.output_dir:
+        if config.run.resume and not config.run.output_dir:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
-        self.mirror, self.temporary, self.held = None, None, None
+        self.mirror: Mirror | None = None
+        self.temporary: tempfile.TemporaryDirectory | None = None
+        self.held: int | None = None
         if cluster.task(
-            config.strategy
+            config.fit.strategy
         ).index:  # of several workers the first one writes; the others do as if
             self.temporary = tempfile.TemporaryDirectory(
                 prefix="flow_models-", ignore_cleanup_errors=True
             )
             self.path = Path(self.temporary.name)
-            self.config = dataclasses.replace(
+            self.config = replace(
                 config, output_dir=str(self.path), resume=False, overwrite=False, mlflow=False
             )
             return
         self.mirror = (
-            Mirror(config.output_dir)
-            if config.output_dir and storage.is_s3(config.output_dir)
+            Mirror(config.run.output_dir)
+            if config.run.output_dir and storage.is_s3(config.run.output_dir)
             else None
         )
         if self.mirror:
@@ -95,8 +97,10 @@ class RunFolder:
             self._check(self.mirror.names())
             return
         time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        with local_failures(config.output_dir or "runs"):
-            self.path = Path(storage.local_path(config.output_dir or f"runs/{application}/{time}"))
+        with local_failures(config.run.output_dir or "runs"):
+            self.path = Path(
+                storage.local_path(config.run.output_dir or f"runs/{application}/{time}")
+            )
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"{self.path} is a file; --output-dir must be a folder")
             self._check(storage.names(self.path))
@@ -112,20 +116,20 @@ class RunFolder:
         if found <= {
             "figures"
         }:  # nothing, or what a run leaves that is killed before its first file
-            if self.config.resume:
+            if self.config.run.resume:
                 print(f"nothing to resume in {self} yet: a new run starts there", file=sys.stderr)
             return
         foreign = sorted(found - OURS)
-        if self.config.overwrite and (foreign or "config.yaml" not in found):
+        if self.config.run.overwrite and (foreign or "config.yaml" not in found):
             what = f"it holds {foreign[0]}" if foreign else "it has no config.yaml"
             raise UserError(
                 f"{self} is not the folder of a run alone ({what}): nothing was deleted"
             )
-        if self.config.resume and "config.yaml" not in found:
+        if self.config.run.resume and "config.yaml" not in found:
             raise UserError(
                 f"{self} is not the folder of a run (no config.yaml): there is nothing to resume"
             )
-        if not (self.config.resume or self.config.overwrite):
+        if not (self.config.run.resume or self.config.run.overwrite):
             raise UserError(
                 f"{self} holds another run: use --resume to go on with it, --overwrite to delete"
                 " it, or another --output-dir"
@@ -141,16 +145,16 @@ class RunFolder:
     def _open(self):
         with local_failures(str(self.path)):
             self._lock()
-            if self.config.overwrite:
+            if self.config.run.overwrite:
                 self._delete()
-            if self.mirror and self.config.resume:
+            if self.mirror and self.config.run.resume:
                 self.mirror.fetch(leave_out="checkpoint")
             self._make()
             self._lock()
         self.settings = _plain(
-            {k: v for k, v in dataclasses.asdict(self.config).items() if k not in OF_ONE_COMMAND}
+            {k: v for k, v in flat(self.config).items() if k not in OF_ONE_COMMAND}
         )
-        self.settings["tracking_uri"] = public(self.config.tracking_uri)
+        self.settings["tracking_uri"] = public(self.config.run.tracking_uri)
         self.rows = _read_rows(self.path / "history.csv")
         self._write(
             "config.yaml", yaml.safe_dump(self.settings, sort_keys=False).encode(), must=True
@@ -160,8 +164,8 @@ class RunFolder:
             str(self.path),
             self.application,
             name,
-            self.config.tracking_uri or None,
-            self.config.mlflow,
+            self.config.run.tracking_uri or None,
+            self.config.run.mlflow,
             shown=str(self),
         )
         self.tracker.__enter__()
@@ -200,7 +204,7 @@ class RunFolder:
         """Makes the folder; a default name that another run took in the same second gets a
         number."""
         first, number = self.path, 2
-        while not self.config.output_dir:
+        while not self.config.run.output_dir:
             try:
                 self.path.mkdir(parents=True)
                 break
@@ -309,7 +313,7 @@ class RunFolder:
 
     def _link_latest(self) -> None:
         """Points runs/<application>/latest here, where the run has its usual place."""
-        if self.config.output_dir:
+        if self.config.run.output_dir:
             return
         link = self.path.parent / "latest"
         try:

@@ -1,20 +1,18 @@
 """Sends a finished run to MLflow: `python -m flow_models.runs.tracking RUN`, which
 `make mlflow-upload RUN=...` runs."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
 
-from flow_models.core.storage import is_s3
 from flow_models.core.errors import UserError
+from flow_models.core.storage import is_s3
 from flow_models.runs.tracking.folder import public, store_uri
-from flow_models.runs.tracking.tracker import upload
+from flow_models.runs.tracking.uploads import upload
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line of `upload`; the exit status, 2 for a user's mistake."""
+    """Runs `upload` and returns the exit status, 2 for a mistake of the user."""
     parser = argparse.ArgumentParser(
         prog="python -m flow_models.runs.tracking", description="Sends a run folder to MLflow."
     )
@@ -30,10 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    where = (
+    uri = (
         "" if is_s3(given.run) else f" at {public(store_uri(given.tracking_uri, Path(given.run)))}"
     )
-    print(f"{given.run} is in MLflow{where} as run {run_id}")
+    print(f"{given.run} is in MLflow{uri} as run {run_id}")
     return 0
 
 

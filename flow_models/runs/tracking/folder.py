@@ -1,54 +1,45 @@
-"""What a run folder holds for MLflow, which store it is meant for, and what it remembers of what
-was sent."""
+"""What a run folder holds for MLflow, which store it is meant for, and what was already sent."""
 
-from __future__ import annotations
-
-import csv
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
+
+from flow_models.core import storage
 
 PACKAGE = Path(__file__).resolve().parents[2]
 STATE = "mlflow.json"
-SERVED = (
-    "tensorflow",
-    "tf-keras",
-    "tensorflow-probability",
-    "numpy",
-    "scipy",
-    "mlflow",
-)  # what a served model imports
-SERVED_TOO = {
-    "Dispersion": ("disba", "numba")
-}  # and those that have such a part, as their model.json names it
+EMBEDDED = "sqlite:///"  # a store of this scheme is a file on this machine
+REASONS = (  # patterns in the long messages of the HTTP library, and what they mean
+    ("refused", "connection refused"),
+    ("aborted|reset by peer|Broken pipe|RemoteDisconnected", "connection broken off"),
+    ("[Rr]esolve|Name or service", "no such host"),
+    ("timed out|Timeout", "no answer in time"),
+    ("too many 5|50[0-9] error", "the server answers with errors"),
+)
 
 
 def store_uri(given: str | None = None, folder: Path | None = None) -> str:
-    """The store: the one given, else MLFLOW_TRACKING_URI, else where the run was meant to go, else
-    the embedded one.
+    """The store: the given one, else MLFLOW_TRACKING_URI, else the one meant for the run in
+    `folder`, else the embedded one.
 
-    The embedded store is mlflow.db in the folder of the project (where pyproject.toml lies beside
-    the package, if it can be written), else in the current folder;
-    `mlflow ui --backend-store-uri sqlite:///mlflow.db` run there shows it.
+    The embedded store is mlflow.db in the project folder (the one with pyproject.toml beside the
+    package, if it can be written), else in the current folder. Open it there with
+    `mlflow ui --backend-store-uri sqlite:///mlflow.db`.
     """
     meant = read_state(folder).get("tracking_uri") if folder else None
-    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or meant
-    if not uri:
-        project = PACKAGE.parent
-        home = (
-            project
-            if (project / "pyproject.toml").is_file() and os.access(project, os.W_OK)
-            else Path.cwd()
-        )
-        uri = f"sqlite:///{home / 'mlflow.db'}"
-    if uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or meant or _embedded_store()
+    if uri.startswith(EMBEDDED) and not uri.endswith(":memory:"):
+        uri = f"{EMBEDDED}{Path(uri.removeprefix(EMBEDDED)).absolute()}"
     return uri.rstrip("/")
+
+
+def _embedded_store() -> str:
+    project = PACKAGE.parent
+    ours = (project / "pyproject.toml").is_file() and os.access(project, os.W_OK)
+    return f"{EMBEDDED}{(project if ours else Path.cwd()) / 'mlflow.db'}"
 
 
 def public(text: str) -> str:
@@ -56,82 +47,38 @@ def public(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://", text)
 
 
+def reason(error: BaseException) -> str:
+    """What went wrong, in a few words on one line and without passwords."""
+    text = public(" ".join(str(error).split())) or type(error).__name__
+    known = [meaning for pattern, meaning in REASONS if re.search(pattern, text)]
+    return known[0] if known else text[:200].rstrip(".")
+
+
 def read_state(folder: Path) -> dict:
-    """mlflow.json of a run folder: experiment, run_name, tracking_uri, and for each store its run
-    and what it has."""
+    """mlflow.json of a run folder: experiment, run_name, tracking_uri, parent, and under `stores`
+    the run of each store and digests of what it has."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {"stores": {}}
-    return {"stores": {}} | state if isinstance(state, dict) else {"stores": {}}
+        state = None
+    return {"stores": {}} | (state if isinstance(state, dict) else {})
 
 
 def write_state(folder: Path, state: Mapping) -> None:
-    """Puts mlflow.json in place whole."""
-    partial = folder / f".{STATE}.{os.getpid()}.tmp"
-    partial.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / STATE)
-
-
-def history(folder: Path) -> list[dict[str, float]]:
-    """The rows of history.csv as numbers, NaN where a cell is none; a row without a step is left
-    out."""
-    lines = (
-        (folder / "history.csv").read_text().splitlines()
-        if (folder / "history.csv").is_file()
-        else []
-    )
-    rows = [
-        {name: number(cell) for name, cell in line.items() if name}
-        for line in csv.DictReader(lines)
-    ]
-    return [row for row in rows if math.isfinite(row.get("step", math.nan))]
-
-
-def number(cell: object) -> float:
-    """The cell as a number; NaN where it is none."""
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return math.nan
+    """Replaces mlflow.json."""
+    storage.write_bytes(folder / STATE, (json.dumps(state, indent=1) + "\n").encode())
 
 
 def files(folder: Path) -> list[Path]:
-    """The files of a run that go up as they are: those beside each other in the folder, and its
-    figures."""
-    beside = [
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.name[0] != "." and path.name != STATE
-    ]
-    return sorted(beside + [path for path in (folder / "figures").rglob("*") if path.is_file()])
+    """The files that are sent as they are: those directly in the folder, and its figures."""
+    beside = [path for path in folder.iterdir() if path.name[0] != "." and path.name != STATE]
+    return sorted(path for path in [*beside, *(folder / "figures").rglob("*")] if path.is_file())
 
 
 def digest(paths: Iterable[Path]) -> str:
     """SHA-256 of names and contents."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(
-            f"{path.parent.name}/{path.name}\n".encode()
-            + hashlib.sha256(path.read_bytes()).digest()
-        )
+        total.update(f"{path.parent.name}/{path.name}\n".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
-
-
-def requirements(model: Path) -> list[str]:
-    """What the served model of a folder needs, as requirements.txt beside the package pins it, else
-    as it is installed here."""
-    described = "".join(file.read_text(encoding="utf-8") for file in model.glob("*.json"))
-    needed = [
-        *SERVED,
-        *(name for part, names in SERVED_TOO.items() if f'"{part}"' in described for name in names),
-    ]
-    listed = PACKAGE.parent / "requirements.txt"
-    lines = [
-        line.split("#")[0].strip()
-        for line in (listed.read_text().splitlines() if listed.is_file() else [])
-    ]
-    pinned = {re.split(r"[\[=<>!~; ]", line)[0].lower(): line for line in lines if "==" in line}
-    return [
-        pinned[name] if name in pinned else f"{name}=={metadata.version(name)}" for name in needed
-    ]

@@ -1,56 +1,44 @@
-"""The run above the runs of a sweep: found by its key, made by whoever comes first, however many
-come at once.
+"""The run above the runs of a sweep: found by its key, or created by whichever run comes first.
 
 PARENT_VARIABLE holds "<key> <name>" for every run that belongs below. The key, a tag of the run
-above, is unique to
-the sweep: the id of an array job, or one made up; the name is what people see.
+above, is unique to the sweep: the id of an array job, or a random one. The name is for people.
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from flow_models.runs.tracking.client import connect, experiment_id, origin_tags
+
 PARENT_VARIABLE = "FLOW_MODELS_PARENT"
 KEY, ABOVE = "flow_models.sweep", "mlflow.parentRunId"
-SETTLED, OLD = (
-    2.0,
-    60.0,
-)  # seconds that what is found must stay the same, and after which a run is no news
+SETTLING = 2.0  # seconds within which runs that start together see each other's parents
+OLD = 60.0  # seconds after which a parent is settled
 
 
 def find_or_make(client, experiment: str, parent: str, tags: Mapping[str, str]) -> str:
     """The id of the run above.
 
-    MLflow makes two runs for two who ask at once. So all look until they see the same runs for
-    SETTLED seconds, all take the first of them, and who has made another one removes it.
+    Runs that start together may each create one, as MLflow has no unique keys. So they wait
+    until all of these can be seen, agree on the first, and whoever created another one deletes it.
     """
     key, _, name = parent.partition(" ")
-    mine, seen, since = None, None, 0.0
-    while True:
-        found = _found(client, experiment, key)
-        if not found:
-            mine = client.create_run(experiment, run_name=name or key, tags={**tags, KEY: key}).info
-            continue
-        if found != seen:
-            seen, since = found, time.monotonic()
-        if (
-            time.time() - max(start for start, _ in found) / 1000 > OLD
-            or time.monotonic() - since >= SETTLED
-        ):
-            break
-        time.sleep(SETTLED / 8)
-    first = found[0][1]
-    if mine is not None and mine.run_id != first:
+    mine, found = None, _with_key(client, experiment, key)
+    if not found:
+        mine = client.create_run(experiment, run_name=name or key, tags={**tags, KEY: key}).info
+    if mine or time.time() - found[-1].start_time / 1000 < OLD:
+        time.sleep(SETTLING)
+        found = _with_key(client, experiment, key)
+    first = found[0].run_id
+    if mine and mine.run_id != first:
         client.delete_run(mine.run_id)
     return first
 
 
-def _found(client, experiment: str, key: str) -> list[tuple[int, str]]:
-    """(start, id) of the active runs with this key, the first one first."""
+def _with_key(client, experiment: str, key: str) -> list:
+    """The active runs with this key, in the order of their start."""
     runs = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
-    return sorted((run.info.start_time, run.info.run_id) for run in runs)
+    return sorted((run.info for run in runs), key=lambda info: (info.start_time, info.run_id))
 
 
 def publish(
@@ -62,25 +50,25 @@ def publish(
     files: Iterable[Path],
     status: str,
 ) -> str:
-    """Puts what is known of a sweep into the run above, and gives it a status: RUNNING, FINISHED or
-    KILLED; its id.
+    """Puts what is known of a sweep into the run above, and returns its id.
+
+    Args:
+      status: RUNNING, FINISHED or KILLED.
 
     Raises what MLflow raises.
     """
-    from flow_models.runs.tracking.store import Store
-
-    store = Store(Path(), experiment, None, uri)
-    run_id = find_or_make(store.client, store.experiment_id(), parent, store.tags())
-    known = store.client.get_run(run_id).data.params
-    for name, value in settings.items():
-        if name not in known:
-            store.client.log_param(run_id, name, str(value)[:6000])
+    client = connect(uri)
+    place = experiment_id(client, uri, experiment)
+    run_id = find_or_make(client, place, parent, origin_tags())
+    known = client.get_run(run_id).data.params
+    for name in settings.keys() - known.keys():
+        client.log_param(run_id, name, str(settings[name])[:6000])
     for name, value in metrics.items():
-        store.client.log_metric(run_id, name, value)
+        client.log_metric(run_id, name, value)
     for file in files:
-        store.client.log_artifact(run_id, str(file))
+        client.log_artifact(run_id, str(file))
     if status == "RUNNING":
-        store.client.update_run(run_id, status=status)
+        client.update_run(run_id, status=status)
     else:
-        store.client.set_terminated(run_id, status)
+        client.set_terminated(run_id, status)
     return run_id
