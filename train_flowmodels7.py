@@ -1,163 +1,130 @@
 """Application 7, an ill-posed inverse problem with noise: velocities of layers from noisy
 seismograms.
 
-    python train_flowmodels7.py                              # 20 velocities from four traces, any noise level, Markov chains beside
-    python train_flowmodels7.py --observed traces.csv --sigma 0.01    # columns ray_s_per_km, time_s, amplitude[, sigma]
-    python train_flowmodels7.py --form joint                 # (velocities, noise) to (traces, z)
-    python train_flowmodels7.py --hard true                  # layers of fixed thickness: curved posteriors, no targets
-    python train_flowmodels7.py --problem dispersion         # 11 S velocities from phase velocities of Rayleigh waves
-    python train_flowmodels7.py --problem dispersion --observed data/dispersion.csv    # period_s, phase_velocity_km_s[, sigma]
-    python train_flowmodels7.py --preset smoke               # to see it run
+    x velocities (P)                   <->   z (P), given y traces    conditional (default)
+    x velocities (P) | eps noise (K)   <->   y traces (K) | z (P)     joint
+
+    python train_flowmodels7.py                   # 20 velocities, four traces; Markov chains too
+    python train_flowmodels7.py --observed traces.csv --sigma 0.01
+    python train_flowmodels7.py --form joint      # (velocities, noise) to (traces, z)
+    python train_flowmodels7.py --hard true       # fixed thickness: curved posteriors, no targets
+    python train_flowmodels7.py --problem dispersion    # 11 S velocities from Rayleigh waves
+    python train_flowmodels7.py --problem dispersion --observed data/dispersion.csv
+    python train_flowmodels7.py --preset smoke    # to see it run
 
 The noise level is known and given to the network, which then serves all of them. Expect what
 application 6 expects, in each third of the noise range, and standard deviations that correlate with
 the reference's by more than 0.98. doc/inverse_problems.md has the measured values of both problems.
+0 simulations and 0 references, the defaults, stand for 200,000 and 10, of dispersion curves for
+40,000 and 4.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-
-from flow_models.applications.inverse.posterior_config import PosteriorConfig, check
-from flow_models.core.errors import UserError
-from flow_models.runs.config import run
+import flow_models as fm
+from flow_models.applications import settings
+from flow_models.applications.settings import ExtraLosses, Inverse, PosteriorNetwork
 
 
-@dataclasses.dataclass(frozen=True)
-class Config(PosteriorConfig):
+@fm.settings
+class Config:
     """Settings of application 7."""
 
     problem: str = "seismograms"
     """seismograms (reflections) or dispersion (phase velocities of surface waves)"""
     sigma: float = 0.0
-    """standard deviation of the noise of the observed data, where they have no column sigma; of
-    phase velocities in km/s"""
+    """sd of the noise of observed data without a column sigma; of phase velocities in km/s"""
     hard: bool = False
     """seismograms: layers of fixed thickness in place of equal two-way time"""
-    simulations: int = 0
-    """pairs drawn ahead for training; 0: 200,000 seismograms, or 40,000 dispersion curves, which
-    take a hundred times as long"""
-    references: int = 0
-    """observations for which the reference sampler is run; 0: 10, or 4 of dispersion curves"""
     components: int = 40
     """principal components of the data that the flow sees; of phase velocities there are but 20"""
     newton_steps: int = 2
     """of Gauss-Newton, to the point around which the flow sees the posterior"""
+    inverse: Inverse = Inverse(simulations=0, references=0)
+    network: PosteriorNetwork = PosteriorNetwork("realnvp", depth=4, hidden=(32,))
+    losses: ExtraLosses = ExtraLosses()
+    fit: fm.FitSettings = fm.FitSettings(learning_rate=1e-3)
+    run: fm.RunSettings = fm.RunSettings()
+
+    def __post_init__(self):
+        object.__setattr__(self, "inverse", settings.sized(self))
+        settings.check_inverse(self)
 
 
 PRESETS = {
     "smoke": {
         "steps": 100,
+        "learning_rate": 4e-3,
         "batch_size": 256,
         "simulations": 2000,
         "validation_draws": 500,
         "test_draws": 60,
         "depth": 2,
-        "architecture": "realnvp",
         "hidden": (16,),
         "posterior_samples": 200,
         "reference": False,
         "references": 1,
         "compare": False,
     },
-    "default": {
-        "steps": 3000,
-        "learning_rate": 1e-3,
-        "architecture": "realnvp",
-        "depth": 4,
-        "hidden": (32,),
-    },
+    "default": {"steps": 3000},
     "full": {
         "steps": 20_000,
-        "learning_rate": 1e-3,
         "batch_size": 1024,
         "simulations": 1_000_000,
-        "depth": 4,
+        "architecture": "spline_coupling",
         "hidden": (64,),
         "references": 20,
     },
 }
 
-SIZES = {
-    "seismograms": {"simulations": 200_000, "references": 10},
-    "dispersion": {"simulations": 40_000, "references": 4},
-}
-TITLES = {
-    "seismograms": "Velocities from seismograms",
-    "dispersion": "S velocities from surface-wave dispersion",
-}
-THICKNESS = 0.035  # km of the layers of the hard problem
 
-
-def sized(config: Config) -> Config:
-    """With the numbers of simulations and references that the problem has where none are given."""
-    if config.problem not in SIZES:
-        raise UserError(f"no problem {config.problem!r}; there are {', '.join(SIZES)}")
-    if config.hard and config.problem != "seismograms":
-        raise UserError("hard is a variant of --problem seismograms")
-    return dataclasses.replace(
-        config,
-        **{name: n for name, n in SIZES[config.problem].items() if not getattr(config, name)},
-    )
-
-
-def load_problem(config: Config):
-    """The simulator, the module of its users' side (`read` and `show`), and their data [1, M] where
-    there are some."""
-    if not 0 <= config.sigma < math.inf:
-        raise UserError(
-            f"sigma is {config.sigma:g}; it must be above 0, or 0 where the file has it"
+def partitions(config: Config, problem) -> dict[str, fm.Partition]:
+    p, m = problem.simulator.size, problem.simulator.data_size
+    forms = {"conditional": fm.Partition({"x": p}, {"z": p}, given={"y": m})}
+    if problem.parts:
+        k = problem.components_for(most=m).flat_size
+        forms["joint"] = fm.Partition(
+            {"x": p, "eps": k}, {"y": k, "z": p}, given={"log_sigma": 1}, sigma_y=0.03
         )
-    from flow_models.core.startup import load_tensorflow
-
-    load_tensorflow()
-    if config.problem == "dispersion":
-        from flow_models.applications.inverse import curves as side
-        from flow_models.simulators.dispersion import Dispersion, loaded_package
-
-        loaded_package()  # a missing one is told of before there is a folder
-        simulator = Dispersion()
-    else:
-        from flow_models.applications.inverse import traces as side
-        from flow_models.simulators.seismic import Seismograms
-
-        simulator = Seismograms(layer_thickness=THICKNESS if config.hard else 0.0)
-    return (
-        simulator,
-        side,
-        side.read(config.observed, config.sigma, simulator) if config.observed else None,
-    )
+    return forms
 
 
-def frame(config: Config, simulator):
+def load_data(config: Config):
+    """The simulator, the frame, pairs, and the user's data."""
+    from flow_models.applications.inverse import evaluation, waves
     from flow_models.bijectors.frames import LaplaceFrame
 
-    most = simulator.data_size - 1
-    if config.problem == "seismograms" and config.components > most:
-        raise UserError(f"components is {config.components}; the traces have {most} samples in all")
-    return LaplaceFrame(
-        simulator, components=min(config.components, most), steps=config.newton_steps
-    )
+    simulator, side = waves.simulator_of(config)
+    observed = waves.observed(config, simulator, side)
+    components = waves.components_of(config, simulator)
+    frame = LaplaceFrame(simulator, components, config.newton_steps)
+    return evaluation.load(config, config.problem, simulator, frame, observed, side)
 
 
-def main(config: Config) -> None:
-    config = sized(config)
-    check(config)
-    simulator, side, observed = load_problem(config)
-    from flow_models.applications.inverse.posterior_run import run_study
+def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
+    from flow_models.applications.inverse import models
 
-    run_study(
-        config,
-        "flowmodels7",
-        simulator,
-        frame(config, simulator),
-        observed,
-        side.show,
-        TITLES[config.problem],
-        joint={"noise_inputs": True, "sigma_y": 0.03},
-    )
+    form = models.joint if config.inverse.form == "joint" else models.conditional
+    return form(config, problem, partition)
 
+
+def training(config: Config, problem, model) -> fm.Training:
+    """Pairs drawn ahead; then a density of the data, to know strange ones."""
+    from flow_models.applications.inverse import models
+
+    return models.on_pairs(config, problem, model)
+
+
+def evaluate(run) -> fm.Results:
+    """Calibration, and posteriors beside the reference, Laplace and the other form."""
+    from flow_models.applications.inverse import evaluation
+
+    return evaluation.evaluate(run)
+
+
+APPLICATION = fm.Application(
+    Config, PRESETS, partitions, load_data, build_model, evaluate, training
+)
 
 if __name__ == "__main__":
-    run(main, Config, PRESETS, __doc__)
+    fm.run(APPLICATION)

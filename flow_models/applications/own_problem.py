@@ -6,16 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow_models.architectures import vectors as architectures
+from flow_models import architectures
 from flow_models.bijectors.frames import PriorFrame
 from flow_models.core.errors import UserError
-from flow_models.models import posterior_model
-from flow_models.models.posterior_model import PosteriorModel
+from flow_models.models.model import Model
+from flow_models.models.partition import Partition
+from flow_models.models.problem import Data, Parameters
 from flow_models.simulators.drawn import Drawn
+from flow_models.training import batches
 from flow_models.training.settings import FitSettings
-from flow_models.training.trainer import Trainer
+from flow_models.training.trainer import Trainer, start
 
 LEAST = 200  # pairs
+OPTIONS = {
+    "affine": True,
+    "linear": True,
+    "bins": 8,
+    "layers_per_loop_body": 1,
+    "activation": "silu",
+}  # of the architecture, unless told otherwise
 KEPT = 20_000  # data of pairs that the model keeps, to predict from
 
 
@@ -23,7 +32,7 @@ def fit_posterior(
     x,
     y,
     names: Sequence[str] | None = None,
-    observed: Sequence[str] | None = None,
+    data_names: Sequence[str] | None = None,
     *,
     lower: Sequence[float | None] | None = None,
     upper: Sequence[float | None] | None = None,
@@ -33,12 +42,12 @@ def fit_posterior(
     folder: str | None = None,
     resume: bool = False,
     **options,
-) -> PosteriorModel:
+) -> Model:
     """p(x | y) for any y, from draws x [N, P] of the prior and data y [N, M] that were simulated
     for them.
 
     Args:
-      names, observed: of the columns of x and of y.
+      names, data_names: of the columns of x and of y.
       lower, upper: bounds of each column of x, None where there is none; no sample lies outside.
       architecture, options: see `architectures`; depth, hidden, bins and the like.
       validation: share of the pairs that training is watched on; the weights kept are the best ones
@@ -52,47 +61,45 @@ def fit_posterior(
       >>> model = fit_posterior(x, y, names=["speed", "angle"])
       >>> model.posterior(observation, 10_000)
     """
-    simulator = Drawn.of(x, y, names, observed)
+    simulator = Drawn.of(x, y, names, data_names)
     if len(x) < LEAST:
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
-    theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
-    scaled = {
-        side: _scaled(bounds, simulator)
-        for side, bounds in (("lower", lower), ("upper", upper))
-        if bounds is not None
-    }
     if not 0 < validation < 1:
         raise UserError(
             f"validation is {validation}; it is a share of the pairs, above 0 and below 1"
         )
-    _refuse_unknown(options)
-    options = {
-        "affine": True,
-        "linear": True,
-        "bins": 8,
-        "unroll": 1,
-        "activation": "silu",
-        **options,
-        **scaled,
-    }
-
-    name = (
-        "maf" if simulator.size == 1 and architecture == "spline_coupling" else architecture
-    )  # couplings need two
-
-    def bijector(size, width):
-        return architectures.build(
-            name, size, **options, condition_size=width, standardise=bool(scaled)
-        )
-
-    model = posterior_model.untrained(PriorFrame(simulator), theta, y, bijector)
+    own = {"condition_size", "standardise"} & set(options)
+    if own:
+        raise UserError(f"no option {min(own)!r}: it follows from the pairs")
+    bounds = _scaled_bounds(simulator, lower=lower, upper=upper)
+    theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
+    model = _model(simulator, y[:KEPT], architecture, {**OPTIONS, **options, **bounds})
+    start(model, batches.as_batch({"x": theta, "y": y}, model))
     held_out = max(int(len(x) * validation), 1)
-    parts = [
-        model.prepare(theta[rows], y[rows])[0] for rows in (slice(held_out, None), slice(held_out))
-    ]
-    Trainer(model.flow, *parts, settings or FitSettings(), folder=folder, resume=resume).run()
-    model.draws = y[:KEPT]
+    train, held = (
+        {"x": theta[rows], "y": y[rows]} for rows in (slice(held_out, None), slice(held_out))
+    )
+    Trainer(model, train, held, settings or FitSettings(), folder=folder, resume=resume).run()
     return model
+
+
+def _model(simulator: Drawn, kept: np.ndarray, architecture: str, options: dict) -> Model:
+    """The model of p(x | y), not yet trained."""
+    size, frame = simulator.size, PriorFrame(simulator)
+    # couplings need two columns
+    name = "maf" if size == 1 and architecture == "spline_coupling" else architecture
+    bounded = "lower" in options or "upper" in options
+    flow = architectures.build(
+        name, size, **options, condition_size=frame.context_size, standardise=bounded
+    )
+    partition = Partition({"x": size}, {"z": size}, given={"y": simulator.data_size})
+    codecs = {"x": Parameters(simulator), "y": Data(simulator, kept)}
+    return Model(architectures.framed(flow, frame), partition, codecs)
+
+
+def _scaled_bounds(simulator, **bounds) -> dict[str, list[float | None]]:
+    """Bounds of x, where there are some, as bounds of theta."""
+    return {side: _scaled(each, simulator) for side, each in bounds.items() if each is not None}
 
 
 def _scaled(bounds, simulator):
@@ -103,16 +110,3 @@ def _scaled(bounds, simulator):
         None if b is None else (b - m) / s
         for b, m, s in zip(bounds, simulator.mean, simulator.scale)
     ]
-
-
-def _refuse_unknown(options) -> None:
-    """Refuses options that no architecture has: a slip of the pen would go unnoticed."""
-    known = architectures.known_options(
-        options, architectures.build, *architectures.ARCHITECTURES.values()
-    )
-    unknown = sorted(set(options) - (set(known) - {"condition_size"}))  # which is the context's
-    if unknown:
-        raise UserError(
-            f"no option {unknown[0]!r}; depth, hidden, activation, bins, bound and others are in"
-            " `architectures`"
-        )

@@ -18,25 +18,24 @@ def annealed_draw(
     *,
     first: float = 20.0,
     share: float = 0.6,
-    tilt: float = 0.6,
+    rare_oversampling: float = 0.6,
     candidates: int = 4,
 ) -> Callable:
-    """draw(n, seed) for `fit` of the flow of a `PosteriorModel` in a `PriorFrame`; seed[1] is the
-    number of the step.
+    """draw(n, seed) for `fit` of a model behind a `PriorFrame`; seed[1] is the number of the step.
 
     Args:
       model: its simulator has noise N(0, tolerance^2) on its data.
       steps: of the training.
       first: noise at the start, times the simulator's `tolerance`; it falls exponentially to 1 ...
       share: ... over this part of the training and stays there.
-      tilt: of so many `candidates` one is drawn with probability ~ exp(tilt |s|^2 / 2), s the
-        normal scores of y: of density N(0, I) before, nearly N(0, I / (1 - tilt)) after. The choice
-          looks at y alone, so p(theta | y) is what
-        it was. 0: as the prior has them.
+      rare_oversampling: t, with which one of so many `candidates` is drawn with probability
+        proportional to exp(t |s|^2 / 2), s the normal scores of y: their density is N(0, I) before
+        and nearly N(0, I / (1 - t)) after. The choice looks at y alone, so p(theta | y) is what it
+        was. 0: as the prior has them.
     """
     frame, simulator = model.frame, model.simulator
-    constants = {name: tf.constant(value) for name, value in model.constants.items()}
-    count, size = candidates if tilt else 1, simulator.size
+    weights = {name: tf.constant(value) for name, value in model.weights["frame"].items()}
+    count, size = candidates if rare_oversampling else 1, simulator.size
 
     def draw(n: int, seed):
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
@@ -46,18 +45,16 @@ def annealed_draw(
         )
         theta = normal[:, :size]
         y = simulator.forward(theta) + simulator.tolerance * _level(seed[1]) * normal[:, size:]
-        if tilt:
-            scores = frame.scores(
-                frame.locate(constants, y)["context"]
-            )  # the rest of it is not computed
-            rarity = 0.5 * tilt * tf.reduce_sum(tf.square(scores), -1)
+        if rare_oversampling:
+            # the rest of the context is not computed
+            scores = frame.scores(frame.prepare(weights, y)["context"])
+            rarity = 0.5 * rare_oversampling * tf.reduce_sum(tf.square(scores), -1)
             chosen = _one_of_each(tf.reshape(rarity, [n, count]), seeds[1])
             theta, y = tf.gather(theta, chosen), tf.gather(y, chosen)
-        return {"x": theta, "condition": frame.locate(constants, y)["context"]}
+        return {"x": theta, "y": y}
 
-    draw.identity = {
-        "share": share
-    }  # what the first batch, by which a resumed training knows its draws, does not show
+    # what the first batch, by which a resumed training knows its draws, does not show
+    draw.identity = {"share": share}
 
     def _level(step):
         """Standard deviation of the noise at a step, in tolerances."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow_models.core.errors import UserError
-from flow_models.data.tables import tables
+from flow_models.data import tables
 
 LARGEST = 1e18  # its square is still a 32-bit number
 LEVELS = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)

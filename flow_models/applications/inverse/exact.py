@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from flow_models.applications.inverse.posterior_study import corrected
+from flow_models.applications.inverse.study import corrected
 from flow_models.diagnostics.two_sample import bootstrap_mean, mmd_squared
 from flow_models.references import cache as reference_cache
 from flow_models.references.correction import gauss_newton
@@ -71,16 +71,16 @@ class Errors:
             **dict(
                 zip(("posterior_mmd_q25", "posterior_mmd_median", "posterior_mmd_q75"), quartiles)
             ),
-            "resimulation_error": self.resimulation.mean(),
-            "resimulation_error_median": np.median(self.resimulation),
+            "resimulation_mse": self.resimulation.mean(),
+            "resimulation_mse_median": np.median(self.resimulation),
         }
         return {name + suffix: float(value) for name, value in found.items()}
 
     def row(self, name: str, seconds: float) -> tuple:
         found = self.metrics()
         keys = (
-            "resimulation_error",
-            "resimulation_error_median",
+            "resimulation_mse",
+            "resimulation_mse_median",
             "posterior_mmd",
             "posterior_mmd_low",
             "posterior_mmd_high",

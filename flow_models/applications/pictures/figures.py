@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from flow_models import plots
 from flow_models.bijectors.multiscale import MultiScale
-from flow_models.data.images.image_data import ImageData
+from flow_models.data.images import ImageData
 from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
 
@@ -141,7 +141,8 @@ def samples(model, data: np.ndarray, seed: int = 1) -> Figure:
     """A row of data, then a row of samples a temperature, from the same latents but for their
     scale."""
     drawn = {
-        f"temperature {t:g}": model.sample(ROW, seed=seed, temperature=t) for t in TEMPERATURES
+        f"temperature {t:g}": model.sample(ROW, seed=seed, sampling_temperature=t)
+        for t in TEMPERATURES
     }
     return plots.image_rows({"data": data[:ROW], **drawn}, "Data and samples")
 
@@ -150,7 +151,7 @@ def neighbours(
     model, training: np.ndarray, held_out: np.ndarray, temperature: float, seed: int = 2
 ) -> Figure:
     """`ROW` samples over their nearest training pictures; distances of many more."""
-    drawn = model.sample(MANY, seed=seed, temperature=temperature)
+    drawn = model.sample(MANY, seed=seed, sampling_temperature=temperature)
     numbers, distances = generation.nearest(drawn, training, 3)
     _, known = generation.nearest(held_out, training)
     return plots.neighbours(drawn[:ROW], training[numbers[:ROW]], distances[:, 0], known[:, 0])

@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from flow_models import plots
-from flow_models.applications import image_figures
-from flow_models.applications.classes import class_pictures, class_study
+from flow_models.applications.classes import evidence as evidences
+from flow_models.applications.classes import study
+from flow_models.applications.classes.problem import Problem
+from flow_models.applications.pictures import figures as image_figures
 from flow_models.data.tables.labelled import Labelled
-from flow_models.models.class_model import ClassModel
+from flow_models.models.model import Model
 
 ROW = 12  # pictures in a row
 CLASSES = 12  # shown at most
@@ -22,8 +24,8 @@ EXPLAINED = 6  # pictures a row whose pixels are looked at
 
 
 def of_classifier(
-    model: ClassModel,
-    problem: class_study.Problem,
+    model: Model,
+    problem: Problem,
     history: Mapping[str, list],
     temperature: float,
     metrics: Mapping[str, float],
@@ -32,7 +34,7 @@ def of_classifier(
     strangest, an unknown class."""
     test, train = problem.test, problem.train
     p, score = model.classify(test.x), model.anomaly_score(test.x)
-    moved, paths, kinds = class_study.carried(model, spread(test), CARRIED, 10, "spherical")
+    moved, paths, kinds = study.carried(model, spread(test), CARRIED, 10, "spherical")
     return [
         ("data", by_class(train, model), "Training pictures of each class."),
         (
@@ -81,7 +83,7 @@ def of_classifier(
         ),
         ("training", plots.training_curves(history), "Training."),
         ("strangest", strangest(model, test, score), "The strangest test pictures, by -log p(x)."),
-        *unknown(model, problem, score, metrics),
+        *study.unknown_figures(model, problem, score, metrics),
     ]
 
 
@@ -93,7 +95,7 @@ def spread(rows: Labelled) -> Labelled:
     return rows[np.lexsort((rows.y, rank))]
 
 
-def by_class(rows: Labelled, model: ClassModel) -> Figure:
+def by_class(rows: Labelled, model: Model) -> Figure:
     """A row of pictures for each class."""
     shown = {name: rows.x[rows.y == k][:ROW] for k, name in enumerate(model.classes[:CLASSES])}
     return plots.image_rows(
@@ -102,16 +104,16 @@ def by_class(rows: Labelled, model: ClassModel) -> Figure:
     )
 
 
-def samples(model: ClassModel, temperature: float) -> Figure:
+def samples(model: Model, temperature: float) -> Figure:
     """A row of samples for each class; the same latents in each."""
     drawn = {
-        plots.plain(name): model.sample(ROW, seed=1, y=name, temperature=temperature)
+        plots.plain(name): model.sample(ROW, seed=1, y=name, sampling_temperature=temperature)
         for name in model.classes[:CLASSES]
     }
     return plots.image_rows(drawn, f"Samples by class, temperature {temperature:g}")
 
 
-def transfer(model: ClassModel, rows: Labelled, moved: np.ndarray) -> Figure:
+def transfer(model: Model, rows: Labelled, moved: np.ndarray) -> Figure:
     """A row for each picture: itself, then its latents in every class."""
     shown, names = (
         {},
@@ -120,15 +122,15 @@ def transfer(model: ClassModel, rows: Labelled, moved: np.ndarray) -> Figure:
     for number, places in enumerate(moved):
         name = f"{number + 1}. {plots.plain(model.classes[rows.y[number]])}"
         shown[name] = np.concatenate(
-            [rows.x[number : number + 1], model.event.samples(places[:CLASSES])]
+            [rows.x[number : number + 1], model.codec.samples(places[:CLASSES])]
         )
     return plots.image_rows(shown, "The same latents in other classes", ["picture", *names])
 
 
-def interpolated(model: ClassModel, paths: np.ndarray, kinds: list[str]) -> Figure:
+def interpolated(model: Model, paths: np.ndarray, kinds: list[str]) -> Figure:
     """A row for each path."""
     rows = {
-        f"{kind} {number}": model.event.samples(path)
+        f"{kind} {number}": model.codec.samples(path)
         for number, (path, kind) in enumerate(zip(paths, kinds), 1)
     }
     return plots.image_rows(
@@ -138,7 +140,7 @@ def interpolated(model: ClassModel, paths: np.ndarray, kinds: list[str]) -> Figu
     )
 
 
-def evidence(model: ClassModel, rows: Labelled, p: np.ndarray) -> Figure:
+def evidence(model: Model, rows: Labelled, p: np.ndarray) -> Figure:
     """Pictures that were classified rightly and wrongly, with what their pixels say for the class
     that was found."""
     found, wrong = p.argmax(1), np.flatnonzero(p.argmax(1) != rows.y)[:EXPLAINED]
@@ -151,12 +153,10 @@ def evidence(model: ClassModel, rows: Labelled, p: np.ndarray) -> Figure:
         + ("" if found[i] == rows.y[i] else f"\n(is {model.classes[rows.y[i]]})")
         for i in some
     ]
-    return plots.evidence(
-        rows.x[some], class_pictures.evidence(model, rows.x[some], rows.x), captions
-    )
+    return plots.evidence(rows.x[some], evidences.evidence(model, rows.x[some], rows.x), captions)
 
 
-def strangest(model: ClassModel, rows: Labelled, score: np.ndarray) -> Figure:
+def strangest(model: Model, rows: Labelled, score: np.ndarray) -> Figure:
     """The test pictures of the highest score, with class and score."""
     order = np.argsort(-score, kind="stable")[:STRANGEST]
     captions = [
@@ -168,18 +168,3 @@ def strangest(model: ClassModel, rows: Labelled, score: np.ndarray) -> Figure:
         10,
         captions,
     )
-
-
-def unknown(model, problem, score, metrics) -> image_figures.Figures:
-    """Scores of a class that training did not see, where there is one."""
-    names = [key.removeprefix("auroc_nll_") for key in metrics if key.startswith("auroc_nll_")]
-    return [
-        (
-            "unknown",
-            plots.scores_of_unknown(
-                score, model.anomaly_score(problem.unknown), name, metrics[f"auroc_nll_{name}"]
-            ),
-            f"The class {name}, which training did not see, flagged by -log p(x).",
-        )
-        for name in names
-    ]

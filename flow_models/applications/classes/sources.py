@@ -11,10 +11,10 @@ import tensorflow as tf
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.images.stream import EndlessBatches, stream
 from flow_models.data.tables.labelled import UNLABELLED, Labelled
-from flow_models.models.class_model import ClassModel
+from flow_models.models.model import Model
 
 
-def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Callable:
+def from_rows(model: Model, rows: Labelled, smoothing: float = 0.0) -> Callable:
     """draw(n, seed) of rows taken at random; where some have no label, every second one of a batch
     is labelled.
 
@@ -45,19 +45,19 @@ def from_rows(model: ClassModel, rows: Labelled, smoothing: float = 0.0) -> Call
         drawn = tf.gather(x, index)
         if shape is not None:
             drawn += tf.random.stateless_normal(drawn.shape, seeds[-2], dtype=x.dtype) @ shape
-        return {"x": _padded(model, drawn, seeds[-1]), model.label_name: tf.gather(labels, index)}
+        return {**_inputs(model, drawn, seeds[-1]), "y": tf.gather(labels, index)}
 
     return draw
 
 
-def from_simulator(model: ClassModel, simulator: Callable) -> Callable:
+def from_simulator(model: Model, simulator: Callable) -> Callable:
     """draw(n, seed) of a simulator(n, seed) -> x [n, D], class numbers [n]."""
 
     def draw(n, seed):
         seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
         x, y = simulator(n, seeds[0])
         labels = tf.one_hot(y, len(model.classes), dtype=model.dtype)
-        return {"x": _padded(model, tf.cast(x, model.dtype), seeds[1]), model.label_name: labels}
+        return {**_inputs(model, tf.cast(x, model.dtype), seeds[1]), "y": labels}
 
     return draw
 
@@ -86,18 +86,14 @@ def pictures(
     )
 
 
-def named(model: ClassModel, batches: EndlessBatches) -> EndlessBatches:
-    """Batches with the labels under the model's name for them."""
-    return batches.each(lambda batch: {"x": batch["x"], model.label_name: batch["y"]})
-
-
-def fixed(model: ClassModel, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
+def fixed(model: Model, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
     """Arrays of all rows, padded with noise that stays the same: validation data, and what a start
     is computed from."""
     if rows.x.dtype == np.uint8:
-        return {"x": rows.x, model.label_name: rows.onehot(len(model.classes))}
-    x = _padded(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
-    return {"x": x.numpy(), model.label_name: rows.onehot(len(model.classes))}
+        return {"x": rows.x, "y": rows.onehot(len(model.classes))}
+    inputs = _inputs(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
+    arrays = {name: block.numpy() for name, block in inputs.items()}
+    return {**arrays, "y": rows.onehot(len(model.classes))}
 
 
 def _scatter(rows):
@@ -110,9 +106,9 @@ def _scatter(rows):
     return np.linalg.cholesky(covariance + 1e-6 * np.diag(rows.x.var(0).astype(np.float64)))
 
 
-def _padded(model, x, seed):
-    if not model.pad:
-        return x
-    return tf.concat(
-        [x, tf.random.stateless_normal([x.shape[0], model.pad], seed, dtype=x.dtype)], 1
-    )
+def _inputs(model, x, seed) -> dict[str, tf.Tensor]:
+    """The block x, and noise for the block that pads it, where there is one."""
+    width = model.partition.inputs.get("pad", 0)
+    if not width:
+        return {"x": x}
+    return {"x": x, "pad": tf.random.stateless_normal([x.shape[0], width], seed, dtype=x.dtype)}

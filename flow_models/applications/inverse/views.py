@@ -9,10 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models import plots
-from flow_models.applications.inverse import posterior_study
+from flow_models.applications.application import Figure, Run
+from flow_models.applications.inverse import study
+from flow_models.applications.inverse.comparison import Comparison
 from flow_models.applications.inverse.observed import quantile_table
 from flow_models.diagnostics import calibration
 from flow_models.diagnostics.posterior import contraction_and_z
+from flow_models.models.posteriors import whitened_samples
 
 SAMPLES = 2500  # of a posterior of the test that is looked at
 OBSERVED = 10_000  # of that of the user's data
@@ -32,40 +35,39 @@ class View:
     reference: np.ndarray | None = None  # [R, P]
 
 
-def of_test(study, model, i: int) -> View:
+def of_test(table: Comparison, i: int) -> View:
     """Of observation i of those that the reference is run on."""
-    chosen = study.chosen
-    theta = posterior_study.mended(model.posterior_theta(chosen.y[i], SAMPLES, 4))[0]
-    reference = None if study.reference is None else study.physical(study.reference.samples[i])
+    problem, chosen = table.problem, table.chosen
+    theta = whitened_samples(table.run.model, chosen.y[i], SAMPLES, 4)
+    theta = study.replace_outliers(theta)[0]
+    reference = None if table.reference is None else problem.physical(table.reference.samples[i])
     return View(
         f"test_{i + 1}",
         f"test observation {i + 1}",
         chosen.y[i],
-        study.physical(theta),
-        _predicted(study.simulator, theta),
-        study.physical(chosen.theta[i : i + 1])[0],
+        problem.physical(theta),
+        _predicted(problem.simulator, theta),
+        problem.physical(chosen.theta[i : i + 1])[0],
         reference,
     )
 
 
-def of_observed(folder, model, observed, scores, metrics) -> View:
-    """The posterior of the user's data: a CSV of quantiles, a warning where they are unlike all
-    that is simulated."""
-    theta = posterior_study.mended_for_user(model.posterior_theta(observed[0], OBSERVED, 0))
-    x = np.asarray(model.simulator.physical(tf.constant(theta)))
-    folder.write_text("posterior.csv", quantile_table(x[None], model.columns))
-    metrics["observed_misfit"] = float(
-        np.median(posterior_study.misfit(model.simulator, theta[None, :500], observed))
-    )
+def of_observed(run: Run, scores: np.ndarray | None, metrics: dict[str, float]) -> View:
+    """The posterior of the user's data, with a CSV of quantiles.
+
+    Adds metrics of the data, and warns where they are unlike all that is simulated.
+    """
+    model, observed, simulator = run.model, run.problem.observed, run.problem.simulator
+    theta = whitened_samples(model, observed[0], OBSERVED, 0)
+    theta = study.replace_outliers_for_user(theta)
+    x = run.problem.physical(theta)
+    run.folder.write_text("posterior.csv", quantile_table(x[None], model.columns))
+    misfit = study.misfit(simulator, theta[None, :500], observed)
+    metrics["observed_misfit"] = float(np.median(misfit))
     if scores is not None:
-        metrics["observed_p_value"] = float(posterior_study.p_values(model, observed, scores)[0])
-    return View(
-        "observed",
-        "your data",
-        observed[0].astype(np.float32),
-        x,
-        _predicted(model.simulator, theta),
-    )
+        metrics["observed_p_value"] = float(study.p_values(model, observed, scores)[0])
+    predicted = _predicted(simulator, theta)
+    return View("observed", "your data", observed[0].astype(np.float32), x, predicted)
 
 
 def _predicted(simulator, theta):
@@ -73,7 +75,7 @@ def _predicted(simulator, theta):
     return np.asarray(simulator.forward(tf.constant(theta[:PREDICTED])))
 
 
-def figures(names, calibrated, training, history, view: View) -> list[tuple[str, object, str]]:
+def figures(names, calibrated, entropy: float | None, history, view: View) -> list[Figure]:
     """(name, figure, caption): one corner plot, calibration, and the training."""
     truths, x = calibrated.truths, calibrated.x
     covered = (
@@ -104,7 +106,7 @@ def figures(names, calibrated, training, history, view: View) -> list[tuple[str,
         ),
         (
             "training",
-            plots.training_curves(history, _perfect(len(names), training.entropy)),
+            plots.training_curves(history, _perfect(len(names), entropy)),
             "Training; dashed: what the mean Laplace entropy allows.",
         ),
     ]

@@ -1,0 +1,141 @@
+"""Generative classification as data: labelled parts, names, and the truth where it is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flow_models.applications.classes import sources
+from flow_models.core.errors import UserError
+from flow_models.data.images.augmentation import Augmentation
+from flow_models.data.images.stream import EndlessBatches
+from flow_models.data.tables.labelled import (
+    UNLABELLED,
+    Labelled,
+    LabelledTable,
+    split_by_class,
+    without_labels,
+)
+
+SHARES = (0.64, 0.16, 0.2)  # of training, validation and test rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Labelled parts, names, and the truth where it is known.
+
+    Attributes:
+      columns: names of those of vectors; none of images.
+      source, name: of the data, for the report.
+      simulator: draws (x, class numbers) for training where there is one; `train` then only gives a
+        start.
+      stream: batches {"x", "y"} of images that are too many for `train`, which then is a random
+        part of them.
+      augment: changes of the training images.
+      unknown: events [N, ...] of a class that training does not see.
+      truth: has log_prob, posterior and entropy.
+
+    Raises:
+      UserError: a class of the validation or test rows is in no training row, or there are no such
+      rows.
+    """
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    source: str
+    name: str = ""
+    simulator: Callable | None = None
+    unknown: np.ndarray | None = None
+    truth: Any = None
+    stream: EndlessBatches | None = None
+    augment: Augmentation | None = None
+
+    def __post_init__(self):
+        seen = set(self.train.y.tolist())
+        for name, part in (("validation", self.validation), ("test", self.test)):
+            if not len(part):
+                raise UserError(f"no rows are left for {name}: give more data")
+            missing = sorted(set(part.y.tolist()) - seen - {UNLABELLED})
+            if missing:
+                raise UserError(
+                    f"class '{self.classes[missing[0]]}' has {name} rows and no training row with"
+                    " its label"
+                )
+
+    @property
+    def priors(self) -> np.ndarray:
+        """Shares of the classes: the truth's, or those of the labelled training rows."""
+        if self.truth is not None:
+            return np.asarray(self.truth.priors)
+        return (
+            np.bincount(self.train.y[self.train.y != UNLABELLED], minlength=len(self.classes))
+            / self.labelled
+        )
+
+    @property
+    def labelled(self) -> int:
+        """Training rows with a label."""
+        return int((self.train.y != UNLABELLED).sum())
+
+    def batches(self, batch_size: int, seed: int = 0) -> EndlessBatches:
+        """Of images for training, {"x", "y"}."""
+        return self.stream or sources.pictures(
+            self.train, len(self.classes), batch_size, seed, self.augment
+        )
+
+    def leaving_out(self, name: str) -> Problem:
+        """The same without the rows of class `name`, which become the unknown ones."""
+        if name not in self.classes or len(self.classes) < 3:
+            raise UserError(
+                f"cannot leave out {name!r}: give one of at least three classes, of"
+                f" {', '.join(self.classes)}"
+            )
+        number = self.classes.index(name)
+        parts = {part: getattr(self, part) for part in ("train", "validation", "test")}
+        unknown = np.concatenate([part.x[part.y == number] for part in parts.values()])
+        parts = {key: part[part.y != number] for key, part in parts.items()}
+        parts = {key: Labelled(part.x, part.y - (part.y > number)) for key, part in parts.items()}
+        classes = tuple(other for other in self.classes if other != name)
+        return dataclasses.replace(
+            self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None, stream=None
+        )
+
+    def with_labels(self, keep: int, seed: int = 0) -> Problem:
+        """The same with the labels of all but `keep` training rows taken off."""
+        if keep < len(self.classes):
+            raise UserError(
+                f"{keep} labels are fewer than the {len(self.classes)} classes: each needs one"
+            )
+        if keep > self.labelled:
+            raise UserError(f"{keep} labels are more than the {self.labelled} training rows have")
+        return dataclasses.replace(
+            self, train=without_labels(self.train, keep, seed), simulator=None, stream=None
+        )
+
+
+def split_problem(table: LabelledTable, name: str, seed: int = 0, min_rows: int = 40) -> Problem:
+    """A table in training, validation and test rows, 64 : 16 : 20 of each class; rows without a
+    label serve training.
+
+    Raises:
+      UserError: one class only, or fewer than `min_rows` rows with a label.
+    """
+    known, rest = table.rows[table.rows.y != UNLABELLED], table.rows[table.rows.y == UNLABELLED]
+    if len(table.classes) < 2:
+        raise UserError(
+            f"{table.source}: all labels are '{table.classes[0]}'; a classifier needs two classes,"
+            " the density of one is the business of train_flowmodels1.py"
+        )
+    if len(known) < min_rows:
+        raise UserError(
+            f"{table.source}: {len(known)} rows with a label; at least {min_rows} are expected"
+        )
+    train, validation, test = split_by_class(known, SHARES, seed)
+    train = Labelled(np.concatenate([train.x, rest.x]), np.concatenate([train.y, rest.y]))
+    return Problem(train, validation, test, table.classes, table.columns, table.source, name)

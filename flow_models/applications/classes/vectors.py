@@ -1,0 +1,175 @@
+"""Generative classification of data vectors, application 4: its data, its figures, its modes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+
+import numpy as np
+
+from flow_models import plots
+from flow_models.applications.application import Figure, Run, Training, no_data
+from flow_models.applications.classes import study
+from flow_models.applications.classes.problem import Problem, split_problem
+from flow_models.applications.classes.study import carried, few_steps
+from flow_models.core.errors import UserError
+from flow_models.data import tables
+from flow_models.data.points import modes
+from flow_models.data.tables import labelled
+from flow_models.runs.config import refuse
+
+EIGHT_MODES = "eight_modes"
+COVARIANCES = ("full", "diagonal")
+SIMULATED = 20_000  # points that stand for a table where labels are few or a class is left out
+VALIDATION_POINTS = 4000
+BETAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # of the study
+FULL_RATE_ROWS = 5000  # of a table, from which on `mixture` takes the learning rate that is set
+MOST_SMOOTHING, SMOOTHED_ROWS = 0.3, 1000  # so much noise up to so many rows, then less
+
+
+def load(config) -> Problem:
+    """Draws of the eight modes, or the parts of a table.
+
+    Raises:
+      UserError: no such data, or a table that is no classification problem.
+    """
+    _check(config)
+    seed, asked = config.fit.seed, config.classifier
+    if config.data == EIGHT_MODES:
+        problem = _eight_modes(config.labels, config.test_points, seed)
+    else:
+        problem = split_problem(_table(config), os.path.basename(config.data), seed)
+    problem = problem.leaving_out(asked.unknown) if asked.unknown else problem
+    return problem.with_labels(asked.labelled, seed) if asked.labelled else problem
+
+
+def _check(config) -> None:
+    """Refuses settings before anything is read."""
+    smoothing, covariance = config.smoothing, config.covariance
+    refuse(
+        (config.test_points < 8, f"test_points is {config.test_points}, must be at least 8"),
+        (
+            covariance not in COVARIANCES,
+            f"covariance is {covariance!r}, must be {' or '.join(COVARIANCES)}",
+        ),
+        (
+            smoothing is not None and not 0 <= smoothing < math.inf,
+            f"smoothing is {smoothing}, must be at least 0",
+        ),
+    )
+
+
+def _eight_modes(labels: str, test_points: int, seed: int) -> Problem:
+    truth = modes.get(labels)
+    counts = ((-2, SIMULATED), (-3, VALIDATION_POINTS), (-4, test_points))
+    drawn = [[a.numpy() for a in truth.draw(n, (seed, part))] for part, n in counts]
+    parts = [labelled.Labelled(*arrays) for arrays in drawn]
+    source = f"eight modes of Ardizzone et al. 2019, labels '{labels}', sd {modes.SD}"
+    return Problem(
+        *parts, truth.classes, ("x1", "x2"), source, EIGHT_MODES, truth.draw, truth=truth
+    )
+
+
+def _table(config):
+    if config.data in labelled.names():
+        return labelled.load(config.data)
+    if "/" in config.data or "." in config.data:
+        if not config.label_column:
+            raise UserError(
+                f"{config.data}: give --label-column, the column that holds the classes"
+            )
+        return labelled.read_labelled(config.data, config.label_column, config.columns)
+    raise no_data(config.data, [EIGHT_MODES, *labelled.names()], tables.SUFFIXES)
+
+
+def beta_of(config, problem: Problem) -> float:
+    """The weight of the class: by default 1 where modes are plain, or more takes a pass a class."""
+    if config.classifier.beta is not None:
+        return config.classifier.beta
+    plain = config.data == EIGHT_MODES or config.classifier.form == "conditional"
+    return 1.0 if plain else 10.0 * len(problem.columns)
+
+
+def training(config, problem: Problem, model) -> Training:
+    """Few rows take smaller batches, fewer steps and more noise; `mixture`, which starts near its
+    goal, then takes smaller steps."""
+    rows, form, settings = len(problem.train), config.classifier.form, config.fit
+    if not problem.simulator:
+        batch = max(min(settings.batch_size, rows // 2), 1)
+        slower = min(1.0, rows / FULL_RATE_ROWS) if form == "mixture" else 1.0
+        settings = dataclasses.replace(
+            settings, batch_size=batch, learning_rate=settings.learning_rate * slower
+        )
+        settings = few_steps(settings, config.classifier.passes, rows)
+    smoothing = config.smoothing
+    if smoothing is None:
+        smoothing = MOST_SMOOTHING * min(1.0, SMOOTHED_ROWS / rows)
+    beta = beta_of(config, problem)
+    return study.training(model, problem, settings, form=form, beta=beta, smoothing=smoothing)
+
+
+def samples_of_modes(model, labels: str, points: int) -> dict[str, float]:
+    """How draws of class 0 fall to its modes, and the share of draws far from all modes."""
+    of_class = np.array(modes.get(labels).labels) == 0
+    drawn = model.sample(points, np.zeros(points, int), seed=2)
+    number, distance = modes.nearest_mode(drawn)
+    shares = np.bincount(number, minlength=8)[of_class] / len(number)
+    everywhere = modes.nearest_mode(model.sample(points, seed=3))[1]
+    return {
+        "mode_share_worst": float(np.abs(shares - 1 / len(shares)).max()),
+        "samples_beyond_4_sd": float(np.mean(everywhere > 4)),
+        "samples_beyond_4_sd_class_0": float(np.mean(distance > 4)),
+    }
+
+
+def figures(run: Run, metrics: dict[str, float]) -> list[Figure]:
+    """Regions, samples, probabilities, transfer, latents, training, the strangest rows."""
+    model, problem = run.model, run.problem
+    test, classes, columns = problem.test, problem.classes, problem.columns
+    names = {"classes": classes, "columns": columns}
+    labels, score = model.draw_labels(2000, seed=1), model.anomaly_score(test.x)
+    drawn = model.sample(2000, labels, seed=1)
+    found = []
+    if len(columns) == 2:
+        regions = plots.decision_regions(
+            test.x, test.y, model.class_log_prob, model.labels.log_priors(), **names
+        )
+        caption = "Where each class is the most probable one, and the densities that say so."
+        found.append(("regions", regions, caption))
+    samples = plots.class_samples(test.x, test.y, drawn, labels, **names)
+    found.append(("samples", samples, "Test data and samples of the classes."))
+    if len(classes) > 1:
+        found += _of_several_classes(model, test, score, names)
+    return [
+        *found,
+        (
+            "latents",
+            plots.latents(model.encode(test.x, test.y)),
+            "Test data as members of their classes, in latent space.",
+        ),
+        ("training", plots.training_curves(run.history), "Training."),
+        (
+            "anomalies",
+            plots.anomalies(test.x, score, columns),
+            "The strangest test rows, by -log p(x).",
+        ),
+        *study.unknown_figures(model, problem, score, metrics),
+    ]
+
+
+def _of_several_classes(model, test, score, names) -> list[Figure]:
+    p = model.classify(test.x)
+    return [
+        (
+            "probabilities",
+            plots.class_probabilities(p, test.y, score, names["classes"]),
+            "Calibration, the accuracy that rejecting the strangest rows buys, and which classes"
+            " are confused.",
+        ),
+        (
+            "transfer",
+            plots.transfer(test.x, test.y, *carried(model, test), **names),
+            "Latents carried into other classes, and paths between rows.",
+        ),
+    ]

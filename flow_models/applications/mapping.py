@@ -1,0 +1,109 @@
+"""Distribution mapping, application 1: its data, and what is measured of their density."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flow_models import plots
+from flow_models.applications.application import Figure, no_data
+from flow_models.core.errors import UserError
+from flow_models.data import points, tables
+from flow_models.data.tables import embedded
+from flow_models.diagnostics import baselines, normality
+
+MIN_ROWS = 80  # of a table, so that a tenth is enough to test on
+VALIDATION_POINTS = 10_000  # drawn where the density is known
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is trained on: rows or a simulator, held-out rows, and the truth where it is known."""
+
+    name: str
+    source: str
+    columns: tuple[str, ...]
+    train: np.ndarray | Callable
+    validation: np.ndarray
+    test: np.ndarray
+    truth: Any = None  # has log_prob and entropy
+
+
+def load(data: str, columns: list[str] | None, test_points: int, seed: int) -> Problem:
+    """A point set, a table inside a package, or the user's own.
+
+    Raises:
+      UserError: no such data, or a table that has no density.
+    """
+    if test_points < 8:
+        raise UserError(f"test_points is {test_points}, must be at least 8")
+    if data in points.names():
+        truth = points.get(data)
+        counts = ((2, VALIDATION_POINTS), (3, test_points))
+        validation, test = (truth.draw(n, (seed, -part)).numpy() for part, n in counts)
+        names = tuple(f"x{i + 1}" for i in range(truth.event_size))
+        return Problem(data, truth.definition, names, truth.draw, validation, test, truth)
+    if data in embedded.names():
+        table = embedded.load(data)
+    elif "/" in data or "." in data:
+        table = tables.read_table(data, columns, min_rows=MIN_ROWS)
+    else:
+        raise no_data(data, [*points.names(), *embedded.names()], tables.SUFFIXES)
+    train, validation, test = tables.split(table.values, seed=seed)
+    return Problem(
+        os.path.basename(data), table.source, tuple(table.columns), train, validation, test
+    )
+
+
+def metrics(model, problem: Problem) -> dict[str, float]:
+    """Held-out likelihood, the gap to the truth, and how normal the latents are.
+
+    The test rows are looked at once.
+    """
+    log_prob = model.log_prob(problem.test).astype(np.float64)
+    found = {"nll_test": -log_prob.mean(), "nll_test_se": log_prob.std() / len(log_prob) ** 0.5}
+    rows = problem.train if isinstance(problem.train, np.ndarray) else problem.validation
+    found["nll_test_gaussian"] = baselines.gaussian_nll(rows, problem.test)
+    if problem.truth:
+        gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(problem.test))
+        found |= {"kl_to_truth": gap, "kl_to_truth_se": error, "entropy": problem.truth.entropy}
+    return found | normality.latent_normality(model.encode(problem.test))
+
+
+def figures(model, problem: Problem, history: dict) -> list[Figure]:
+    """The density, the latents, the training, the strangest rows and, in 2-D, the map."""
+    truth, size, test = problem.truth, model.event_size, problem.test
+    rest = size / 2 * (1 + np.log(2 * np.pi))
+    perfect = truth and {
+        "objective": truth.entropy,
+        "latent": rest,
+        "log_det": rest - truth.entropy,
+    }
+    samples, log_prob = model.sample(len(test), seed=1), truth and truth.log_prob
+    density = plots.density(test, samples, model.log_prob, log_prob, problem.columns)
+    strangest = plots.anomalies(test, model.anomaly_score(test), problem.columns)
+    found = [
+        ("density", density, "Held-out data, samples of the model, and its density."),
+        (
+            "latents",
+            plots.latents(model.encode(test)),
+            "Held-out data in latent space, where they should be standard normal.",
+        ),
+        (
+            "training",
+            plots.training_curves(history, perfect),
+            "Training: the latent part and the log-determinant, which make the objective.",
+        ),
+        ("anomalies", strangest, "The strangest held-out rows, by -log p(x)."),
+    ]
+    if size == 2:
+        mapping = plots.mapping(model.decode, size)
+        caption = (
+            "What the network does: circles and rays of the latent plane, carried to the data."
+        )
+        found.append(("mapping", mapping, caption))
+    return found

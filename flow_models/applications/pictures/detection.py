@@ -1,0 +1,141 @@
+"""Anomaly detection in pictures, application 2: known and foreign sets, detector and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from flow_models.applications.application import Results, Run
+from flow_models.applications.pictures import figures, sets
+from flow_models.architectures.images import pixels_of
+from flow_models.core.errors import UserError
+from flow_models.data.images.background import background_pictures
+from flow_models.data.images.dataset import ImageData
+from flow_models.diagnostics import baselines, codes, detection, normality, scored
+from flow_models.models.detector import Detector
+from flow_models.models.pixels import Pixels
+from flow_models.training.trainer import fit
+
+KNOWN, NEAR, FAR = "known", "near", "far"  # the sets; a far one inside a package has its own name
+MIN_HELD_OUT = 4  # of the known classes, so that there is something to score
+BACKGROUND_SEEDS = 10**6  # between those of training and held-out background pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Known pictures in parts, and the held-out sets that are scored: known, near and far ones.
+
+    Attributes:
+      pixels: what a picture is to the network.
+      levels: resolutions of the network.
+    """
+
+    known: ImageData
+    pixels: Pixels
+    levels: int
+    sets: dict[str, np.ndarray]
+    labels: dict[str, list[str]]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.known.classes)
+
+    @property
+    def source(self) -> str:
+        return self.known.source
+
+    @property
+    def train(self):
+        return self.known.train
+
+    @property
+    def validation(self) -> np.ndarray:
+        return self.known.validation
+
+    def names(self) -> dict[str, list[str]]:
+        """A name for each picture of each set, for the CSV."""
+        return {
+            name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)]
+            for name, images in self.sets.items()
+        }
+
+
+def load(config) -> Problem:
+    """A set inside a package or the user's own pictures, and what is foreign to them.
+
+    Raises:
+      UserError: too few pictures of the known classes, or more levels than they have room for.
+    """
+    pictures, network = config.pictures, config.network
+    known = sets.open_known(pictures, config.fit)
+    number = len(known.held_out[0])
+    if number < MIN_HELD_OUT:
+        raise UserError(
+            f"{number} held-out pictures of the known classes, {MIN_HELD_OUT} are needed: give"
+            " more, or --val-uri"
+        )
+    levels = network.levels_of(known.shape)
+    pixels = pixels_of(network.architecture, known.shape, network.bits, levels)
+    found = {KNOWN: sets.known_held_out(known), NEAR: sets.other_classes(pictures, known)}
+    found |= {name: sets.embedded(name, known.shape) for name in config.anomalies}
+    if config.anomaly_uri:
+        found[FAR] = sets.from_uri(config.anomaly_uri, known.shape, pictures.max_bad)
+    found = {name: pair for name, pair in found.items() if pair is not None}
+    images = {name: pair[0] for name, pair in found.items()}
+    labels = {name: pair[1] for name, pair in found.items()}
+    return Problem(known, pixels, levels, images, labels)
+
+
+def evaluate(run: Run) -> Results:
+    """Trains the background model, scores all sets, and writes detector and scores.csv."""
+    problem, config = run.problem, run.config
+    detector = Detector(run.model, _background(run)).knowing(problem.known.validation)
+    detector.save(str(run.folder))
+    known, several = problem.sets[KNOWN], len(problem.sets) > 1
+    of_baselines = baselines.PictureBaselines(problem.known.examples)
+    scores = scored.score_sets(detector, of_baselines, problem.sets)
+    metrics = {"nll_val": min(run.history["val_objective"]), **_likelihood(run.model, known)}
+    if several:
+        metrics |= detection.table(scores, KNOWN, resamples=config.resamples)
+    if len(known) >= normality.LEAST:
+        metrics |= normality.latent_normality(run.model.encode(known))
+    run.folder.write_text("scores.csv", scored.scores_csv(scores, problem.names(), problem.labels))
+    shown = figures.of_model(
+        run.model, problem.known, known, run.history, config.sampling_temperature
+    )
+    if several:
+        shown += figures.of_detector(
+            run.model, problem.known, problem.sets, problem.labels, scores, KNOWN, config.score
+        )
+    tables = [scored.detection_table(scores, metrics, KNOWN)] if several else []
+    return Results(metrics, tables, shown)
+
+
+def _likelihood(model, known) -> dict[str, float]:
+    """Held-out bits per dimension, beside those of a general code."""
+    bits = model.bits_per_dim(known).astype(np.float64)
+    code = codes.code_length(known, model.codec.bits).mean() / model.event_size
+    return {
+        "bits_per_dim": bits.mean(),
+        "bits_per_dim_se": bits.std() / len(bits) ** 0.5,
+        "code_bits_per_dim": code,
+    }
+
+
+def _background(run: Run):
+    """A model like the run's, of changed pictures: what the likelihood ratio divides by."""
+    config, known = run.config, run.problem.known
+    if config.background == "none":
+        return None
+    kind, bits, seed = (config.background, config.mutation), config.network.bits, config.fit.seed
+    changed = background_pictures(known.examples, *kind, seed=seed, bits=bits)
+    held_out = background_pictures(
+        known.validation, *kind, seed=seed + BACKGROUND_SEEDS, bits=bits, copies=1
+    )
+    steps = config.background_steps or max(config.fit.steps // 2, 1)
+    settings = dataclasses.replace(config.fit, steps=steps)
+    model = run.application.prepared(config, run.problem)[0]
+    folder = f"{run.folder.checkpoints}-background"
+    fit(model, changed, held_out, settings, folder=folder, resume=config.run.resume)
+    return model

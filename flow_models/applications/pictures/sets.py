@@ -1,0 +1,119 @@
+"""The image sets of one run of applications 2 and 3: what is known, and the held-out pictures that
+are scored. `config` stands for the settings of either application."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flow_models.core import storage
+from flow_models.core.errors import UserError
+from flow_models.core.startup import load_tensorflow
+from flow_models.data.images import embedded as embedded_sets
+from flow_models.data.images.dataset import ImageData
+from flow_models.data.images.layout import find_parts
+from flow_models.data.images.opening import open_images
+from flow_models.data.images.reading import Rule, refit
+from flow_models.data.images.scoring import read_images
+
+if TYPE_CHECKING:
+    from flow_models.data.images.augmentation import Augmentation
+
+MOST = 1000  # foreign pictures of a class or place that are scored
+Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each shows
+
+
+def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) -> ImageData:
+    """The pictures to learn, as the settings say: data or train_uri, classes, size, augmentation,
+    cache."""
+    return open_images(
+        pictures.train_uri or pictures.data,
+        pictures.val_uri or None,
+        size=pictures.image_size or None,
+        channels=pictures.channels or None,
+        classes=class_names(pictures),
+        batch_size=fit.batch_size,
+        augment=augmentation(pictures, flip),
+        seed=fit.seed,
+        cache_dir=pictures.cache_dir,
+        max_bad=pictures.max_bad,
+        labelled=labelled,
+    )
+
+
+def augmentation(pictures, flip: bool | None = None) -> Augmentation:
+    """The augmentation that the settings ask for; `flip` where they leave it open."""
+    load_tensorflow()
+    from flow_models.data.images.augmentation import Augmentation
+
+    flip = bool(flip) if pictures.flip is None else pictures.flip
+    return Augmentation(flip, pictures.rotation, pictures.zoom, pictures.shear, pictures.shift)
+
+
+def class_names(pictures) -> list[str] | None:
+    """The classes to learn; names that YAML takes for numbers are names all the same."""
+    return None if pictures.classes is None else [str(name) for name in pictures.classes]
+
+
+def refuse_unknown_classes(pictures) -> None:
+    """Raises UserError where the user's validation or test pictures have a class that the training
+    pictures lack."""
+    folder = pictures.train_uri and pictures.train_uri not in embedded_sets.names()
+    if not folder or pictures.classes is not None:
+        return
+    train, *held = find_parts(pictures.train_uri, pictures.val_uri or None)
+    known = set(storage.subfolders(train))
+    for root in held:
+        if not root or root in embedded_sets.names():
+            continue
+        for name in sorted(set(storage.subfolders(root)) - known):
+            raise UserError(
+                f"{root} has a class '{name}' that {train} lacks: give pictures of it to train on,"
+                " or name the classes to learn with --classes"
+            )
+
+
+def known_held_out(known: ImageData) -> Labelled:
+    """The scored pictures of the known classes: those of the test, else of the validation."""
+    images, labels = known.held_out
+    return images, [known.classes[label] for label in labels]
+
+
+def other_classes(pictures, known: ImageData) -> Labelled | None:
+    """Held-out pictures of the classes that are not learned, in the shape of the known ones; None
+    where there are none."""
+    if pictures.classes is None:
+        return None
+    if not pictures.train_uri:
+        images, labels = embedded(pictures.data, known.shape)
+        foreign = ~np.isin(labels, known.classes)
+        return (images[foreign], list(np.array(labels)[foreign])) if foreign.any() else None
+    train, validation, test = find_parts(pictures.train_uri, pictures.val_uri or None)
+    root = test or validation or train
+    if root in embedded_sets.names():
+        return None
+    names = [name for name in storage.subfolders(root) if name not in known.classes]
+    parts = [from_uri(storage.join(root, name), known.shape, pictures.max_bad)[0] for name in names]
+    if not parts:
+        return None
+    return np.concatenate(parts), [name for name, part in zip(names, parts) for _ in part]
+
+
+def embedded(name: str, shape: tuple[int, int, int]) -> Labelled:
+    """Held-out pictures of an embedded set, in the shape of another set."""
+    data = embedded_sets.load(name)
+    images, labels = known_held_out(data)
+    return refit(images, Rule(*shape)), labels
+
+
+def from_uri(
+    uri: str, shape: tuple[int, int, int], max_bad: int = 10, most: int = MOST
+) -> Labelled:
+    """The first pictures below a folder or prefix, in a shape, each labelled with the folder it
+    lies in."""
+    batches = islice(read_images(uri, shape[:2], shape[2], max_bad=max_bad), -(-most // 64))
+    names, images = zip(*batches)
+    folders = [name.rpartition("/")[0].rpartition("/")[2] for some in names for name in some]
+    return np.concatenate(images)[:most], folders[:most]
