@@ -1,4 +1,4 @@
-"""The conversation with AWS: one region, dry or not, and what its errors mean to the user."""
+"""Calls of AWS in one region, and what its errors mean to the user."""
 
 from __future__ import annotations
 
@@ -7,38 +7,33 @@ import json
 
 from flow_models.core.errors import UserError
 from flow_models.core.failures import client_side
+from flow_models.core.installed import package
 
-_LONG = 400  # characters of a value that a dry run shows whole
+_LONG = 400  # characters of a value that a dry run prints in full
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized")
-_CODES = {
-    "UnrecognizedClientException": (
-        "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE"
-    ),
-    "InvalidClientTokenId": (
-        "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE"
-    ),
-    "AuthFailure": "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE",
-    "SignatureDoesNotMatch": (
-        "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY or the profile"
-    ),
-    "InvalidSignatureException": (
-        "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY"
-    ),
-    "ExpiredToken": "the credentials have expired: renew them",
-    "ExpiredTokenException": "the credentials have expired: renew them",
-    "OptInRequired": "this region or service is not switched on for the account",
-    "Throttling": "AWS answers no faster than this: try again in a minute",
-    "ThrottlingException": "AWS answers no faster than this: try again in a minute",
-    "TooManyRequestsException": "AWS answers no faster than this: try again in a minute",
-}
-_REGION = (
-    "no region is set: export AWS_DEFAULT_REGION=eu-central-1 (or yours), or aws configure set"
-    " region"
+_UNKNOWN_KEY = "AWS does not know these credentials: check AWS_ACCESS_KEY_ID or AWS_PROFILE"
+_WRONG_SECRET = (
+    "the secret key is wrong for this access key: check AWS_SECRET_ACCESS_KEY or the profile"
 )
+_EXPIRED = "the credentials have expired: renew them"
+_TOO_FAST = "AWS answers no faster than this: try again in a minute"
+_CODES = {
+    "UnrecognizedClientException": _UNKNOWN_KEY,
+    "InvalidClientTokenId": _UNKNOWN_KEY,
+    "AuthFailure": _UNKNOWN_KEY,
+    "SignatureDoesNotMatch": _WRONG_SECRET,
+    "InvalidSignatureException": _WRONG_SECRET,
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "OptInRequired": "this region or service is not switched on for the account",
+    "Throttling": _TOO_FAST,
+    "ThrottlingException": _TOO_FAST,
+    "TooManyRequestsException": _TOO_FAST,
+}
 
 
 class AwsError(UserError):
-    """AWS refused a call; `code` is its word for why, "" where no answer came."""
+    """A call of AWS failed; `code` is the code of its refusal, "" without an answer."""
 
     def __init__(self, line: str, code: str = ""):
         super().__init__(line)
@@ -46,35 +41,39 @@ class AwsError(UserError):
 
 
 class Aws:
-    """Calls of AWS in the region that boto3 finds (environment, profile, role).
+    """Calls AWS in the region that boto3 finds (environment, profile, role).
 
     Args:
-      dry: nothing is sent; each call is checked against the service's own description, and printed
-        as JSON.
+      dry: sends nothing; checks each call against the service's own description, and prints it as
+        JSON.
 
     Raises:
-      AwsError: no region, or a profile that is not there.
+      AwsError: no region is set, or the profile does not exist.
     """
 
     def __init__(self, dry: bool = False):
-        import boto3
+        boto3 = package("boto3")
         from botocore.exceptions import BotoCoreError
 
         self.dry = dry
         try:
-            self._session = boto3.session.Session()
+            self._session = boto3.Session()
         except BotoCoreError as error:
             raise AwsError(f"AWS: {client_side(error)}") from error
         self.region = self._session.region_name
         if not self.region:
-            raise AwsError(_REGION)
+            raise AwsError(
+                "no region is set: export AWS_DEFAULT_REGION=eu-central-1 (or yours), or aws"
+                " configure set region"
+            )
 
     def call(self, service: str, operation: str, **parameters) -> dict:
-        """One call, for example call("batch", "submit_job", jobName=...); the answer, {} of a dry
-        run.
+        """Makes a call such as call("batch", "submit_job", jobName=...).
+
+        Returns the answer, {} in a dry run.
 
         Raises:
-          AwsError: one line that says what failed and what to do about it.
+          AwsError: the call failed; one line says what to do about it.
         """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -90,12 +89,12 @@ class Aws:
             raise AwsError(
                 f"{asked}: what answered is not AWS: check AWS_ENDPOINT_URL and the proxy"
             ) from error
-        except ValueError as error:  # botocore's word for a malformed endpoint URL
+        except ValueError as error:  # so botocore reports a malformed endpoint URL
             raise AwsError(
                 f"{asked}: {' '.join(str(error).split())}; check AWS_ENDPOINT_URL"
             ) from error
 
-    @functools.cache
+    @functools.cache  # noqa: B019  (there is one Aws a process)
     def _client(self, service: str):
         from botocore.config import Config
 
@@ -114,15 +113,12 @@ def _remember(params, context, **_) -> None:
 
 
 def _show(model, context, **_):
-    """Prints the call in place of sending it; botocore takes what this returns for the answer."""
+    """Prints the call instead of sending it; botocore takes the return value for the answer."""
     from botocore.awsrequest import AWSResponse
 
-    shown = {
-        "service": model.service_model.service_name,
-        "operation": model.name,
-        **_short(context["asked"]),
-    }
-    print(json.dumps(shown, indent=2, default=str))
+    call = {"service": model.service_model.service_name, "operation": model.name}
+    call |= {name: _short(value) for name, value in context["asked"].items()}
+    print(json.dumps(call, indent=2, default=str))
     return AWSResponse("", 200, {}, None), {}
 
 

@@ -1,5 +1,4 @@
-"""The image of the jobs, built by the stack's own project out of these sources: no docker is needed
-here."""
+"""The image of the jobs, which CodeBuild makes from these sources: no docker is needed here."""
 
 from __future__ import annotations
 
@@ -7,14 +6,13 @@ import hashlib
 import io
 import time
 import zipfile
-from pathlib import Path
 
 from flow_models.aws_batch import Names
 from flow_models.aws_batch import stack as stacks
 from flow_models.aws_batch.aws import Aws, AwsError
 from flow_models.core.errors import UserError
+from flow_models.core.installed import REPOSITORY, repository_file
 
-PROJECT = Path(__file__).resolve().parents[2]
 SOURCES = (
     "requirements.txt",
     "pyproject.toml",
@@ -23,15 +21,14 @@ SOURCES = (
     "flow_models/**/*",
 )
 PAUSE = 10.0  # seconds between looks at a build
-_MOMENT = (2020, 1, 1, 0, 0, 0)  # of each file, so that equal sources make equal archives
+_MOMENT = (2020, 1, 1, 0, 0, 0)  # time of each file: equal sources make equal archives
 
 
 def build(aws: Aws, stack: str, device: str) -> int:
-    """Uploads the sources, builds the image there, and waits; the exit status, 1 where the build
-    failed.
+    """Uploads the sources, builds the image, and waits; returns 0, or 1 if the build failed.
 
     Raises:
-      UserError: no stack, or what AWS refuses.
+      UserError: no stack, or AWS refuses.
     """
     parts = stacks.outputs(aws, stack)
     data = archive()
@@ -55,7 +52,7 @@ def build(aws: Aws, stack: str, device: str) -> int:
 
 
 def check(aws: Aws, stack: str, device: str) -> None:
-    """Raises UserError where the repository of the stack has no image for the device."""
+    """Raises UserError if the repository of the stack has no image for the device."""
     try:
         aws.call("ecr", "describe_images", repositoryName=stack, imageIds=[{"imageTag": device}])
     except AwsError as error:
@@ -68,17 +65,19 @@ def check(aws: Aws, stack: str, device: str) -> None:
 
 def archive() -> bytes:
     """The files that an image is made of, as a zip; the same bytes for the same sources."""
-    files = {path for pattern in SOURCES for path in PROJECT.glob(pattern) if path.is_file()}
+    repository_file(REPOSITORY / "awsbatch-support" / "Dockerfile")
+    files = {path for pattern in SOURCES for path in REPOSITORY.glob(pattern) if path.is_file()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as out:
         for path in sorted(path for path in files if path.suffix != ".pyc"):
-            entry = zipfile.ZipInfo(path.relative_to(PROJECT).as_posix(), _MOMENT)
+            entry = zipfile.ZipInfo(path.relative_to(REPOSITORY).as_posix(), _MOMENT)
             entry.external_attr = 0o644 << 16
             out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
 def _wait(aws: Aws, build: str, image: str) -> int:
+    """Prints the phases of the build until it ends."""
     phase = ""
     while True:
         now = aws.call("codebuild", "batch_get_builds", ids=[build])["builds"][0]
@@ -89,17 +88,10 @@ def _wait(aws: Aws, build: str, image: str) -> int:
             break
         time.sleep(PAUSE)
     if now["buildStatus"] == "SUCCEEDED":
-        print(f"image {image} is there; next: make batch-submit APP=1 ARGS=...")
+        print(f"image {image} is ready; next: make batch-submit APP=1 ARGS=...")
         return 0
-    reasons = [
-        each["message"]
-        for part in now.get("phases", [])
-        for each in part.get("contexts", [])
-        if each.get("message")
-    ]
+    contexts = [each for part in now.get("phases", []) for each in part.get("contexts", [])]
+    why = " ".join(each["message"] for each in contexts if each.get("message"))[:300]
     log = now.get("logs", {}).get("deepLink", "the console of CodeBuild has its log")
-    print(
-        f"the build ended as {now['buildStatus']}: {' '.join(reasons)[:300] or 'no reason given'};"
-        f" {log}"
-    )
+    print(f"the build ended as {now['buildStatus']}: {why or 'no reason given'}; {log}")
     return 1

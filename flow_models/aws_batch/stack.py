@@ -1,16 +1,19 @@
-"""The stack of awsbatch-support/template.yaml: made or changed, taken down, and what it holds."""
+"""The stack of awsbatch-support/template.yaml: its outputs, deployment and deletion."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
+from flow_models.aws_batch import watch
 from flow_models.aws_batch.aws import Aws, AwsError
 from flow_models.core.errors import UserError
+from flow_models.core.failures import pick
+from flow_models.core.installed import REPOSITORY, repository_file
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "awsbatch-support" / "template.yaml"
+TEMPLATE = REPOSITORY / "awsbatch-support" / "template.yaml"
 PAUSE = 5.0  # seconds between looks at a stack that changes
+_DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE")
 _BROKEN = (
     "ROLLBACK_COMPLETE",
     "ROLLBACK_FAILED",
@@ -22,7 +25,7 @@ _NETWORK = ("VpcId", "SubnetIds")
 
 
 def describe(aws: Aws, stack: str) -> dict | None:
-    """The stack as CloudFormation describes it; None where there is none, and in a dry run."""
+    """The stack as CloudFormation describes it; None if there is none, and in a dry run."""
     try:
         stacks = aws.call("cloudformation", "describe_stacks", StackName=stack).get("Stacks", [])
     except AwsError as error:
@@ -36,7 +39,7 @@ def outputs(aws: Aws, stack: str) -> dict[str, str]:
     """Outputs of a deployed stack: Bucket, Repository, TrackingUri; placeholders in a dry run.
 
     Raises:
-      UserError: there is no such stack here, or it is not ready.
+      UserError: no such stack in this region, or it is not ready.
     """
     if aws.dry:
         return {"Bucket": f"bucket-of-{stack}", "Repository": stack, "TrackingUri": "none"}
@@ -58,17 +61,17 @@ def outputs(aws: Aws, stack: str) -> dict[str, str]:
 
 
 def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
-    """Makes the stack or changes it to the template as it is now, and waits until that is done.
+    """Makes the stack, or changes it to the present template, and waits until that is done.
 
     Args:
-      given: values of the template's parameters; of a stack that exists, those not given stay as
-        they are.
+      given: values of the template's parameters. An existing stack keeps those that are not given.
 
     Raises:
-      UserError: an unknown parameter, a stack that is being changed or is broken, or what AWS
-      refuses.
+      UserError: an unknown parameter, a stack that is being changed or is broken, or AWS refuses.
     """
-    _check_parameters(given)
+    known = template()["Parameters"]
+    for name in given:
+        pick(known, name, "parameter of the template")
     there = None if aws.dry else describe(aws, stack)
     status = there["StackStatus"] if there else ""
     if status in _BROKEN:
@@ -89,13 +92,11 @@ def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
 
 
 def delete(aws: Aws, stack: str) -> None:
-    """Takes the stack down with its images and logs; the bucket and the runs in it stay.
+    """Takes the stack down with its images and logs; the bucket and its runs stay.
 
     Raises:
-      UserError: no such stack, or jobs of it that have not ended.
+      UserError: no such stack, or some of its jobs have not ended.
     """
-    from flow_models.aws_batch.watch import unfinished
-
     if aws.dry:
         aws.call("cloudformation", "delete_stack", StackName=stack)
         return
@@ -103,7 +104,7 @@ def delete(aws: Aws, stack: str) -> None:
     if there is None:
         raise UserError(f"no stack '{stack}' in {aws.region}: there is nothing to delete")
     whole = there["StackStatus"] not in _BROKEN
-    jobs = unfinished(aws, stack) if whole else []
+    jobs = watch.listed(aws, stack, watch.UNFINISHED) if whole else []
     if jobs:
         raise UserError(
             f"{len(jobs)} jobs of '{stack}' have not ended: make batch-cancel"
@@ -116,20 +117,12 @@ def delete(aws: Aws, stack: str) -> None:
 
 
 def template() -> dict:
-    """The template as plain data; what CloudFormation's own tags hold is left out."""
+    """The template as plain data, without the values of CloudFormation's own tags."""
     import yaml
 
     loader = type("Loader", (yaml.SafeLoader,), {})
     loader.add_multi_constructor("!", lambda loader, tag, node: None)
-    return yaml.load(TEMPLATE.read_text(), loader)
-
-
-def _check_parameters(given: Mapping[str, str]) -> None:
-    from flow_models.core.failures import pick
-
-    known = template()["Parameters"]
-    for name in given:
-        pick(known, name, "parameter of the template")
+    return yaml.load(repository_file(TEMPLATE).read_text(), loader)
 
 
 def _default_network(aws: Aws, given: Mapping[str, str]) -> dict[str, str]:
@@ -181,23 +174,14 @@ def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:
 
 
 def _wait(aws: Aws, stack: str) -> None:
-    """Waits until the stack rests; says what failed where it does not end well."""
-    while (there := describe(aws, stack)) is not None and there["StackStatus"].endswith(
-        "_IN_PROGRESS"
-    ):
+    """Waits until the stack is at rest. Raises UserError, with the first failure, if it failed."""
+    while (there := describe(aws, stack)) and there["StackStatus"].endswith("_IN_PROGRESS"):
         time.sleep(PAUSE)
-    if there is None or there["StackStatus"] in (
-        "CREATE_COMPLETE",
-        "UPDATE_COMPLETE",
-        "DELETE_COMPLETE",
-    ):
+    if there is None or there["StackStatus"] in _DONE:
         return
     events = aws.call("cloudformation", "describe_stack_events", StackName=stack)["StackEvents"]
     failed = [each for each in events if each["ResourceStatus"].endswith("_FAILED")]
-    first = failed[-1] if failed else {}  # the newest comes first
-    why = (
-        f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason', '')[:300]}"
-        if first
-        else "no reason given"
-    )
-    raise UserError(f"stack '{stack}' ended as {there['StackStatus']}; {why}")
+    why = "no reason given"
+    if failed:  # the newest event comes first
+        why = f"{failed[-1]['LogicalResourceId']}: {failed[-1].get('ResourceStatusReason', '')}"
+    raise UserError(f"stack '{stack}' ended as {there['StackStatus']}; {why[:300]}")

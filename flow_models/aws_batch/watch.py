@@ -1,4 +1,4 @@
-"""Looking at jobs of the stack, reading what they print, and ending them."""
+"""Shows the jobs of a stack and what they print, and ends them."""
 
 from __future__ import annotations
 
@@ -6,41 +6,39 @@ import datetime
 import getpass
 import re
 import time
+from collections.abc import Iterable, Iterator
 
-from flow_models.aws_batch import INTERRUPTED, Names
+from flow_models.aws_batch import Names
 from flow_models.aws_batch.aws import Aws, AwsError
-from flow_models.core.errors import UserError
+from flow_models.core.errors import EX_TEMPFAIL, UserError
 
-STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+UNFINISHED = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 ENDED = ("SUCCEEDED", "FAILED")
 PAUSE = 10.0  # seconds between looks
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}([:#]\d+)?")
 _WAITING = (
-    "no machine yet; for minutes that is usual, for longer look at the limits of the account (vCPUs"
-    " of G instances), the subnets' way out, and MaxVcpus"
+    "no machine yet; that is usual for minutes, else look at the limits of the account (vCPUs of G"
+    " instances), the subnets' way out, and MaxVcpus"
 )
+_EXIT_STATUSES = {
+    EX_TEMPFAIL: "interrupted, with all saved",
+    137: "killed: out of memory, or its machine was taken",
+}
 
 
-def listed(aws: Aws, stack: str, states: tuple[str, ...] = STATES) -> list[dict]:
-    """Jobs of the stack's queues in these states, the newest first: what list_jobs tells of each.
+def listed(aws: Aws, stack: str, states: Iterable[str] = UNFINISHED + ENDED) -> list[dict]:
+    """Jobs of the stack's queues in these states, the newest first, as list_jobs describes them.
 
     Raises:
-      UserError: no such queue, which is no such stack.
+      UserError: no such queue, so no such stack.
     """
-    found = []
-    for queue in Names(stack).queues:
-        for state in states:
-            found += _pages(aws, queue, state)
+    queues = Names(stack).queues
+    found = [job for queue in queues for state in states for job in _pages(aws, queue, state)]
     return sorted(found, key=lambda job: job["createdAt"], reverse=True)
 
 
-def unfinished(aws: Aws, stack: str) -> list[dict]:
-    """Jobs that have not ended."""
-    return listed(aws, stack, STATES[:-2])
-
-
-def _pages(aws: Aws, queue: str, state: str) -> list[dict]:
-    found, token = [], {}
+def _pages(aws: Aws, queue: str, state: str) -> Iterator[dict]:
+    token = {}
     while True:
         try:
             page = aws.call("batch", "list_jobs", jobQueue=queue, jobStatus=state, **token)
@@ -51,23 +49,23 @@ def _pages(aws: Aws, queue: str, state: str) -> list[dict]:
                     " STACK="
                 ) from error
             raise
-        found += page.get("jobSummaryList", [])
+        yield from page.get("jobSummaryList", [])
         if not page.get("nextToken"):
-            return found
+            return
         token = {"nextToken": page["nextToken"]}
 
 
 def describe(aws: Aws, stack: str, job: str) -> dict:
-    """The job of this id (id:3 is a child of an array, id#1 a machine of several) or name.
+    """The job with this name or id (id:3 is a child of an array, id#1 a machine of several).
 
     Raises:
-      UserError: there is none, or there are many of this name.
+      UserError: no such job, or several with this name.
     """
     if not _ID.fullmatch(job):
         same = [each for each in listed(aws, stack) if each["jobName"] == job]
         if len(same) != 1:
-            what = f"{len(same)} jobs have this name" if same else "no job has this id or name"
-            raise UserError(f"job '{job}': {what}; make batch-status lists all")
+            count = f"{len(same)} jobs have this name" if same else "no job has this id or name"
+            raise UserError(f"job '{job}': {count}; make batch-status lists all")
         job = same[0]["jobId"]
     jobs = aws.call("batch", "describe_jobs", jobs=[job]).get("jobs", [])
     if not jobs:
@@ -78,9 +76,18 @@ def describe(aws: Aws, stack: str, job: str) -> dict:
     return jobs[0]
 
 
+def _looks(aws: Aws, stack: str, job: str, to_end: bool) -> Iterator[dict]:
+    """The job as it is now and, if asked, again and again until it has ended."""
+    now = describe(aws, stack, job)
+    yield now
+    while to_end and now["status"] not in ENDED:
+        time.sleep(PAUSE)
+        now = describe(aws, stack, now["jobId"])
+        yield now
+
+
 def status(aws: Aws, stack: str, job: str = "", wait: bool = False) -> int:
-    """Prints all jobs, or one, waiting for its end if asked; the exit status, 1 where that one
-    failed.
+    """Prints all jobs, or one, and may wait for its end; returns 1 if that one failed, else 0.
 
     Raises:
       UserError: no such stack or job.
@@ -90,22 +97,18 @@ def status(aws: Aws, stack: str, job: str = "", wait: bool = False) -> int:
     if aws.dry:
         aws.call("batch", "describe_jobs", jobs=[job])
         return 0
-    now, before = describe(aws, stack, job), ""
-    while True:
+    now, before = {}, ""
+    for now in _looks(aws, stack, job, wait):
         if now["status"] != before:
             print(line(now), flush=True)
-        if now["status"] in ENDED or not wait:
-            break
         before = now["status"]
-        time.sleep(PAUSE)
-        now = describe(aws, stack, now["jobId"])
     for number, attempt in enumerate(now.get("attempts", []), 1):
         print(f"  attempt {number}: {_reason(attempt)}")
     return 1 if now["status"] == "FAILED" else 0
 
 
 def line(job: dict) -> str:
-    """A job in one line: what it does, and why it ended where it failed."""
+    """A job in one line: its state, and why it waits or has failed."""
     text = f"{job['jobId']}  {job['status']:9s}  {job['jobName']}"
     children = job.get("arrayProperties", {}).get("statusSummary") or {}
     said = [f"{number} {state}" for state, number in children.items() if number]
@@ -119,7 +122,7 @@ def line(job: dict) -> str:
 def _table(aws: Aws, stack: str) -> int:
     jobs = listed(aws, stack)
     for job in jobs:
-        started = datetime.datetime.fromtimestamp(job["createdAt"] / 1000, datetime.timezone.utc)
+        started = datetime.datetime.fromtimestamp(job["createdAt"] / 1000, datetime.UTC)
         print(f"{started:%Y-%m-%d %H:%M}Z  {line(job)}")
     if not jobs and not aws.dry:
         print(f"no jobs in the queues of '{stack}': make batch-submit APP=1 ARGS=...")
@@ -128,26 +131,18 @@ def _table(aws: Aws, stack: str) -> int:
 
 def _reason(ended: dict) -> str:
     """Why a job or an attempt ended."""
-    box = ended.get("container", {})
-    code = box.get("exitCode")
-    parts = [
-        ended.get("statusReason", ""),
-        box.get("reason", ""),
-        "" if code is None else f"exit status {code}",
-    ]
-    told = {
-        INTERRUPTED: "interrupted, with all saved",
-        137: "killed: out of memory, or its machine was taken",
-    }.get(code, "")
-    return "; ".join(part for part in [*parts, told] if part) or "no reason given"
+    container = ended.get("container", {})
+    parts, code = [ended.get("statusReason"), container.get("reason")], container.get("exitCode")
+    if code is not None:
+        parts += [f"exit status {code}", _EXIT_STATUSES.get(code)]
+    return "; ".join(part for part in parts if part) or "no reason given"
 
 
 def logs(aws: Aws, stack: str, job: str, follow: bool = False) -> int:
-    """Prints what the job printed, going on to its end if asked; the exit status, 1 where it
-    failed.
+    """Prints what the job printed, and may follow it to its end; returns 1 if it failed, else 0.
 
     Raises:
-      UserError: no such job, or one that has not started.
+      UserError: no such job, or a job that has children.
     """
     if aws.dry:
         aws.call("batch", "describe_jobs", jobs=[job])
@@ -155,35 +150,33 @@ def logs(aws: Aws, stack: str, job: str, follow: bool = False) -> int:
             "logs", "get_log_events", logGroupName=Names(stack).log_group, logStreamName=f"of-{job}"
         )
         return 0
-    now, token = describe(aws, stack, job), None
-    if _is_parent(now):
-        separator, what = (
-            (":", "children") if now.get("arrayProperties", {}).get("size") else ("#", "machines")
-        )
-        raise UserError(
-            f"job {now['jobId']} has {what}: make batch-logs JOB={now['jobId']}{separator}0, and"
-            " so on"
-        )
-    while True:
+    now, token = {}, None
+    for now in _looks(aws, stack, job, follow):
+        _refuse_parent(now)
         token = _print_new(aws, Names(stack).log_group, now, token)
-        if now["status"] in ENDED or not follow:
-            break
-        time.sleep(PAUSE)
-        now = describe(aws, stack, now["jobId"])
     if now["status"] == "FAILED":
         print(line(now))
     return 1 if now["status"] == "FAILED" else 0
 
 
-def _is_parent(job: dict) -> bool:
-    return bool(job.get("arrayProperties", {}).get("size") or job.get("nodeProperties"))
+def _refuse_parent(job: dict) -> None:
+    """Raises UserError for a job that prints nothing itself."""
+    for is_parent, separator, what in (
+        (job.get("arrayProperties", {}).get("size"), ":", "children"),
+        (job.get("nodeProperties"), "#", "machines"),
+    ):
+        if is_parent:
+            child = f"{job['jobId']}{separator}0"
+            raise UserError(
+                f"job {job['jobId']} has {what}: make batch-logs JOB={child}, and so on"
+            )
 
 
-def _print_new(
-    aws: Aws, group: str, job: dict, token: tuple[str, str] | None
-) -> tuple[str, str] | None:
-    """Prints what has come since the token, (stream, place in it); the next one. A new attempt is a
-    new stream."""
+def _print_new(aws: Aws, group: str, job: dict, token: tuple | None) -> tuple | None:
+    """Prints what is new since the token (stream, place in it); returns the next token.
+
+    Each attempt of a job has a stream of its own.
+    """
     stream = job.get("container", {}).get("logStreamName")
     if not stream:
         print(f"{line(job)}: it has printed nothing yet")
@@ -200,10 +193,10 @@ def _print_new(
 
 
 def cancel(aws: Aws, stack: str, job: str) -> None:
-    """Ends a job, started or not; a running one is told to stop, saves, and is not tried again.
+    """Ends a job, started or not. A running one saves first; it is not tried again.
 
     Raises:
-      UserError: no such job, or one that has ended.
+      UserError: no such job, or it has ended already.
     """
     if aws.dry:
         aws.call("batch", "terminate_job", jobId=job, reason=_by_whom())

@@ -1,6 +1,7 @@
 """What `python -m flow_models` can do with a trained model, one module a command."""
 
 import argparse
+import shlex
 
 from flow_models.core.errors import UserError
 
@@ -14,10 +15,18 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def flags(text: str) -> tuple[str, ...]:
+    """Splits the value of --args as a shell would. Raises UserError for a quote without its end."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UserError(f"--args {text!r}: {error}") from error
+
+
 def refuse_posterior(place: str, model) -> None:
     """Raises UserError for a model of an inverse problem, which says nothing before it is given
     data."""
-    if hasattr(model, "posterior"):
+    if model.is_posterior:
         raise UserError(
             f"{place} holds a model of parameters given data: give its script the data by"
             " --observed, or call posterior(y, n) of fm.load(...)"

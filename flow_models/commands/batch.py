@@ -4,36 +4,43 @@
     python -m flow_models batch build --device gpu
     python -m flow_models batch submit 2 --nodes 4 --args="--steps 20000"
 
-The same as make batch-deploy and so on; --dry-run prints what would be sent to AWS, and sends
+The same as make batch-deploy and so on. --dry-run prints what would be sent to AWS, and sends
 nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
-import shlex
 import sys
 
 from flow_models.aws_batch import DEVICES
+from flow_models.commands import flags
 from flow_models.core.errors import UserError
 from flow_models.sweep import METRIC
 
 NEEDS_MODEL = False
+ACTIONS = {
+    "deploy": "make the stack, or change it to the present template",
+    "build": "build the image on AWS from these sources",
+    "submit": "send a training run as a job",
+    "status": "show all jobs, or one",
+    "logs": "show what a job has printed",
+    "cancel": "end a job",
+    "delete": "take the stack down; the runs stay",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds a sub-command for each action."""
+    shared = argparse.ArgumentParser(add_help=False)
+    stack = "the stack's name in CloudFormation (default flow-models)"
+    shared.add_argument("--stack", default="flow-models", help=stack)
+    dry_run = "print what would be sent, and send nothing"
+    shared.add_argument("--dry-run", action="store_true", help=dry_run)
     actions = parser.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=type(parser)
-    )
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--stack",
-        default="flow-models",
-        help="the stack's name in CloudFormation (default flow-models)",
-    )
-    shared.add_argument(
-        "--dry-run", action="store_true", help="print what would be sent, send nothing"
     )
     added = {
         name: actions.add_parser(
@@ -41,160 +48,83 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         for name, text in ACTIONS.items()
     }
+    parameter = "a parameter of awsbatch-support/template.yaml, for example VpcId=vpc-1"
     added["deploy"].add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PARAMETER=VALUE",
-        help="a parameter of awsbatch-support/template.yaml, VpcId=vpc-1 for example",
+        "--set", action="append", default=[], metavar="PARAMETER=VALUE", help=parameter
     )
     for name in ("build", "submit"):
-        added[name].add_argument(
-            "--device", choices=DEVICES, default="gpu", help="what the image is for (default gpu)"
-        )
+        device = "what the image is for (default gpu)"
+        added[name].add_argument("--device", choices=DEVICES, default="gpu", help=device)
     _add_submit(added["submit"])
     for name in ("status", "logs", "cancel"):
-        how = "?" if name == "status" else None
-        added[name].add_argument(
-            "job", nargs=how, default="", metavar="JOB", help="its id or name; id:3 in an array"
-        )
+        count, job = "?" if name == "status" else None, "its id or name; id:3 in an array"
+        added[name].add_argument("job", nargs=count, default="", metavar="JOB", help=job)
     added["status"].add_argument("--wait", action="store_true", help="until the job has ended")
     added["logs"].add_argument("--follow", action="store_true", help="until the job has ended")
 
 
-ACTIONS = {
-    "deploy": "make the stack, or bring it to the template as it is now",
-    "build": "build the image on AWS out of these sources",
-    "submit": "send a training run as a job",
-    "status": "all jobs, or one",
-    "logs": "what a job printed",
-    "cancel": "end a job",
-    "delete": "take the stack down; the runs stay",
-}
-
-
 def _add_submit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("app", metavar="APP", help="number of the application")
-    parser.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="machines of one run (default 1)"
-    )
-    parser.add_argument(
-        "--sweep", default="", metavar="GRID", help="a job a setting: 'seed=0,1,2 depth=3,5'"
-    )
-    parser.add_argument(
-        "--metric",
-        default=METRIC,
-        metavar="NAME",
-        help=f"of metrics.json, to compare settings by (default {METRIC})",
-    )
-    parser.add_argument(
-        "--name", default="", help="of job and run (default flowmodels<APP>-<time>)"
-    )
-    parser.add_argument(
-        "--output",
-        default="",
-        metavar="S3",
-        help="where the run is kept (default in the stack's bucket)",
-    )
+    add = parser.add_argument
+    add("app", metavar="APP", help="number of the application")
+    add("--nodes", type=int, default=1, metavar="N", help="machines of one run (default 1)")
+    add("--sweep", default="", metavar="GRID", help="a job for each setting: 'seed=0,1 depth=3,5'")
+    metric = f"the metric in metrics.json that compares the settings (default {METRIC})"
+    add("--metric", default=METRIC, metavar="NAME", help=metric)
+    add("--name", default="", help="of job and run (default flowmodels<APP>-<time>)")
+    output = "where the run is kept (default in the stack's bucket)"
+    add("--output", default="", metavar="S3", help=output)
     for what, unit in (("gpus", "GPUs"), ("vcpus", "vCPUs"), ("memory", "MiB")):
-        parser.add_argument(
-            f"--{what}",
-            type=int,
-            default=0,
-            metavar="N",
-            help=f"{unit} a machine (default as deployed)",
-        )
-    parser.add_argument(
-        "--args", default="", metavar="TEXT", help="flags of the script: --args='--steps 900'"
-    )
+        wanted = f"{unit} of each machine (default as deployed)"
+        add(f"--{what}", type=int, default=0, metavar="N", help=wanted)
+    add("--args", default="", metavar="TEXT", help="flags of the script: --args='--steps 900'")
 
 
 def run(given: argparse.Namespace) -> None:
-    from flow_models.aws_batch.aws import Aws
-
+    """Runs an action; exits with its status if that is not 0."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,60}", given.stack):
         raise UserError(
-            f"stack '{given.stack}': a name of a-z, 0-9 and hyphens is expected, beginning with a"
+            f"stack '{given.stack}': expected a name of a-z, 0-9 and hyphens that begins with a"
             " letter"
         )
-    status = _RUN[given.action](Aws(given.dry_run), given)
+    status = _act(given)
     if status:
         sys.stdout.flush()
         sys.exit(status)
 
 
-def _deploy(aws, given) -> None:
-    from flow_models.aws_batch.stack import deploy
+def _act(given: argparse.Namespace) -> int | None:
+    from flow_models.aws_batch import image, jobs, stack, watch
+    from flow_models.aws_batch.aws import Aws
 
-    pairs = [each.partition("=") for each in given.set]
-    wrong = [name for name, equals, _ in pairs if not equals]
-    if wrong:
-        raise UserError(f"--set {wrong[0]}: PARAMETER=VALUE is expected")
-    deploy(aws, given.stack, {name: value for name, _, value in pairs})
-
-
-def _build(aws, given) -> int:
-    from flow_models.aws_batch.image import build
-
-    return build(aws, given.stack, given.device)
-
-
-def _submit(aws, given) -> None:
-    from flow_models.aws_batch.jobs import Job, submit
-
-    try:
-        flags = tuple(shlex.split(given.args))
-    except ValueError as error:
-        raise UserError(f"--args {given.args!r}: {error}") from error
-    submit(
-        aws,
-        given.stack,
-        Job(
-            given.app,
-            flags,
-            given.device,
-            given.nodes,
-            given.sweep,
-            given.metric,
-            given.name,
-            given.output,
-            given.gpus,
-            given.vcpus,
-            given.memory,
-        ),
-    )
+    aws, name = Aws(given.dry_run), given.stack
+    match given.action:
+        case "deploy":
+            return stack.deploy(aws, name, _parameters(given.set))
+        case "build":
+            return image.build(aws, name, given.device)
+        case "submit":
+            jobs.submit(aws, name, _job(given))
+        case "status":
+            return watch.status(aws, name, given.job, given.wait)
+        case "logs":
+            return watch.logs(aws, name, given.job, given.follow)
+        case "cancel":
+            return watch.cancel(aws, name, given.job)
+        case "delete":
+            return stack.delete(aws, name)
 
 
-def _status(aws, given) -> int:
-    from flow_models.aws_batch.watch import status
-
-    return status(aws, given.stack, given.job, given.wait)
-
-
-def _logs(aws, given) -> int:
-    from flow_models.aws_batch.watch import logs
-
-    return logs(aws, given.stack, given.job, given.follow)
+def _parameters(given: list[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise UserError(f"--set {name}: expected PARAMETER=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
-def _cancel(aws, given) -> None:
-    from flow_models.aws_batch.watch import cancel
+def _job(given: argparse.Namespace):
+    from flow_models.aws_batch.jobs import Job
 
-    cancel(aws, given.stack, given.job)
-
-
-def _delete(aws, given) -> None:
-    from flow_models.aws_batch.stack import delete
-
-    delete(aws, given.stack)
-
-
-_RUN = {
-    "deploy": _deploy,
-    "build": _build,
-    "submit": _submit,
-    "status": _status,
-    "logs": _logs,
-    "cancel": _cancel,
-    "delete": _delete,
-}
+    names = {field.name for field in dataclasses.fields(Job)} - {"arguments"}
+    settings = {name: getattr(given, name) for name in names}
+    return Job(arguments=flags(given.args), **settings)

@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
 
 def _picture(uri: str, model) -> np.ndarray:
     """One picture uint8 [1, H, W, C] in the model's shape."""
-    from flow_models.data.images.opening import read_images
+    from flow_models.data.images import read_images
 
     height, width, channels = model.event_shape
     pictures = [

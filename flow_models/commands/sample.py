@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
             f"{given.model} holds a model of"
             f" {'images: give --png or --folder' if pictures else 'vectors: give --csv'}"
         )
-    samples = model.sample(given.n, seed=given.seed, temperature=given.temperature)
+    samples = model.sample(given.n, seed=given.seed, sampling_temperature=given.temperature)
     place = _write_pictures(given, samples) if pictures else _write_rows(given, model, samples)
     print(f"{given.n:,} samples in {place}")
 

@@ -73,7 +73,7 @@ def _scored(given) -> Columns:
 def _rows(model, uri: str) -> Columns:
     """Scores of the rows of a table: of the columns that the model knows by name, else of all in
     their order."""
-    from flow_models.data.tables import tables
+    from flow_models.data import tables
 
     frame = tables.read_frame(uri)
     missing = [name for name in model.columns if name not in frame.columns]
@@ -93,8 +93,8 @@ def _rows(model, uri: str) -> Columns:
 
 
 def _pictures(given) -> Iterator[Columns]:
-    from flow_models.data.images.opening import read_images
-    from flow_models.models.detector import load_detector
+    from flow_models.data.images import read_images
+    from flow_models.models.detector import load_detector, pixels_of
 
     detector = load_detector(given.model)
     height, width, channels = detector.model.event_shape
@@ -103,7 +103,7 @@ def _pictures(given) -> Iterator[Columns]:
         tails = {f"{name}_tail": tail for name, tail in detector.tails(scores).items()}
         yield {
             "name": names,
-            "bits_per_dim": detector.model.event.bits_per_dim(-scores["nll"]),
+            "bits_per_dim": pixels_of(detector.model).bits_per_dim(-scores["nll"]),
             **scores,
             **tails,
         }

@@ -1,187 +1,127 @@
-"""A sweep on this machine, from the check of its flags to the line that says which setting is
-best."""
+"""A sweep on this machine, from checking its flags to printing the best setting."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import sys
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from flow_models.core.errors import UserError
 from flow_models.core.failures import local_failures
 from flow_models.runs import scripts
 from flow_models.runs.tracking.folder import public
-from flow_models.sweep import grid, results, shown
-from flow_models.sweep.grid import Range
-from flow_models.sweep.shown import HEADER
-from flow_models.sweep.study import Study, size_of
-from flow_models.sweep.trials import Runner
+from flow_models.sweep import record, results
+from flow_models.sweep import space as spaces
+from flow_models.sweep.processes import Runner
+from flow_models.sweep.record import Header
+from flow_models.sweep.results import Trial
+from flow_models.sweep.study import Study
 
 _WHY = "each trial has its own folder, and --resume of the sweep goes on with its trials"
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """What is asked for; `run` does it.
+def experiment_of(app: str) -> str:
+    """The MLflow experiment of an application. Raises UserError if there is no such application."""
+    return scripts.path_of(app).stem.removeprefix("train_")
 
-    Attributes:
-      app: the application.
-      space: what is varied, see `grid.space`.
-      arguments: flags of all trials.
-      trials: settings of a search, 0: the grid.
-      metric: what trials are compared by.
-      jobs: trials at a time.
-      folder: where all goes.
+
+def check(
+    app: str, space: str, arguments: Sequence[str], trials: int, metric: str, folder: Path
+) -> Header:
+    """Describes a sweep, after trying all its flags and values on the application's settings.
+
+    The parameters are those of `Header`; `app` is the number or the script of the application.
+
+    Raises:
+      UserError: a flag or a value that the application does not take, or too many settings.
     """
+    varied = spaces.parse(space)
+    spaces.size(varied, trials)
+    config = spaces.check(app, arguments, varied, scripts.OF_A_RUN, _WHY)
+    asked = (experiment_of(app), space, list(arguments), trials, metric)
+    parent = f"{uuid.uuid4().hex} {folder.resolve().name}"
+    return Header(*asked, parent, config.run.mlflow, config.run.tracking_uri)
 
-    app: str
-    space: str
-    arguments: tuple[str, ...]
-    trials: int
-    metric: str
-    jobs: int
-    folder: Path
-    resume: bool
 
-    def run(self) -> int:
-        """The exit status: 0 where every trial has a value, else 1.
+def enter(folder: Path, asked: Header, resume: bool) -> Header:
+    """Begins a sweep in an empty folder, or goes on with the same sweep that the folder holds.
 
-        Raises:
-          UserError: flags or settings that the script does not take, or a folder that holds
-          something else.
-        """
-        config, space = self.check()
-        header = self._open(config)
-        study = Study(
-            self.folder, space, self.trials, results.is_higher_better(self.metric), self.resume
+    Raises:
+      UserError: the folder holds something else, or a sweep and `resume` is false.
+    """
+    with local_failures(str(folder)):
+        if not folder.is_dir() or not any(folder.iterdir()):
+            folder.mkdir(parents=True, exist_ok=True)
+            asked.write(folder)
+            return asked
+    known = record.read_header(folder)
+    if not resume:
+        raise UserError(
+            f"{folder} holds another sweep: use --resume to go on with it, or another --output-dir"
         )
-        said = f"{study.size} trials in {self.folder}"
-        print(
-            said
-            + (
-                f", MLflow: experiment {header['experiment']}, run {self.folder.name}"
-                if config.mlflow
-                else ""
-            ),
-            flush=True,
-        )
-
-        def tell(line: str, index: int) -> None:
-            print(f"{index + 1:3d} of {study.size}  {line}", flush=True)
-            self._publish(header, study, "RUNNING")
-
-        runner = Runner(
-            scripts.path_of(self.app),
-            self.arguments,
-            self.folder,
-            header["parent"],
-            self.metric,
-            tell,
-            self.jobs,
-        )
-        try:
-            runner.run(study)
-        except KeyboardInterrupt:
-            self._publish(header, study, "KILLED")
-            print(
-                "to go on where this stopped: the same command with --resume --output-dir"
-                f" {self.folder}",
-                file=sys.stderr,
-            )
-            raise
-        done = self._publish(header, study, "KILLED" if runner.stopped else "FINISHED")
-        return self._conclude(done)
-
-    def check(self):
-        """The settings of the first trial, and the space; every value of a list is tried on the
-        script's settings."""
-        space, script = grid.space(self.space), scripts.load(self.app)
-        size_of(space, self.trials)
-        scripts.refuse([*self.arguments, *(f"--{name}" for name in space)], scripts.OF_A_RUN, _WHY)
-        trials = [
-            grid.flags({name: each}) for name, values in space.items() for each in _ends(values)
-        ]
-        return [scripts.settings(script, [*self.arguments, *trial]) for trial in trials][0], space
-
-    def _open(self, config) -> dict:
-        """sweep.yaml of the folder, read or made."""
-        experiment = scripts.path_of(self.app).stem.removeprefix("train_")
-        asked = {
-            "experiment": experiment,
-            "space": self.space,
-            "arguments": list(self.arguments),
-            "trials": self.trials,
-            "metric": self.metric,
-        }
-        with local_failures(str(self.folder)):
-            if self.folder.is_dir() and any(self.folder.iterdir()):
-                return self._known(asked) | {"tracking_uri": config.tracking_uri}
-            self.folder.mkdir(parents=True, exist_ok=True)
-            header = asked | {
-                "parent": f"{uuid.uuid4().hex} {self.folder.resolve().name}",
-                "mlflow": config.mlflow,
-                "tracking_uri": config.tracking_uri,
-            }
-            shown.write_header(str(self.folder), header)
-            return header
-
-    def _known(self, asked: dict) -> dict:
-        """sweep.yaml of a folder that is not empty. Raises UserError where it is not this sweep's,
-        or not to be resumed."""
-        if not (self.folder / HEADER).is_file():
+    for name in ("experiment", "space", "arguments", "trials", "metric"):
+        there, wanted = str(getattr(known, name)), public(str(getattr(asked, name)))
+        if there != wanted:
             raise UserError(
-                f"{self.folder} is not the folder of a sweep (no {HEADER}): take another"
+                f"{folder} holds a sweep with {name} {there}, not {wanted}: take another"
                 " --output-dir"
             )
-        if not self.resume:
-            raise UserError(
-                f"{self.folder} holds another sweep: use --resume to go on with it, or another"
-                " --output-dir"
-            )
-        header = shown.read_header(str(self.folder))
-        asked["arguments"] = [public(each) for each in self.arguments]
-        other = [
-            f"{name} {header.get(name)!r}, not {value!r}"
-            for name, value in asked.items()
-            if header.get(name) != value
-        ]
-        if other:
-            raise UserError(
-                f"{self.folder} holds a sweep with {other[0]}: take another --output-dir"
-            )
-        return header
+    return dataclasses.replace(asked, parent=known.parent, mlflow=known.mlflow)
 
-    def _publish(self, header: dict, study: Study, status: str) -> list[results.Trial]:
-        """The table and the figure, here and in MLflow, of what has come so far."""
-        trials = results.collect(self.folder, study.settings(), study.failed())
-        shown.publish(str(self.folder), trials, header, status)
-        return trials
 
-    def _conclude(self, trials: list[results.Trial]) -> int:
-        print(results.described(trials, self.metric))
+def run(app: str, header: Header, folder: Path, jobs: int) -> int:
+    """Runs the trials that are left, `jobs` at a time; returns 0 if all have a value, else 1.
+
+    Raises:
+      KeyboardInterrupt: on Ctrl-C and SIGTERM, after the running trials have saved.
+    """
+    study = Study(folder, header)
+    runner = Runner(scripts.path_of(app), header, folder, jobs)
+    where = f", MLflow: experiment {header.experiment}, run {folder.name}" if header.mlflow else ""
+    print(f"{study.size} trials in {folder}{where}", flush=True)
+
+    def ended(trial: Trial, status: int, seconds: float) -> None:
+        trial = study.ended(trial.index, status)
+        line = f"{spaces.words(trial.setting)}: {_outcome(trial, status, runner, header.metric)}"
+        print(f"{trial.index + 1:3d} of {study.size}  {line}, {seconds:.0f} s", flush=True)
+        record.publish(folder, study.trials, header, "RUNNING")
+
+    try:
+        runner.run(study.todo(), ended)
+    except KeyboardInterrupt:
+        record.publish(folder, study.trials, header, "KILLED")
         print(
-            f"everything is in {self.folder}: {results.TABLE}, {results.FIGURE}, and a folder a"
-            " trial"
+            f"to go on where this stopped: the same command with --resume --output-dir {folder}",
+            file=sys.stderr,
         )
-        without = [
-            trial
-            for trial in trials
-            if not math.isfinite(results.value(trial, self.metric)) or trial.failed
-        ]
-        if without:
-            print(
-                f"{len(without)} of {len(trials)} trials have no {self.metric}:"
-                f" {', '.join(trial.folder for trial in without[:5])}{' ...' if len(without) > 5 else ''};"
-                " --resume tries them anew",
-                file=sys.stderr,
-            )
-        return 1 if without else 0
+        raise
+    is_stopped = any(trial.state == "unfinished" for trial in study.trials)
+    record.publish(folder, study.trials, header, "KILLED" if is_stopped else "FINISHED")
+    return _conclude(study.trials, header.metric, folder)
 
 
-def _ends(values) -> list[str]:
-    """What to try of one setting: all values, or the ends of a range."""
-    if not isinstance(values, Range):
-        return values
-    return [f"{int(each)}" if values.whole else f"{each:g}" for each in (values.low, values.high)]
+def _outcome(trial: Trial, status: int, runner: Runner, metric: str) -> str:
+    """What became of a trial: its value, or why it has none."""
+    if status:
+        said, log = runner.last_line(trial), runner.log(trial)
+        return f"failed with status {status}: {said} (its whole output: {log})"
+    if metric in trial.metrics:
+        return f"{metric} {trial.value(metric):.6g}"
+    return f"no metric {metric!r} in its metrics.json ({', '.join(trial.metrics)})"
+
+
+def _conclude(trials: Sequence[Trial], metric: str, folder: Path) -> int:
+    print(results.described(trials, metric))
+    print(
+        f"everything is in {folder}: {results.TABLE}, {results.FIGURE}, and a folder for each trial"
+    )
+    missing = [trial.folder for trial in trials if not trial.is_done(metric)]
+    if missing:
+        print(
+            f"{len(missing)} of {len(trials)} trials have no {metric}: {', '.join(missing[:5])}"
+            f"{' ...' if missing[5:] else ''}; --resume tries them again",
+            file=sys.stderr,
+        )
+    return 1 if missing else 0

@@ -1,5 +1,4 @@
-"""What came of a sweep, read from the folders of its trials: the table, the best setting, the
-figure."""
+"""Results of a sweep: its trials, the best setting, and the table."""
 
 from __future__ import annotations
 
@@ -8,170 +7,140 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
-from flow_models.sweep import grid
+from flow_models.sweep import space
 
-HIGHER = (
-    "accuracy",
-    "auroc",
-    "aupr",
-    "effective_share",
-    "steps_per_second",
-    "simulations_per_second",
-    "latent_ks_p",
-    "latent_radius_p",
+# metrics whose name begins with one of these are better when they are higher
+HIGHER = tuple(
+    "accuracy auroc aupr ess_fraction steps_per_second simulations_per_second"
+    " latent_ks_p latent_radius_p".split()
 )
-SEED = "seed"  # what repeats a setting
 TABLE, FIGURE = "trials.csv", "trials.png"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of a sweep: its number, its values, its folder's name, what metrics.json says,
-    and whether it failed."""
+    """A run with one setting of the sweep."""
 
-    index: int
-    setting: Mapping[str, str]
-    metrics: Mapping[str, float]
-    failed: bool = False
+    index: int  # its number in the sweep, from 0
+    setting: Mapping[str, str]  # the value of each name that is varied, as a flag takes it
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of metrics.json; none before that
+    failed: bool = False  # whether its last attempt ended with an error
 
     @property
     def folder(self) -> str:
-        return grid.folder(self.index, self.setting)
+        """The name of its folder below that of the sweep."""
+        return space.folder(self.index, self.setting)
 
     @property
     def state(self) -> str:
-        return "finished" if self.metrics else "failed" if self.failed else "unfinished"
+        """failed, finished or unfinished."""
+        return "failed" if self.failed else "finished" if self.metrics else "unfinished"
 
     @property
-    def repeated(self) -> dict[str, str]:
-        """The setting without its seed."""
-        return {name: value for name, value in self.setting.items() if name != SEED}
+    def unseeded(self) -> str:
+        """The setting without the seed, which only repeats it, in a line of text."""
+        return space.words({name: v for name, v in self.setting.items() if name != "seed"})
+
+    def value(self, metric: str) -> float:
+        """The metric; NaN without one."""
+        return self.metrics.get(metric, math.nan)
+
+    def is_done(self, metric: str) -> bool:
+        """Whether it succeeded and its metric is finite."""
+        return not self.failed and math.isfinite(self.value(metric))
 
 
 def is_higher_better(metric: str) -> bool:
+    """The direction of a metric, by its name; in doubt, lower is better."""
     return metric.startswith(HIGHER)
 
 
-def collect(
-    place: str | Path,
-    settings: Iterable[tuple[int, Mapping[str, str]]],
-    failed: Collection[int] = (),
-) -> list[Trial]:
-    """Numbered settings with what their folders below `place`, local or s3://, hold by now."""
-    return [
-        Trial(i, chosen, _metrics(storage.join(place, grid.folder(i, chosen))), i in failed)
-        for i, chosen in settings
-    ]
+def read(place: str | Path, index: int, setting: Mapping[str, str], failed: bool = False) -> Trial:
+    """A trial with the metrics that its folder below `place`, local or s3://, holds by now.
 
-
-def _metrics(folder: str) -> dict[str, float]:
-    place = storage.join(folder, "metrics.json")
-    if not storage.exists(place):
-        return {}
+    Raises:
+      UserError: its metrics.json is damaged.
+    """
+    file = storage.join(place, space.folder(index, setting), "metrics.json")
+    if not storage.exists(file):
+        return Trial(index, setting, {}, failed)
     try:
-        return {name: float(value) for name, value in json.loads(storage.read_bytes(place)).items()}
+        metrics = {name: float(v) for name, v in json.loads(storage.read_bytes(file)).items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{place} is damaged: {error}") from error
+        raise UserError(f"{file} is damaged: {error}") from error
+    return Trial(index, setting, metrics, failed)
 
 
-def value(trial: Trial, metric: str) -> float:
-    """NaN where there is none."""
-    return trial.metrics.get(metric, math.nan)
+def best(trials: Sequence[Trial], metric: str) -> list[Trial]:
+    """The trials of the best setting, one a seed, the best first; empty before any has a value.
 
-
-def by_setting(trials: Sequence[Trial], metric: str) -> list[tuple[dict[str, str], list[float]]]:
-    """Each setting with its finite values, one a seed; the settings with most values first, the
-    best of these first."""
-    groups: dict[
-        tuple, dict[tuple, float]
-    ] = {}  # a search may draw a setting again: that is no other seed
+    Settings with more seeds come before those with fewer; then the mean over the seeds decides.
+    """
+    groups: dict[str, dict[str, Trial]] = {}  # a search may draw one setting twice: it counts once
     for trial in trials:
-        found = value(trial, metric)
-        if math.isfinite(found):
-            groups.setdefault(tuple(trial.repeated.items()), {})[tuple(trial.setting.items())] = (
-                found
-            )
+        if math.isfinite(trial.value(metric)):
+            groups.setdefault(trial.unseeded, {})[space.words(trial.setting)] = trial
     sign = -1 if is_higher_better(metric) else 1
-    listed = [(names, list(values.values())) for names, values in groups.items()]
-    ranked = sorted(listed, key=lambda group: (-len(group[1]), sign * statistics.fmean(group[1])))
-    return [(dict(names), values) for names, values in ranked]
+
+    def rank(group: Mapping[str, Trial]) -> tuple[int, float]:
+        return -len(group), sign * _mean(group.values(), metric)
+
+    first = min(groups.values(), key=rank, default={})
+    return sorted(first.values(), key=lambda trial: sign * trial.value(metric))
 
 
-def best(trials: Sequence[Trial], metric: str) -> tuple[dict[str, str], list[float], Trial] | None:
-    """The best setting, its values, and its best trial; None where nothing has finished."""
-    ranked = by_setting(trials, metric)
-    if not ranked:
-        return None
-    setting, values = ranked[0]
-    sign = -1 if is_higher_better(metric) else 1
-    mine = [
-        trial
-        for trial in trials
-        if trial.repeated == setting and math.isfinite(value(trial, metric))
-    ]
-    return setting, values, min(mine, key=lambda trial: sign * value(trial, metric))
+def _mean(trials, metric: str) -> float:
+    return statistics.fmean(trial.value(metric) for trial in trials)
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean, and standard error where there are several: 0.312 +- 0.004 over 3 seeds."""
-    if len(values) == 1:
-        return f"{values[0]:.6g}"
-    return (
-        f"{statistics.fmean(values):.6g} +- {statistics.stdev(values) / len(values) ** 0.5:.2g}"
-        f" over {len(values)} seeds"
-    )
+def described(trials: Sequence[Trial], metric: str) -> str:
+    """The best setting with its mean, and its standard error over several seeds, in a line."""
+    found = best(trials, metric)
+    if not found:
+        return f"no trial has a finite {metric}"
+    setting, text = found[0].unseeded or "the one setting", f"{_mean(found, metric):.6g}"
+    if len(found) > 1:
+        error = statistics.stdev(trial.value(metric) for trial in found) / len(found) ** 0.5
+        text += f" +- {error:.2g} over {len(found)} seeds"
+    return f"best: {setting}, {metric} {text}; its best run: {found[0].folder}"
 
 
 def summary(trials: Sequence[Trial], metric: str) -> dict[str, float]:
-    """The metrics of the run above: counts, and the best mean."""
+    """The metrics of the sweep's own MLflow run: counts of trials, and the best mean."""
     counts = {
         f"trials_{state}": sum(trial.state == state for trial in trials)
         for state in ("finished", "failed", "unfinished")
     }
     found = best(trials, metric)
-    return {"trials": len(trials), **counts} | (
-        {f"best_{metric}": statistics.fmean(found[1])} if found else {}
-    )
-
-
-def described(trials: Sequence[Trial], metric: str) -> str:
-    """The best setting, in a line."""
-    found = best(trials, metric)
-    if not found:
-        return f"no trial has a finite {metric}"
-    return (
-        f"best: {grid.words(found[0]) or 'the one setting'}, {metric} {spread(found[1])}; its best"
-        f" run: {found[2].folder}"
-    )
+    mean = {f"best_{metric}": _mean(found, metric)} if found else {}
+    return {"trials": len(trials), **counts, **mean}
 
 
 def table(trials: Sequence[Trial], metric: str) -> str:
-    """trials.csv: number, state, settings, then the metrics, first the one that is compared."""
-    settings = list(dict.fromkeys(name for trial in trials for name in trial.setting))
-    metrics = list(dict.fromkeys([metric, *(name for trial in trials for name in trial.metrics)]))
+    """trials.csv: number, state, settings, metrics (the compared one first), folder.
+
+    A metric with the name of a setting is left out.
+    """
+    settings = [name for trial in trials for name in trial.setting]
+    metrics = [metric, *(name for trial in trials for name in trial.metrics)]
+    columns = dict.fromkeys(["number", "state", *settings, *metrics, "folder"])
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["number", "state", *settings, *metrics, "folder"])
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
     for trial in trials:
-        cells = [trial.setting.get(name, "") for name in settings] + [
-            trial.metrics.get(name, "") for name in metrics
-        ]
-        writer.writerow([trial.index, trial.state, *cells, trial.folder])
+        place = {"number": trial.index, "state": trial.state, "folder": trial.folder}
+        writer.writerow({**trial.metrics, **trial.setting, **place})
     return buffer.getvalue()
 
 
-def write(place: str | Path, trials: Sequence[Trial], metric: str) -> None:
-    """trials.csv and trials.png below `place`, local or s3://."""
-    from flow_models import plots
-
-    storage.write_bytes(storage.join(place, TABLE), table(trials, metric).encode())
-    buffer = io.BytesIO()
-    shown = [(trial.setting, value(trial, metric)) for trial in trials]
-    plots.trials(shown, metric, is_higher_better(metric)).savefig(buffer, format="png", dpi=110)
-    storage.write_bytes(storage.join(place, FIGURE), buffer.getvalue())
+def rows(place: str | Path) -> list[dict[str, str]]:
+    """The rows of trials.csv below `place`; none without the file."""
+    file = storage.join(place, TABLE)
+    text = storage.read_bytes(file).decode() if storage.exists(file) else ""
+    return list(csv.DictReader(io.StringIO(text)))

@@ -1,157 +1,122 @@
-"""Which trials there are and what became of them: an Optuna study in study.db, so that a stopped
-one can go on.
+"""The trials of a sweep on this machine, and a search that learns from them.
 
-A grid is queued whole, in its order; a search asks Optuna's TPE sampler (Bergstra et al.,
-Algorithms for hyper- parameter optimization, 2011) for each next setting. A trial is known by its
-number in the sweep, which its folder's name begins with; the study counts again a trial that was
-tried anew.
+The folder is the whole state: sweep.yaml, trials.csv, and the metrics.json of each trial. So a
+sweep that was stopped, even by a power cut, goes on from its folder.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from flow_models.core.errors import UserError
-from flow_models.sweep import grid
-from flow_models.sweep.grid import Range
+from flow_models.core import storage
+from flow_models.core.errors import EX_TEMPFAIL
+from flow_models.sweep import record, results
+from flow_models.sweep import space as spaces
+from flow_models.sweep.results import Trial
 
-FILE = "study.db"
-MOST = 1000  # settings on one machine
+STOPPED = (EX_TEMPFAIL, 130)  # exit statuses of a run that was told to stop, and can be resumed
 
 
 class Study:
-    """Trials of a space, of which `take` gives the next one and `tell` hears what came of it.
+    """The trials of a sweep: what became of each, and which are left to try.
 
     Args:
-      folder: of the sweep.
-      space: values or ranges by name, see `grid.space`.
-      trials: how many settings a search tries; 0: the grid of all values.
-      higher: whether a higher value is better.
-      resume: go on with the study in the folder.
+      folder: of the sweep, with whatever an earlier attempt left in it.
+      header: what the sweep is.
+
+    Attributes:
+      trials: all so far, by number.
+      size: how many there will be.
 
     Raises:
-      UserError: what `size_of` refuses, or a study of something else in the folder.
+      UserError: a damaged file in the folder.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        space: Mapping[str, list[str] | Range],
-        trials: int,
-        higher: bool,
-        resume: bool,
-    ):
-        self.space, self.size = space, size_of(space, trials)
+    def __init__(self, folder: Path, header: record.Header):
+        self.folder, self.metric = folder, header.metric
+        self.trials = record.read_trials(folder, header)
+        space = spaces.parse(header.space)
+        self.size, self._search = spaces.size(space, header.trials), None
+        if header.trials:
+            past = [(trial.setting, trial.value(self.metric)) for trial in self.trials]
+            self._search = Search(space, results.is_higher_better(self.metric), past)
+
+    def todo(self) -> Iterator[Trial]:
+        """The trials to run: those without a value by now, then, in a search, new ones.
+
+        Draws each new trial when it is asked for, and writes it down before it runs.
+        """
+        yield from [trial for trial in self.trials if not trial.is_done(self.metric)]
+        while self._search and len(self.trials) < self.size:
+            self.trials.append(Trial(len(self.trials), self._search.draw()))
+            table = results.table(self.trials, self.metric).encode()
+            storage.write_bytes(storage.join(self.folder, results.TABLE), table)
+            yield self.trials[-1]
+
+    def ended(self, index: int, status: int) -> Trial:
+        """Takes in that a trial has ended with this exit status; returns it with its metrics.
+
+        One that was stopped from outside has not failed: a resumed sweep goes on with it.
+        """
+        failed = status not in (0, *STOPPED)
+        trial = results.read(self.folder, index, self.trials[index].setting, failed)
+        self.trials[index] = trial
+        if self._search and status not in STOPPED:
+            self._search.tell(index, math.nan if failed else trial.value(self.metric))
+        return trial
+
+
+class Search:
+    """Draws settings with Optuna's tree-structured Parzen estimator.
+
+    Bergstra, Bardenet, Bengio and Kegl, Algorithms for Hyper-Parameter Optimization, 2011.
+
+    Args:
+      space: what is varied, see `space.parse`.
+      higher: whether a higher value is better.
+      past: setting and value (NaN without one) of each earlier trial, by number.
+    """
+
+    def __init__(self, space: Mapping, higher: bool, past: Sequence[tuple[Mapping, float]]):
         import optuna
-        from optuna.trial import TrialState
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.states, self.resumed = TrialState, resume and (folder / FILE).exists()
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{folder.absolute() / FILE}",
-            study_name="sweep",
-            load_if_exists=self.resumed,
-            direction="maximize" if higher else "minimize",
-        )
-        # by the number of trials, as a resumed search would else draw its first settings again
-        self.study.sampler = optuna.samplers.TPESampler(seed=len(self.study.trials))
-        said = json.dumps(
-            {name: str(values) for name, values in space.items()} | {"trials": trials}
-        )
-        if self.resumed and self.study.user_attrs.get("space", said) != said:
-            raise UserError(
-                f"{folder} holds a sweep over something else, or with another number of trials:"
-                " take another --output-dir"
-            )
-        self.study.set_user_attr("space", said)
-        last = self._last()
-        for index, setting in enumerate([] if trials else grid.settings(space)):
-            if index not in last:
-                self.study.enqueue_trial(setting, user_attrs={"index": index})
-        self.stopped = [trial for trial in last.values() if trial.state == TrialState.RUNNING]
-        for index, trial in last.items():
-            if trial.state == TrialState.FAIL:
-                self.study.enqueue_trial(
-                    trial.params or _setting(trial),
-                    user_attrs={"index": index, "setting": _setting(trial)},
-                )
-
-    def _last(self) -> dict:
-        """The last attempt of each trial, by its number in the sweep."""
-        return {
-            trial.user_attrs["index"]: trial
-            for trial in self.study.trials
-            if "index" in trial.user_attrs
+        choice = optuna.distributions.CategoricalDistribution
+        self._space: dict[str, Any] = {
+            name: choice(values) if isinstance(values, list) else values
+            for name, values in space.items()
         }
-
-    def settings(self) -> list[tuple[int, dict[str, str]]]:
-        """(number, setting) of all trials that there are by now, by number."""
-        return sorted((index, _setting(trial)) for index, trial in self._last().items())
-
-    def failed(self) -> set[int]:
-        """Numbers of the trials whose last attempt has failed."""
-        return {index for index, trial in self._last().items() if trial.state == self.states.FAIL}
-
-    def take(self) -> tuple[int, int, dict[str, str]] | None:
-        """(Optuna's number, number in the sweep, setting) of the next trial, None where there is
-        none.
-
-        First those that were stopped, then those that wait, of a resumed sweep also those that have
-        failed.
-        """
-        if self.stopped:
-            trial = self.stopped.pop(0)
-            return trial.number, trial.user_attrs["index"], _setting(trial)
-        waits = any(trial.state == self.states.WAITING for trial in self.study.trials)
-        return self._ask() if waits or len(self._last()) < self.size else None
-
-    def _ask(self) -> tuple[int, int, dict[str, str]]:
-        trial = self.study.ask()
-        drawn = {name: _suggested(trial, name, values) for name, values in self.space.items()}
-        known = {
-            "setting": drawn,
-            "index": len(self._last()),
-        } | trial.user_attrs  # the index last: with it the trial counts
-        for name, value in known.items():
-            trial.set_user_attr(name, value)
-        return trial.number, known["index"], known["setting"]
-
-    def tell(self, number: int, value: float | None) -> None:
-        """The value of a trial, None of one that failed. One that was stopped is not told: it goes
-        on another time."""
-        if value is None or not math.isfinite(value):
-            self.study.tell(number, state=self.states.FAIL)
-        else:
-            self.study.tell(number, value)
-
-
-def size_of(space: Mapping[str, list[str] | Range], trials: int) -> int:
-    """How many trials there will be. Raises UserError where there are none or too many, or a range
-    without their number."""
-    ranges = [name for name, values in space.items() if isinstance(values, Range)]
-    if ranges and not trials:
-        raise UserError(f"{ranges[0]} is a range: --trials says how many settings to try")
-    size = trials or grid.count(space)
-    if not 1 <= size <= MOST:
-        raise UserError(
-            f"{size:,} trials; a sweep on one machine has up to {MOST:,}: AWS Batch takes more"
-            " (doc/aws_batch.md)"
+        # seeded by the number of trials: a resumed search does not draw its first settings again
+        self._study = optuna.create_study(
+            direction="maximize" if higher else "minimize",
+            sampler=optuna.samplers.TPESampler(seed=len(past)),
         )
-    return size
+        for index, (setting, value) in enumerate(past):
+            self._study.enqueue_trial({name: self._value(name, setting[name]) for name in space})
+            self._study.ask(self._space)
+            if math.isfinite(value):
+                self.tell(index, value)
 
+    def _value(self, name: str, text: str) -> str | float:
+        """The value that a flag stands for; rounding may have moved it out of its range."""
+        values = self._space[name]
+        if hasattr(values, "choices"):
+            return text
+        return min(max(float(text), values.low), values.high)
 
-def _setting(trial) -> dict[str, str]:
-    """The setting of a trial, also of one that waits."""
-    return dict(trial.user_attrs.get("setting") or trial.system_attrs["fixed_params"])
+    def draw(self) -> dict[str, str]:
+        """The next setting to try."""
+        drawn = self._study.ask(self._space).params
+        return {name: spaces.flag(drawn[name]) for name in self._space}
 
+    def tell(self, index: int, value: float) -> None:
+        """Learns the value of a trial, NaN if it failed."""
+        from optuna.trial import TrialState
 
-def _suggested(trial, name: str, values) -> str:
-    """The value that a trial has of one setting, as its flag takes it."""
-    if not isinstance(values, Range):
-        return trial.suggest_categorical(name, values)
-    if values.whole:
-        return str(trial.suggest_int(name, int(values.low), int(values.high), log=values.log))
-    return f"{trial.suggest_float(name, values.low, values.high, log=values.log):.4g}"
+        if math.isfinite(value):
+            self._study.tell(index, value)
+        else:
+            self._study.tell(index, state=TrialState.FAIL)

@@ -1,4 +1,4 @@
-"""What a machine has and can reach: findings that `python -m flow_models doctor` prints."""
+"""A finding of `python -m flow_models doctor`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One line of the report: ok, none (not set up, which is no fault), or wrong with what mends
-    it."""
+    """A line of the report.
+
+    state: ok, none (not set up, which is no fault) or wrong. fix: what to do about it, if known.
+    """
 
     state: str
     name: str
     said: str
-    mend: str = ""
+    fix: str = ""
+
+
+def judged(good: bool, name: str, said: str, fix: str = "") -> Finding:
+    """A finding that is ok, or else wrong with a fix."""
+    return Finding("ok", name, said) if good else Finding("wrong", name, said, fix)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line and not too long."""
+    """The message of an error in one line, cut to 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,5 +1,4 @@
-"""The machine itself: interpreter and packages, processors, memory, disk, GPUs, and whether
-TensorFlow can use them."""
+"""The machine itself: Python and packages, processors, memory, disk, GPUs, and TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from flow_models.commands.doctor.finding import Finding, one_line
+from flow_models.commands.doctor.finding import Finding, judged, one_line
+from flow_models.core.installed import REPOSITORY
 
 LEAST_DRIVER = (525, 60, 13)  # for all of CUDA 12 on Linux
 LEAST_CAPABILITY = 6.0  # the oldest GPU that the packages of TensorFlow hold code for
@@ -23,33 +23,22 @@ _PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy", "mlflo
 
 
 def python() -> Iterator[Finding]:
-    """The interpreter, and whether packages are those that requirements.txt pins."""
+    """The interpreter, and whether the packages are those that requirements.txt pins."""
     version = ".".join(map(str, sys.version_info[:3]))
-    old = sys.version_info < (3, 11)
-    yield Finding(
-        "wrong" if old else "ok",
-        "python",
-        f"{version}, {sys.prefix}",
-        "Python 3.11 is needed: make create-env PYTHON=python3.11" if old else "",
-    )
-    pins, there = _pins(), {name: _version(name) for name in _PACKAGES}
-    yield Finding(
-        "ok",
-        "packages",
-        ", ".join(f"{name} {version}" for name, version in there.items() if version),
-    )
-    for name, version in there.items():
+    fix = "Python 3.11 is needed: make create-env PYTHON=python3.11"
+    yield judged(sys.version_info >= (3, 11), "python", f"{version}, {sys.prefix}", fix)
+    pins, installed = _pins(), {name: _version(name) for name in _PACKAGES}
+    listed = [f"{name} {version}" for name, version in installed.items() if version]
+    yield Finding("ok", "packages", ", ".join(listed))
+    for name, version in installed.items():
         if version != pins.get(name, version):
-            yield Finding(
-                "wrong",
-                name,
-                f"{version or 'not installed'}; tested with {pins[name]}",
-                f"pip install {name}=={pins[name]}",
-            )
+            said = f"{version or 'not installed'}; tested with {pins[name]}"
+            yield Finding("wrong", name, said, f"pip install {name}=={pins[name]}")
 
 
 def _pins() -> dict[str, str]:
-    listed = Path(__file__).resolve().parents[3] / "requirements.txt"
+    """The pins of requirements.txt; none outside the repository, where pip has checked ranges."""
+    listed = REPOSITORY / "requirements.txt"
     text = listed.read_text() if listed.is_file() else ""
     return dict(re.findall(r"^([\w-]+)(?:\[[^\]]*\])?==(\S+)", text, re.MULTILINE))
 
@@ -62,119 +51,82 @@ def _version(name: str) -> str | None:
 
 
 def hardware() -> Iterator[Finding]:
-    """Processors that this process may use, memory, and room on the disk here."""
+    """Processors that this process may use, memory, and free space on the disk here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    little = memory < LEAST_MEMORY
-    yield Finding(
-        "wrong" if little else "ok",
-        "machine",
-        f"{cores} cores, {memory:.1f} GB of memory",
-        f"less than {LEAST_MEMORY:g} GB: take a larger machine" if little else "",
-    )
+    said = f"{cores} cores, {memory:.1f} GB of memory"
+    fix = f"less than {LEAST_MEMORY:g} GB: take a larger machine"
+    yield judged(memory >= LEAST_MEMORY, "machine", said, fix)
     free = shutil.disk_usage(".").free / 1e9
-    little = free < LEAST_DISK
-    yield Finding(
-        "wrong" if little else "ok",
-        "disk",
-        f"{free:.1f} GB free in {Path.cwd()}",
-        "runs and the cache of pictures need room: free some, or work elsewhere" if little else "",
-    )
+    fix = "runs and the cache of pictures need space: free some, or work elsewhere"
+    yield judged(free >= LEAST_DISK, "disk", f"{free:.1f} GB free in {Path.cwd()}", fix)
 
 
 def driver() -> Iterator[Finding]:
     """NVIDIA GPUs as their driver sees them."""
     if not shutil.which("nvidia-smi"):
-        bare = _has_nvidia_device()
-        yield Finding(
-            "wrong" if bare else "none",
-            "gpu",
-            "an NVIDIA GPU without a driver" if bare else "none; training uses the CPU",
-            "install the driver, see doc/ec2_gpu.md" if bare else "",
-        )
+        yield _without_driver()
         return
     fields = "name,driver_version,memory.total,compute_cap"
     asked = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     done = subprocess.run(asked, capture_output=True, text=True)
     if done.returncode:
         said = " ".join((done.stdout + done.stderr).split())[:200]
-        yield Finding(
-            "wrong",
-            "gpu",
-            f"nvidia-smi: {said}",
-            "reboot after an update of driver or kernel, or install the driver again, see"
-            " doc/ec2_gpu.md",
-        )
+        fix = "reboot after an update of driver or kernel, or reinstall the driver"
+        yield Finding("wrong", "gpu", f"nvidia-smi: {said}", f"{fix}, see doc/ec2_gpu.md")
         return
     for line in done.stdout.splitlines():
         yield gpu(*(part.strip() for part in line.split(",")))
 
 
 def gpu(name: str, version: str, memory: str, capability: str) -> Finding:
-    """One GPU by what nvidia-smi says of it."""
+    """One GPU, as nvidia-smi describes it."""
     said = f"{name}, {memory}, compute capability {capability}, driver {version}"
     if tuple(int(part) for part in re.findall(r"\d+", version)) < LEAST_DRIVER:
         least = ".".join(map(str, LEAST_DRIVER))
-        return Finding(
-            "wrong", "gpu", said, f"CUDA 12 needs driver {least} or later, see doc/ec2_gpu.md"
-        )
-    if float(capability) < LEAST_CAPABILITY:
-        return Finding(
-            "wrong",
-            "gpu",
-            said,
-            f"TensorFlow needs compute capability {LEAST_CAPABILITY:g}: another instance type",
-        )
-    return Finding("ok", "gpu", said)
+        fix = f"CUDA 12 needs driver {least} or later, see doc/ec2_gpu.md"
+        return Finding("wrong", "gpu", said, fix)
+    fix = f"TensorFlow needs compute capability {LEAST_CAPABILITY:g}: another instance type"
+    return judged(float(capability) >= LEAST_CAPABILITY, "gpu", said, fix)
 
 
-def _has_nvidia_device() -> bool:
-    """Whether a display or compute device on the PCI bus is NVIDIA's (vendor 10de, class 03)."""
+def _without_driver() -> Finding:
+    """No GPU, or an NVIDIA device on the PCI bus (vendor 10de, class 03) that has no driver."""
     for device in Path("/sys/bus/pci/devices").glob("*"):
         try:
-            if (device / "vendor").read_text().strip() == "0x10de" and (
-                device / "class"
-            ).read_text().startswith("0x03"):
-                return True
+            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
         except OSError:
             continue
-    return False
+        if vendor == "0x10de" and kind.startswith("0x03"):
+            fix = "install the driver, see doc/ec2_gpu.md"
+            return Finding("wrong", "gpu", "an NVIDIA GPU without a driver", fix)
+    return Finding("none", "gpu", "none; training uses the CPU")
 
 
 def tensorflow() -> Iterator[Finding]:
-    """Whether TensorFlow loads, which devices it sees, and whether it compiles for the first of
-    them."""
+    """Whether TensorFlow loads, which devices it sees, and whether XLA compiles for the first."""
     try:
         from flow_models.core.startup import load_tensorflow
 
         tf = load_tensorflow()
     except Exception as error:  # whatever a broken installation raises
-        yield Finding(
-            "wrong",
-            "tensorflow",
-            f"does not load: {one_line(error)}",
-            "make create-env makes a fresh environment",
-        )
+        said, fix = f"does not load: {one_line(error)}", "make create-env makes a fresh environment"
+        yield Finding("wrong", "tensorflow", said, fix)
         return
-    gpus = tf.config.list_physical_devices("GPU")
+    version, gpus = tf.__version__, tf.config.list_physical_devices("GPU")
     if not gpus and shutil.which("nvidia-smi"):
-        yield Finding(
-            "wrong", "tensorflow", f"{tf.__version__} sees no GPU", CUDA.format(tf.__version__)
-        )
-    build = tf.sysconfig.get_build_info()
-    cuda = (
-        f", made for CUDA {build['cuda_version']} and cuDNN {build['cudnn_version']}"
-        if gpus
-        else ""
-    )
-    yield Finding(
-        "ok", "tensorflow", f"{tf.__version__} on {f'{len(gpus)} GPU' if gpus else 'CPU'}{cuda}"
-    )
+        yield Finding("wrong", "tensorflow", f"{version} sees no GPU", CUDA.format(version))
+    devices = "CPU"
+    if gpus:
+        build = tf.sysconfig.get_build_info()
+        cuda, cudnn = build["cuda_version"], build["cudnn_version"]
+        devices = f"{len(gpus)} GPU, made for CUDA {cuda} and cuDNN {cudnn}"
+    yield Finding("ok", "tensorflow", f"{version} on {devices}")
     yield _compiled(tf, "GPU:0" if gpus else "CPU:0")
 
 
 def _compiled(tf, device: str) -> Finding:
-    """The way that training takes: a product and its gradient, compiled by XLA."""
+    """Whether XLA compiles a product and its gradient, as training needs."""
     begin = time.perf_counter()
     try:
         with tf.device(device):
@@ -186,11 +138,7 @@ def _compiled(tf, device: str) -> Finding:
 
             gradient(x).numpy()
     except Exception as error:  # a missing libdevice or ptxas, a GPU in use, a broken installation
-        return Finding(
-            "wrong", "compiler", f"XLA on {device}: {one_line(error)}", CUDA.format(tf.__version__)
-        )
-    return Finding(
-        "ok",
-        "compiler",
-        f"XLA on {device}, {time.perf_counter() - begin:.1f} s for a first small function",
-    )
+        said, fix = f"XLA on {device}: {one_line(error)}", CUDA.format(tf.__version__)
+        return Finding("wrong", "compiler", said, fix)
+    seconds = time.perf_counter() - begin
+    return Finding("ok", "compiler", f"XLA on {device}, {seconds:.1f} s for a first small function")
