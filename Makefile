@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test mlflow mlflow-upload doctor bench-mapping bench-flows data-images bench-data bench-images check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -39,6 +39,12 @@ sweep:  ## train with many settings: APP=1 SWEEP="learning_rate=1e-3,3e-3" [SEED
 	@$(use_env); set -f; exec python -m flow_models sweep "$(APP)" $${SWEEP-} --args="$${ARGS-}" $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(TRIALS),--trials $(TRIALS)) $(if $(METRIC),--metric "$(METRIC)") $(if $(JOBS),--jobs $(JOBS)) \
 	$(if $(filter-out file,$(origin OUT)),--output-dir "$(OUT)") $(if $(RESUME),--resume)
+
+lint:  ## check style, layout (ruff) and types (mypy)
+	@$(use_env); ruff check .; ruff format --check --quiet . || { echo "error: make format lays these out" >&2; exit 1; }; exec mypy
+
+format:  ## lay out the code, and fix what ruff can fix
+	@$(use_env); ruff check --fix --exit-zero --quiet .; exec ruff format .
 
 test:  ## pass the tests, two files at a time (ARGS="-n 0 tests/test_model.py" for one)
 	@$(use_env); exec python -m pytest -n 2 --dist loadfile $(ARGS)

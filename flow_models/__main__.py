@@ -1,5 +1,5 @@
-"""The command line: `python -m flow_models score|sample|interpolate MODEL ...` for trained models,
-`sweep`, `doctor`, `batch`.
+"""The command line, as `flow-models` and as `python -m flow_models`: `train` runs an application,
+`score`, `sample` and `interpolate` use a trained model, `sweep`, `batch` and `doctor` do the rest.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -13,9 +13,9 @@ import signal
 import sys
 
 from flow_models.core.errors import UserError
-from flow_models.runs.config import guarded
+from flow_models.runs.program import guarded
 
-COMMANDS = ("score", "sample", "interpolate", "sweep", "doctor", "batch")
+COMMANDS = ("train", "score", "sample", "interpolate", "sweep", "doctor", "batch")
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,11 +25,12 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; {self.prog} --help says more")
 
 
-def parser() -> Parser:
+def parser(program: str = "python -m flow_models") -> Parser:
     """A sub-command for each module of `flow_models.commands`."""
     outer = Parser(
-        prog="python -m flow_models",
-        description="Work with trained models, sweep over settings, train on AWS.",
+        prog=program,
+        description="Train applications, work with trained models, sweep over settings, train on"
+        " AWS.",
         allow_abbrev=False,
     )
     inner = outer.add_subparsers(
@@ -37,11 +38,11 @@ def parser() -> Parser:
     )
     for name in COMMANDS:
         module = importlib.import_module(f"flow_models.commands.{name}")
-        summary = module.__doc__.splitlines()[0]
+        text = (module.__doc__ or "").replace("python -m flow_models", program)
         command = inner.add_parser(
             name,
-            help=summary,
-            description=module.__doc__,
+            help=text.partition("\n")[0],
+            description=text,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -54,14 +55,20 @@ def parser() -> Parser:
     return outer
 
 
-def main(arguments: list[str] | None = None) -> None:
-    given = parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, program: str = "python -m flow_models") -> None:
+    """Runs one command. Raises UserError for a mistake in the arguments."""
+    given = parser(program).parse_args(arguments)
     try:
         given.run(given)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, head or less, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+
+
+def console() -> None:
+    """The installed command `flow-models`."""
+    guarded(lambda: main(program="flow-models"))
 
 
 if __name__ == "__main__":
