@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real servers and small flows."""
+"""Fixtures shared by tests."""
 
 import os
 
@@ -8,7 +8,7 @@ from mlflow_server import MlflowServer
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-import flow_models  # noqa: E402, F401  (chooses Keras 2 before TensorFlow is loaded)
+import flow_models  # noqa: F401  (chooses Keras 2 before TensorFlow is loaded)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import sys
 
 def application(monkeypatch, number: int, *arguments) -> int:
     """Runs `train_flowmodels<number>.py` with arguments; gives back the exit status."""
-    from flow_models.runs.config import run
+    import flow_models as fm
 
     script = importlib.import_module(f"train_flowmodels{number}")
     monkeypatch.setattr(sys, "argv", [f"train_flowmodels{number}.py", *map(str, arguments)])
-    return status(lambda: run(script.main, script.Config, script.PRESETS, script.__doc__))
+    return status(lambda: fm.run(script.APPLICATION))
 
 
 def status(action) -> int:

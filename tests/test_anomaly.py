@@ -1,5 +1,4 @@
-"""Scores of strangeness and the measures of detection, against their definitions and
-scikit-learn."""
+"""Anomaly scores and detection measures against their definitions and scikit-learn."""
 
 import csv
 import io
@@ -220,7 +219,7 @@ def test_nearest_finds_a_known_picture_even_mirrored():
 
 
 def test_the_context_code_is_the_code_of_a_coin_that_is_learned():
-    """With one context alone, -log2 of the sequence is that of a Dirichlet mixture, known in closed
+    """With a single context, -log2 of the sequence is that of a Dirichlet mixture, known in closed
     form."""
     from scipy.special import gammaln
 
@@ -237,8 +236,8 @@ def test_the_context_code_is_the_code_of_a_coin_that_is_learned():
 
 
 def test_the_context_code_sums_to_one_over_all_pictures():
-    """So it is the length of a code: sum of 2^-bits over all pictures of 2x2 pixels and 2 colours
-    of one bit is 1."""
+    """It is the length of a code: 2^-bits sums to 1 over all images of 2x2 pixels and 2 channels of
+    one bit."""
     every = np.array(list(np.ndindex(*[2] * 8)), np.uint8).reshape(-1, 2, 2, 2)
     assert (2.0 ** -codes.context_code(every, 1)).sum() == pytest.approx(1.0, abs=1e-5)
 

@@ -1,5 +1,6 @@
 """Application 1 as its users run it, and all the ways to run it wrongly."""
 
+import base64
 import csv
 import json
 import os
@@ -15,8 +16,9 @@ from in_process import application
 from servers import s3  # noqa: F401  (a fixture)
 
 import flow_models as fm
-from flow_models.runs.config import RunConfig
+from flow_models.runs.config import replace
 from flow_models.runs.folder import RunFolder
+from train_flowmodels1 import Config
 
 TINY = [
     "--steps",
@@ -29,7 +31,7 @@ TINY = [
     "64",
     "--test-points",
     "500",
-    "--epoch-steps",
+    "--eval-every-steps",
     "10",
 ]
 PLAIN = [*TINY, "--jit", "false"]  # where XLA is not what is tested: it takes seconds to compile
@@ -63,8 +65,8 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_all_that_was_promised(finished):
     folder, result = finished
-    figures = {"density.png", "latents.png", "training.png", "mapping.png", "anomalies.png"}
-    assert set(os.listdir(folder / "figures")) == figures
+    figures = ["sides", "density", "latents", "training", "anomalies", "mapping"]
+    assert set(os.listdir(folder / "figures")) == {f"{name}.png" for name in figures}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {
         "nll_val",
@@ -88,7 +90,10 @@ def test_a_run_leaves_all_that_was_promised(finished):
         )
     assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == 40
     report = (folder / "report.html").read_text()
-    assert report.count("data:image/png;base64,") == 5 and 'src="http' not in report
+    assert report.count("data:image/png;base64,") == 6 and 'src="http' not in report
+    first = report.partition("data:image/png;base64,")[2].partition('"')[0]
+    assert base64.b64decode(first) == (folder / "figures" / "sides.png").read_bytes()
+    assert "The two sides of the network" in report
     assert "kl_to_truth" in result.stdout and str(folder) in result.stdout
     assert result.stderr == "", "quiet when not a terminal"
     assert fm.load(str(folder)).log_prob(np.zeros((1, 2))).shape == (1,)
@@ -113,7 +118,7 @@ def test_two_processes_do_not_share_a_folder(finished, monkeypatch, capfd):
         with pytest.raises(
             fm.UserError, match="another process is at work"
         ):  # at once, not when data are drawn
-            RunFolder(RunConfig(output_dir=str(folder), resume=True), "flowmodels1")
+            RunFolder(replace(Config(), output_dir=str(folder), resume=True), "flowmodels1")
         assert (folder / "metrics.json").read_text() == before
         other.kill()  # and with it goes its hold
     assert call(monkeypatch, *arguments, "--resume") == 0
@@ -128,7 +133,10 @@ def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatc
     error = capfd.readouterr().err
     assert "holds another run: use --resume" in error and error.count("\n") == 1
     assert (folder / "metrics.json").read_text() == before
-    assert call(monkeypatch, *arguments, "--overwrite", "--batch-size", "3", "--shards", "2") == 2
+    assert (
+        call(monkeypatch, *arguments, "--overwrite", "--batch-size", "3", "--microbatches", "2")
+        == 2
+    )
     assert call(monkeypatch, *arguments, "--resume", "--steps", "50") == 2
     assert (folder / "metrics.json").read_text() == before, "a refused command touches nothing"
     assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == 40
@@ -151,7 +159,7 @@ def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_pa
         *TINY,
         "--steps",
         "4000",
-        "--epoch-steps",
+        "--eval-every-steps",
         "500",
     ]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -218,7 +226,7 @@ def test_one_dimension_and_an_embedded_table(tmp_path, monkeypatch):
         assert np.isfinite(json.loads((tmp_path / name / "metrics.json").read_text())["nll_test"])
 
 
-def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatch):  # noqa: F811
+def test_a_table_in_s3_and_mlflow_in_a_store_of_its_own(s3, tmp_path, monkeypatch):
     from flow_models.core import storage
 
     storage.client().create_bucket(Bucket="tables")
@@ -333,7 +341,7 @@ def test_wrong_input_is_one_clear_line_and_nothing_is_lost(case, tmp_path, monke
 
 
 @pytest.mark.parametrize("case", ["missing bucket", "missing key", "wrong secret", "no network"])
-def test_wrong_s3_input_is_one_clear_line(case, s3, tmp_path, monkeypatch, capfd):  # noqa: F811
+def test_wrong_s3_input_is_one_clear_line(case, s3, tmp_path, monkeypatch, capfd):
     from servers import free_ports
 
     uri, environment, message = {

@@ -13,6 +13,7 @@ from in_process import application, status
 from PIL import Image
 
 import flow_models as fm
+from flow_models.bijectors.multiscale import MultiScale
 from flow_models.data.images.export import png
 
 TINY = [
@@ -26,7 +27,7 @@ TINY = [
     "[8]",
     "--batch-size",
     "16",
-    "--epoch-steps",
+    "--eval-every-steps",
     "4",
     "--resamples",
     "50",
@@ -45,7 +46,7 @@ def call(monkeypatch, *arguments) -> int:
 def command(*arguments) -> int:
     """Runs `python -m flow_models` in this process."""
     from flow_models.__main__ import main
-    from flow_models.runs.config import guarded
+    from flow_models.runs.program import guarded
 
     return status(lambda: guarded(lambda: main([str(each) for each in arguments])))
 
@@ -96,9 +97,8 @@ def finished(tmp_path_factory):
 def vectors(tmp_path_factory):
     """A model of two columns."""
     place = tmp_path_factory.mktemp("model")
-    fm.FlowModel(fm.realnvp(2, depth=1, hidden=(4,)), columns=["a", "b"], jit=False).save(
-        str(place)
-    )
+    flow = fm.realnvp(2, depth=1, hidden=(4,))
+    fm.Model(flow, codecs={"x": ["a", "b"]}, jit=False).save(str(place))
     return place
 
 
@@ -111,6 +111,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
     assert set(os.listdir(run / "figures")) == {
         f"{name}.png"
         for name in (
+            "sides",
             "data",
             "training",
             "samples",
@@ -152,7 +153,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
     } <= set(metrics)
     report = (run / "report.html").read_text()
     assert (
-        report.count("data:image/png;base64,") == 12
+        report.count("data:image/png;base64,") == 13
         and "known against near and mnist" in report
         and "pca (baseline)" in report
     )
@@ -181,12 +182,12 @@ def test_the_csv_has_a_row_for_every_held_out_picture_and_makes_the_metrics(fini
 
 
 def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):
-    from flow_models.data.images import embedded_images
+    from flow_models.data.images import embedded
     from flow_models.models.detector import load_detector
 
     run, _ = finished
     detector = load_detector(str(run), jit=False)
-    images = embedded_images.load("digits").only(["3", "8"]).validation
+    images = embedded.load("digits").only(["3", "8"]).validation
     scores = detector.scores(images)
     assert all(
         np.allclose(scores[name], detector.reference[name], rtol=1e-4, atol=1e-2) for name in scores
@@ -266,17 +267,17 @@ def test_all_classes_known_and_nothing_foreign_is_a_model_to_draw_from(tmp_path,
         "null",
         "--anomalies",
         "[]",
+        "--levels",
+        "0",
         "--output-dir",
         str(run),
     )
     metrics = json.loads((run / "metrics.json").read_text())
+    model = fm.load(str(run))
+    (multiscale,) = (each for each in model.layer.layers if isinstance(each, MultiScale))
+    assert len(multiscale.levels) == 2, "of pictures of 8 x 8 pixels, where none are given"
     assert "bits_per_dim" in metrics and not any(name.startswith("auroc") for name in metrics)
-    assert not (run / "figures" / "roc.png").exists() and fm.load(str(run)).sample(2).shape == (
-        2,
-        8,
-        8,
-        1,
-    )
+    assert not (run / "figures" / "roc.png").exists() and model.sample(2).shape == (2, 8, 8, 1)
 
 
 WRONG = {
@@ -296,13 +297,12 @@ WRONG = {
     "too many bits": (["--bits", "9"], "must be 1 to 8"),
     "augmented beyond": (["--zoom", "3"], "zoom"),
     "two channels": (["--channels", "2"], "channels are 1 (grey) or 3"),
-    "no levels": (["--levels", "0"], "levels is 0"),
     "more levels than pixels": (
         ["--levels", "12"],
         "levels is 12: pictures of 8x8 would be padded to 4096x4096",
     ),
-    "less than no levels": (["--levels", "-1"], "levels is -1, must be at least 1"),
-    "cold": (["--temperature", "-1"], "temperature is -1.0, must be above 0"),
+    "less than no levels": (["--levels", "-1"], "levels is -1, must be at least 0"),
+    "cold": (["--sampling-temperature", "-1"], "sampling_temperature is -1.0, must be above 0"),
     "steps that go back": (["--background-steps", "-5"], "background_steps is -5"),
     "fewer than none bad": (["--max-bad", "-1"], "max_bad is -1"),
     "no class": (["--classes", "[]"], "give null for all classes"),
@@ -355,7 +355,7 @@ def test_sample_pictures_as_a_sheet_or_a_folder(finished, tmp_path):
     assert command("sample", run, "-n", 5, "--png", tmp_path / "s.png", "--temperature", 0.5) == 0
     sheet = np.asarray(Image.open(tmp_path / "s.png"))
     assert sheet.shape == (2 * 8 + 1, 3 * 8 + 2)
-    first = fm.load(str(run), jit=False).sample(5, temperature=0.5)[0, ..., 0]
+    first = fm.load(str(run), jit=False).sample(5, sampling_temperature=0.5)[0, ..., 0]
     assert np.abs(sheet[:8, :8].astype(int) - first).mean() < 1
     assert command("sample", run, "-n", 3, "--folder", tmp_path / "many") == 0
     assert sorted(os.listdir(tmp_path / "many")) == ["00001.png", "00002.png", "00003.png"]

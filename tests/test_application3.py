@@ -22,7 +22,7 @@ TINY = [
     "[8]",
     "--batch-size",
     "16",
-    "--epoch-steps",
+    "--eval-every-steps",
     "4",
     "--jit",
     "false",
@@ -93,6 +93,7 @@ def test_digits_in_three_forms_with_a_class_unknown(tmp_path, monkeypatch):
     ratio = metrics["bits_per_dim"] / metrics["bits_per_dim_unconditional"]
     assert metrics["bits_per_dim_ratio"] == pytest.approx(ratio) and 0.8 < ratio < 1.2
     figures = {
+        "sides",
         "data",
         "samples",
         "probabilities",
@@ -111,9 +112,8 @@ def test_digits_in_three_forms_with_a_class_unknown(tmp_path, monkeypatch):
     report = (tmp_path / "run" / "report.html").read_text()
     assert "no classes" in report and report.count("data:image/png;base64,") == len(figures)
     model = fm.load(str(tmp_path / "run"), jit=False)
-    assert (
-        model.classes == ("1", "7") and model.partition.temperature == metrics["class_temperature"]
-    )
+    assert model.classes == ("1", "7")
+    assert model.labels.calibration_temperature == metrics["class_temperature"]
     assert model.sample(2, y="7").shape == (2, 8, 8, 1) and model.sample(2, y="7").dtype == np.uint8
 
 
@@ -145,7 +145,7 @@ def test_ones_own_folder_in_colour_of_odd_sides_with_a_class_of_one_picture(
 
 
 def test_few_labels_and_studies(tmp_path, monkeypatch):
-    monkeypatch.setattr("train_flowmodels3.BETAS", (1.0, 100.0))
+    monkeypatch.setattr("flow_models.applications.classes.pictures.BETAS", (1.0, 100.0))
     arguments = [
         "--data",
         "digits",
@@ -190,7 +190,10 @@ WRONG = {
         "would be padded to 32x32; give fewer levels",
     ),
     "conditioned": (["--data", "digits", "--conditioned", "9"], "conditioned is 9"),
-    "temperature": (["--data", "digits", "--temperature", "0"], "temperature is 0.0"),
+    "temperature": (
+        ["--data", "digits", "--sampling-temperature", "0"],
+        "sampling_temperature is 0.0",
+    ),
     "fewer pictures than a batch": (
         ["--train-uri", "{}/few", "--batch-size", "64"],
         "fewer than one batch of 64",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -81,6 +82,7 @@ def test_the_eight_modes_in_three_forms(tmp_path, monkeypatch):
     } <= set(metrics)
     assert metrics["kl_to_truth"] > 0 and abs(metrics["entropy"] - 1.69844) < 1e-4
     figures = {
+        "sides",
         "regions",
         "samples",
         "probabilities",
@@ -93,9 +95,11 @@ def test_the_eight_modes_in_three_forms(tmp_path, monkeypatch):
         name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")
     } == figures
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "Three forms and the baselines" in report and report.count(
-        "data:image/png;base64,"
-    ) == len(figures)
+    assert "Generative classifiers and baselines" in report
+    assert report.count("data:image/png;base64,") == len(figures)
+    assert report.index("conditional, beta 1") < report.index("joint, beta 1")
+    first = re.search(r"mixture, beta 1 \(this run\).*?</tr>", report, re.S)[0]
+    assert f">{metrics['train_seconds']:.4g}<" in first, "seconds of the training of this run"
     model = fm.load(str(tmp_path / "run"), jit=False)
     assert model.classify(np.zeros((3, 2))).shape == (3, 4) and model.sample(5, y="0").shape == (
         5,
@@ -143,9 +147,9 @@ def test_one_class_and_more_classes_than_columns(tmp_path, monkeypatch):
         *TINY,
     ]
     assert call(monkeypatch, *arguments, "--form", "joint") == 0
-    assert fm.load(str(tmp_path / "joint"), jit=False).pad == 3 and "nll_test_bound" in metrics_of(
-        tmp_path / "joint"
-    )
+    model = fm.load(str(tmp_path / "joint"), jit=False)
+    assert model.partition.inputs == {"x": 3, "pad": 3}
+    assert "nll_test_bound" in metrics_of(tmp_path / "joint")
 
 
 def test_a_class_of_one_row_is_trained_on(tmp_path, monkeypatch):

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from in_process import application
+from posterior_models import measured, new
 
 import flow_models as fm
 from flow_models import plots
-from flow_models.applications.inverse import exact_study
+from flow_models.applications.inverse import exact
 from flow_models.applications.inverse.annealing import annealed_draw
 from flow_models.architectures.vectors import build
 from flow_models.bijectors.frames import PriorFrame
 from flow_models.core.errors import UserError
-from flow_models.models import posterior_model
+from flow_models.models import posteriors
 from flow_models.simulators import kinematics
 from flow_models.simulators.kinematics import Kinematics
 
@@ -62,19 +63,13 @@ not_called.__module__ = kinematics.__name__  # by which samples are told apart
 @pytest.fixture(scope="module")
 def model():
     theta, y = (a.numpy() for a in ARM.simulate(5000, (0, 1)))
-    return posterior_model.untrained(
-        PriorFrame(ARM, waves=2),
-        theta,
-        y,
-        lambda size, width: build(
-            "realnvp", size, depth=2, hidden=(16,), condition_size=width, standardise=False
-        ),
+    return measured(PriorFrame(ARM, fourier_features=2), theta, y, flow_of(depth=2))
+
+
+def flow_of(depth):
+    return lambda size, width: build(
+        "realnvp", size, depth=depth, hidden=(16,), condition_size=width, standardise=False
     )
-
-
-def data_of(model, context):
-    """y [n, 2] that a context was made of."""
-    return context[:, :2].numpy() * model.constants["scale"] + model.constants["mean"]
 
 
 def drawn(model, step, n=20_000, **options):
@@ -84,24 +79,25 @@ def drawn(model, step, n=20_000, **options):
         autograph=False,
     )
     rows = draw(n, tf.constant([3, step]))
-    assert rows["x"].shape == (n, 4) and rows["condition"].shape == (n, 12)
-    return rows, ARM.forward(rows["x"]).numpy() - data_of(model, rows["condition"])
+    assert rows["x"].shape == (n, 4) and rows["y"].shape == (n, 2)
+    return rows, (ARM.forward(rows["x"]) - rows["y"]).numpy()
 
 
 @pytest.mark.parametrize("step, noise", [(-1, 0.25), (250, 0.05), (999, 0.01)])
 def test_noise_falls_to_the_tolerance(model, step, noise):
-    np.testing.assert_allclose(drawn(model, step, tilt=0.0)[1].std(0), noise, rtol=0.03)
+    np.testing.assert_allclose(
+        drawn(model, step, rare_oversampling=0.0)[1].std(0), noise, rtol=0.03
+    )
 
 
-def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
-    both = [drawn(model, step, tilt=tilt) for step, tilt in ((999, 0.5), (998, 0.0))]
+def test_oversampled_draws_are_rarer_and_keep_the_posterior(model):
+    both = [drawn(model, step, rare_oversampling=share) for step, share in ((999, 0.5), (998, 0.0))]
     np.testing.assert_allclose(both[0][1].std(0), 0.01, rtol=0.03)
-    tilted, plain = (model.frame.scores(rows["condition"]).numpy().std() for rows, _ in both)
-    assert abs(plain - 1) < 0.05 < 0.15 < tilted - 1
-    near = [
-        np.square(data_of(model, rows["condition"]) - (1.9, -0.5)).sum(1) < 0.08**2
-        for rows, _ in both
-    ]
+    contexts = [posteriors.contexts(model, rows["y"]) for rows, _ in both]
+    assert contexts[0].shape == (20_000, 12)
+    oversampled, plain = (model.frame.scores(context).std() for context in contexts)
+    assert abs(plain - 1) < 0.05 < 0.15 < oversampled - 1
+    near = [np.square(rows["y"] - (1.9, -0.5)).sum(1) < 0.08**2 for rows, _ in both]
     means = [rows["x"].numpy()[k].mean(0) for (rows, _), k in zip(both, near)]
     assert min(k.sum() for k in near) > 150
     np.testing.assert_allclose(*means, atol=0.35)  # four standard errors of the difference
@@ -109,10 +105,10 @@ def test_tilted_draws_are_rarer_and_keep_the_posterior(model):
 
 def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_path):
     settings = fm.FitSettings(steps=4, batch_size=32)
-    fm.fit(model.flow, annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path))
+    fm.fit(model, annealed_draw(model, 4, share=0.5), settings=settings, folder=str(tmp_path))
     with pytest.raises(UserError, match="draws was {'share': 0.5} and is now {'share': 0.6}"):
         fm.fit(
-            model.flow,
+            model,
             annealed_draw(model, 4, share=0.6),
             settings=settings,
             folder=str(tmp_path),
@@ -120,7 +116,7 @@ def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_pa
         )
     with pytest.raises(UserError, match="training data are others: settings of the problem"):
         fm.fit(
-            model.flow,
+            model,
             annealed_draw(model, 4, first=3.0, share=0.5),
             settings=settings,
             folder=str(tmp_path),
@@ -128,9 +124,7 @@ def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_pa
         )
     with pytest.raises(UserError, match="layer is another one: settings of the network differ"):
         fm.fit(
-            fm.FlowModel(
-                build("realnvp", 4, depth=3, hidden=(16,), condition_size=12), model.flow.partition
-            ),
+            new(model.frame, flow_of(depth=3)),
             annealed_draw(model, 4, share=0.5),
             settings=settings,
             folder=str(tmp_path),
@@ -138,10 +132,8 @@ def test_a_training_is_not_resumed_with_noise_that_falls_otherwise(model, tmp_pa
         )
 
 
-def test_context_has_waves_of_the_scores(model):
-    context = model.prepare(np.zeros((3, 4)), np.array([[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]]))[0][
-        "condition"
-    ]
+def test_context_has_fourier_features_of_the_scores(model):
+    context = posteriors.contexts(model, [[1.9, 0.0], [1.0, 1.5], [-1.0, -3.0]])
     scores = context[:, 2:4]
     waves = [wave(k * scores) for k in (1, 2) for wave in (np.sin, np.cos)]
     np.testing.assert_allclose(context[:, 4:], np.concatenate(waves, 1), atol=1e-5)
@@ -149,28 +141,27 @@ def test_context_has_waves_of_the_scores(model):
 
 def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
     y = ARM.forward(ARM.prior(6, (4, 4))).numpy()
-    exact = exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path))
-    again = exact_study.exact_samples(ARM, not_called, y, 400, 0, str(tmp_path))
-    np.testing.assert_array_equal(again.x, exact.x)
+    truth = exact.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path))
+    again = exact.exact_samples(ARM, not_called, y, 400, 0, str(tmp_path))
+    np.testing.assert_array_equal(again.x, truth.x)
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"half a file")
     np.testing.assert_array_equal(
-        exact_study.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path)).x,
-        exact.x,
+        exact.exact_samples(ARM, kinematics.exact_posterior, y, 400, 0, str(tmp_path)).x, truth.x
     )
     theta = (
         ARM.whiten(tf.constant(kinematics.exact_posterior(y, 400, 99)[0].reshape(-1, 4)))[0]
         .numpy()
         .reshape(6, 400, 4)
     )
-    right = exact_study.errors(ARM, theta.astype(np.float32), again)
-    wrong = exact_study.errors(
-        ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), exact
+    right = exact.errors(ARM, theta.astype(np.float32), again)
+    wrong = exact.errors(
+        ARM, np.random.default_rng(0).normal(size=theta.shape).astype(np.float32), truth
     )
     assert abs(right.mmd.mean()) < 0.003 and right.resimulation.max() < 1e-10
     assert wrong.mmd.mean() > 0.1 and wrong.resimulation.mean() > 0.3
     assert (
-        exact_study._compiled_forward(ARM).experimental_get_tracing_count() == 1
+        exact._compiled_forward(ARM).experimental_get_tracing_count() == 1
     )  # or TensorFlow warns of tracing
     metrics = right.metrics("_x")
     assert (
@@ -178,10 +169,10 @@ def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
         <= metrics["posterior_mmd_x"]
         <= metrics["posterior_mmd_high_x"]
     )
-    heading, columns, rows = wrong.tail(ARM.data_names, y, exact.x.std(1).mean(1))
+    heading, columns, rows = wrong.tail(ARM.data_names, y, truth.x.std(1).mean(1))
     assert len(rows) == 6 and len(columns) == len(rows[0])
     assert rows[0][2] == wrong.mmd.max() and sum(row[3] for row in rows) == pytest.approx(1)
-    assert len(exact_study.COLUMNS) == len(wrong.row("prior", 0.0))
+    assert len(exact.COLUMNS) == len(wrong.row("prior", 0.0))
 
 
 def test_figure_of_arms():
@@ -228,9 +219,9 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
         == 0
     )
     metrics = json.loads((folder / "metrics.json").read_text())
-    for name in ("posterior_mmd", "posterior_mmd_low", "posterior_mmd_high", "resimulation_error"):
+    for name in ("posterior_mmd", "posterior_mmd_low", "posterior_mmd_high", "resimulation_mse"):
         assert {name, f"{name}_newton", f"{name}_corrected", f"{name}_joint"} <= set(metrics)
-    assert metrics["resimulation_error_newton"] < metrics["resimulation_error"]
+    assert metrics["resimulation_mse_newton"] < metrics["resimulation_mse"]
     assert {f"{figure}.png", "observed.png", "training.png"} <= set(os.listdir(folder / "figures"))
     rows = (folder / "posterior.csv").read_text().splitlines()
     assert len(rows) == 1 + 4 * (len(columns.split("\n")) - 1)
@@ -292,7 +283,8 @@ def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_draw
     "arguments, message",
     [
         (["--problem", "billiards"], "problem is 'billiards'"),
-        (["--tilt", "1"], "tilt is 1.0"),
+        (["--rare-oversampling", "1"], "rare_oversampling is 1.0"),
+        (["--fourier-features", "-1"], "fourier_features is -1"),
         (["--noise-share", "0"], "noise_share is 0.0"),
         (
             ["--simulations", "1000", "--batch-size", "1001"],

@@ -17,8 +17,8 @@ STACK = """<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/do
 <Outputs><member><OutputKey>Bucket</OutputKey><OutputValue>b</OutputValue></member><member>
 <OutputKey>Repository</OutputKey><OutputValue>s</OutputValue></member></Outputs></member></Stacks>
 </DescribeStacksResult></DescribeStacksResponse>"""
-REFUSED = """<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>User: x is not authorized</Message>
-</Error></ErrorResponse>"""
+REFUSED = """<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code>
+<Message>User: x is not authorized</Message></Error></ErrorResponse>"""
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_logs_are_followed_over_attempts_to_the_end(answers, capsys, monkeypatch
     page = lambda token, *lines: (
         200,
         {"events": [{"message": line} for line in lines], "nextForwardToken": token},
-    )  # noqa: E731
+    )
     answers.replies["GetLogEvents"] = [
         page("a", "step 1"),
         page("b", "step 2"),

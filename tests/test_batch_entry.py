@@ -11,8 +11,9 @@ import pytest
 from aws_server import answers  # noqa: F401
 
 from flow_models import UserError
-from flow_models.aws_batch import INTERRUPTED, entry
-from flow_models.sweep import grid as grids
+from flow_models.aws_batch import entry
+from flow_models.core.errors import EX_TEMPFAIL
+from flow_models.sweep import space
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +59,7 @@ def test_each_child_of_an_array_has_its_setting_and_its_folder():
     }
     with pytest.raises(UserError, match="AWS_BATCH_JOB_ARRAY_INDEX is not"):
         entry.arguments(given, {"FLOW_MODELS_SWEEP": grid})
-    assert grids.count(grids.parse(grid)) == 4
+    assert space.size(space.parse(grid)) == 4
 
 
 SAVES = """
@@ -92,7 +93,7 @@ def test_sigterm_goes_on_to_the_run_and_its_status_comes_back(tmp_path):
     process = started(tmp_path, SAVES)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
-    assert (process.communicate(timeout=20)[0], process.returncode) == ("saved\n", INTERRUPTED)
+    assert (process.communicate(timeout=20)[0], process.returncode) == ("saved\n", EX_TEMPFAIL)
 
 
 def test_the_notice_of_a_spot_instance_stops_the_run_two_minutes_ahead(tmp_path, answers):
@@ -104,7 +105,7 @@ def test_the_notice_of_a_spot_instance_stops_the_run_two_minutes_ahead(tmp_path,
     process = started(tmp_path, SAVES, AWS_EC2_METADATA_SERVICE_ENDPOINT=answers.address)
     said = process.communicate(timeout=20)[0]
     assert (
-        process.returncode == INTERRUPTED
+        process.returncode == EX_TEMPFAIL
         and "saved" in said
         and "taken back at 2026-01-01T00:02:00Z" in said
     )
@@ -126,7 +127,7 @@ def test_a_run_that_saves_is_not_told_again(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "saving\n"
     process.send_signal(signal.SIGTERM)
-    assert (process.communicate(timeout=20)[0], process.returncode) == ("saved\n", INTERRUPTED)
+    assert (process.communicate(timeout=20)[0], process.returncode) == ("saved\n", EX_TEMPFAIL)
 
 
 @pytest.mark.parametrize(

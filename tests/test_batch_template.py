@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from aws_server import resources  # noqa: F401
 
-from flow_models.aws_batch import INTERRUPTED, image
+from flow_models.aws_batch import image
+from flow_models.core.errors import EX_TEMPFAIL
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "awsbatch-support"
@@ -126,7 +127,7 @@ def test_every_job_is_retried_after_a_lost_host_and_after_an_interruption_alone(
     for job in found:
         assert job["RetryStrategy"]["EvaluateOnExit"] == [
             {"Action": "RETRY", "OnStatusReason": "Host EC2*"},
-            {"Action": "RETRY", "OnExitCode": str(INTERRUPTED)},
+            {"Action": "RETRY", "OnExitCode": str(EX_TEMPFAIL)},
             {"Action": "EXIT", "OnReason": "*"},
         ]
         assert job["Timeout"]["AttemptDurationSeconds"] == {"Ref": "TimeoutSeconds"}

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
-from flow_models.data.points import points
+from flow_models.data import points
 from flow_models.training.optimizer import learning_rate
 from flow_models.training.settings import FitSettings
 
@@ -185,7 +185,7 @@ def test_our_worker_trains_with_fit_and_can_be_built_again(tmp_path):
         "chunk": 20,
         "seed": 0,
         "form": "looped",
-        "unroll": 1,
+        "layers_per_loop_body": 1,
         "recipe": RECIPE,
         "validate": True,
     }

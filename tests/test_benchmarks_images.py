@@ -28,7 +28,7 @@ SMALL = {
     "seed": 0,
     "form": "default",
     "reversible": "auto",
-    "unroll": 1,
+    "layers_per_loop_body": 1,
     "ema": 0.9,
     "validate": False,
     "recipe": {

@@ -1,9 +1,12 @@
 """One table of all layers, and a few invariants over all of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 
 import flow_models as fm
 from flow_models.bijectors import (
@@ -13,6 +16,7 @@ from flow_models.bijectors import (
     Autoregressive,
     Chain,
     CheckerboardCoupling,
+    ClassGaussian,
     Composed,
     ConvCoupling,
     Coupling,
@@ -20,12 +24,14 @@ from flow_models.bijectors import (
     Domain,
     Flatten,
     FlowBijector,
+    FromTFP,
     Householder,
     Inverse,
+    Layer,
+    Levels,
     LULinear,
     MultiScale,
     Permutation,
-    Pixels,
     RationalQuadratic,
     Repeat,
     Reversible,
@@ -34,8 +40,43 @@ from flow_models.bijectors import (
     Summarised,
 )
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
-from flow_models.bijectors.networks import MLP
+from flow_models.bijectors.networks import MLP, of_channels
 from flow_models.core.serializable import from_config, to_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Bent(Layer):
+    """y = asinh(x M + c C) without a log-determinant: automatic differentiation gives it."""
+
+    size: int
+    condition_size: int = 0
+
+    def init(self, rng):
+        weights = {"matrix": np.eye(self.size, dtype=np.float32)}
+        if self.condition_size:
+            weights["across"] = np.zeros((self.condition_size, self.size), np.float32)
+        return weights
+
+    def _shift(self, weights, condition):
+        return condition @ weights["across"] if self.condition_size else 0.0
+
+    def forward(self, weights, x, condition=None):
+        return tf.asinh(of_channels(x, weights["matrix"]) + self._shift(weights, condition))
+
+    def inverse(self, weights, y, condition=None):
+        straight = tf.sinh(y) - self._shift(weights, condition)
+        return of_channels(straight, tf.linalg.inv(weights["matrix"]))
+
+
+def inverted(hinge_softness, skewness, tailweight) -> tfb.Bijector:
+    """Numbers with decimals and trained ones, in a bijector made of bijectors."""
+    bent = tfb.Chain([tfb.SinhArcsinh(skewness, tailweight), tfb.Scale(hinge_softness)])
+    return tfb.Invert(bent)
+
+
+def with_variables() -> tfb.Bijector:
+    return tfb.Shift(tf.Variable(1.0))
+
 
 SMALL = {"hidden": (8, 8), "activation": "silu"}
 SPLINE = Composed(Affine(), RationalQuadratic(bins=6, bound=3.0))
@@ -61,9 +102,11 @@ LAYERS = {
     "chain": Chain([ActNorm(3), LULinear(3), Coupling(3, **SMALL)]),
     "repeat": Repeat(Chain([LULinear(3), Coupling(3, **SMALL)]), 4),
     "repeat_loop": Repeat(
-        Chain([Permutation(3, "random"), Coupling(3, SPLINE, **SMALL)]), 4, unroll=2
+        Chain([Permutation(3, "random"), Coupling(3, SPLINE, **SMALL)]), 4, layers_per_loop_body=2
     ),
-    "repeat_conditional_loop": Repeat(Coupling(3, condition_size=2, **SMALL), 3, unroll=1),
+    "repeat_conditional_loop": Repeat(
+        Coupling(3, condition_size=2, **SMALL), 3, layers_per_loop_body=1
+    ),
     "repeat_loop_that_keeps": Repeat(
         Chain([LULinear(3), Coupling(3, SPLINE, **SMALL)]), 4, 2, "everything"
     ),
@@ -79,6 +122,13 @@ LAYERS = {
     "summarised_conditional": Summarised(
         Repeat(Coupling(3, condition_size=1, **SMALL), 2, 1), MLP(2, 1, (5,))
     ),
+    "conditional_class_gaussian": ClassGaussian(Coupling(3, **SMALL), 3, 2),
+    "conditional_class_gaussian_diagonal": ClassGaussian(Coupling(3, **SMALL), 3, 2, "diagonal"),
+    "automatic": Bent(3),
+    "automatic_conditional": Bent(3, 2),
+    "automatic_loop": Repeat(Bent(3), 2, 1),
+    "automatic_conditional_loop_that_keeps": Repeat(Bent(3, 2), 2, 1, "everything"),
+    "reversible_automatic": Reversible(Chain([Bent(3), Coupling(3, **SMALL)])),
 }
 STEP = Chain([ActNorm(8), LULinear(8), ConvCoupling(8, **SMALL)])
 LEVELS = [
@@ -94,6 +144,7 @@ IMAGE_LAYERS = {  # layer, shape of an event
     "image_lu": (LULinear(3), (2, 4, 3)),
     "image_householder": (Householder(3), (4, 2, 3)),
     "image_random_permutation": (Permutation(5, "random"), (2, 3, 5)),
+    "image_automatic": (Bent(3), (2, 2, 3)),
     "squeeze": (Squeeze(), (4, 2, 3)),
     "squeeze_haar": (Squeeze("haar"), (2, 4, 3)),
     "flatten": (Flatten((2, 3, 2)), (2, 3, 2)),
@@ -104,8 +155,8 @@ IMAGE_LAYERS = {  # layer, shape of an event
     "conditional_conv_coupling": (ConvCoupling(3, condition_size=2, **SMALL), (2, 3, 3)),
     "checkerboard": (CheckerboardCoupling(2, **SMALL), (3, 4, 2)),
     "checkerboard_odd": (CheckerboardCoupling(1, colour=1, **SMALL), (4, 3, 1)),
-    "pixels": (Pixels(8), (2, 2, 3)),
-    "pixels_logit": (Pixels(8, 0.05), (2, 2, 3)),
+    "levels": (Levels(8), (2, 2, 3)),
+    "levels_logit": (Levels(8, 0.05), (2, 2, 3)),
     "dequantisation": (Dequantisation(2, 8, hidden=(8,), activation="silu"), (2, 3, 2)),
     "multiscale": (MultiScale((4, 4, 2), LEVELS), (4, 4, 2)),
     "multiscale_one_level": (MultiScale((2, 4, 2), LEVELS[:1]), (2, 4, 2)),
@@ -117,8 +168,34 @@ IMAGE_LAYERS = {  # layer, shape of an event
         (2, 4, 2),
     ),
 }
-EVENTS = {name: shape for name, (_, shape) in IMAGE_LAYERS.items()}
-LAYERS |= {name: layer for name, (layer, _) in IMAGE_LAYERS.items()}
+MATVEC = FromTFP(tfb.ScaleMatvecTriL, trained={"scale_tril": np.eye(3)})
+TFP_LAYERS = {  # layer, shape of an event
+    "tfp_soft_clip": (FromTFP(tfb.SoftClip, {"low": -2.0, "high": 3}), (3,)),
+    "tfp_softplus": (FromTFP(tfb.Softplus), (4,)),
+    "tfp_sigmoid": (FromTFP(tfb.Sigmoid, {"low": (-1.0, -2.0), "high": (3.0, 4.0)}), (2,)),
+    "tfp_permutation": (FromTFP(tfb.Permute, {"permutation": (2, 0, 1)}), (3,)),
+    "tfp_shift_and_scale": (
+        Chain(
+            [
+                FromTFP(tfb.Shift, trained={"shift": np.zeros(3)}),
+                FromTFP(tfb.Scale, trained={"scale": 1.0}),
+            ]
+        ),
+        (3,),
+    ),
+    "tfp_matvec": (MATVEC, (3,)),
+    "tfp_inverted": (
+        FromTFP(inverted, {"hinge_softness": 0.7}, {"skewness": (0.0, 0.1), "tailweight": 1.0}),
+        (2,),
+    ),
+    "tfp_loop": (Repeat(MATVEC, 2, 1), (3,)),
+    "reversible_tfp": (Reversible(Chain([MATVEC, Coupling(3, **SMALL)])), (3,)),
+    "image_tfp_scale": (FromTFP(tfb.Scale, trained={"scale": np.ones(3)}), (2, 2, 3)),
+    "image_tfp_matvec": (MATVEC, (2, 4, 3)),
+}
+OF_GIVEN_SHAPE = IMAGE_LAYERS | TFP_LAYERS
+EVENTS = {name: shape for name, (_, shape) in OF_GIVEN_SHAPE.items()}
+LAYERS |= {name: layer for name, (layer, _) in OF_GIVEN_SHAPE.items()}
 CONDITIONAL = [name for name in LAYERS if "conditional" in name]
 ARCHITECTURES = {
     name: dict(size=size, depth=2, **SMALL, **options)
@@ -159,7 +236,7 @@ def rows(layer, n=7, seed=1, scale=1.5):
     x = scale * np.random.default_rng(seed).normal(
         size=(n, *EVENTS.get(name, (size_of(layer) if name not in EVENTS else 0,)))
     )
-    if isinstance(layer, (Pixels, Dequantisation)):
+    if isinstance(layer, (Levels, Dequantisation)):
         x = np.random.default_rng(seed).uniform(0.01, layer.levels, size=x.shape)
     if isinstance(layer, Domain):
         x = LAYERS["domain"].inverse_and_log_det({}, tf.constant(x))[0].numpy()
@@ -167,9 +244,11 @@ def rows(layer, n=7, seed=1, scale=1.5):
 
 
 def condition_for(name, n=7):
-    return (
-        tf.constant(np.random.default_rng(2).normal(size=(n, 2))) if name in CONDITIONAL else None
-    )
+    """Two numbers a row; where they are classes, a mixture of two."""
+    if name not in CONDITIONAL:
+        return None
+    condition = tf.constant(np.random.default_rng(2).normal(size=(n, 2)))
+    return tf.nn.softmax(condition) if "class" in name else condition
 
 
 @pytest.fixture(params=LAYERS)
@@ -180,6 +259,7 @@ def case(request):
 
 def test_round_trip_and_opposite_log_dets(case):
     layer, weights, x, condition = case
+    condition = layer.prepare(weights, condition)
     y, forward = layer.forward_and_log_det(weights, x, condition)
     back, inverse = layer.inverse_and_log_det(weights, tf.identity(y), condition)
     assert (
@@ -193,6 +273,7 @@ def test_round_trip_and_opposite_log_dets(case):
 
 def test_log_det_is_that_of_the_autodiff_jacobian(case):
     layer, weights, x, condition = case
+    condition = layer.prepare(weights, condition)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         y, log_det = layer.forward_and_log_det(weights, x, condition)
@@ -205,6 +286,7 @@ def test_log_det_is_that_of_the_autodiff_jacobian(case):
 def test_all_conditions_in_one_call_are_each_alone(name):
     layer = LAYERS[name]
     weights, x, conditions = moved_weights(layer), rows(layer), condition_for(name, 3)
+    conditions = layer.prepare(weights, conditions)
     y, log_det = layer.forward_of_each(weights, x, conditions)
     for k in range(3):
         alone, one = layer.forward_and_log_det(
@@ -216,6 +298,7 @@ def test_all_conditions_in_one_call_are_each_alone(name):
 
 def test_compiled_equals_eager(case):
     layer, weights, x, condition = case
+    condition = layer.prepare(weights, condition)
     run = tf.function(
         lambda v: layer.forward_and_log_det(weights, v, condition),
         jit_compile=True,
@@ -228,14 +311,13 @@ def test_compiled_equals_eager(case):
 def test_every_variable_has_a_gradient_in_both_directions(case):
     layer, weights, x, condition = case
     trainable = [v for v in leaves(weights).values() if v.trainable]
-    for direction in (layer.forward_and_log_det, layer.inverse_and_log_det):
-        start = (
-            x
-            if direction == layer.forward_and_log_det
-            else tf.identity(layer.forward_and_log_det(weights, x, condition)[0])
-        )
+    y = layer.forward_and_log_det(weights, x, layer.prepare(weights, condition))[0]
+    for direction, start in (
+        (layer.forward_and_log_det, x),
+        (layer.inverse_and_log_det, tf.identity(y)),
+    ):
         with tf.GradientTape() as tape:
-            y, log_det = direction(weights, start, condition)
+            y, log_det = direction(weights, start, layer.prepare(weights, condition))
             target = tf.reduce_sum(y * y) + tf.reduce_sum(log_det)
         gradients = tape.gradient(target, trainable)
         assert all(g is not None and np.isfinite(g).all() for g in gradients)
@@ -258,7 +340,8 @@ REVERSIBLE = [name for name in LAYERS if name.startswith("reversible")]
 @pytest.mark.parametrize("name", [name for name in LAYERS if name not in REVERSIBLE])
 def test_gradients_by_inversion_are_those_of_autodiff(name):
     layer = LAYERS[name]
-    weights, x, condition = moved_weights(layer), rows(layer), condition_for(name)
+    weights, x = moved_weights(layer), rows(layer)
+    condition = layer.prepare(weights, condition_for(name))
     inputs = [x, *floating(weights), *([] if condition is None else [condition])]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -327,8 +410,8 @@ def test_description_survives_json(case):
 
 def test_stacked_layers_equal_a_chain_of_their_slices():
     layer, depth = LAYERS["repeat_loop"].layer, 4
-    for unroll in (0, 1, 2, 4):
-        stacked = Repeat(layer, depth, unroll)
+    for layers_per_loop_body in (0, 1, 2, 4):
+        stacked = Repeat(layer, depth, layers_per_loop_body)
         weights = moved_weights(stacked)
         x = rows(stacked)
         chain = Chain([layer] * depth)
@@ -348,7 +431,7 @@ def test_gradients_of_the_loop_are_those_of_the_unrolled_layers(name, direction)
     looped = LAYERS[name]
     weights, x, condition = moved_weights(looped), rows(looped), condition_for(name)
     results = []
-    for layer in (looped, Repeat(looped.layer, looped.depth, unroll=0)):
+    for layer in (looped, Repeat(looped.layer, looped.depth, layers_per_loop_body=0)):
         watched = [x, *([] if condition is None else [condition])]
         with tf.GradientTape() as tape:
             tape.watch(watched)
@@ -379,6 +462,69 @@ def test_masked_network_is_autoregressive_and_sees_all_it_may(size, condition_si
     for parameter in jacobian.swapaxes(0, 1):
         assert ((parameter[:, :size] > 0) == (allowed > 0)).all()
         assert (parameter[:, size:] > 0).all()
+
+
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_automatic_log_dets_have_gradients_in_compiled_loops(direction):
+    name = "automatic_conditional_loop_that_keeps"
+    layer, condition = LAYERS[name], condition_for(name)
+    weights, x = moved_weights(layer), rows(layer)
+    variables = list(leaves(weights).values())
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y, log_det = getattr(layer, direction)(weights, x, condition)
+            target = tf.reduce_sum(tf.sin(y)) + tf.reduce_sum(tf.sin(log_det))
+        return tape.gradient(target, [x, *variables])
+
+    compiled = tf.function(gradients, jit_compile=True, autograph=False)
+    for one, other in zip(compiled(x), gradients(x), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-8)
+
+
+def test_an_incomplete_layer_is_one_clear_line():
+    @dataclasses.dataclass(frozen=True)
+    class Half(Layer):
+        def forward(self, weights, x, condition=None):
+            return tf.concat([x, x], 1)[:, : x.shape[1] + (x.shape[1] == 2)]
+
+    x = tf.zeros([1, 3])
+    assert Half().forward_and_log_det({}, x)[1].shape == (1,), "densities need no inverse"
+    for call, message in (
+        (lambda: Half().inverse_and_log_det({}, x), r"layer Half .* its method inverse\("),
+        (lambda: Layer().forward_and_log_det({}, x), r"layer Layer .* its method forward\("),
+        (lambda: Half().forward_and_log_det({}, x[:, :2]), "maps 2 numbers to 3"),
+        (
+            lambda: Bent(3).forward_and_log_det({"matrix": tf.eye(3)}, tf.zeros([1, 9, 10, 3])),
+            "270",
+        ),
+    ):
+        with pytest.raises(fm.UserError, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: FromTFP(tfb.Exp()), r"give the class and its arguments, FromTFP\(tfb.Exp, "),
+        (lambda: FromTFP("os:system", {"command": "true"}), "neither a class of bijectors nor"),
+        (lambda: FromTFP(moved_weights), "annotated with -> tfb.Bijector"),
+        (lambda: FromTFP(lambda: tfb.Exp()), "<lambda> has no name"),
+        (lambda: FromTFP(tfb.Scale, {"skale": 1.0}), "arguments: .* 'skale'"),
+        (lambda: FromTFP(tfb.Scale, {"scale": 1.0}, {"scale": 1.0}), "arguments: .*multiple"),
+        (lambda: FlowBijector(FromTFP(with_variables)), "creates variables of its own"),
+        (
+            lambda: FromTFP(tfb.Reshape, {"event_shape_out": (2, 1)}).forward_and_log_det(
+                {}, tf.ones([1, 2])
+            ),
+            r"shape \(2,\) to \(2, 1\)",
+        ),
+    ],
+)
+def test_what_is_no_bijector_of_tfp_is_one_clear_line(make, message):
+    with pytest.raises(fm.UserError, match=message):
+        make()
 
 
 def test_new_couplings_are_the_identity_but_for_the_swap():
@@ -420,14 +566,14 @@ def test_actnorm_and_standardise_start_from_the_data():
     for layer in (
         ActNorm(3),
         Standardise(3),
-        Repeat(Chain([ActNorm(3), Coupling(3, **SMALL)]), 2, unroll=1),
+        Repeat(Chain([ActNorm(3), Coupling(3, **SMALL)]), 2, layers_per_loop_body=1),
     ):
-        weights, y = layer.start(moved_weights(layer), x)
+        weights, y = layer.data_dependent_init(moved_weights(layer), x)
         np.testing.assert_allclose(y, layer.forward_and_log_det(weights, x)[0], atol=1e-8)
-    weights, y = ActNorm(3).start(moved_weights(ActNorm(3)), x)
+    weights, y = ActNorm(3).data_dependent_init(moved_weights(ActNorm(3)), x)
     np.testing.assert_allclose(np.mean(y, 0), 0, atol=1e-6)
     np.testing.assert_allclose(np.std(y, 0), 1, atol=1e-5)
-    weights, _ = Standardise(2).start({}, tf.constant([[1.0, 2.0], [3.0, 2.0]]))
+    weights, _ = Standardise(2).data_dependent_init({}, tf.constant([[1.0, 2.0], [3.0, 2.0]]))
     assert weights["sd"].numpy()[1] == 1, "constant in the rows looked at, perhaps not in others"
 
 
@@ -477,7 +623,7 @@ def test_wrong_use_is_one_clear_line():
     with pytest.raises(fm.UserError, match="bounds for 3 columns, but the data have 2"):
         fm.realnvp(2, lower=[0.0, 0.0, 0.0])
     with pytest.raises(fm.UserError, match="does not have"):
-        from_config({"__class__": "Coupl"})
+        from_config({"__class__": "flow_models.bijectors.coupling:Coupl"})
 
 
 def test_steep_splines_are_inverted_in_float32():

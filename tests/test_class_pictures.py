@@ -2,41 +2,50 @@
 calibration and evidence."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.special import softmax
+from test_classification import trained
 
 import flow_models as fm
+import train_flowmodels3 as script
 from flow_models import plots
-from flow_models.applications.classes import class_pictures, class_sources, class_study
+from flow_models.applications.application import Run
+from flow_models.applications.classes import evidence as evidences
+from flow_models.applications.classes import pictures, study
+from flow_models.applications.settings import CLASS_FORMS as FORMS
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import leaves
+from flow_models.data.images import ImageData
 from flow_models.data.images.augmentation import Augmentation
-from flow_models.data.images.image_data import ImageData
 from flow_models.data.tables.labelled import UNLABELLED, Labelled
 from flow_models.diagnostics import baselines
-from flow_models.models.class_model import FORMS, class_model
+from flow_models.runs.config import replace
 
 RNG = np.random.default_rng(0)
 CLASSES = ("ant", "bee", "cat")
-EVENT = fm.Images(6, 7, 1, bits=3, multiple=4)
+CODEC = fm.Pixels(6, 7, 1, bits=3, multiple=4)
+PRIORS = (0.2, 0.3, 0.5)
 PIXELS = RNG.integers(0, 256, (30, 6, 7, 1)).astype(np.uint8)
 
 
-def model_of(form, event=EVENT, scale=0.1, **options):
-    options = {
-        "levels": 2,
-        "depth": 2,
-        "hidden": (6, 6),
-        "bits": event.bits,
-        "sigma_y": 0.8,
-        "jit": False,
-    } | options
-    model = class_model(
-        form, event, CLASSES, [0.2, 0.3, 0.5], architecture="glow", covariance="diagonal", **options
+SMALL = {"depth": 2, "hidden": (6, 6), "sigma_y": 0.8, "jit": False, "conditioned": 0}
+
+
+def built(problem, **settings):
+    """The model that application 3 builds for a problem."""
+    config, application = replace(script.Config(), **{**SMALL, **settings}), script.APPLICATION
+    return application.build_model(config, problem, application.partition(config, problem))
+
+
+def model_of(form, scale=0.1, mirrored=False, **settings):
+    problem = SimpleNamespace(
+        pixels=CODEC, levels=2, classes=CLASSES, priors=PRIORS, mirrored=mirrored
     )
+    model = built(problem, form=form, **settings)
     rng = np.random.default_rng(1)
     for variable in leaves(model.weights).values():
         if variable.trainable:
@@ -55,8 +64,9 @@ def problem_of(n=60, augment=None):
             x[i, 2 * k : 2 * k + 2] += 130
         return Labelled(x.astype(np.uint8), y)
 
-    return class_study.Problem(
-        part(n, 0), part(30, 1), part(30, 2), CLASSES, (), "bars", augment=augment
+    parts = part(n, 0), part(30, 1), part(30, 2)
+    return pictures.PictureProblem(
+        *parts, CLASSES, (), "bars", augment=augment, pixels=CODEC, levels=2
     )
 
 
@@ -65,14 +75,15 @@ def problem_of(n=60, augment=None):
 )
 def test_every_form_is_a_density_of_pictures_for_each_class(form, options, tmp_path):
     model = model_of(form, **options)
-    assert model.form == form and model.event_shape == (6, 7, 1) and model.latent_size == 64
-    l = model.class_log_prob(PIXELS)
+    assert model.event_shape == (6, 7, 1) and model.latent_size == 64
+    assert ("y" in model.partition.outputs) == (form == "joint")
+    log_p = model.class_log_prob(PIXELS)
     for k, name in enumerate(CLASSES):
-        np.testing.assert_allclose(model.log_prob(PIXELS, y=name), l[:, k], atol=2e-3)
+        np.testing.assert_allclose(model.log_prob(PIXELS, y=name), log_p[:, k], atol=2e-3)
         z = model.encode(PIXELS[:5], name)
-        levels = EVENT.rows(PIXELS[:5], np.float32)[0][:, :6, :7]
+        levels = CODEC.encode(PIXELS[:5], np.float32).rows[:, :6, :7]
         np.testing.assert_allclose(model.decode(z, name), levels, atol=2e-3)
-        x = tf.constant(EVENT.rows(PIXELS[:2], np.float32)[0])
+        x = tf.constant(CODEC.encode(PIXELS[:2], np.float32).rows)
         condition = None if form == "joint" else tf.constant(np.eye(3, dtype="f")[[k, k]])
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -80,7 +91,7 @@ def test_every_form_is_a_density_of_pictures_for_each_class(form, options, tmp_p
         jacobian = tf.reshape(tape.batch_jacobian(v, x), [2, 64, 64])
         np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det, atol=2e-3)
         base = model.partition.base_log_prob(v, np.eye(3, dtype="f")[[k, k]])
-        np.testing.assert_allclose(base + log_det, l[:2, k], atol=2e-3)
+        np.testing.assert_allclose(base + log_det, log_p[:2, k], atol=2e-3)
     mean = model.class_log_prob(PIXELS, draws=4, tighten=False)
     np.testing.assert_allclose(
         model.classify(PIXELS), softmax(mean + np.log([0.2, 0.3, 0.5]), axis=1), atol=1e-3
@@ -101,12 +112,15 @@ def test_more_draws_of_the_noise_tighten_the_bound():
     one, many = (model.class_log_prob(PIXELS, draws=draws) for draws in (1, 16))
     plain = model.class_log_prob(PIXELS, draws=16, tighten=False)
     assert (many >= plain - 1e-4).all() and many.mean() > one.mean()
-    levels = EVENT.rows(PIXELS, np.float32)[0][:, :6, :7]
+    levels = CODEC.encode(PIXELS, np.float32).rows[:, :6, :7]
     np.testing.assert_array_equal(
         model.class_log_prob(levels, draws=1),
         model.class_log_prob(levels, draws=9),
         "no noise is drawn",
     )
+    other = model.log_prob(PIXELS, seed=1)
+    np.testing.assert_array_equal(other, model.log_prob(PIXELS, seed=1))
+    assert (other != model.log_prob(PIXELS)).any(), "the noise follows the seed"
 
 
 def test_mirror_images_are_classified_alike_where_the_model_says_so():
@@ -123,21 +137,22 @@ def test_mirror_images_are_classified_alike_where_the_model_says_so():
 def test_calibration_finds_the_temperature_and_it_is_saved(tmp_path):
     model, problem = model_of("mixture"), problem_of()
     settings = fm.FitSettings(steps=60, batch_size=16, learning_rate=1e-2, jit=False)
-    class_study.trained(model, problem, settings, 3.0)
-    found, rows = model.partition.temperature, problem.validation
+    trained(model, problem, settings, beta=3.0)
+    found, rows = model.labels.calibration_temperature, problem.validation
     cost = lambda: (
         -np.log(np.maximum(model.classify(rows.x)[np.arange(len(rows)), rows.y], 1e-300)).mean()
-    )  # noqa: E731
+    )
+    at = lambda temperature: dataclasses.replace(model.labels, calibration_temperature=temperature)
     best = cost()
     for factor in (0.8, 1.25):
-        model.partition = dataclasses.replace(model.partition, temperature=found * factor)
+        model.codecs["y"] = at(found * factor)
         assert cost() >= best - 1e-6
-    model.partition = dataclasses.replace(model.partition, temperature=found)
+    model.codecs["y"] = at(found)
     model.save(str(tmp_path))
-    assert fm.load(str(tmp_path), jit=False).partition.temperature == found != 1
-    assert class_study.evaluate(model, problem)["accuracy"] > 0.9
-    with pytest.raises(fm.UserError, match="temperature is 0"):
-        dataclasses.replace(model.partition, temperature=0.0)
+    assert fm.load(str(tmp_path), jit=False).labels.calibration_temperature == found != 1
+    assert study.metrics(model, problem)["accuracy"] > 0.9
+    with pytest.raises(fm.UserError, match="calibration_temperature is 0"):
+        at(0.0)
 
 
 def test_batches_repeat_and_half_of_one_is_labelled():
@@ -151,23 +166,23 @@ def test_batches_repeat_and_half_of_one_is_labelled():
     np.testing.assert_array_equal(third["x"], again)
     seen = {number.tobytes() for batch in batches.take(30) for number in batch["x"].numpy()[4:]}
     assert len(seen) == (problem.train.y == UNLABELLED).sum(), "every picture without a label comes"
-    model = model_of("mixture")
-    assert set(next(iter(class_sources.named(model, batches)))) == {"x", "condition"}
+    assert set(first) == {"x", "y"}
 
 
 def test_training_without_most_labels_and_the_same_network_without_classes():
     problem = problem_of(90).with_labels(9)
     settings = fm.FitSettings(steps=60, batch_size=16, learning_rate=1e-2, jit=False)
     model = model_of("mixture", scale=0.0)
-    class_study.trained(model, problem, settings, 3.0)
-    metrics = class_study.evaluate(model, problem)
+    trained(model, problem, settings, beta=3.0)
+    metrics = study.metrics(model, problem)
     assert metrics["accuracy"] > 0.8 and metrics["bits_per_dim"] == pytest.approx(
         metrics["nll_test"] / (42 * np.log(2))
     )
-    network = fm.FlowModel(
-        fm.glow_image(EVENT.canvas, 2, 2, (6, 6), bits=3), event=EVENT, jit=False
+    wanted = {"steps": 60, "batch_size": 16, "learning_rate": 1e-2}
+    config = replace(script.Config(), **SMALL, **wanted)
+    found = pictures.without_classes(
+        Run(script.APPLICATION, config, problem, None, model, None, None)
     )
-    found = class_pictures.compare_unconditional(network, problem, settings)
     assert 0.7 < metrics["bits_per_dim"] / found["bits_per_dim_unconditional"] < 1.1
 
 
@@ -175,9 +190,9 @@ def test_evidence_points_where_the_classes_differ():
     problem = problem_of()
     model = model_of("mixture", scale=0.0)
     settings = fm.FitSettings(steps=80, batch_size=16, learning_rate=1e-2, jit=False)
-    class_study.trained(model, problem, settings, 10.0)
+    trained(model, problem, settings, beta=10.0)
     x = problem.test.x[:9]
-    weights = class_pictures.evidence(model, x, problem.test.x)
+    weights = evidences.evidence(model, x, problem.test.x)
     assert weights.shape == (9, 6, 7)
     own = np.stack([weights[i, 2 * k : 2 * k + 2].mean() for i, k in enumerate(problem.test.y[:9])])
     assert (own > 0).mean() > 0.8 and own.mean() > 1.5 * weights.mean() > 0
@@ -208,12 +223,12 @@ def data_of(y, y_held, y_test=None, classes=CLASSES):
 
 
 def test_pictures_become_a_problem():
-    problem = class_pictures.picture_problem(data_of([0, 1, 2, 2], [0, 0, 1, 1, 2, 2]))
+    problem = pictures.picture_problem(data_of([0, 1, 2, 2], [0, 0, 1, 1, 2, 2]))
     assert (
         sorted(problem.validation.y) == sorted(problem.test.y) == [0, 1, 2]
         and "half of the validation" in problem.source
     )
-    problem = class_pictures.picture_problem(data_of([0, 1, 2], [0, 1], [2]))
+    problem = pictures.picture_problem(data_of([0, 1, 2], [0, 1], [2]))
     assert problem.test.y.tolist() == [2] and problem.stream is None
     for data, message in (
         (data_of([0, 0], [0, 0], classes=("ant",)), "the one class 'ant'; a classifier needs two"),
@@ -221,7 +236,7 @@ def test_pictures_become_a_problem():
         (data_of([0, 1], [2, 0, 2, 0]), "class 'cat' has validation rows and no training row"),
     ):
         with pytest.raises(fm.UserError, match=message):
-            class_pictures.picture_problem(data)
+            pictures.picture_problem(data)
 
 
 def test_pixels_are_shifted_by_whole_steps_where_nothing_else_moves_them():
@@ -249,15 +264,13 @@ def test_many_dimensions_have_variances_alone():
 
 
 def test_joint_needs_as_many_pixels_as_classes():
-    with pytest.raises(fm.UserError, match="too many classes"):
-        class_model(
-            "joint",
-            fm.Images(2, 2, 1, multiple=2),
-            "abcdefg",
-            [1 / 7] * 7,
-            architecture="glow",
-            levels=1,
-        )
+    problem = SimpleNamespace(pixels=fm.Pixels(2, 2, 1, multiple=2), classes=tuple("abcdefg"))
+    for asked in ({"form": "joint"}, {"form": "mixture", "compare": True}):
+        with pytest.raises(fm.UserError, match="too many classes"):
+            pictures.refuse_joint(replace(script.Config(), **asked), problem)
+    config = replace(script.Config(), form="mixture")
+    pictures.refuse_joint(config, problem)
+    assert script.APPLICATION.partition(config, problem).given == {"y": 7}
 
 
 def test_classifiers_without_a_flow():
@@ -270,7 +283,7 @@ def test_classifiers_without_a_flow():
 def test_pictures_too_many_for_the_memory_are_streamed(tmp_path):
     from test_application3 import bars
 
-    from flow_models.data.images.opening import open_images
+    from flow_models.data.images import open_images
 
     bars(tmp_path / "train", 20)
     bars(tmp_path / "val", 6)
@@ -281,25 +294,13 @@ def test_pictures_too_many_for_the_memory_are_streamed(tmp_path):
         cache_dir=str(tmp_path / "cache"),
         memory_limit_mb=0.01,
     )
-    problem = class_pictures.picture_problem(data)
+    problem = pictures.picture_problem(data)
     assert problem.stream is not None and len(problem.train) < 40
-    event = fm.Images(9, 13, 3, bits=3, multiple=4)
-    options = {"levels": 2, "depth": 1, "hidden": (4, 4), "bits": 3, "jit": False}
-    model = class_model(
-        "conditional",
-        event,
-        problem.classes,
-        problem.priors,
-        architecture="glow",
-        conditioned=1,
-        **options,
-    )
+    problem = dataclasses.replace(problem, pixels=fm.Pixels(9, 13, 3, 3, multiple=4), levels=2)
+    model = built(problem, form="conditional", conditioned=1, depth=1, hidden=(4, 4))
     settings = fm.FitSettings(steps=4, batch_size=8, jit=False)
-    history = (
-        class_study.trainer(model, problem, settings, 3.0, temperature=2.0)
-        .run(progress=False)
-        .history
-    )
+    how = {"form": "conditional", "beta": 3.0, "loss_temperature": 2.0}
+    history = trained(model, problem, settings, **how).history
     assert np.isfinite(history["val_objective"]).all()
     assert problem.with_labels(4).stream is None, "labels are taken off pictures in memory"
 
@@ -317,4 +318,4 @@ def test_a_classifier_of_pictures_is_served(tmp_path):
     answer = served.predict(None, request, {"method": "classify"})
     np.testing.assert_allclose(answer, model.classify(PIXELS[:4]), atol=1e-5)
     assert served.predict(None, request, {"method": "bits_per_dim"}).shape == (4,)
-    assert example(str(tmp_path)).shape == (2, 6, 7, 1)
+    assert example(served.model).shape == (2, 6, 7, 1)

@@ -1,6 +1,8 @@
 """Generative classifiers: Bayes' rule, the three forms, rows without labels, padding, and the
 numbers that judge them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -8,8 +10,13 @@ import tensorflow as tf
 from scipy.special import logsumexp, softmax
 
 import flow_models as fm
+import train_flowmodels4 as script
 from flow_models import plots
-from flow_models.applications.classes import class_sources, class_study
+from flow_models.applications.application import Run, trainer_of
+from flow_models.applications.classes import sources, study
+from flow_models.applications.classes.problem import Problem
+from flow_models.applications.settings import CLASS_FORMS as FORMS
+from flow_models.applications.settings import Classifier
 from flow_models.bijectors import ClassGaussian, FlowBijector, YeoJohnson
 from flow_models.bijectors.class_moments import class_moments
 from flow_models.bijectors.layer import leaves
@@ -24,11 +31,11 @@ from flow_models.diagnostics.classification import (
     rejection_curve,
 )
 from flow_models.models import classification
-from flow_models.models.class_model import FORMS, class_model
+from flow_models.runs.config import replace
 from flow_models.training import losses
 
 RNG = np.random.default_rng(0)
-SMALL = {"depth": 2, "hidden": (8, 8), "bins": 4}
+SMALL = {"depth": 2, "hidden": (8, 8), "bins": 4, "bound": 5.0, "affine": False, "unskew": False}
 CLASSES = ("ant", "bee", "cat")
 
 
@@ -41,34 +48,53 @@ def moved(model, scale=0.3, seed=0):
     return model
 
 
-def model_of(form, size=2, classes=CLASSES, **options):
+def built(problem, **settings):
+    """The model that application 4 builds for a problem."""
+    config, application = replace(script.Config(), jit=False, **settings), script.APPLICATION
+    return application.build_model(config, problem, application.partition(config, problem))
+
+
+def model_of(form, size=2, classes=CLASSES, **settings):
     priors = np.arange(1, len(classes) + 1) / sum(range(1, len(classes) + 1))
-    options = {"sigma_y": 0.8, "jit": False, **SMALL, **options}
-    return moved(class_model(form, [f"x{i}" for i in range(size)], classes, priors, **options))
+    columns = tuple(f"x{i}" for i in range(size))
+    problem = SimpleNamespace(columns=columns, classes=classes, priors=priors)
+    return moved(built(problem, form=form, **{"sigma_y": 0.8, **SMALL, **settings}))
+
+
+def trained(model, problem, settings, form="mixture", **how):
+    """Trains the model as applications 3 and 4 do; what `fit` gives."""
+    training = study.training(model, problem, settings, form=form, **how)
+    trainer = trainer_of(model, training, None)
+    result = trainer.run(progress=False)
+    if training.then:
+        training.then(model, trainer)
+    return result
 
 
 def test_bayes_rule_and_the_information_bottleneck():
-    l, log_priors = RNG.normal(size=(6, 3)), np.log([0.2, 0.3, 0.5])
+    log_p, log_priors = RNG.normal(size=(6, 3)), np.log([0.2, 0.3, 0.5])
     labels = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     labels[4:] = 0  # no label
     np.testing.assert_allclose(
-        classification.log_marginal(l, log_priors), logsumexp(l + log_priors, axis=1)
+        classification.log_marginal(log_p, log_priors), logsumexp(log_p + log_priors, axis=1)
     )
     np.testing.assert_allclose(
-        np.exp(classification.log_posterior(l, log_priors)), softmax(l + log_priors, axis=1)
+        np.exp(classification.log_posterior(log_p, log_priors)), softmax(log_p + log_priors, axis=1)
     )
     terms = classification.information_bottleneck(
-        tf.constant(l), tf.constant(log_priors), tf.constant(labels), 1.0
+        tf.constant(log_p), tf.constant(log_priors), tf.constant(labels), 1.0
     )
-    joint = (labels * (l + log_priors)).sum(1)
+    joint = (labels * (log_p + log_priors)).sum(1)
     np.testing.assert_allclose(
         terms["objective"][:4], -joint[:4], err_msg="beta = 1 is the likelihood of (x, label)"
     )
     np.testing.assert_allclose(
-        terms["objective"][4:], -logsumexp(l + log_priors, axis=1)[4:], err_msg="no label: a sum"
+        terms["objective"][4:],
+        -logsumexp(log_p + log_priors, axis=1)[4:],
+        err_msg="no label: a sum",
     )
     half = classification.information_bottleneck(
-        tf.constant(l), tf.constant(log_priors), tf.constant(labels), 0.0, 0.25
+        tf.constant(log_p), tf.constant(log_priors), tf.constant(labels), 0.0, 0.25
     )
     np.testing.assert_allclose(half["objective"] / terms["nll"], [0.5] * 4 + [1.5] * 2)
 
@@ -84,10 +110,11 @@ def test_a_gaussian_a_class_is_a_bijector_and_all_classes_take_one_pass(covarian
         tf.constant(np.eye(2)[[0, 1, 1, 0, 1]], tf.float32),
     )
     z, log_det = layer.forward_and_log_det(f.weights, x, c)
-    every, log_dets = layer.every_class(f.weights, x)
+    every, log_dets = layer.forward_of_each(f.weights, x, tf.eye(2))
     mine = np.argmax(c, 1)
-    np.testing.assert_allclose(z, every.numpy()[range(5), mine], atol=1e-5)
-    np.testing.assert_allclose(log_det, log_dets.numpy()[range(5), mine], atol=1e-5)
+    every, log_dets = np.reshape(every, [5, 2, 3]), np.reshape(log_dets, [5, 2])
+    np.testing.assert_allclose(z, every[range(5), mine], atol=1e-5)
+    np.testing.assert_allclose(log_det, log_dets[range(5), mine], atol=1e-5)
     back, back_log_det = layer.inverse_and_log_det(f.weights, z, c)
     np.testing.assert_allclose(back, x, atol=1e-4)
     np.testing.assert_allclose(back_log_det, -log_det, atol=1e-4)
@@ -123,7 +150,7 @@ def test_the_start_is_a_regularised_discriminant_analysis():
 def test_the_power_transformation_takes_skewness_away_and_is_onto():
     x = (RNG.gamma(1.0, size=(3000, 1)) - 1).astype("f")
     f = FlowBijector(fm.bijectors.Chain([YeoJohnson(1)]))
-    (started,), _ = f.layer.start(f.weights, tf.constant(x))
+    (started,), _ = f.layer.data_dependent_init(f.weights, tf.constant(x))
     y, log_det = f.layer.forward_and_log_det([started], tf.constant(x))
     assert abs(scipy.stats.skew(y.numpy())) < 0.5 * abs(scipy.stats.skew(x))
     back, back_log_det = f.layer.inverse_and_log_det([started], y)
@@ -142,17 +169,23 @@ def test_the_power_transformation_takes_skewness_away_and_is_onto():
 def test_every_form_is_a_density_for_each_class_and_bayes_rule_holds(form):
     model = model_of(form, size=3 if form == "joint" else 2)
     x = RNG.normal(size=(4, 5, model.event_size)).astype("f")
-    l = model.class_log_prob(x)
-    assert l.shape == (4, 5, 3)
+    log_p = model.class_log_prob(x)
+    assert log_p.shape == (4, 5, 3)
     for k, name in enumerate(CLASSES):
-        np.testing.assert_allclose(model.log_prob(x, y=name), l[..., k], atol=1e-4)
-        np.testing.assert_allclose(model.log_prob(x, y=np.full((4, 5), k)), l[..., k], atol=1e-4)
-    expected = softmax(l + np.log([1 / 6, 2 / 6, 3 / 6]), axis=-1)
+        np.testing.assert_allclose(model.log_prob(x, y=name), log_p[..., k], atol=1e-4)
+        np.testing.assert_allclose(
+            model.log_prob(x, y=np.full((4, 5), k)), log_p[..., k], atol=1e-4
+        )
+    expected = softmax(log_p + np.log([1 / 6, 2 / 6, 3 / 6]), axis=-1)
     np.testing.assert_allclose(model.classify(x), expected, atol=1e-5)
     other = model.classify(x, priors={"cat": 1, "ant": 0, "bee": 1})
-    np.testing.assert_allclose(other, softmax(l + np.log([1e-300, 0.5, 0.5]), axis=-1), atol=1e-5)
     np.testing.assert_allclose(
-        model.anomaly_score(x), -logsumexp(l + np.log([1 / 6, 2 / 6, 3 / 6]), axis=-1), atol=1e-4
+        other, softmax(log_p + np.log([1e-300, 0.5, 0.5]), axis=-1), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        model.anomaly_score(x),
+        -logsumexp(log_p + np.log([1 / 6, 2 / 6, 3 / 6]), axis=-1),
+        atol=1e-4,
     )
     draws = model.sample(4000, seed=1, y="bee")
     z = model.encode(draws, "bee")
@@ -184,13 +217,15 @@ def test_a_saved_model_is_the_same_one(form, tmp_path):
     x = RNG.normal(size=(20, 2)).astype("f")
     model.save(str(tmp_path))
     again = fm.load(str(tmp_path), jit=False)
-    assert again.classes == CLASSES and again.form == form and again.columns == ["x0", "x1"]
+    assert again.classes == CLASSES and again.columns == ["x0", "x1"]
+    assert again.partition == model.partition and again.layer == model.layer
+    assert again.codecs == model.codecs
     np.testing.assert_array_equal(again.classify(x), model.classify(x))
 
 
 def test_padding_is_noise_and_more_draws_tighten_the_bound():
     model = model_of("joint", size=2, classes=tuple("abcde"))
-    assert model.pad == 3 and model.event_size == 2 and model.partition.inputs == {"x": 2, "pad": 3}
+    assert model.event_size == 2 and model.partition.inputs == {"x": 2, "pad": 3}
     x = 0.5 * RNG.normal(size=(200, 2)).astype("f")
     plain = model.class_log_prob(x, draws=128, tighten=False)
     some, many = (model.class_log_prob(x, draws=k) for k in (16, 128))
@@ -200,10 +235,11 @@ def test_padding_is_noise_and_more_draws_tighten_the_bound():
         5,
     )
     rows = Labelled(x, RNG.integers(5, size=200))
-    batch = class_sources.from_rows(model, rows)(64, tf.constant([1, 2]))
-    assert batch["x"].shape == (64, 5) and abs(np.std(batch["x"][:, 2:]) - 1) < 0.2, "never zeros"
-    again = class_sources.from_rows(model, rows)(64, tf.constant([1, 3]))
-    assert (batch["x"][:, 2:] != again["x"][:, 2:]).numpy().all(), "new noise every step"
+    batch = sources.from_rows(model, rows)(64, tf.constant([1, 2]))
+    assert batch["x"].shape == (64, 2) and batch["pad"].shape == (64, 3)
+    assert abs(np.std(batch["pad"]) - 1) < 0.2, "never zeros"
+    again = sources.from_rows(model, rows)(64, tf.constant([1, 3]))
+    assert (batch["pad"] != again["pad"]).numpy().all(), "new noise every step"
 
 
 def test_where_no_density_can_be_computed_the_priors_are_left():
@@ -225,27 +261,21 @@ def test_where_no_density_can_be_computed_the_priors_are_left():
         ),
         (lambda m: m.classify(np.zeros((2, 2)), priors=[1, 2]), "priors are 3 numbers"),
         (lambda m: m.classify(np.zeros((2, 2)), priors=[0, 0, 0]), "priors are 3 numbers"),
-        (lambda m: m.classify(np.zeros((2, 2)), priors={"ant": 1}), "but the classes are"),
+        (lambda m: m.classify(np.zeros((2, 2)), priors={"ant": 1}), r"the classes are \['ant"),
         (lambda m: m.classify(np.zeros((2, 3))), r"shape \[..., 2\]"),
         (lambda m: m.decode(np.zeros((2, 3)), 0), r"z must have shape \[..., 2\]"),
-        (lambda m: m.decode(np.zeros((2, 2))), "latents are of a class: give y"),
+        (lambda m: m.decode(np.zeros((2, 2))), r"this model needs y \[..., 3\]"),
         (lambda m: m.sample(-1), "whole number of at least 0"),
+        (lambda m: m.draw_labels(-1), "whole number of at least 0"),
+        (lambda m: m.sample(1, y=["ant", "bee"]), r"1 samples, but y of \[2\] rows"),
+        (lambda m: m.log_prob(np.zeros((2, 2)), y=[0, 1, 2]), "do not go together"),
+        (lambda m: model_of("joint").class_log_prob(np.zeros((2, 2)), draws=0), "draws is 0"),
+        (lambda m: Classifier(form="both"), "no form 'both'; there are mixture"),
         (
-            lambda m: (
-                m.class_log_prob(np.zeros((2, 2)), draws=0)
-                if m.pad
-                else model_of("joint").class_log_prob(np.zeros((2, 2)), 0)
-            ),
-            "draws is 0",
+            lambda m: fm.Model(m.bijector, m.partition, {"y": fm.Labels(("a",), (1.0,))}),
+            r"events of shape \(1,\) for block 'y' of 3 dim",
         ),
-        (
-            lambda m: class_model("both", ["a", "b"], "ab", [0.5, 0.5]),
-            "no form 'both'; there are mixture",
-        ),
-        (
-            lambda m: fm.Partition({"x": 2}, {"z": 2}, {"y": 3}, classes=("a",), priors=(1.0,)),
-            "y must be as wide",
-        ),
+        (lambda m: fm.Labels(("a", "b"), (1.0,)), "2 classes and 1 priors"),
     ],
 )
 def test_wrong_use(call, message):
@@ -259,20 +289,18 @@ def test_training_with_few_labels_finds_the_classes():
         Labelled(*(a.numpy() for a in truth.draw(n, (0, k))))
         for k, n in enumerate((2000, 500, 2000))
     ]
-    problem = class_study.Problem(
-        *draw, truth.classes, ("a", "b"), "modes", truth.draw, truth=truth
+    problem = Problem(
+        *draw, truth.classes, ("a", "b"), "modes", simulator=truth.draw, truth=truth
     ).with_labels(16)
     assert (
         problem.labelled == 16
         and problem.simulator is None
         and (np.bincount(problem.train.y[problem.train.y >= 0]) == 2).all()
     )
-    model = class_model(
-        "mixture", problem.columns, problem.classes, problem.priors, depth=1, hidden=(8,), jit=False
-    )
+    model = built(problem, form="mixture", depth=1, hidden=(8,), unskew=False)
     settings = fm.FitSettings(steps=150, batch_size=128, learning_rate=2e-2, jit=False)
-    history = class_study.trainer(model, problem, settings).run(progress=False).history
-    metrics = class_study.evaluate(model, problem)
+    history = trained(model, problem, settings).history
+    metrics = study.metrics(model, problem)
     assert {"train_nll", "val_cross_entropy", "val_objective"} <= set(history)
     assert (
         metrics["accuracy"] > 0.99
@@ -282,13 +310,25 @@ def test_training_with_few_labels_finds_the_classes():
     assert all(np.abs(v.numpy()).max() > 0 for v in leaves(model.weights).values() if v.trainable)
 
 
+def test_a_point_of_a_study_trains_as_long_as_the_run():
+    config = replace(script.Config(), jit=False, depth=1, hidden=(8,), steps=9, batch_size=64)
+    truth = modes.get("some")
+    parts = [Labelled(*(a.numpy() for a in truth.draw(200, (0, part)))) for part in range(3)]
+    problem = Problem(*parts, truth.classes, ("a", "b"), "modes", simulator=truth.draw, truth=truth)
+    run = Run(script.APPLICATION, config, problem, None, None, None, None)
+    few = problem.with_labels(8)
+    assert run.train(problem=few)[1].history["step"][-1] == 9
+    shorter = fm.FitSettings(steps=3, batch_size=32, jit=False)
+    assert run.train(problem=few, settings=shorter)[1].history["step"][-1] == 3
+
+
 def test_the_loss_of_one_pass_and_of_all_passes_agree():
     model = model_of("conditional")
     x, y = RNG.normal(size=(6, 2)).astype("f"), np.eye(3, dtype="f")[[0, 1, 2, 0, 1, 2]]
-    batch = {"x": tf.constant(x), "condition": tf.constant(y)}
+    batch = {"x": tf.constant(x), "y": tf.constant(y)}
     one = losses.negative_log_likelihood(model)(model.weights, batch)["objective"]
     every = losses.class_likelihood(model)(model.weights, batch)["objective"]
-    np.testing.assert_allclose(every - one, -(y @ model.log_priors()), atol=1e-4)
+    np.testing.assert_allclose(every - one, -(y @ model.labels.log_priors()), atol=1e-4)
 
 
 def test_a_run_is_not_resumed_with_another_beta(tmp_path):
@@ -297,7 +337,7 @@ def test_a_run_is_not_resumed_with_another_beta(tmp_path):
         Labelled(RNG.normal(size=(60, 2)).astype("f"), np.arange(60) % 3),
         fm.FitSettings(steps=2, batch_size=16),
     )
-    batch = {"x": rows.x, model.label_name: rows.onehot(3)}
+    batch = {"x": rows.x, "y": rows.onehot(3)}
 
     def trainer(beta, resume):
         return fm.Trainer(
@@ -368,7 +408,7 @@ def test_splits_keep_the_shares_of_classes_and_one_row_a_class_is_trained_on():
     ]
     assert sorted(np.concatenate([part.x[:, 0] for part in parts])) == list(range(151))
     with pytest.raises(fm.UserError, match="class 'b' has test rows and no training row"):
-        class_study.Problem(rows[y == 0], rows[y == 0], rows[y < 2], ("a", "b", "c"), ("x",), "")
+        Problem(rows[y == 0], rows[y == 0], rows[y < 2], ("a", "b", "c"), ("x",), "")
 
 
 def test_metrics_of_class_probabilities():
@@ -423,14 +463,18 @@ def test_figures_of_classes_draw_and_refuse():
             )
         )
     model = model_of("mixture")
-    pixels(plots.decision_regions(x[:, :2], y, model.class_log_prob, model.log_priors(), CLASSES))
+    pixels(
+        plots.decision_regions(
+            x[:, :2], y, model.class_log_prob, model.labels.log_priors(), CLASSES
+        )
+    )
     p = softmax(RNG.normal(size=(60, 3)), axis=1)
     pixels(plots.class_probabilities(p, y, RNG.normal(size=60), CLASSES))
     pixels(plots.scores_of_unknown(RNG.normal(size=60), 3 + RNG.normal(size=40), "dog", 0.97))
     points = [{"value": v, "accuracy": 0.9, "nll_test": 1.0 - v / 100} for v in (1, 10, 100)]
     pixels(plots.curve(points, "beta"))
     with pytest.raises(fm.UserError, match="two dimensions"):
-        plots.decision_regions(x, y, model.class_log_prob, model.log_priors(), CLASSES)
+        plots.decision_regions(x, y, model.class_log_prob, model.labels.log_priors(), CLASSES)
 
 
 def test_there_is_no_quadratic_baseline_where_classes_have_fewer_rows_than_columns():

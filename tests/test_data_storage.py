@@ -17,14 +17,14 @@ from servers import aws_environment, environment, free_ports, s3, s3_server  # n
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
-from flow_models.data.tables.tables import read_table
+from flow_models.data.tables import read_table
 
 BUCKET = "flows"
 VALUES = np.float32([[1.5, -2], [0.25, 1000], [3, 7]])
 
 
 @pytest.fixture(scope="module")
-def bucket(s3):  # noqa: F811
+def bucket(s3):
     """The name of an empty bucket, as a location."""
     s3.client().create_bucket(Bucket=BUCKET)
     return f"s3://{BUCKET}"
@@ -44,7 +44,7 @@ def _parquet() -> bytes:
 
 def test_nothing_heavy_is_imported_for_local_files(tmp_path):
     code = (
-        "import sys; from flow_models.data import storage;"
+        "import sys; from flow_models.core import storage;"
         f" storage.write_bytes({str(tmp_path / 'x')!r}, b'1')\nassert not {{'boto3', 'botocore',"
         " 'pandas', 'tensorflow'} & set(sys.modules)"
     )
@@ -180,10 +180,6 @@ def test_wrong_local_paths(tmp_path):
             lambda: list(storage.list_prefix(tmp_path / "file")),
             "a folder is expected; this is a file",
         ),
-        (
-            lambda: storage.upload_folder(tmp_path / "none", tmp_path / "copy"),
-            "a folder is expected",
-        ),
     ]:
         with pytest.raises(UserError, match=message):
             call()
@@ -236,7 +232,7 @@ def test_listing_is_the_same_here_and_in_s3(tmp_path, bucket):
         assert storage.read_bytes(max(images)) == "train/é ü/8.png".encode()
 
 
-def test_listing_past_a_thousand_keys_is_lazy(bucket, s3):  # noqa: F811
+def test_listing_past_a_thousand_keys_is_lazy(bucket, s3):
     client = s3.client()
     with ThreadPoolExecutor(8) as pool:
         list(
@@ -273,29 +269,15 @@ def test_tables(bucket, name, data):
     assert table.source == f"{bucket}/tables/{name}"
 
 
-def test_folders_go_up_and_come_down(bucket, tmp_path):
-    for name in ("config.yaml", "model/weights.index", "figures/a b.png"):
-        storage.write_bytes(tmp_path / "run" / name, name.encode())
-    assert storage.upload_folder(tmp_path / "run", f"{bucket}/runs/1") == 3
-    assert storage.download_folder(f"{bucket}/runs/1/", tmp_path / "back") == 3
-    assert storage.upload_folder(f"{tmp_path}/run/", tmp_path / "copy") == 3
-    for place in ("back", "copy"):
-        found = {
-            os.path.relpath(each, tmp_path / place): storage.read_bytes(each)
-            for each in storage.list_prefix(tmp_path / place)
-        }
-        assert found == {
-            name: name.encode()
-            for name in ("config.yaml", "model/weights.index", "figures/a b.png")
-        }
-
-
-def test_a_key_cannot_leave_the_folder(bucket, s3, tmp_path):  # noqa: F811
-    s3.client().put_object(Bucket=BUCKET, Key="bad/x", Body=b"x")
-    base = f"{bucket}/bad"
-    assert storage.download_folder(base, tmp_path / "in") == 1
-    with pytest.raises(UserError, match="empty part"):
-        storage._places(base + "/", [base + "//etc/x"])
+def test_names_and_subfolders_are_the_same_here_and_in_s3(tmp_path, bucket):
+    for root in (str(tmp_path), f"{bucket}/below"):
+        for name in ("b/1", "a/2", "a/c/3", ".hidden/4", ".5", "z"):
+            storage.write_bytes(storage.join(root, "top", name), b"")
+        top = storage.join(root, "top")
+        assert storage.names(top) == {"a", "b", ".hidden", ".5", "z"}
+        assert storage.subfolders(top) == ["a", "b"]
+        none = storage.join(root, "none")
+        assert storage.names(none) == set() and storage.subfolders(none) == []
 
 
 @pytest.mark.parametrize(
@@ -335,7 +317,7 @@ def test_wrong_names_in_s3(bucket, call, message):
         ("test-access-key", None, "no usable credentials"),
     ],
 )
-def test_wrong_keys(bucket, s3, access, secret, message):  # noqa: F811
+def test_wrong_keys(bucket, s3, access, secret, message):
     with aws_environment(s3.endpoint, access, secret):
         for call in (
             lambda: storage.read_bytes(f"{bucket}/x"),
@@ -379,7 +361,7 @@ def test_one_client_a_process(bucket):
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_servers_keep_to_loopback_and_to_themselves(s3):  # noqa: F811
+def test_servers_keep_to_loopback_and_to_themselves(s3):
     """A second store beside the first: no port shared, none on another address, nothing left
     behind."""
     with environment(AWS_ENDPOINT_URL="http://before"):

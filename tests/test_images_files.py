@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from flow_models.core.errors import UserError
+from flow_models.data.images import Skipped, open_images, read_images
 from flow_models.data.images import cache as image_cache
 from flow_models.data.images import listing as image_listing
 from flow_models.data.images import reading as image_reading
 from flow_models.data.images import store as image_store
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.images.export import write_set
-from flow_models.data.images.opening import open_images, read_images
-from flow_models.data.images.parts import hold_out
+from flow_models.data.images.layout import hold_out
 from flow_models.data.images.reading import BadImage, Rule
 
 
@@ -107,7 +107,7 @@ def test_a_tenth_is_held_out_by_the_seed(folder, opened):
 
 def test_what_is_held_out_stays_when_files_come(folder):
     def held(place):
-        files = image_listing.list_images(str(place), image_listing.SkipLog())
+        files = image_listing.list_images(str(place), Skipped())
         return {files.uri(row) for files in [hold_out(files, 3)[1]] for row in range(len(files))}
 
     before = held(folder / "train")
@@ -156,7 +156,7 @@ def test_endings_hidden_files_and_strangers(folder, opened):
     seen = {image.tobytes() for image in data.train}
     assert len(data.train) == 64 and all(picture(number).tobytes() in seen for number in range(60))
     assert all(picture(number).tobytes() in seen for number in (66, 67, 68))
-    assert dict(data.skipped.counts) == {"hidden": 2, "other": 2}
+    assert data.skipped.counts == {"hidden": 2, "other": 2}
     names = {os.path.basename(uri) for _, uri, _ in data.skipped.examples}
     assert names == {".f.png", ".cache", "notes.txt", "beside.png"}
     assert data.classes == ("cat", "dog")
@@ -196,7 +196,7 @@ def test_a_mended_permission_is_noticed(folder, opened, monkeypatch):
     monkeypatch.setattr(image_reading.storage, "read_bytes", read)
     data = opened(folder)
     assert (
-        data.skipped.examples == (("unreadable", refused, "permission denied"),)
+        data.skipped.examples == [("unreadable", refused, "permission denied")]
         and len(data.train) == 59
     )
     monkeypatch.undo()
@@ -402,7 +402,7 @@ def test_a_listing_is_compact(tmp_path):
             yield image_listing.storage.Found(name, number, "1", False)
 
     tracemalloc.start()
-    files = image_listing._collect(f"{tmp_path}/", found(), image_listing.SkipLog(), False)
+    files = image_listing._collect(f"{tmp_path}/", found(), Skipped(), False)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(files) == 100_000 and files.classes == ("a", "b") and kept < 8e6 and peak < 25e6
@@ -471,7 +471,7 @@ def test_without_a_cache_nothing_is_written(folder, tmp_path, monkeypatch):
 
 
 def test_the_cache_keeps_what_was_used_last(tmp_path):
-    cache = image_cache.ShardCache(tmp_path, 2_500)
+    cache = image_cache.ShardCache(tmp_path, 2_500 / 2**20)
     shard = image_cache.Shard(np.arange(8), np.zeros((8, 10, 10, 1), np.uint8))
     for place, key in enumerate("abc"):
         cache.put(key, shard)
@@ -484,13 +484,13 @@ def test_the_cache_keeps_what_was_used_last(tmp_path):
     assert cache.get("b") is not None  # used now
     cache.put("d", shard)
     assert cache.get("c") is None and cache.get("b") is not None and cache.get("d") is not None
-    small = image_cache.ShardCache(tmp_path / "small", 10)
+    small = image_cache.ShardCache(tmp_path / "small", 10 / 2**20)
     small.put("a", shard)
     assert small.get("a") is not None  # the one just made stays
 
 
 def test_a_shard_in_use_outlives_its_removal(tmp_path):
-    cache = image_cache.ShardCache(tmp_path, 10**6)
+    cache = image_cache.ShardCache(tmp_path, 1)
     cache.put("a", image_cache.Shard(np.arange(3), np.stack([picture(n) for n in range(3)])))
     shard = cache.get("a")
     os.unlink(tmp_path / "a.shard")
@@ -498,7 +498,7 @@ def test_a_shard_in_use_outlives_its_removal(tmp_path):
 
 
 def test_what_a_dead_run_left_is_removed(tmp_path):
-    cache = image_cache.ShardCache(tmp_path, 10**6)
+    cache = image_cache.ShardCache(tmp_path, 1)
     for name, age in (("old.part", 10_000), ("new.part", 10)):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (image_cache.time.time() - age,) * 2)
@@ -510,8 +510,8 @@ def test_two_runs_share_a_cache(folder, tmp_path):
     """Four processes fill one cache of too small a size at the same time; each sees all
     pictures."""
     code = (
-        "import sys; from flow_models.data.images.opening import open_images\nfrom flow_models.data import"
-        " image_store; image_store._SHARD_ROWS = 4\nfor _ in range(3):\n    d ="
+        "import sys; from flow_models.data.images import open_images, store\n"
+        "store._SHARD_ROWS = 4\nfor _ in range(3):\n    d ="
         " open_images(sys.argv[1], cache_dir=sys.argv[2], cache_limit_mb=0.002, size=8,"
         " channels=1)\n    assert len(d.train) == 60, len(d.train)\n   "
         " print(int(d.train.astype(int).sum()))\n"
@@ -685,9 +685,9 @@ def test_pictures_to_be_scored(folder):
 
 def test_unreadable_pictures_to_be_scored(folder):
     write(folder, "val/cat/bad.png", b"x")
-    log = image_listing.SkipLog()
+    log = Skipped()
     assert sum(len(names) for names, _ in read_images(str(folder / "val"), 8, 1, log=log)) == 6
-    assert log.number("unreadable") == 1
+    assert log.counts["unreadable"] == 1
     with pytest.raises(
         UserError, match="1 unreadable pictures are more than --max-bad 0; .*not a PNG"
     ):
@@ -711,7 +711,7 @@ def test_scoring_reads_no_more_than_it_gives(folder, monkeypatch):
 
 def test_nothing_heavy_is_imported(folder, tmp_path):
     code = (
-        "import sys; from flow_models.data.images.opening import open_images\n"
+        "import sys; from flow_models.data.images import open_images\n"
         f"open_images({str(folder)!r}, cache_dir={str(tmp_path / 'c')!r})\n"
         "assert not {'tensorflow', 'boto3', 'pandas', 'sklearn'} & set(sys.modules)"
     )

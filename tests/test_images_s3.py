@@ -14,17 +14,17 @@ from test_images_files import encoded, numbers_of, picture
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
+from flow_models.data.images import Skipped, open_images, read_images
 from flow_models.data.images import export as image_export
 from flow_models.data.images import listing as image_listing
 from flow_models.data.images import reading as image_reading
-from flow_models.data.images.opening import open_images, read_images
 from flow_models.data.images.reading import Rule
 
 MANY = 1_205  # more than one page of 1,000
 
 
 @pytest.fixture(scope="module")
-def bucket(s3):  # noqa: F811
+def bucket(s3):
     """s3://pictures with many/train/{a,b}: more than 1,000 objects, many/val/a: 3, and what must
     not be found."""
     client = s3.client()
@@ -51,7 +51,7 @@ def bucket(s3):  # noqa: F811
 
 
 @pytest.fixture
-def few(bucket, s3, request):  # noqa: F811
+def few(bucket, s3, request):
     """A prefix of its own with 20 pictures and its client."""
     prefix, client = f"few-{request.node.name[:40]}", s3.client()
     for number in range(20):
@@ -75,7 +75,7 @@ def test_more_than_a_page(bucket, tmp_path, monkeypatch):
     )
     assert [n % 2 for n in numbers_of(data.train, MANY)] == list(data.example_labels)
     assert sorted(numbers_of(data.validation, MANY + 3)) == [MANY, MANY + 1, MANY + 2]
-    assert dict(data.skipped.counts) == {"hidden": 1, "other": 1}
+    assert data.skipped.counts == {"hidden": 1, "other": 1}
     monkeypatch.setattr(image_reading.storage, "read_bytes", None)  # all comes from the cache now
     np.testing.assert_array_equal(opened(f"{bucket}/many/", tmp_path).train, data.train)
 
@@ -97,9 +97,9 @@ def test_the_listing_is_lazy(bucket, monkeypatch):
 
 
 def test_only_the_classes_asked_for_are_listed(bucket, tmp_path):
-    log = image_listing.SkipLog()
+    log = Skipped()
     files = image_listing.list_images(f"{bucket}/many/train", log, ["b"])
-    assert len(files) == MANY // 2 and files.classes == ("b",) and str(log.result()) == "nothing"
+    assert len(files) == MANY // 2 and files.classes == ("b",) and str(log) == "nothing"
     with pytest.raises(
         UserError, match="no class in s3://pictures/many/train/ 'c'; there are a, b"
     ):
@@ -122,7 +122,7 @@ def test_missing_places(bucket, tmp_path, monkeypatch):
         open_images(f"{bucket}/many", f"{bucket}/nothing", size=8, channels=1, cache_dir=None)
 
 
-def test_wrong_keys(bucket, s3, tmp_path):  # noqa: F811
+def test_wrong_keys(bucket, s3, tmp_path):
     with aws_environment(s3.endpoint, s3.access_key, "wrong"):
         with pytest.raises(UserError, match="the secret key is wrong"):
             opened(f"{bucket}/many", tmp_path)
@@ -141,7 +141,7 @@ def test_no_network(bucket, tmp_path):
 
 def test_a_network_lost_while_reading_ends_the_run_and_loses_nothing(
     few, s3, tmp_path, monkeypatch
-):  # noqa: F811
+):
     """Not a matter of one picture: the run ends, whatever --max-bad is. What had been read is not
     read again."""
     uri, _, _ = few
@@ -181,13 +181,8 @@ def test_an_object_deleted_between_listing_and_reading(few, tmp_path, monkeypatc
     data = opened(uri, tmp_path)
     seen = numbers_of(data.train) + numbers_of(data.validation)
     assert sorted(seen) == [n for n in range(20) if n != 7]
-    assert data.skipped.examples == (
-        (
-            "unreadable",
-            f"{uri}/c/07.png",
-            "no such object in this bucket: check the name, also its upper and lower case",
-        ),
-    )
+    reason = "no such object in this bucket: check the name, also its upper and lower case"
+    assert data.skipped.examples == [("unreadable", f"{uri}/c/07.png", reason)]
 
 
 def test_a_truncated_jpeg_is_left_out(few, tmp_path):
@@ -211,7 +206,7 @@ def test_a_new_object_under_an_old_name_is_read(few, tmp_path):
     assert 33 in seen and 3 not in seen
 
 
-def test_a_broken_stream_is_started_again(few, s3, tmp_path):  # noqa: F811
+def test_a_broken_stream_is_started_again(few, s3, tmp_path):
     """A relay that cuts the answers for five pictures short: all pictures arrive all the same."""
     uri, _, _ = few
     with _cutting_relay(int(s3.endpoint.rpartition(":")[2])) as (port, cut):

@@ -1,5 +1,5 @@
-"""Kinematics and ballistics: forward models against hand-worked and integrated cases, exact
-posteriors against rejection."""
+"""Kinematics and ballistics: forward models against worked and integrated cases, exact posteriors
+against rejection."""
 
 import math
 

@@ -24,9 +24,7 @@ def normal(*shape, seed=0):
 def joint():
     """A new network, which is the identity: three inputs, of which the first goes to y."""
     partition = fm.Partition(inputs={"x": 3}, outputs={"y": 1, "z": 2}, sigma_y=0.5)
-    return fm.FlowModel(
-        build("spline_coupling", 3, depth=3, hidden=(8,), standardise=False), partition
-    )
+    return fm.Model(build("spline_coupling", 3, depth=3, hidden=(8,), standardise=False), partition)
 
 
 def test_mmd_is_the_mean_over_pairs():
@@ -116,8 +114,8 @@ def test_couplings_see_the_summary_of_a_condition_and_learn_it(tmp_path):
     rng = np.random.default_rng(0)
     condition = rng.normal(size=(4000, 12)).astype(np.float32)
     x = condition[:, :2] - condition[:, 2:4] + 0.1 * rng.normal(size=(4000, 2))
-    partition = fm.Partition(inputs={"x": 2}, outputs={"z": 2}, condition={"context": 12})
-    model = fm.FlowModel(
+    partition = fm.Partition(inputs={"x": 2}, outputs={"z": 2}, given={"y": 12})
+    model = fm.Model(
         build(
             "realnvp", 2, depth=3, hidden=(16,), condition_size=12, summary=2, summary_hidden=(16,)
         ),
@@ -126,15 +124,14 @@ def test_couplings_see_the_summary_of_a_condition_and_learn_it(tmp_path):
     assert model.weights["network"]["w1"].shape == (16, 2)
     fm.fit(
         model,
-        {"x": x, "condition": condition},
+        {"x": x, "y": condition},
         settings=fm.FitSettings(steps=800, batch_size=256, learning_rate=5e-3),
     )
     exact = -2 * (0.5 + 0.5 * np.log(2 * np.pi) + np.log(0.1))
-    assert model.log_prob(x, condition=condition).mean() > exact - 0.6
+    assert model.log_prob(x, condition).mean() > exact - 0.6
     model.save(str(tmp_path))
     np.testing.assert_array_equal(
-        fm.load(str(tmp_path)).log_prob(x[:9], condition=condition[:9]),
-        model.log_prob(x[:9], condition=condition[:9]),
+        fm.load(str(tmp_path)).log_prob(x[:9], condition[:9]), model.log_prob(x[:9], condition[:9])
     )
 
 

@@ -10,7 +10,11 @@ import scipy.stats
 import tensorflow as tf
 
 import flow_models as fm
+from flow_models.bijectors import ActNorm, Chain
 from flow_models.bijectors.layer import leaves
+from flow_models.core import archive
+from flow_models.core.serializable import to_config
+from flow_models.models.codecs import Columns
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
 
@@ -27,7 +31,7 @@ def moved(model, seed=0, scale=0.2):
 def small_model(name="spline_coupling", size=2, jit=False, **options):
     """A model away from its start; compiled by XLA only where that is what is tested, as it takes
     seconds."""
-    return moved(fm.FlowModel(fm.architectures.build(name, size, **SMALL, **options), jit=jit))
+    return moved(fm.Model(fm.architectures.build(name, size, **SMALL, **options), jit=jit))
 
 
 @pytest.mark.parametrize("name", list(fm.architectures.ARCHITECTURES))
@@ -51,7 +55,7 @@ def test_density_is_in_the_units_of_the_data_and_zero_outside_bounds():
 
 def test_new_standardised_model_is_the_gaussian_of_the_data():
     x = np.random.default_rng(0).normal([5, -200], [0.1, 30], (4000, 2)).astype("f")
-    model = fm.FlowModel(fm.realnvp(2, **SMALL))
+    model = fm.Model(fm.realnvp(2, **SMALL))
     fm.fit(
         model, x, settings=fm.FitSettings(steps=1, batch_size=100, learning_rate=1e-9, jit=False)
     )
@@ -67,7 +71,7 @@ def test_any_number_of_rows_gives_what_one_row_gives(n):
     model = TILED
     x = np.random.default_rng(1).normal(size=(n, 2)).astype("f")
     log_prob = model.log_prob(x)
-    assert log_prob.shape == (n,)
+    assert log_prob.shape == (n,) and model.encode(x).shape == model.decode(x).shape == (n, 2)
     for i in {0, n // 2, n - 1} - ({0, -1} if n == 0 else set()):
         assert abs(model.log_prob(x[i]) - log_prob[i]) < 1e-4
 
@@ -94,12 +98,12 @@ def test_samples_follow_the_density_and_the_seed():
     assert (x != model.sample(20_000, seed=4)).any()
     assert scipy.stats.kstest(model.encode(x).ravel(), "norm").pvalue > 1e-3
     assert model.sample(0).shape == (0, 2)
-    assert model.sample(2000, temperature=0.1).std() < x.std()
+    assert model.sample(2000, sampling_temperature=0.1).std() < x.std()
 
 
 def test_y_among_the_outputs_and_conditions():
     partition = fm.Partition(inputs={"x": 3}, outputs={"y": 1, "z": 2}, sigma_y=0.3)
-    joint = moved(fm.FlowModel(fm.realnvp(3, **SMALL), partition, jit=False))
+    joint = moved(fm.Model(fm.realnvp(3, **SMALL), partition, jit=False))
     x, y = np.random.default_rng(0).normal(size=(6, 3)).astype("f"), np.ones((6, 1), "f")
     expected = partition.base_log_prob(
         joint.encode(x), y
@@ -108,30 +112,32 @@ def test_y_among_the_outputs_and_conditions():
     np.testing.assert_allclose(joint.distribution(y=[1.0]).log_prob(x), expected, atol=1e-4)
     draws = joint.sample(3000, y=[1.0])
     assert abs(joint.encode(draws)[:, 0].mean() - 1) < 0.05
-    partition = fm.Partition(inputs={"x": 3}, outputs={"z": 3}, condition={"c": 2})
-    conditional = moved(
-        fm.FlowModel(fm.realnvp(3, condition_size=2, **SMALL), partition, jit=False)
-    )
+    partition = fm.Partition(inputs={"x": 3}, outputs={"z": 3}, given={"c": 2})
+    conditional = moved(fm.Model(fm.realnvp(3, condition_size=2, **SMALL), partition, jit=False))
     c = np.random.default_rng(1).normal(size=(6, 2)).astype("f")
-    assert (
-        np.abs(
-            conditional.log_prob(x, condition=c) - conditional.log_prob(x, condition=c[::-1])
-        ).max()
-        > 1e-3
-    )
-    np.testing.assert_allclose(
-        conditional.decode(conditional.encode(x, condition=c), condition=c), x, atol=1e-4
-    )
-    with pytest.raises(fm.UserError, match=r"needs condition \[..., 2\]"):
+    assert np.abs(conditional.log_prob(x, c) - conditional.log_prob(x, c[::-1])).max() > 1e-3
+    np.testing.assert_allclose(conditional.decode(conditional.encode(x, c), c), x, atol=1e-4)
+    density = conditional.distribution().log_prob(x, bijector_kwargs={"condition": c})
+    np.testing.assert_allclose(density, conditional.log_prob(x, c), atol=1e-4)
+    with pytest.raises(fm.UserError, match="give it as bijector_kwargs"):
+        conditional.distribution(c)
+    with pytest.raises(fm.UserError, match=r"needs y \[..., 2\]"):
         conditional.log_prob(x)
+    with pytest.raises(
+        fm.UserError, match=r"y must have shape \[..., 2\] \(c1, c2\), got \[6, 1\]"
+    ):
+        conditional.log_prob(x, y)
     with pytest.raises(fm.UserError, match="has no y"):
-        conditional.log_prob(x, y=y, condition=c)
+        small_model(size=3).log_prob(x, y)
+    with pytest.raises(fm.UserError, match=r"x of \[6\] rows and y of \[5\] do not go together"):
+        conditional.log_prob(x, c[:5])
 
 
 LOADER = """
 import sys, numpy as np, flow_models as fm
 model = fm.load(sys.argv[1])
-np.save(sys.argv[3], np.concatenate([model.log_prob(np.load(sys.argv[2])), model.sample(10, seed=1).ravel()]))
+log_prob = model.log_prob(np.load(sys.argv[2]))
+np.save(sys.argv[3], np.concatenate([log_prob, model.sample(10, seed=1).ravel()]))
 """
 
 
@@ -158,9 +164,21 @@ def test_saving_again_replaces_and_keeps_nothing_old(tmp_path):
     np.testing.assert_array_equal(fm.load(str(tmp_path)).log_prob(x), model.log_prob(x))
 
 
+def part(name, **fields):
+    """The description of one of our layers."""
+    return {"__class__": f"flow_models.bijectors.{name}", **fields}
+
+
 def damage_header(folder, **changes):
     file = folder / "model.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def save_with(folder, **changes):
+    """The folder of a model as if it had been saved with another header: its checksum is right."""
+    header = archive.read_header(folder, "model", "model")
+    arrays = archive.read_arrays(folder, header, "model")
+    archive.write(str(folder), "model", arrays, {**header, **changes})
 
 
 @pytest.mark.parametrize(
@@ -173,19 +191,18 @@ def damage_header(folder, **changes):
         (lambda f: next(f.glob("*.npz")).write_bytes(b"PK"), "checksum"),
         (
             lambda f: damage_header(f, format=99),
-            "is of format 99, this version reads up to 2: install a newer",
+            "is of format 99, this version reads 3: install a newer",
         ),
-        (lambda f: damage_header(f, layer={"__class__": "Nonsense"}), "does not have"),
-        (
-            lambda f: damage_header(f, layer={"__class__": "Coupling", "sizes": 2}),
-            "does not fit this version",
-        ),
-        (
-            lambda f: damage_header(f, event={"__class__": "Vectors", "columns": ["a"]}),
-            "column names",
-        ),
-        (lambda f: damage_header(f, dtype="float31"), "damaged"),
-        (lambda f: damage_header(f, layer={"__class__": "ActNorm", "size": 2}), "checksum"),
+        (lambda f: save_with(f, layer=part("coupling:Nonsense")), "does not have"),
+        (lambda f: save_with(f, layer=part("coupling:Coupling", sizes=2)), "does not fit"),
+        (lambda f: save_with(f, layer={"__class__": "Coupling"}), "an older flow_models"),
+        (lambda f: save_with(f, layer={"__class__": "lost:Layer"}), "'lost', which cannot be"),
+        (lambda f: save_with(f, layer={"__class__": "os:system"}), "is no Serializable class"),
+        (lambda f: save_with(f, codecs={"x": to_config(Columns(["a"]))}), "column names"),
+        (lambda f: save_with(f, dtype="float31"), "damaged"),
+        (lambda f: damage_header(f, layer=to_config(ActNorm(2))), "checksum"),
+        (lambda f: save_with(f, layer=to_config(ActNorm(2))), "weights do not fit its description"),
+        (lambda f: save_with(f, partition=5), "damaged"),
     ],
 )
 def test_wrong_or_damaged_folders_give_one_clear_line(damage, message, tmp_path):
@@ -196,6 +213,24 @@ def test_wrong_or_damaged_folders_give_one_clear_line(damage, message, tmp_path)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_models_of_older_formats_are_refused_in_one_line(number, tmp_path):
+    """As versions 1 and 2 wrote them: with "columns", or with an "event" and no codecs."""
+    small_model().save(str(tmp_path))
+    file = tmp_path / "model.json"
+    header = json.loads(file.read_text())
+    del header["codecs"], header["data_model"]
+    header |= {"format": number, "columns": ["a", "b"]} if number == 1 else {"format": number}
+    header["layer"] = {"__class__": "Chain", "layers": []}  # without a module, as then
+    file.write_text(json.dumps(header))
+    with pytest.raises(fm.UserError) as caught:
+        fm.load(str(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path} is of format {number}, which this version does not read: train the model anew,"
+        " or load it with the version that saved it"
+    )
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -204,17 +239,29 @@ def test_wrong_or_damaged_folders_give_one_clear_line(damage, message, tmp_path)
         (lambda m: m.encode("abc"), "must be numbers"),
         (lambda m: m.sample(-1), "whole number of at least 0, got -1"),
         (lambda m: m.sample(1.5), "whole number of at least 0, got 1.5"),
-        (lambda m: fm.FlowModel(m.bijector, columns=["a"]), "1 column names for 2 dimensions"),
+        (lambda m: fm.Model(m.bijector, codecs={"w": ["a"]}), "a codec for 'w'; the blocks are x"),
+        (lambda m: fm.Model(fm.FlowBijector(Chain([]))), "how many dimensions .* give a partition"),
+        (lambda m: m.classify([[0.0, 0.0]]), "this model has no classes"),
+        (lambda m: m.posterior([0.0, 0.0], 3), "it has no posterior"),
+        (lambda m: m.predict([0.0, 0.0], 3), "it has no posterior"),
+        (lambda m: m.simulator, "not of an inverse problem"),
+        (
+            lambda m: fm.Model(m.bijector, fm.Partition({"x": 1, "eps": 1}, {"z": 2})).log_prob(
+                [0]
+            ),
+            "the inputs are x, eps: the density of x alone is not known in this form",
+        ),
+        (lambda m: fm.Model(m.bijector, codecs={"x": ["a"]}), "1 column names for .* 2 dimensions"),
     ],
 )
 def test_wrong_use(call, message):
     with pytest.raises(fm.UserError, match=message):
-        call(fm.FlowModel(fm.realnvp(2, **SMALL)))
+        call(fm.Model(fm.realnvp(2, **SMALL)))
 
 
 def test_without_xla_the_numbers_are_the_same():
     model = small_model(jit=True)
-    plain = fm.FlowModel(model.bijector, jit=False)
+    plain = fm.Model(model.bijector, jit=False)
     x = np.random.default_rng(1).normal(size=(2000, 2)).astype("f")
     np.testing.assert_allclose(plain.log_prob(x), model.log_prob(x), atol=1e-4)
     assert isinstance(plain.bijector, tf.Module)

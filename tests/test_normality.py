@@ -1,4 +1,4 @@
-"""Wrong latents are flagged, right ones pass at the stated rate, and the divergence is the closed
+"""Wrong latents are flagged, right ones pass at the stated rate, the divergence equals its closed
 form."""
 
 import numpy as np

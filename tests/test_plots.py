@@ -1,5 +1,5 @@
-"""Every figure is drawn from callables, says true things, leaves matplotlib as it was and survives
-awkward input."""
+"""Figures need only callables and arrays, show the truth, leave matplotlib alone and accept awkward
+input."""
 
 import io
 import sys

@@ -1,5 +1,4 @@
-"""Figures of pictures and of detection: drawn whole, true to what they are given, clear about what
-does not fit."""
+"""Figures of images and of detection: complete, true to their input, clear about wrong input."""
 
 import io
 import math

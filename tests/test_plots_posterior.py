@@ -1,4 +1,4 @@
-"""Figures of posteriors say true things, touch nothing global and refuse what they cannot draw."""
+"""Figures of posteriors show the truth, touch nothing global and refuse what they cannot draw."""
 
 import sys
 
@@ -55,7 +55,7 @@ def test_every_figure_draws_and_touches_nothing_global():
 
 
 def marked(figure: Figure) -> int:
-    """Points outside a band, over all panels."""
+    """Number of points outside a band, over all panels."""
     return sum(
         len(line.get_xdata())
         for axes in figure.axes

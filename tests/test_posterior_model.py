@@ -1,15 +1,18 @@
 """A posterior that is known exactly, both frames, save and load, wrong input."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from posterior_models import measured, new
 
 import flow_models as fm
-from flow_models.applications.inverse.pairs import draw_parts
-from flow_models.applications.inverse.posterior_config import PosteriorConfig
+from flow_models.applications.inverse.problem import InverseProblem
+from flow_models.applications.settings import Inverse
 from flow_models.architectures.vectors import build
 from flow_models.bijectors.frames import LaplaceFrame, PriorFrame
-from flow_models.models import posterior_model
+from flow_models.models import posteriors
 from flow_models.simulators.ballistics import Ballistics
 from flow_models.simulators.dispersion import Dispersion
 from flow_models.simulators.drawn import Drawn
@@ -17,6 +20,7 @@ from flow_models.simulators.gravity import Gravity
 from flow_models.simulators.kinematics import Kinematics
 from flow_models.simulators.linear_gaussian import LinearGaussian
 from flow_models.simulators.seismic import Seismograms
+from flow_models.training import batches
 
 SIMULATOR = LinearGaussian(matrix=((1.0, 0.5, 0.0), (0.0, 1.0, -1.0)))
 
@@ -25,13 +29,17 @@ def flow(size, width):
     return build("realnvp", size, depth=2, hidden=(16,), condition_size=width, standardise=False)
 
 
+def autoregressive(size, width):
+    return build("maf", size, depth=1, hidden=(8,), condition_size=width, standardise=False)
+
+
 def draws(n=2000, seed=(1, 2), simulator=SIMULATOR):
     return (np.asarray(a) for a in simulator.simulate(n, seed))
 
 
 @pytest.fixture(scope="module")
 def laplace():
-    return posterior_model.untrained(LaplaceFrame(SIMULATOR, components=2, steps=1), *draws(), flow)
+    return measured(LaplaceFrame(SIMULATOR, components=2, steps=1), *draws(), flow)
 
 
 def test_in_the_laplace_frame_a_linear_problem_is_solved_without_training(laplace):
@@ -50,12 +58,11 @@ def test_in_the_laplace_frame_a_linear_problem_is_solved_without_training(laplac
 
 def test_in_the_prior_frame_training_finds_the_exact_posterior():
     theta, y = draws(20_000)
-    model = posterior_model.untrained(PriorFrame(SIMULATOR), theta, y, flow)
-    prepared, log_det = model.prepare(theta, y)
-    assert not log_det.any()
+    model = measured(PriorFrame(SIMULATOR), theta, y, flow)
+    assert not batches.through_frame(model, {"x": theta, "y": y})["log_det"].any()
     fm.fit(
-        model.flow,
-        prepared,
+        model,
+        {"x": theta, "y": y},
         settings=fm.FitSettings(steps=1500, batch_size=256, learning_rate=3e-3),
     )
     y = list(draws(3, (5, 6)))[1]
@@ -96,7 +103,7 @@ def test_draws_repeat_and_one_observation_is_the_first_of_many(laplace):
 
 
 def test_many_samples_are_drawn_in_parts_and_none_repeats(laplace, monkeypatch):
-    monkeypatch.setattr(posterior_model, "MOST_SAMPLES", 20)
+    monkeypatch.setattr(posteriors, "SAMPLES", 20)
     y = list(draws(5, (5, 6)))[1]
     x = laplace.posterior(y, 10)
     assert len(np.unique(x.reshape(-1, 3), axis=0)) == 50
@@ -115,12 +122,8 @@ def test_density_in_the_units_of_the_user_integrates_to_one():
     theta, y = draws(5000)
     x, simulator = 3 + 2 * theta[:, :2], Drawn.of(3 + 2 * theta[:, :2], y, ["a", "b"])
     whitened = simulator.whiten(x.astype(np.float32))[0].numpy()
-    model = posterior_model.untrained(PriorFrame(simulator), whitened, y, flow)
-    fm.fit(
-        model.flow,
-        model.prepare(whitened, y)[0],
-        settings=fm.FitSettings(steps=100, batch_size=256),
-    )
+    model = measured(PriorFrame(simulator), whitened, y, flow)
+    fm.fit(model, {"x": whitened, "y": y}, settings=fm.FitSettings(steps=100, batch_size=256))
     axis = np.linspace(-12, 18, 301)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     assert np.exp(model.log_prob(grid, y[0])).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(
@@ -164,8 +167,15 @@ def test_y_of_one_row_serves_many_x(laplace):
             "y has values that are not finite",
         ),
         (lambda m: m.sample(3), "give y"),
-        (lambda m: m.posterior(np.zeros(2), 3, temperature=float("nan")), "temperature is nan"),
-        (lambda m: m.posterior(np.zeros(2), 3, temperature="hot"), "temperature is 'hot'"),
+        (lambda m: m.posterior(None, 3), "give y"),
+        (
+            lambda m: m.posterior(np.zeros(2), 3, sampling_temperature=float("nan")),
+            "sampling_temperature is nan",
+        ),
+        (
+            lambda m: m.posterior(np.zeros(2), 3, sampling_temperature="hot"),
+            "sampling_temperature is 'hot'",
+        ),
         (lambda m: m.anomaly_score(np.zeros(2)), "no density of the data"),
     ],
 )
@@ -195,23 +205,23 @@ def test_data_are_predicted_by_the_simulator(laplace):
 
 
 def test_there_are_test_pairs_for_all_references():
-    config = PosteriorConfig(simulations=1000, validation_draws=100, test_draws=20, references=40)
-    parts, rate = draw_parts(SIMULATOR, config)
-    assert [len(parts[name].y) for name in ("train", "validation", "test")] == [
+    asked = Inverse(simulations=1000, validation_draws=100, test_draws=20, references=40)
+    problem = InverseProblem("linear", SIMULATOR, None)
+    problem.draw(SimpleNamespace(inverse=asked, fit=fm.FitSettings()))
+    assert [len(problem.parts[name].y) for name in ("train", "validation", "test")] == [
         1000,
         100,
         40,
-    ] and rate > 0
+    ] and problem.rate > 0
 
 
 def test_what_cannot_be_predicted_is_told():
     frame = PriorFrame(Drawn.of(np.arange(300.0)[:, None], np.arange(300.0)[:, None] ** 2))
-    model = posterior_model.PosteriorModel(frame, {}, fm.FlowModel(fm.realnvp(2)))
+    model = new(frame, autoregressive)
     with pytest.raises(
         fm.UserError, match="saved without data to predict from"
     ):  # as pairs were before they were kept
         model.predict([1.0], 3)
-    frame = PriorFrame(Dispersion())
-    model = posterior_model.PosteriorModel(frame, {}, fm.FlowModel(fm.realnvp(2)))
+    model = new(PriorFrame(Dispersion()), flow)
     with pytest.raises(fm.UserError, match="outside what the prior allows"):
         model.predict([-1.0] * 11, 3)

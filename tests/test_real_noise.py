@@ -9,7 +9,7 @@ import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-import real_noise  # noqa: E402
+import real_noise
 
 RECORDS = [np.random.default_rng(i).normal(size=n) for i, n in enumerate((4000, 6000))]
 

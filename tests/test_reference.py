@@ -1,4 +1,4 @@
-"""Laplace and Markov chains against posteriors that are known exactly, and the cache."""
+"""Laplace approximations and Markov chains against posteriors known exactly, and the cache."""
 
 import dataclasses
 

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from flow_models.core.errors import UserError
-from flow_models.runs.report import metric_name, number, write_report
+from flow_models.runs.metric_names import in_reading_order, metric_name
+from flow_models.runs.report import format_number, write_report
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -172,13 +173,19 @@ def test_a_wrong_input_is_told_in_one_line(run, spoil, message):
     [
         ("auroc_nll_digits", ("AUROC, nll digits", "")),
         ("coverage_90", ("Coverage of the 90% region", "%")),
-        ("resimulation_error", ("Resimulation error", "")),
+        ("resimulation_mse", ("Re-simulation, mean squared error", "")),
         ("kl_to_truth_standard_error", ("Divergence from the truth, standard error", "nats")),
         ("my_own_number", ("my own number", "")),
     ],
 )
 def test_names_of_metrics(name, said):
     assert metric_name(name) == said
+
+
+def test_the_headline_is_in_the_order_of_the_names_and_ends_with_a_users_own():
+    given = ["mine", "nll_test", "coverage_90", "coverage_50", "accuracy"]
+    said = ["accuracy", "coverage_90", "coverage_50", "nll_test", "mine"]
+    assert in_reading_order(given) == said
 
 
 @pytest.mark.parametrize(
@@ -198,4 +205,4 @@ def test_names_of_metrics(name, said):
     ],
 )
 def test_numbers_in_cells(value, said):
-    assert number(value) == said
+    assert format_number(value) == said

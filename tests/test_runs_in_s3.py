@@ -14,15 +14,17 @@ import flow_models as fm
 from benchmarks import interruptions
 from flow_models.core import archive as serialisation
 from flow_models.core import storage
+from flow_models.runs.config import RunSettings, nested, settings
 from flow_models.runs.folder import RunFolder
 from flow_models.runs.mirror import Mirror
 from flow_models.runs.tracking import upload
+from train_flowmodels1 import Config
 
 STEPS = 3000
 
 
 @pytest.fixture(scope="module")
-def bucket(s3):  # noqa: F811
+def bucket(s3):
     s3.client().create_bucket(Bucket="runs")
     return "s3://runs"
 
@@ -60,15 +62,19 @@ def test_all_that_a_run_writes_is_in_s3_and_nothing_stays_here(killed):
     }
     assert b"data:image/png" in storage.read_bytes(f"{uri}/report.html")
     assert json.loads(storage.read_bytes(f"{uri}/metrics.json"))["nll_test"] < 3
-    assert {"density.png", "latents.png"} <= storage.names(f"{uri}/figures")
+    assert {"sides.png", "density.png", "latents.png"} <= storage.names(f"{uri}/figures")
     assert len([name for name in storage.names(f"{uri}/checkpoint") if name.endswith(".npz")]) <= 2
     assert not Path("s3:").exists()
 
 
-def config(uri, **changes):
-    from flow_models.runs.config import RunConfig
+@settings
+class Config:
+    run: RunSettings = RunSettings()
+    fit: fm.FitSettings = fm.FitSettings()
 
-    return RunConfig(output_dir=uri, mlflow=False, **changes)
+
+def config(uri, **changes):
+    return nested(Config, {"output_dir": uri, "mlflow": False, **changes})
 
 
 def test_an_occupied_prefix_is_refused_resumed_and_overwritten(bucket, capsys):
@@ -121,6 +127,33 @@ def test_a_store_that_fails_for_a_while_costs_nothing(bucket, monkeypatch, capsy
     mirror.close()
 
 
+def test_a_mirror_goes_up_and_comes_down(bucket):
+    names = {"config.yaml", "model/weights.index", "figures/a b.png"}
+    there, back = Mirror(f"{bucket}/runs/1"), Mirror(f"{bucket}/runs/1/")
+    for name in (*names, "checkpoint/state.npz", ".hidden"):
+        storage.write_bytes(there.path / name, name.encode())
+    there.send()
+    assert back.names() == {"config.yaml", "model", "figures", "checkpoint"}
+    back.fetch(leave_out="checkpoint")
+    found = {uri: storage.read_bytes(uri) for uri in storage.list_prefix(back.path)}
+    assert found == {str(back.path / name): name.encode() for name in names}
+    there.close()
+    back.close()
+
+
+def test_a_key_cannot_leave_the_mirror(bucket, monkeypatch):
+    """A name with an empty part would be an absolute path; this store holds none, others do."""
+    mirror = Mirror(f"{bucket}/bad")
+    storage.write_bytes(f"{bucket}/bad/x", b"x")
+    (whole,) = storage.list_files(f"{bucket}/bad")
+    outside = whole._replace(uri=f"{bucket}/bad//etc/x")
+    monkeypatch.setattr(storage, "list_files", lambda uri: iter([outside, whole]))
+    mirror.fetch(leave_out="checkpoint")
+    monkeypatch.undo()
+    assert list(storage.list_prefix(mirror.path)) == [str(mirror.path / "x")]
+    mirror.close()
+
+
 def test_the_last_but_one_arrays_stay_for_a_reader(bucket):
     folder = f"{bucket}/state"
     for step in range(4):
@@ -141,8 +174,8 @@ def test_a_run_in_s3_goes_to_mlflow_later(killed, tmp_path):
 
 def test_sigterm_here_is_75_and_ctrl_c_130(tmp_path):
     code = (
-        "import sys, os, signal; from flow_models.runs.config import guarded; guarded(lambda:"
-        " os.kill(os.getpid(), int(sys.argv[1])))"
+        "import sys, os, time; from flow_models.runs.program import guarded; guarded(lambda:"
+        " (os.kill(os.getpid(), int(sys.argv[1])), time.sleep(5)))"
     )
     ends = [
         subprocess.run(

@@ -1,5 +1,5 @@
-"""Seismograms: against a lattice of travelling waves in time, and the Jacobian against differences
-and autodiff."""
+"""Seismograms against travelling waves on a lattice in time; the Jacobian against differences and
+autodiff."""
 
 import collections
 
@@ -22,8 +22,8 @@ TICK = 1e-4  # s, of the lattice
 
 
 def on_lattice(simulator, velocity, p):
-    """The nearest velocities for which the vertical two-way times of all layers are whole pairs of
-    ticks, and these times."""
+    """The nearest velocities whose vertical two-way times are whole pairs of ticks, and these
+    times."""
     h = simulator.layer_thickness
     time = lambda v: (2 * h / v if h else simulator.layer_time) * np.sqrt(1 - (p * v) ** 2)
     pairs = np.round(time(velocity[:-1]) / (2 * TICK))
@@ -36,8 +36,8 @@ def on_lattice(simulator, velocity, p):
 
 
 def lattice(velocity, p, one_way, length):
-    """What returns to the top, one value a tick: up- and downgoing waves on a Goupillaud lattice,
-    split at interfaces alone."""
+    """What returns to the top at each tick: up- and downgoing waves on a Goupillaud lattice, split
+    at interfaces."""
     v = np.append(TOP, velocity)
     impedance = 1.741 * v**0.25 / np.sqrt(1 / v**2 - p**2)
     r = (impedance[1:] - impedance[:-1]) / (impedance[1:] + impedance[:-1])
@@ -56,7 +56,7 @@ def lattice(velocity, p, one_way, length):
 
 
 def trace_in_time(simulator, velocity, p, one_way):
-    """The lattice's impulses, each with its Ricker wavelet [T]."""
+    """The lattice's impulses, each replaced by a Ricker wavelet [T]."""
     times = np.arange(simulator.samples) * simulator.interval
     impulses = lattice(
         velocity, p, one_way, int(1.5 * simulator.samples * simulator.interval / TICK)

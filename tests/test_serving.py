@@ -17,10 +17,9 @@ import pytest
 from mlflow_server import free_port
 
 import flow_models as fm
-from flow_models.architectures.vectors import build
+from flow_models.applications.inverse.models import measure
+from flow_models.applications.inverse.problem import Pairs
 from flow_models.bijectors.frames import LaplaceFrame
-from flow_models.models import posterior_model
-from flow_models.models.class_model import class_model
 from flow_models.runs.tracking import upload
 from flow_models.runs.tracking.folder import PACKAGE
 from flow_models.simulators.linear_gaussian import LinearGaussian
@@ -38,33 +37,38 @@ def moved(model):
 
 
 def of_points():
-    return moved(fm.FlowModel(fm.realnvp(2, depth=2, hidden=(8,)), jit=False))
+    return moved(fm.Model(fm.realnvp(2, depth=2, hidden=(8,)), jit=False))
 
 
 def of_images():
-    event = fm.Images(*SHAPE, multiple=2)
-    return moved(
-        fm.FlowModel(
-            fm.glow_image(event.canvas, levels=1, depth=1, hidden=(4,)), event=event, jit=False
-        )
-    )
+    pixels = fm.Pixels(*SHAPE, multiple=2)
+    flow = fm.glow_image(pixels.padded_shape, levels=1, depth=1, hidden=(4,))
+    return moved(fm.Model(flow, codecs={"x": pixels}, jit=False))
 
 
 def of_classes():
-    options = {"architecture": "realnvp", "depth": 2, "hidden": (8,), "jit": False}
-    return moved(
-        class_model("conditional", ["length", "width"], ["a", "b", "c"], [0.2, 0.3, 0.5], **options)
-    )
+    flow = fm.realnvp(2, depth=2, hidden=(8,), condition_size=3)
+    labels = fm.Labels(("a", "b", "c"), (0.2, 0.3, 0.5))
+    codecs = {"x": ["length", "width"], "y": labels}
+    partition = fm.Partition({"x": 2}, {"z": 2}, given={"y": 3})
+    return moved(fm.Model(flow, partition, codecs, jit=False))
 
 
 def of_posteriors():
+    """A model in a frame that is measured on pairs, with a density of the data."""
     simulator = LinearGaussian(matrix=((1.0, 0.5, 0.0), (0.0, 1.0, -1.0)))
+    frame = LaplaceFrame(simulator, components=2, steps=1)
+    flow = fm.realnvp(3, depth=1, hidden=(4,), condition_size=frame.context_size, standardise=False)
+    model = fm.Model(
+        fm.architectures.framed(flow, frame),
+        fm.Partition({"x": 3}, {"z": 3}, given={"y": 2}),
+        {"x": fm.Parameters(simulator), "y": fm.Data(simulator)},
+        jit=False,
+    )
     theta, y = (np.asarray(each) for each in simulator.simulate(500, (1, 2)))
-
-    def flow(size, width):
-        return build("realnvp", size, depth=1, hidden=(4,), condition_size=width, standardise=False)
-
-    return posterior_model.untrained(LaplaceFrame(simulator, components=2, steps=1), theta, y, flow)
+    measure(model, Pairs(theta, y, y))
+    model.data_model = fm.Model(fm.realnvp(3, depth=1, hidden=(4,)), jit=False)
+    return model
 
 
 def registered(model, name: str, folder, uri: str) -> str:
@@ -189,7 +193,7 @@ def test_points_by_the_command_from_a_server(tmp_path, tracking_server):
         near(ask(address, model.encode(x), method="decode"), x)
         near(
             ask(address, x[:1], method="sample", n=6, seed=3, temperature=0.5),
-            model.sample(6, seed=3, temperature=0.5),
+            model.sample(6, seed=3, sampling_temperature=0.5),
         )
         assert "method must be one of log_prob" in ask(address, x, method="weights")
 
@@ -243,6 +247,5 @@ def test_the_package_goes_with_the_model(tmp_path, store):
     (folder,) = Path(store.removeprefix("sqlite:///")).parent.glob(
         "mlartifacts/alone/models/*/artifacts"
     )
-    assert (folder / "code" / PACKAGE.name / "model.py").read_bytes() == (
-        PACKAGE / "model.py"
-    ).read_bytes()
+    copied = folder / "code" / PACKAGE.name / "models" / "model.py"
+    assert copied.read_bytes() == (PACKAGE / "models" / "model.py").read_bytes()

@@ -2,6 +2,7 @@
 an array job."""
 
 import csv
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -18,10 +19,9 @@ from flow_models import UserError
 from flow_models.__main__ import parser
 from flow_models.aws_batch import entry
 from flow_models.runs.tracking import Tracker, parents, upload
-from flow_models.sweep import grid, results, shown
-from flow_models.sweep.grid import Range
-from flow_models.sweep.study import Study
-from flow_models.sweep.trials import Runner
+from flow_models.sweep import local, record, results, space
+from flow_models.sweep.record import Header
+from flow_models.sweep.study import Search, Study
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +29,12 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def store(tmp_path) -> str:
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def header(varied: str, **fields) -> Header:
+    """The header of a sweep that logs nothing."""
+    plain = Header("flowmodels1", varied, [], 0, "nll_val", "key name", False, "")
+    return dataclasses.replace(plain, **fields)
 
 
 def client(uri: str):
@@ -50,13 +56,16 @@ def family(uri: str, experiment: str):
 
 
 def test_values_and_ranges():
-    assert grid.space("hidden=[8,8],[64,64] rate=1e-4..1e-2:log depth=3..6 share=-.5..1") == {
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    varied = "hidden=[8,8],[64,64] rate=1e-4..1e-2:log depth=3..6 share=-.5..1"
+    assert space.parse(varied) == {
         "hidden": ["[8,8]", "[64,64]"],
-        "rate": Range(1e-4, 1e-2, True, False),
-        "depth": Range(3, 6, False, True),
-        "share": Range(-0.5, 1, False, False),
+        "rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "depth": IntDistribution(3, 6),
+        "share": FloatDistribution(-0.5, 1),
     }
-    assert grid.settings({"a": ["1", "2"], "b": ["x"]}) == [
+    assert space.settings({"a": ["1", "2"], "b": ["x"]}) == [
         {"a": "1", "b": "x"},
         {"a": "2", "b": "x"},
     ]
@@ -73,6 +82,8 @@ def test_values_and_ranges():
         (["1", ""], "nothing is varied"),
         (["1", "depth=5..3", "--trials", "4"], "'depth=5..3' is not of the form setting=low..high"),
         (["1", "learning_rate=0..1:log", "--trials", "4"], "above 0 with log"),
+        (["1", "learning_rate=nan..1", "--trials", "4"], "is not of the form setting=low..high"),
+        (["1", "seed=0,1", "--trials", "20000"], "20,000 settings; a sweep has 1 to 10,000"),
         (["1", "learning_rate=1e-4..1e-2"], "learning_rate is a range: --trials says how many"),
         (["1", "seed=0,1", "--seeds", "2"], "seed is there twice"),
         (
@@ -83,7 +94,7 @@ def test_values_and_ranges():
         (["1", "depth=3,5", "--jobs", "0"], "--jobs from 1"),
         (
             ["1", "depth=3,5", "--output-dir", "s3://bucket/x"],
-            "writes locally; into S3 goes an array job",
+            "writes locally; an array job writes into S3",
         ),
         (["1", "depth=3,5", "--resume"], "--resume needs --output-dir"),
         (["1", "depth=3,5", "--args", "'"], "No closing quotation"),
@@ -113,40 +124,91 @@ def test_help_needs_no_tensorflow():
 # --- the study
 
 
+def write_metrics(folder: Path, trial: results.Trial, **metrics: float) -> None:
+    (folder / trial.folder).mkdir(exist_ok=True)
+    (folder / trial.folder / "metrics.json").write_text(json.dumps(metrics))
+
+
 def test_a_grid_is_tried_in_its_order_and_a_stopped_one_goes_on(tmp_path):
-    space = {"depth": ["3", "5"], "seed": ["0", "1"]}
-    study = Study(tmp_path, space, 0, False, False)
-    first = study.take()
-    assert first[1:] == (0, {"depth": "3", "seed": "0"})
-    study.tell(first[0], 1.0)
-    failed, stopped = study.take(), study.take()
-    study.tell(failed[0], float("nan"))
-    assert study.failed() == {1}
-    again = Study(tmp_path, space, 0, False, True)
-    assert [again.take()[1:] for _ in range(3)] == [
-        again.settings()[i] for i in (2, 3, 1)
-    ] and again.take() is None
-    assert again.settings() == list(enumerate(grid.settings(space))) and stopped[1] == 2
-    with pytest.raises(UserError, match="a sweep over something else"):
-        Study(tmp_path, {"depth": ["3"]}, 0, False, True)
+    asked = header("depth=3,5 seed=0,1")
+    study = Study(tmp_path, asked)
+    todo = study.todo()
+    first, failed, stopped = next(todo), next(todo), next(todo)
+    assert (first.index, first.setting) == (0, {"depth": "3", "seed": "0"})
+    write_metrics(tmp_path, first, nll_val=1.0)
+    write_metrics(tmp_path, failed, nll_val=float("nan"))
+    states = [study.ended(i, status).state for i, status in ((0, 0), (1, 1), (2, 75))]
+    assert states == ["finished", "failed", "unfinished"]
+    record.publish(tmp_path, study.trials, asked, "KILLED")
+    again = Study(tmp_path, asked)
+    assert [trial.state for trial in again.trials] == [*states, "unfinished"]
+    assert [trial.index for trial in again.todo()] == [1, 2, 3] and stopped.index == 2
+    assert [trial.setting for trial in again.trials] == space.settings(space.parse(asked.space))
+
+
+@pytest.mark.parametrize(
+    "fields, line",
+    [
+        ({"space": "depth=3"}, "holds a sweep with space depth=3,5, not depth=3: take another"),
+        ({"trials": 4}, "holds a sweep with trials 0, not 4"),
+        ({"arguments": ["--data", "pinwheel"]}, "holds a sweep with arguments"),
+        ({"metric": "accuracy"}, "holds a sweep with metric nll_val, not accuracy"),
+    ],
+)
+def test_another_sweep_in_the_folder_is_refused(tmp_path, fields, line):
+    asked = header("depth=3,5", arguments=["--tracking-uri=http://me:secret@host"])
+    assert local.enter(tmp_path / "new", asked, False) == asked
+    assert local.enter(tmp_path / "new", asked, True) == asked
+    with pytest.raises(UserError, match=re.escape(line)):
+        local.enter(tmp_path / "new", dataclasses.replace(asked, **fields), True)
+    with pytest.raises(UserError, match="holds another sweep: use --resume to go on with it"):
+        local.enter(tmp_path / "new", asked, False)
+    (tmp_path / "new" / "sweep.yaml").unlink()
+    (tmp_path / "new" / "notes").touch()
+    with pytest.raises(UserError, match="is not the place of a sweep: it holds no sweep.yaml"):
+        local.enter(tmp_path / "new", asked, False)
 
 
 def test_a_search_draws_from_its_ranges_and_finds_the_better_half(tmp_path):
-    study, seen = (
-        Study(tmp_path, grid.space("rate=1e-4..1e-1:log depth=3..6 kind=a,b"), 30, False, False),
-        [],
-    )
-    while taken := study.take():
-        rate, depth = float(taken[2]["rate"]), int(taken[2]["depth"])
-        assert (
-            1e-4 <= rate <= 1e-1
-            and 3 <= depth <= 6
-            and taken[2]["kind"] in "ab"
-            and taken[1] == len(seen)
-        )
-        study.tell(taken[0], rate)
+    study = Study(tmp_path, header("rate=1e-4..1e-1:log depth=3..6 kind=a,b", trials=30))
+    seen = []
+    for trial in study.todo():
+        rate, depth = float(trial.setting["rate"]), int(trial.setting["depth"])
+        assert 1e-4 <= rate <= 1e-1 and 3 <= depth <= 6 and trial.setting["kind"] in "ab"
+        assert trial.index == len(seen)
+        write_metrics(tmp_path, trial, nll_val=rate)
+        study.ended(trial.index, 0)
         seen.append(rate)
-    assert len(seen) == 30 == len(study.settings()) and sorted(seen[20:])[5] < sorted(seen[:10])[5]
+    assert len(seen) == 30 == len(study.trials) and sorted(seen[20:])[5] < sorted(seen[:10])[5]
+
+
+def test_a_stopped_search_knows_its_trials_and_goes_on_to_draw_others(tmp_path):
+    asked = header("rate=1.23456..9.87654 depth=3..600 kind=a,b", trials=6, metric="accuracy")
+    study = Study(tmp_path, asked)
+    todo = study.todo()
+    drawn = [next(todo) for _ in range(4)]  # the fourth is running when the power goes
+    for trial in (drawn[0], drawn[2]):
+        write_metrics(tmp_path, trial, accuracy=0.5)
+        study.ended(trial.index, 0)
+    study.ended(1, 1)
+    again = Study(tmp_path, asked)
+    assert [trial.setting for trial in again.trials] == [trial.setting for trial in drawn]
+    rest = []
+    for trial in again.todo():
+        write_metrics(tmp_path, trial, accuracy=0.6)
+        again.ended(trial.index, 0)
+        rest.append(trial)
+    assert [trial.index for trial in rest] == [1, 3, 4, 5]
+    assert len({space.words(trial.setting) for trial in again.trials}) == 6
+    assert results.best(again.trials, "accuracy")[0].value("accuracy") == 0.6
+
+
+def test_values_that_rounding_has_moved_are_taken_back_into_their_range():
+    varied = space.parse("rate=1.23456..9.87654 depth=3..6 kind=a,b")
+    past = [({"rate": rate, "depth": "4", "kind": "a"}, 1.0) for rate in ("1.234", "9.877")]
+    search = Search(varied, False, past)
+    assert set(search.draw()) == {"rate", "depth", "kind"}
+    search.tell(2, float("nan"))
 
 
 # --- trials
@@ -157,52 +219,55 @@ import json, os, pathlib, signal, sys, time
 flags = dict(each[2:].split("=") for each in sys.argv[1:] if "=" in each)
 folder = pathlib.Path(sys.argv[sys.argv.index("--output-dir") + 1])
 folder.mkdir(exist_ok=True)
-with (folder / "starts").open("a") as file: file.write("x")
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+(folder / "pid").write_text(str(os.getpid()))
+with (folder / "starts").open("a") as file: file.write("x")
 if flags["depth"] == "5" and not (folder.parent / "mended").exists(): sys.exit("error: not so deep")
 if flags["depth"] == "7" and len((folder / "starts").read_text()) == 1: time.sleep(60)
-metrics = {"nll_val": 1 / int(flags["depth"]), "parent": float(len(os.environ["FLOW_MODELS_PARENT"]))}
+parent = float(len(os.environ["FLOW_MODELS_PARENT"]))
+metrics = {"nll_val": 1 / int(flags["depth"]), "parent": parent}
 (folder / "metrics.json").write_text(json.dumps(metrics))
 """
 
 
 @pytest.fixture
-def runner(tmp_path):
-    script = tmp_path / "train_x.py"
+def sweep(tmp_path, monkeypatch):
+    """Runs a sweep over depths of the script above in the folder, which it gives too."""
+    script, folder = tmp_path / "train_x.py", tmp_path / "sweep"
     script.write_text(SCRIPT)
-    folder, lines = tmp_path / "sweep", []
-    folder.mkdir()
-    return (
-        Runner(script, (), folder, "key name", "nll_val", lambda line, index: lines.append(line)),
-        lines,
-        folder,
-    )
+    monkeypatch.setattr(local.scripts, "path_of", lambda app: script)
+
+    def run(depths: str, jobs: int = 1, resume: bool = False) -> int:
+        asked = header(f"depth={depths}")
+        return local.run("x", local.enter(folder, asked, resume), folder, jobs)
+
+    return run, folder
 
 
-def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(runner):
-    runner, lines, folder = runner
-    runner.jobs = 2
-    space = {"depth": ["3", "5", "4"]}
-    study = Study(folder, space, 0, False, False)
-    runner.run(study)
-    said = {line.partition(":")[0]: line for line in lines}
-    assert (
-        "failed with status 1: error: not so deep" in said["depth=5"]
-        and "nll_val 0.25" in said["depth=4"]
-    )
-    found = results.collect(folder, study.settings(), study.failed())
-    assert [trial.state for trial in found] == ["finished", "failed", "finished"]
+def starts(folder: Path) -> list[str]:
+    return [file.read_text() for file in sorted(folder.glob("*/starts"))]
+
+
+def states(folder: Path) -> list[str]:
+    return [row["state"] for row in csv.DictReader((folder / "trials.csv").open())]
+
+
+def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(sweep, capsys):
+    run, folder = sweep
+    assert run("3,5,4", jobs=2) == 1
+    said, wrong = capsys.readouterr()
+    assert "depth=5: failed with status 1: error: not so deep" in said
+    assert "depth=4: nll_val 0.25, " in said and "best: depth=4" in said
+    assert "1 of 3 trials have no nll_val: 001-depth=5; --resume tries them again" in wrong
+    assert states(folder) == ["finished", "failed", "finished"]
     (folder / "mended").touch()
-    resumed = Study(folder, space, 0, False, True)
-    runner.run(resumed)
-    assert resumed.failed() == set() and len(lines) == 4
-    assert [(folder / trial.folder / "starts").read_text() for trial in found] == ["x", "xx", "x"]
+    assert run("3,5,4", resume=True) == 0
+    assert capsys.readouterr().out.count(" of 3  depth=") == 1
+    assert states(folder) == ["finished"] * 3 and starts(folder) == ["x", "xx", "x"]
 
 
-def test_ctrl_c_stops_the_running_trial_and_resuming_goes_on_with_it(runner):
-    runner, lines, folder = runner
-    space, started = {"depth": ["7", "3"]}, time.monotonic()
-    study = Study(folder, space, 0, False, False)
+def test_ctrl_c_stops_the_running_trial_and_resuming_goes_on_with_it(sweep, capsys):
+    (run, folder), started = sweep, time.monotonic()
 
     def interrupt(*_):
         if (folder / "000-depth=7" / "starts").exists():
@@ -212,13 +277,27 @@ def test_ctrl_c_stops_the_running_trial_and_resuming_goes_on_with_it(runner):
     signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     with pytest.raises(KeyboardInterrupt):
-        runner.run(study)
-    assert time.monotonic() - started < 30 and lines == []
-    rest = Runner(
-        runner.script, (), folder, "key name", "nll_val", lambda line, index: lines.append(index)
-    )
-    rest.run(Study(folder, space, 0, False, True))
-    assert lines == [0, 1] and (folder / "000-depth=7" / "starts").read_text() == "xx"
+        run("7,3")
+    said, wrong = capsys.readouterr()
+    assert time.monotonic() - started < 30 and " of 2  " not in said
+    assert f"the same command with --resume --output-dir {folder}" in wrong
+    assert states(folder) == ["unfinished"] * 2
+    assert run("7,3", resume=True) == 0 and starts(folder) == ["xx", "x"]
+
+
+def test_a_trial_that_is_stopped_from_outside_has_not_failed(sweep, capsys):
+    run, folder = sweep
+
+    def stop(*_):
+        if (folder / "000-depth=7" / "starts").exists():
+            os.kill(int((folder / "000-depth=7" / "pid").read_text()), signal.SIGTERM)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    assert run("7,3") == 1 and states(folder) == ["unfinished", "finished"]
+    assert run("7,3", resume=True) == 0 and starts(folder) == ["xx", "x"]
 
 
 # --- what came of it
@@ -231,20 +310,21 @@ def test_the_best_is_that_of_the_mean_over_seeds_and_the_table_has_all():
         for i, ((d, s), v) in enumerate(values.items())
     ]
     trials.append(results.Trial(5, {"depth": "7", "seed": "1"}, {}, failed=True))
-    setting, found, trial = results.best(trials, "nll_val")
-    assert setting == {"depth": "5"} and found == [1.8, 1.6] and trial.index == 3
+    found = results.best(trials, "nll_val")
+    assert [trial.value("nll_val") for trial in found] == [1.6, 1.8] and found[0].index == 3
     assert (
         results.described(trials, "nll_val")
         == "best: depth=5, nll_val 1.7 +- 0.1 over 2 seeds; its best run: 003-depth=5-seed=1"
     )
-    assert results.best(trials, "accuracy")[0] == {"depth": "3"}
+    assert results.best(trials, "accuracy")[0].unseeded == "depth=3"
     again = [
         *trials[2:4],
         results.Trial(6, trials[0].setting, {"nll_val": 1.0}),
         *trials[:1] * 2,
-    ]  # a search that draws one anew
-    assert results.best(again, "nll_val")[0] == {"depth": "5"}
-    assert results.best(trials, "nothing") is None
+    ]  # a search that draws one again
+    assert results.best(again, "nll_val")[0].unseeded == "depth=5"
+    assert results.best(trials, "nothing") == []
+    assert results.described(trials, "nothing") == "no trial has a finite nothing"
     rows = list(csv.DictReader(results.table(trials, "nll_val").splitlines()))
     assert (
         [row["state"] for row in rows] == ["finished"] * 5 + ["failed"]
@@ -353,13 +433,11 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
             "AWS_BATCH_JOB_ATTEMPT": attempt,
             "MLFLOW_TRACKING_URI": store,
         }
-        command, (where, header) = entry.arguments(given, told), entry.sweep_of(given, told)
+        command, (where, asked) = entry.arguments(given, told), entry.sweep_of(given, told)
         assert (
-            where == place
-            and header["parent"] == "job mine"
-            and header["arguments"] == ["--data", "moons"]
+            where == place and asked.parent == "job mine" and asked.arguments == ["--data", "moons"]
         )
-        monkeypatch.setenv(parents.PARENT_VARIABLE, header["parent"])
+        monkeypatch.setenv(parents.PARENT_VARIABLE, asked.parent)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         run = Path(command[command.index("--output-dir") + 1])
         run.mkdir(parents=True, exist_ok=True)
@@ -368,7 +446,7 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
         if attempt == "1" and index == 0:
             continue  # the instance was taken back
         (run / "metrics.json").write_text(json.dumps({"nll_val": 1.0 + index}))
-        entry.conclude(where, header, index)
+        entry.conclude(where, asked, index)
         rows = list(csv.DictReader((tmp_path / "runs" / "mine" / "trials.csv").open()))
         assert [row["state"] for row in rows] == (
             ["unfinished", "finished"] if index else ["finished", "finished"]
@@ -399,14 +477,14 @@ def test_a_trial_that_is_sent_later_goes_below_its_sweep(tmp_path, store, monkey
 def test_a_sweep_is_shown_anew(tmp_path, store, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     place = str(tmp_path / "mine")
-    header = entry.sweep_of(
+    asked = entry.sweep_of(
         ["train_flowmodels1.py", "--output-dir", place],
         {"FLOW_MODELS_SWEEP": "depth=3,5", "MLFLOW_TRACKING_URI": store},
     )[1]
     Path(place, "000-depth=3").mkdir(parents=True)
     Path(place, "000-depth=3", "metrics.json").write_text('{"nll_val": 2.0}')
-    entry.conclude(place, header, 0)
-    shown.show(place)
+    entry.conclude(place, asked, 0)
+    record.show(place)
     said = capsys.readouterr().out
     assert (
         "finished    000-depth=3  2" in said
@@ -416,18 +494,10 @@ def test_a_sweep_is_shown_anew(tmp_path, store, capsys, monkeypatch):
 
 
 def test_a_store_that_is_down_is_told_and_ends_nothing(tmp_path, capsys):
-    header = {
-        "experiment": "e",
-        "space": "depth=3,5",
-        "arguments": [],
-        "metric": "nll_val",
-        "parent": "k n",
-        "mlflow": True,
-        "tracking_uri": "http://127.0.0.1:9",
-    }
+    asked = header("depth=3,5", mlflow=True, tracking_uri="http://127.0.0.1:9")
     (tmp_path / "trials").mkdir()
-    shown.publish(
-        str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], header, "RUNNING"
+    record.publish(
+        str(tmp_path / "trials"), [results.Trial(0, {"depth": "3"}, {})], asked, "RUNNING"
     )
     assert "connection refused. The sweep goes on without it" in capsys.readouterr().err
     assert (tmp_path / "trials" / "trials.csv").exists()
@@ -448,34 +518,32 @@ def test_a_damaged_header_is_told_in_a_line(tmp_path, text, line):
 
 
 def test_a_search_that_has_drawn_nothing_is_shown_and_keeps_no_password(tmp_path, capsys):
-    header = {
-        "experiment": "e",
-        "space": "rate=1..2",
-        "arguments": ["--tracking-uri=http://me:secret@host"],
-        "metric": "nll_val",
-        "trials": 3,
-        "parent": "k n",
-        "mlflow": False,
-        "tracking_uri": "http://me:secret@host",
-    }
-    shown.write_header(str(tmp_path), header)
-    assert (
-        "secret" not in (tmp_path / "sweep.yaml").read_text()
-        and shown.read_header(str(tmp_path))["trials"] == 3
-    )
-    shown.show(str(tmp_path))
+    secret = "http://me:secret@host"
+    asked = header("rate=1..2", trials=3, arguments=[f"--x={secret}"], tracking_uri=secret)
+    asked.write(str(tmp_path))
+    assert "secret" not in (tmp_path / "sweep.yaml").read_text()
+    assert record.read_header(str(tmp_path)).trials == 3
+    record.show(str(tmp_path))
     assert (
         "no trial has a finite nll_val" in capsys.readouterr().out
         and (tmp_path / "trials.png").exists()
     )
 
 
-def test_an_error_of_the_sweep_itself_leaves_no_trial_running(runner):
-    runner, _, folder = runner
-    runner.jobs, runner.told = 2, lambda *_: 1 / 0
+@pytest.mark.parametrize("text", ["number\n0\n", "number,state,rate\nx,failed,1.5\n"])
+def test_a_damaged_table_of_a_search_is_told_in_a_line(tmp_path, text):
+    header("rate=1..2", trials=3).write(tmp_path)
+    (tmp_path / "trials.csv").write_text(text)
+    with pytest.raises(UserError, match="trials.csv is damaged: move"):
+        record.show(str(tmp_path))
+
+
+def test_an_error_of_the_sweep_itself_leaves_no_trial_running(sweep, monkeypatch):
+    run, folder = sweep
+    monkeypatch.setattr(record, "publish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        runner.run(Study(folder, {"depth": ["7", "3"]}, 0, False, False))
-    assert (
-        all(each[0].poll() is not None for each in runner._running.values())
-        and len(runner._running) == 1
-    )
+        run("7,3", jobs=2)
+    for file in folder.glob("*/pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
+    assert len(list(folder.glob("*/pid"))) == 2

@@ -20,7 +20,7 @@ from flow_models.diagnostics import normality
 from flow_models.training.optimizer import adam, initial_moments, learning_rate
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
-SHORT = fm.FitSettings(steps=60, batch_size=50, epoch_steps=10, warmup_steps=5)
+SHORT = fm.FitSettings(steps=60, batch_size=50, eval_every_steps=10, warmup_steps=5)
 PLAIN = dataclasses.replace(
     SHORT, jit=False
 )  # where XLA is not what is tested: it takes seconds to compile
@@ -33,7 +33,7 @@ def data(n=1000, seed=0):
 
 
 def model(seed=0, name="realnvp"):
-    return fm.FlowModel(fm.architectures.build(name, 2, seed=seed, bins=4, **SMALL))
+    return fm.Model(fm.architectures.build(name, 2, seed=seed, bins=4, **SMALL))
 
 
 def draw(n, seed):
@@ -139,9 +139,9 @@ def test_resuming_with_other_settings_or_a_damaged_checkpoint_is_refused(tmp_pat
 
 def test_divergence_names_step_batch_and_checkpoint_and_keeps_it(tmp_path):
     def loss(weights, batch):
-        z, log_det = m.layer.forward_and_log_det(weights, batch)
+        z, log_det = m.layer.forward_and_log_det(weights, batch["x"])
         objective = 0.5 * tf.reduce_sum(z * z, 1) - log_det
-        return {"objective": tf.where(tf.reduce_any(batch[:, 0] > 99), np.nan, objective)}
+        return {"objective": tf.where(tf.reduce_any(batch["x"][:, 0] > 99), np.nan, objective)}
 
     rows = data()
     order = np.random.default_rng((0, 0)).permutation(1000)  # of the first pass
@@ -163,7 +163,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     settings = fm.FitSettings(
         steps=3000,
         batch_size=50,
-        epoch_steps=25,
+        eval_every_steps=25,
         learning_rate=0.02,
         patience=4,
         ema=0.0,
@@ -201,13 +201,26 @@ def test_without_xla_training_is_the_same():
     )
 
 
-def test_dictionaries_with_y_and_condition():
-    partition = fm.Partition(inputs={"x": 2}, outputs={"z": 2}, condition={"c": 1})
-    m = fm.FlowModel(fm.realnvp(2, condition_size=1, **SMALL), partition)
+def test_dictionaries_with_what_is_given():
+    partition = fm.Partition(inputs={"x": 2}, outputs={"z": 2}, given={"y": 1})
+    m = fm.Model(fm.realnvp(2, condition_size=1, **SMALL), partition)
     x = data(2000)
-    rows = {"x": x[:, ::-1] * 0.1 + x[:, :1], "condition": x[:, :1]}
+    rows = {"x": x[:, ::-1] * 0.1 + x[:, :1], "y": x[:, :1]}
     result = fm.fit(m, rows, rows, dataclasses.replace(PLAIN, steps=300))
     assert result.history["val_objective"][-1] < result.history["val_objective"][0] - 0.3
+
+
+def test_dictionaries_with_y_and_noise_among_the_blocks():
+    partition = fm.Partition({"x": 2, "eps": 1}, {"y": 1, "z": 2}, sigma_y=0.3)
+    m, x = fm.Model(fm.realnvp(3, **SMALL), partition), data(2000)
+    eps = np.random.default_rng(1).normal(size=(2000, 1))
+    rows = {"x": x, "eps": eps, "y": x[:, :1] + 0.1 * eps}
+    result = fm.fit(m, rows, rows, dataclasses.replace(PLAIN, steps=300))
+    assert result.history["val_objective"][-1] < result.history["val_objective"][0] - 0.5
+    with pytest.raises(fm.UserError, match="the data have no eps, which the model needs"):
+        fm.fit(m, {"x": x, "y": eps}, None, PLAIN)
+    with pytest.raises(fm.UserError, match="the model has 1 dimensions of y, the data shape"):
+        fm.fit(m, {**rows, "y": x}, None, PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +243,7 @@ def test_dictionaries_with_y_and_condition():
         (lambda n, seed: np.zeros((n, 2)), "must be written with TensorFlow"),
         ({"y": data(100)}, "the data have no x"),
         ({"x": data(100), "condition": data(100)}, "the model has no condition"),
+        ({"x": data(100), "y": data(100)}, "the model has no y"),
         ("nonsense", "must be an array of numbers"),
         ({"x": data(100), "y": data(99)}, "unequal length"),
         (tf.data.Dataset.from_tensor_slices(data(30)), "empty, or has fewer rows than one batch"),
@@ -255,11 +269,11 @@ def test_wrong_data(train, message):
         ("clip_norm", -1.0),
         ("patience", -1),
         ("seed", -1),
-        ("epoch_steps", -1),
+        ("eval_every_steps", -1),
         ("final_fraction", 2.0),
         ("clip_norm", float("nan")),
         ("checkpoint_seconds", -1.0),
-        ("shards", 3),
+        ("microbatches", 3),
     ],
 )
 def test_wrong_settings(field, value):
@@ -298,7 +312,8 @@ KILLED = """
 import sys, numpy as np, flow_models as fm
 sys.path.insert(0, "tests")
 from test_training import data, model
-fm.fit(model(), data(), data(seed=1), fm.FitSettings(steps=200_000, batch_size=50, epoch_steps=100), folder=sys.argv[1],
+settings = fm.FitSettings(steps=200_000, batch_size=50, eval_every_steps=100)
+fm.fit(model(), data(), data(seed=1), settings, folder=sys.argv[1],
        on_epoch=lambda row: print(row["step"], flush=True))
 """
 
@@ -380,6 +395,6 @@ def test_a_checkpoint_is_not_overwritten_by_another_run(tmp_path):
 
 
 def test_float64_models_train_on_integers_too():
-    m = fm.FlowModel(fm.realnvp(2, dtype=tf.float64, **SMALL))
+    m = fm.Model(fm.realnvp(2, dtype=tf.float64, **SMALL))
     result = fm.fit(m, (10 * data()).astype(int), None, PLAIN)
     assert result.history["train_objective"][-1] < result.history["train_objective"][0]

@@ -1,5 +1,5 @@
-"""Equal laws score nothing, different ones what they must; one posterior at a time is reweighted
-and checked."""
+"""Two-sample scores are null for equal distributions and right for others; checks of one posterior
+at a time."""
 
 import time
 
@@ -24,7 +24,7 @@ def test_equal_laws_are_not_told_apart():
 
 
 def test_a_classifier_reaches_nearly_what_is_possible():
-    """Two Gaussians a distance d apart are told apart with Phi(d / 2), and no better."""
+    """The best accuracy for two Gaussians a distance d apart is Phi(d / 2)."""
     a, b = correlated(1200, 4, 0.5, 0), correlated(1500, 4, 0.5, 1)
     for distance in (0.5, 3.0):
         possible = stats.norm.cdf(distance / 2)
