@@ -1,12 +1,12 @@
-"""Images a second: listed, read and decoded, out of the cache, streamed with and without
-augmentation; disk and S3.
+"""Images per second: listed, read and decoded, from the cache, streamed with and without
+augmentation; from disk and S3.
 
     make bench-data                        # about a minute; writes doc/benchmarks_data.md
-    make bench-data ARGS="--images 20000"  # more pictures, steadier numbers
+    make bench-data ARGS="--images 20000"  # more images, steadier numbers
 
-S3 is the store `weed` on loopback, with which the tests run too: it shares the processor with the
-reader and has no distance, so it shows what the reader costs, not what a network does. The last
-table trains a flow like application 2's: on pictures that lie in memory, and on the streams.
+S3 is the store `weed` on loopback, which the tests use too. It shares the processor with the reader
+and has no network, so it shows the cost of the reader, not of a network. The last table trains a
+flow like that of application 2, on images in memory and on the streams.
 """
 
 import argparse
@@ -34,20 +34,22 @@ HEAD = """# Image data: measured
     make bench-data{arguments}
 
 {when}; {machine}, load {load:.1f} before the start; TensorFlow {tensorflow}, Pillow
-{pillow}. {images:,} pictures of each kind, batches of {batch}. Images a second, but for the listing (names a second). S3 is a
-store on the same machine, which shares its cores.
+{pillow}. {images:,} images of each kind, batches of {batch}. Images per second; for the listing,
+names per second. S3 is a store on the same machine and shares its cores.
 
-- **cold**: listed, read, decoded, resized and written to the cache, which is empty, and into memory.
+- **cold**: listed, read, decoded, resized, and written to the empty cache and into memory.
 - **cached**: opened again: listed, and read from the cache into memory.
-- **stream**: batches in random order out of shards of the cache, more than the memory allowed; **augmented**: flipped,
-  turned by up to 15 degrees, zoomed by 10%, sheared by 5 degrees, shifted by 10%.
+- **stream**: batches in random order from shards of the cache, more than the memory allowed;
+  **augmented**: flipped, rotated by up to 15 degrees, zoomed by 10%, sheared by 5 degrees, shifted
+  by 10%.
 
 | pictures | from | list | cold | cached | stream | stream, augmented |
 |---|---|---|---|---|---|---|
 """
 STEPS = """
-Images a second in training, a flow like application 2's (Glow, {levels} levels of {depth} steps, {hidden} channels), batch
-{batch}, after compilation; the pictures wait in memory, or come from the stream while the step before is computed:
+Images per second in training a flow like that of application 2 (Glow, {levels} levels of {depth}
+steps, {hidden} channels), batch {batch}, after compilation. The images are in memory, or come from
+the stream while the previous step is computed:
 
 | pictures | from memory | from the stream | from the stream, augmented |
 |---|---|---|---|
@@ -56,8 +58,7 @@ GLOW = {"levels": 2, "depth": 8, "hidden": (64, 64)}
 
 
 def photographs(count: int) -> list[bytes]:
-    """JPEG files of 256x256 pixels in colour: pieces of the photographs that scikit-learn
-    carries."""
+    """JPEG files of 256x256 pixels in colour: pieces of the photographs inside scikit-learn."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -73,21 +74,21 @@ def photographs(count: int) -> list[bytes]:
 
 def silhouettes(count: int) -> list[bytes]:
     """PNG files of 28x28 grey pixels."""
-    from flow_models.data.images import embedded_images
+    from flow_models.data.images import embedded
     from flow_models.data.images.export import png
 
-    images = embedded_images.load("silhouettes").train
+    images = embedded.load("silhouettes").train
     return [png(images[number % len(images)]) for number in range(count)]
 
 
-KINDS = {  # the files, and the size and channels they are read with
+KINDS = {  # the files, and the size and channels to read
     "silhouettes, PNG 28x28 grey": (silhouettes, (28, 1)),
     "photographs, JPEG 256x256 to 64x64 colour": (photographs, (64, 3)),
 }
 
 
 def write(files: list[bytes], root: str) -> None:
-    """Ten classes and two validation pictures."""
+    """Writes ten classes and two validation images."""
     from flow_models.core import storage
 
     names = [f"train/{number % 10}/{number:06d}" for number in range(len(files))] + [
@@ -114,9 +115,9 @@ def measure(
     root: str, count: int, size: int, channels: int, cache: str
 ) -> tuple[list[float], dict, np.ndarray]:
     """Rates of a row, the streams by their name, and the pictures in memory."""
+    from flow_models.data.images import Skipped, open_images
     from flow_models.data.images.augmentation import Augmentation
-    from flow_models.data.images.listing import SkipLog, list_images
-    from flow_models.data.images.opening import open_images
+    from flow_models.data.images.listing import list_images
 
     settings = {
         "size": size,
@@ -125,12 +126,12 @@ def measure(
         "batch_size": BATCH,
         "progress": False,
     }
-    list_seconds, _ = timed(list_images, f"{root}/train", SkipLog(), None, False)
+    list_seconds, _ = timed(list_images, f"{root}/train", Skipped(), None, False)
     cold_seconds, _ = timed(open_images, root, **settings)
     cached_seconds, data = timed(open_images, root, **settings)
     assert len(data.train) == count and not data.skipped.counts
     augment = Augmentation(flip=True, rotation=15, zoom=0.1, shear=5, shift=0.1)
-    small = {**settings, "memory_limit_mb": 0.01}  # so that even a few pictures are streamed
+    small = {**settings, "memory_limit_mb": 0.01}  # so that even a few images are streamed
     streams = {
         "plain": open_images(root, **small).train,
         "augmented": open_images(root, augment=augment, **small).train,
@@ -143,7 +144,7 @@ def measure(
 
 
 def stream_rate(stream, number: int = 100) -> float:
-    """Images a second over many more batches than are prepared ahead."""
+    """Images per second over many more batches than are prefetched."""
     batches = iter(stream)
     next(batches)
     seconds, _ = timed(lambda: [next(batches) for _ in range(number)])
@@ -151,10 +152,10 @@ def stream_rate(stream, number: int = 100) -> float:
 
 
 def training_rate(pictures, shape, steps: int) -> float:
-    """Images a second of `fit`, compilation left out."""
+    """Images per second of `fit`, without compilation."""
     import flow_models as fm
 
-    model = fm.FlowModel(fm.glow_image(shape, **GLOW), event=fm.Images(*shape))
+    model = fm.Model(fm.glow_image(shape, **GLOW), codecs={"x": fm.Pixels(*shape)})
     settings = fm.FitSettings(steps=steps, batch_size=BATCH, learning_rate=1e-4)
     return fm.fit(model, pictures, None, settings, progress=False).steps_per_second * BATCH
 

@@ -1,12 +1,12 @@
-"""Speed and time to quality beside zuko, normflows, nflows (PyTorch) and flowjax (JAX), on this
+"""Speed and time to quality beside zuko, normflows, nflows (PyTorch) and flowjax (JAX) on this
 machine.
 
-    make bench-flows                                     # everything: a quarter of an hour; doc/benchmarks_flows.md
-    make bench-flows ARGS="--quick"                      # about three minutes
+    make bench-flows                     # all: a quarter of an hour; writes doc/benchmarks_flows.md
+    make bench-flows ARGS="--quick"      # about three minutes
     make bench-flows ARGS="--models spline --rows quality"
     make bench-flows ARGS="--render benchmarks/results/latest.json"
 
-The peers get an environment of their own, benchmarks/.venv, made at the first run. See
+The other libraries get their own environment, benchmarks/.venv, at the first run. See
 benchmarks/README.md.
 """
 
@@ -51,7 +51,7 @@ PAGE = HERE.parent / "doc" / "benchmarks_flows.md"
 
 
 class Parser(argparse.ArgumentParser):
-    """A mistake is one line."""
+    """Reports a mistake in one line."""
 
     def error(self, message):
         raise UserError(f"{message}; --help lists all")
@@ -93,7 +93,7 @@ def parser() -> Parser:
 
 
 def draw_points(folder: Path) -> dict:
-    """The points of all libraries, drawn once; their truth."""
+    """Draws the points of all libraries, once; returns their truth."""
     truth = folder / "truth.json"
     if truth.exists():
         found = json.loads(truth.read_text())
@@ -121,32 +121,32 @@ def make_plan(arguments: argparse.Namespace, truth: dict) -> Plan:
 
 
 def make_quality(arguments: argparse.Namespace, truth: dict) -> QualityPlan:
-    """Sizes and recipe of application 1, over fewer steps; ours also without what the peers do not
-    have."""
+    """Sizes and recipe of application 1, over fewer steps; ours also without what the others
+    lack."""
     from train_flowmodels1 import Config
 
-    config = Config(steps=arguments.quality_steps)
+    fit, network = Config().fit, Config().network
     recipe = {
-        "learning_rate": config.learning_rate,
-        "beta1": config.beta1,
-        "beta2": config.beta2,
-        "warmup": config.warmup_steps,
-        "steps": config.steps,
-        "clip": config.clip_norm,
+        "learning_rate": fit.learning_rate,
+        "beta1": fit.beta1,
+        "beta2": fit.beta2,
+        "warmup": fit.warmup_steps,
+        "steps": arguments.quality_steps,
+        "clip": fit.clip_norm,
     }
     common = {
-        "hidden": list(config.hidden),
-        "activation": config.activation,
-        "bins": config.bins,
-        "bound": config.bound,
-        "batch": config.batch_size,
+        "hidden": list(network.hidden),
+        "activation": network.activation,
+        "bins": network.bins,
+        "bound": network.bound,
+        "batch": fit.batch_size,
         "recipe": recipe,
     }
+    plain = {"layers_per_loop_body": network.layers_per_loop_body}
+    preset = plain | {"affine": network.affine, "linear": network.linear, "ema": fit.ema}
     forms = {
-        ("ours", "preset"): {
-            name: getattr(config, name) for name in ("unroll", "affine", "linear", "ema")
-        },
-        ("ours", "plain"): {"unroll": config.unroll},
+        ("ours", "preset"): preset,
+        ("ours", "plain"): plain,
         ("flowjax", "scan"): {},
         ("zuko", "eager"): {},
         ("normflows", "eager"): {},
@@ -154,7 +154,7 @@ def make_quality(arguments: argparse.Namespace, truth: dict) -> QualityPlan:
     }
     wanted = arguments.libraries or (("ours", "flowjax") if arguments.quick else MODULES)
     plan = QualityPlan(
-        {"spline": common | {"depth": config.depth}, "realnvp": common},
+        {"spline": common | {"depth": network.depth}, "realnvp": common},
         {form: changes for form, changes in forms.items() if form[0] in wanted},
         truth["nll"],
         truth["validation"],
@@ -198,7 +198,7 @@ def write(
     latest: str = "latest",
     markdown=table.markdown,
 ) -> None:
-    """The result as JSON, and its tables on the page or beside it."""
+    """Writes the result as JSON, and its tables to the page or beside it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1)
     for name in (
@@ -216,7 +216,7 @@ def write_page(result: dict, page: Path, markdown=table.markdown) -> None:
 
 
 def run_in_project(module: str, *arguments: str) -> None:
-    """Runs a module in a process of its own, with the project's environment, so that this one stays
+    """Runs a module in its own process with the project's environment, which keeps this one
     small."""
     path = os.environ | {"PYTHONPATH": str(HERE.parent)}
     done = subprocess.run(

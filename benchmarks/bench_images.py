@@ -1,13 +1,12 @@
 """Image flows beside normflows (PyTorch) on this machine: speed, memory, accuracy of inversion,
 bits per dimension.
 
-    make bench-images                                     # everything: about an hour; doc/benchmarks_images.md
-    make bench-images ARGS="--quick"                      # about two minutes
+    make bench-images                    # all: about an hour; writes doc/benchmarks_images.md
+    make bench-images ARGS="--quick"     # about two minutes
     make bench-images ARGS="--sections speed --threads 1"
     make bench-images ARGS="--render benchmarks/results/latest_images.json"
 
-normflows gets an environment of its own, benchmarks/.venv, made at the first run. See
-benchmarks/README.md.
+normflows gets its own environment, benchmarks/.venv, at the first run. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def draw_images(folder: Path, sections: list[str]) -> dict | None:
-    """The images of both libraries, drawn once; what those of quality are."""
+    """Draws the images of both libraries, once; returns a description of those of quality."""
     about = folder / "images.json"
     if "quality" not in sections:
         run_in_project("images.data", str(folder.resolve()))
@@ -113,7 +112,7 @@ def draw_images(folder: Path, sections: list[str]) -> dict | None:
 
 
 def measure(plan: Plan, sections: list[str], results: Results) -> dict:
-    """Runs the sections; what drift and quality say."""
+    """Runs the sections; returns the results of drift and quality."""
     for name, section in (
         ("speed", speed.speed),
         ("first", speed.first_step),

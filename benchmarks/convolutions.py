@@ -1,10 +1,10 @@
-"""What a coupling's convolutions cost under XLA: as products of matrices, as `ConvNet` has them,
-and as XLA's own.
+"""Cost of a coupling's convolutions under XLA: as matrix products, as `ConvNet` computes them, and
+as XLA's own.
 
     python benchmarks/convolutions.py
 
-Forward and gradients of the network of Glow's first level, 32 pictures of 16x16, 12 channels,
-hidden 128.
+Forward and gradients of the network in Glow's first level: 32 images of 16x16, 12 channels, hidden
+128.
 """
 
 import sys
@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.core.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow
 
 tf = load_tensorflow()
 
@@ -26,7 +26,7 @@ RUNS = 20
 
 
 def own(weights, x):
-    """The same network by `tf.nn.conv2d`."""
+    """The same network with `tf.nn.conv2d`."""
     for i, size in enumerate((3, 1, 3)):
         kernel = tf.reshape(weights[f"w{i}"], [size, size, -1, weights[f"b{i}"].shape[0]])
         x = tf.nn.conv2d(x, kernel, 1, "SAME") + weights[f"b{i}"]
@@ -35,7 +35,7 @@ def own(weights, x):
 
 
 def seconds(network, weights, x) -> float:
-    """Fastest of some runs, compilation left out."""
+    """Fastest of several runs, without compilation."""
 
     @tf.function(jit_compile=True, autograph=False)
     def gradients(weights, x):

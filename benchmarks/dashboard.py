@@ -1,14 +1,14 @@
-"""Opens MLflow's pages and the report of a run in a real browser, and looks whether the figures are
+"""Opens MLflow's pages and the report of a run in a real browser, and checks that the figures are
 visible.
 
-    make check-dashboard                             # installs playwright; Chromium is the system's: apt-get install chromium
+    make check-dashboard                             # installs playwright; apt-get install chromium
     python benchmarks/dashboard.py --shots shots     # keeps the screenshots in shots/
 
-A server is started on loopback, application 1 logs a small run and a sweep of two to it. Then
-headless Chromium opens the page of the run, its figure among the artifacts, the report, the charts
-of all runs, and the figure of the sweep. Each figure must be an image that the browser has decoded
-(naturalWidth above 0) and that is not of one colour. Ends with status 0, with 1 where something is
-not to be seen, and with one line and 0 where there is no browser.
+It starts a server on loopback, to which application 1 logs a small run and a sweep of two. Headless
+Chromium then opens the page of the run, its figure among the artifacts, the report, the charts of
+all runs, and the figure of the sweep. Each figure must be an image that the browser has decoded
+(naturalWidth above 0) and that has more than one colour. Exit status 0 if all are visible, 1 if
+not; without a browser one line and 0.
 """
 
 import argparse
@@ -26,15 +26,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 RUN = "--data moons --steps 200 --test-points 2000 --depth 2 --hidden [16,16] --jit false"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WAIT = 60_000  # ms for a page to show what it should
+WAIT = 60_000  # ms, for a page to show its content
 DECODED = (
     "images => images.filter(i => i.naturalWidth > 100).map(i => [i.naturalWidth, i.naturalHeight])"
 )
 
 
 def logged(uri: str, folder: Path) -> tuple[str, str, str]:
-    """Ids of the experiment, of a run, and of the run above a sweep, all by the commands that a
-    user gives."""
+    """Ids of the experiment, of a run, and of the parent run of a sweep, all made by a user's
+    commands."""
     from mlflow import MlflowClient
 
     from flow_models.runs.tracking.parents import KEY
@@ -69,14 +69,14 @@ def logged(uri: str, folder: Path) -> tuple[str, str, str]:
 
 
 class Looker:
-    """A browser page that keeps a screenshot of all it has looked at."""
+    """A browser page that keeps a screenshot of everything it has checked."""
 
     def __init__(self, page, shots: Path):
         self.page, self.shots, self.wrong = page, shots, 0
 
     def look(self, name: str, url: str, text: str = "", images: int = 0, drawn: str = "") -> None:
-        """Opens a page; it must show the text, so many figures, and an element that is drawn, by
-        its selector."""
+        """Opens a page, which must show the text, a number of figures, and the element of a
+        selector."""
         from playwright.sync_api import Error
 
         try:
@@ -97,8 +97,7 @@ class Looker:
             print(f"wrong  {name}: {str(error).splitlines()[0]}", flush=True)
 
     def _images(self, least: int) -> list[list[int]]:
-        """Sizes of the figures of the page, once there are enough of them and each has been decoded
-        and drawn."""
+        """Sizes of the figures of the page, once enough of them are decoded and drawn."""
         if not least:
             return []
         script = (
@@ -121,7 +120,7 @@ def _has_colours(png: bytes) -> bool:
 
 
 def look_at_all(browser: str, shots: Path) -> int:
-    """How many pages do not show what they should."""
+    """Number of pages that do not show what they should."""
     from mlflow_server import MlflowServer
     from playwright.sync_api import sync_playwright
 
@@ -141,7 +140,7 @@ def look_at_all(browser: str, shots: Path) -> int:
         )
         looker.look("sweep", f"{root}/{above}", text="best_nll_val")
         looker.look("sweep-figure", f"{root}/{above}/artifacts/trials.png", images=1)
-        looker.look("report", (folder / "run" / "report.html").as_uri(), images=5)
+        looker.look("report", (folder / "run" / "report.html").as_uri(), images=6)
         chromium.close()
         return looker.wrong
 

@@ -1,15 +1,14 @@
-"""Kills training runs that write to S3 at random moments, and looks whether a checkpoint is ever
-lost or damaged.
+"""Kills training runs that write to S3 at random moments, and checks that no checkpoint is lost or
+damaged.
 
     python benchmarks/interruptions.py                # 20 kills, about ten minutes on two cores
     python benchmarks/interruptions.py --kills 3
 
-One run of application 1 writes a checkpoint after every compiled call into the store `weed` on
-loopback. It is killed by SIGKILL and SIGTERM in turn, and started again each time by the same
-command. After each kill the checkpoint in the store must be whole (its checksum is right) and not
-older than the one after the kill before; SIGTERM must end with status 75, and nothing of its steps
-be lost. In the end the history must be that of a run which nobody killed, and the model load from
-S3.
+A run of application 1 writes a checkpoint after every compiled call to the store `weed` on
+loopback. SIGKILL and SIGTERM kill it in turn, and the same command starts it again each time. After
+each kill the checkpoint in the store must be whole (right checksum) and not older than the one
+after the previous kill. SIGTERM must end with status 75 and lose no step. In the end the history
+must equal that of an uninterrupted run, and the model must load from S3.
 """
 
 import argparse
@@ -45,7 +44,7 @@ RUN = [
     "500",
     "--jit",
     "false",
-    "--epoch-steps",
+    "--eval-every-steps",
     "100",
     "--checkpoint-seconds",
     "0",
@@ -56,7 +55,7 @@ RUN = [
 
 
 def start(uri: str, steps: int) -> subprocess.Popen:
-    """The command, the same for a first start and for every retry."""
+    """Starts the command, the same for a first start and for every retry."""
     command = [
         sys.executable,
         "train_flowmodels1.py",
@@ -72,8 +71,8 @@ def start(uri: str, steps: int) -> subprocess.Popen:
 
 
 def checkpoint_step(uri: str) -> int:
-    """The step of the checkpoint in the store, 0 where there is none yet. Raises UserError for a
-    damaged one."""
+    """Step of the checkpoint in the store, 0 if there is none yet. Raises UserError if it is
+    damaged."""
     folder = f"{uri}/checkpoint"
     if not storage.exists(f"{folder}/checkpoint.json"):
         return 0
@@ -83,8 +82,8 @@ def checkpoint_step(uri: str) -> int:
 
 
 def kill(uri: str, steps: int, number: int, seconds: float) -> dict:
-    """One session: from its first checkpoint, or for odd numbers from its start, a random time,
-    then the signal."""
+    """One session: a random time after its first checkpoint (odd numbers: after its start), then
+    the signal."""
     before, process, began = checkpoint_step(uri), start(uri, steps), time.monotonic()
     while (
         process.poll() is None and time.monotonic() - began < 120 and checkpoint_step(uri) == before
@@ -106,13 +105,13 @@ def kill(uri: str, steps: int, number: int, seconds: float) -> dict:
 
 
 def history(uri: str) -> list[dict]:
-    """The rows of history.csv but for what differs between two equal runs: the time."""
+    """Rows of history.csv without the times, which differ between equal runs."""
     rows = csv.DictReader(io.StringIO(storage.read_bytes(f"{uri}/history.csv").decode()))
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def interrupted(uri: str, kills: int, steps: int, longest: float, seed: int = 0) -> list[dict]:
-    """The kills, and what is wrong with each (AssertionError); then the run goes to its end."""
+    """Kills the run repeatedly and checks each (AssertionError); then lets it finish."""
     chance, sessions = random.Random(seed), []
     for number in range(kills):
         session = kill(uri, steps, number, chance.uniform(0, longest))

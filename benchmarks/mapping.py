@@ -1,11 +1,10 @@
-"""Application 1 on every set of known density and every embedded one, `default` preset: the table
+"""Application 1 on every set of known density and every embedded set, `default` preset: the table
 in doc/results_flowmodels1.md.
 
-    make bench-mapping                     # about a minute and a half a set
+    make bench-mapping                     # about a minute and a half per set
     make bench-mapping ARGS="moons banana"
 
-Each row is one run of the command that stands beside it, seed 0. The test points are drawn once and
-looked at once.
+Each row is one run of its command with seed 0. The test points are drawn once and used once.
 """
 
 import argparse
@@ -26,9 +25,10 @@ TARGETS = {
 }
 HEAD = """# Application 1: measured
 
-`make bench-mapping`: one run a row of `python train_flowmodels1.py --data <name>`, `default` preset, seed 0, on {machine}.
-`kl_to_truth` is the Kullback-Leibler divergence from the true density to the model, in nats, over 50,000 fresh points, with its standard
-error; training seconds include compilation and validation. Real tables have no known density: their row compares the held-out
+`make bench-mapping`: each row is one run of `python train_flowmodels1.py --data <name>`, `default`
+preset, seed 0, on {machine}. `kl_to_truth` is the Kullback-Leibler divergence of the model from the
+true density, in nats, over 50,000 fresh points, with its standard error; training seconds include
+compilation and validation. Real tables have no known density: their rows compare the held-out
 negative log-likelihood with that of a Gaussian.
 
 | data | kl_to_truth | target | nll_test | entropy | train s | compile s | steps/s |
@@ -42,7 +42,7 @@ REAL = """
 
 def main() -> None:
     sys.path.insert(0, str(ROOT))
-    from flow_models.data.points import points
+    from flow_models.data import points
     from flow_models.data.tables import embedded
 
     parser = argparse.ArgumentParser(
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def table(known: list[str], real: list[str]) -> str:
-    """The markdown of all results there are."""
+    """Markdown table of all results."""
     found = {
         name: json.loads(file.read_text())
         for name in [*known, *real]
@@ -93,7 +93,7 @@ def table(known: list[str], real: list[str]) -> str:
 
 
 def machine() -> str:
-    """The processor's name and the number of cores."""
+    """Name of the processor and number of cores."""
     import os
 
     cpu = [

@@ -1,10 +1,9 @@
-"""How long the matrix products of one training step take alone: the floor under RealNVP's and MAF's
-steps.
+"""Time of the matrix products of one training step alone: a lower bound for RealNVP and MAF.
 
     python benchmarks/products.py
 
-Forward, gradient of weights and gradient of inputs of the hidden 128-to-128 layers, compiled by XLA
-as training is.
+Forward, gradient of the weights and gradient of the inputs of the hidden 128-to-128 layers,
+compiled by XLA like training.
 """
 
 import sys
@@ -13,20 +12,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.core.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow
 
 tf = load_tensorflow()
 REPEATS = 200
 
 
 def milliseconds(layers: int, batch: int, width: int = 128) -> float:
-    """Best of ten, a step."""
+    """Best of ten, per step."""
     x, w = tf.random.normal([batch, width]), 0.1 * tf.random.normal([layers, width, width])
 
     @tf.function(jit_compile=True, autograph=False)
     def run(x, w):
         def body(i, x, w):
-            for k in range(layers):  # each product feeds the next, so that none can be left out
+            for k in range(layers):  # each product feeds the next, so that XLA can drop none
                 y = x @ w[k]
                 dw = tf.matmul(x, y, transpose_a=True)
                 x = tf.tanh(tf.matmul(y, w[k], transpose_b=True) + dw[:1])

@@ -1,21 +1,20 @@
-"""Posteriors under recorded noise: seismograms of application 7 with the noise of a real
-seismometer added to them.
+"""Posteriors under recorded noise: seismograms of application 7 plus the noise of a real
+seismometer.
 
     pip install -r requirements-demo.txt
-    python benchmarks/real_noise.py          # prints a table, writes benchmarks/results/real_noise.png
+    python benchmarks/real_noise.py      # prints a table, writes benchmarks/results/real_noise.png
 
-A demonstration. The waves are simulated; the noise is what station PB01 in Chile recorded before
-the P waves of 13 distant earthquakes (package rf, three components at 5 Hz; a window with a spike
-is left out). A sample of the record stands for a sample of a trace. Of every other event the
-autocorrelation is estimated; noise is taken from the events between them, each segment in units of
-the standard deviation of its window, times sigma. One network is trained for the noise that
-application 7 takes for granted, one for the estimated autocorrelation; both see simulated and
-recorded noise.
+A demonstration. The waves are simulated. The noise is what station PB01 in Chile recorded before
+the P waves of 13 distant earthquakes (package rf, three components at 5 Hz, without a window that
+has a spike); a sample of the record stands for a sample of a trace. Every other event gives the
+estimate of the autocorrelation. The noise comes from the events between them, each segment divided
+by the standard deviation of its window, times sigma. One network is trained for the noise model of
+application 7, one for the estimated autocorrelation; both see simulated and recorded noise.
 
-It shows whether coverage survives noise that is not Gaussian, not stationary and of a covariance
-that is only estimated, and what happens, and is noticed, where the covariance is merely assumed. It
-does not show an inversion of these records: they are no reflections, and the layers below the
-station are unknown.
+It shows whether coverage survives noise that is not Gaussian, not stationary, and has an estimated
+covariance; and what happens, and is noticed, if the covariance is merely assumed. It does not show
+an inversion of these records: they are no reflections, and the layers below the station are
+unknown.
 """
 
 import dataclasses
@@ -26,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.core.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow
 
 load_tensorflow()
 
@@ -34,32 +33,27 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from scipy.linalg import toeplitz  # noqa: E402
 
-from flow_models.applications.inverse import posterior_study  # noqa: E402
-from flow_models.applications.inverse.pairs import draw  # noqa: E402
-from flow_models.applications.inverse.posterior_config import PosteriorConfig  # noqa: E402
+from flow_models.applications.application import trainer_of  # noqa: E402
+from flow_models.applications.inverse import study  # noqa: E402
+from flow_models.applications.inverse.problem import InverseProblem, draw  # noqa: E402
 from flow_models.bijectors.frames import LaplaceFrame  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
+from flow_models.models.posteriors import whitened_samples  # noqa: E402
 from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, styled  # noqa: E402
+from flow_models.runs.config import replace  # noqa: E402
 from flow_models.simulators.seismic import NOISE_CORRELATION, Seismograms  # noqa: E402
+from train_flowmodels7 import APPLICATION, Config  # noqa: E402
 
 FIGURE = Path(__file__).parent / "results" / "real_noise.png"
-BEFORE_P = 10.0  # s between the end of a window and the P wave as the model iasp91 has it
-SPIKY = 10.0  # kurtosis of a window that is left out; Gaussian noise has 3
+BEFORE_P = 10.0  # s between the end of a window and the P wave of the model iasp91
+SPIKY = 10.0  # windows of a higher kurtosis are left out; Gaussian noise has 3
 OBSERVATIONS, SAMPLES = 500, 500
-SETTINGS = PosteriorConfig(
-    steps=1500,
-    learning_rate=1e-3,
-    simulations=40_000,
-    validation_draws=4000,
-    architecture="realnvp",
-    depth=4,
-    hidden=(32,),
-)
+CONFIG = replace(Config(), steps=1500, simulations=40_000, validation_draws=4000)
 
 
 @dataclasses.dataclass(frozen=True)
 class EstimatedNoise(Seismograms):
-    """Seismograms whose noise has a given autocorrelation, at lags of 0, 1, ... samples."""
+    """Seismograms whose noise has a given autocorrelation at lags 0, 1, ... samples."""
 
     autocorrelation: tuple[float, ...] = ()
 
@@ -73,7 +67,7 @@ class EstimatedNoise(Seismograms):
 
 
 def windows() -> list[list[np.ndarray]]:
-    """Of each event the records before its P wave, without trend, of unit variance; spiky ones left
+    """Records of each event before its P wave, without trend, unit variance; spiky ones are left
     out."""
     import obspy
     from obspy.geodetics import locations2degrees
@@ -81,7 +75,7 @@ def windows() -> list[list[np.ndarray]]:
 
     folder = Path(importlib.util.find_spec("rf").submodule_search_locations[0]) / "example"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of obspy, about the age of the file's format
+        warnings.simplefilter("ignore")  # by obspy, about an old file format
         records, travel = obspy.read(str(folder / "example_data.mseed")), TauPyModel("iasp91")
         station = obspy.read_inventory(str(folder / "example_inventory.xml"))[0][0]
         found = []
@@ -111,7 +105,7 @@ def _standardised(record):
 
 
 def autocorrelation(records, lags: int) -> np.ndarray:
-    """Mean over records [n] at lags 0 .. lags - 1, divided by n so that the matrix is positive
+    """Mean over records [n] at lags 0 .. lags - 1, divided by n: the matrix is positive
     definite."""
     found = np.mean(
         [
@@ -124,7 +118,7 @@ def autocorrelation(records, lags: int) -> np.ndarray:
 
 
 def segments(records, n: int, traces: int, samples: int, seed: int) -> np.ndarray:
-    """[n, traces * samples] of recorded noise, each trace from a record and a time of its own."""
+    """Recorded noise [n, traces * samples]; each trace has its own record and time."""
     rng = np.random.default_rng(seed)
     lengths = np.array([len(each) - samples for each in records], float)
     which = rng.choice(len(records), n * traces, p=lengths / lengths.sum())
@@ -137,21 +131,22 @@ def segments(records, n: int, traces: int, samples: int, seed: int) -> np.ndarra
 
 def trained(simulator):
     """A posterior model, with a density of the data, for the noise of a simulator."""
-    parts = [
-        draw(simulator, n, 0, i)
-        for i, n in enumerate((SETTINGS.simulations, SETTINGS.validation_draws))
-    ]
-    made = posterior_study.conditional(LaplaceFrame(simulator, components=40), SETTINGS, *parts)
-    made.trainer.run()
-    posterior_study.data_density(made.model, SETTINGS, made.contexts).run()
-    return made.model
+    counts = {"train": CONFIG.inverse.simulations, "validation": CONFIG.inverse.validation_draws}
+    parts = {name: draw(simulator, n, 0, part) for part, (name, n) in enumerate(counts.items())}
+    frame = LaplaceFrame(simulator, CONFIG.components, CONFIG.newton_steps)
+    problem = InverseProblem("seismograms", simulator, frame, parts=parts)
+    model, training = APPLICATION.prepared(CONFIG, problem)
+    trainer = trainer_of(model, training, CONFIG)
+    trainer.run()
+    training.then(model, trainer)
+    return model
 
 
 def judged(model, theta, clean, log_sigma, noise) -> tuple[dict[str, float], calibration.Coverage]:
-    """Numbers of the table, and coverage over levels, of noise [B, M'] of unit variance; None is
-    the simulator's own.
+    """Row of the table, and coverage over levels, for noise [B, M'] of unit variance; None: the
+    simulator's own.
 
-    Least and most are the coverages at 90% of single coordinates; of 20 right ones, about 0.87 and
+    "least" and "most" are coverages at 90% of single coordinates; for 20 right ones, about 0.87 and
     0.93.
     """
     if noise is None:
@@ -160,18 +155,15 @@ def judged(model, theta, clean, log_sigma, noise) -> tuple[dict[str, float], cal
         y = np.concatenate(
             [clean + np.exp(log_sigma)[:, None] * noise, log_sigma[:, None]], 1
         ).astype(np.float32)
-    drawn = posterior_study.mended(model.posterior_theta(y, SAMPLES, 1))[0]
+    drawn = study.replace_outliers(whitened_samples(model, y, SAMPLES, 1))[0]
     x, truth = (np.asarray(model.simulator.physical(tf.constant(each))) for each in (drawn, theta))
     covered = calibration.coverage(truth, x, np.linspace(0.05, 0.95, 19))
-    scores = posterior_study.simulated_scores(model, 0)
-    flagged = np.mean(
-        posterior_study.misspecification(model.anomaly_score(y), scores) <= posterior_study.ALARM
-    )
+    scores = study.simulated_scores(model, 0)
+    flagged = np.mean(study.misspecification(model.anomaly_score(y), scores) <= study.ALARM)
     level = lambda i: f"{covered.mean[i]:.3f} +- {covered.error[i]:.3f}"
-    coordinates = calibration.coverage(theta, drawn, [0.9]).parameters[
-        0
-    ]  # Karhunen-Loeve's: smooth ones first
-    misfit = np.median(posterior_study.misfit(model.simulator, drawn[:, :50], y))
+    # Karhunen-Loeve coordinates, smooth ones first
+    coordinates = calibration.coverage(theta, drawn, [0.9]).parameters[0]
+    misfit = np.median(study.misfit(model.simulator, drawn[:, :50], y))
     return {
         "coverage 50%": level(9),
         "coverage 90%": level(17),
@@ -184,7 +176,7 @@ def judged(model, theta, clean, log_sigma, noise) -> tuple[dict[str, float], cal
 
 @styled
 def drawn(correlation, recorded, own, curves):
-    """Autocorrelations, noise of both kinds, and coverage."""
+    """The figure: autocorrelations, noise of both kinds, and coverage."""
     figure = new_figure(12.5, 4.0)
     left, middle, right = figure.subplots(1, 3)
     lags = np.arange(len(correlation))

@@ -1,13 +1,13 @@
-"""What a summary network does for data of many columns: seismograms of application 7, known by
+"""What a summary network does for data with many columns: seismograms of application 7, known by
 pairs alone.
 
     python benchmarks/summary.py                  # some minutes
     python benchmarks/summary.py --steps 500      # to see it run
 
-The same pairs and the same couplings, which see all 193 columns of the data, or the few that a
-network trained along makes of them. No frame of the physics, as `fit_posterior` has none. The
-application's own form, which knows the forward model and its Jacobian, stands below. Of 1,000 fresh
-pairs: -log p(theta | y) above the mean Laplace entropy, and coverage.
+The same pairs and the same couplings see all 193 columns of the data, or the few that a jointly
+trained network makes of them. There is no physical frame, as in `fit_posterior`. The application's
+own form, which knows the forward model and its Jacobian, stands below. Over 1,000 fresh pairs: -log
+p(theta | y) above the mean Laplace entropy, and coverage.
 """
 
 import argparse
@@ -16,20 +16,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.core.startup import load_tensorflow  # noqa: E402
+from flow_models.core.startup import load_tensorflow
 
 load_tensorflow()
 
 import numpy as np  # noqa: E402
 
 import flow_models as fm  # noqa: E402
-from flow_models.applications.inverse import posterior_study  # noqa: E402
-from flow_models.applications.inverse.pairs import Clock, draw  # noqa: E402
-from flow_models.applications.inverse.posterior_config import PosteriorConfig  # noqa: E402
+from flow_models.applications.application import trainer_of  # noqa: E402
+from flow_models.applications.inverse.problem import Clock, InverseProblem, draw  # noqa: E402
 from flow_models.bijectors.frames import LaplaceFrame  # noqa: E402
 from flow_models.diagnostics import calibration  # noqa: E402
+from flow_models.models.posteriors import log_prob_whitened, whitened_samples  # noqa: E402
 from flow_models.references.laplace import gauss_newton  # noqa: E402
+from flow_models.runs.config import replace  # noqa: E402
 from flow_models.simulators.seismic import Seismograms  # noqa: E402
+from train_flowmodels7 import APPLICATION, Config  # noqa: E402
 
 SEED, PAIRS, FRESH, SAMPLES = 11, 100_000, 1000, 300
 SUMMARIES = {
@@ -42,16 +44,10 @@ SUMMARIES = {
     },
 }
 FLOW = {"architecture": "realnvp", "depth": 8, "hidden": (128, 128)}
-FRAMED = {
-    "architecture": "realnvp",
-    "depth": 4,
-    "hidden": (32,),
-    "learning_rate": 1e-3,
-}  # as application 7 has it
 
 
 def judged(name, model, theta, y, entropy, density, sampled, seconds) -> None:
-    """Prints a row of the table."""
+    """Prints one row of the table."""
     loss = -float(np.mean(density(theta, y)))
     covered = calibration.coverage(theta, sampled(y, SAMPLES, 1)).mean
     print(
@@ -76,12 +72,12 @@ def main(steps: int) -> None:
         settings = fm.FitSettings(steps=steps, batch_size=512, learning_rate=2e-3)
         model = clock.time(
             name,
-            lambda o=options: fm.fit_posterior(
+            lambda o=options, settings=settings: fm.fit_posterior(
                 train.theta,
                 train.y,
                 validation=0.05,
                 settings=settings,
-                unroll=1,
+                layers_per_loop_body=1,
                 activation="silu",
                 **FLOW,
                 **o,
@@ -97,22 +93,20 @@ def main(steps: int) -> None:
             model.posterior,
             clock.seconds[name],
         )
-    config, name = PosteriorConfig(steps=steps // 2, **FRAMED), "Gauss-Newton frame"
-    training = clock.time(
-        "frame",
-        lambda: posterior_study.conditional(LaplaceFrame(simulator, 40), config, train, validation),
-    )
-    clock.time(name, training.trainer.run)
-    model = training.model
+    config, name = replace(Config(), steps=steps // 2), "Gauss-Newton frame"
+    parts = {"train": train, "validation": validation}
+    problem = InverseProblem("seismograms", simulator, LaplaceFrame(simulator, 40), parts=parts)
+    model, training = APPLICATION.prepared(config, problem)
+    clock.time(name, lambda: trainer_of(model, training, config).run())
     judged(
         name,
         model,
         fresh.theta,
         fresh.y,
         entropy,
-        model.log_prob_theta,
-        model.posterior_theta,
-        sum(clock.seconds[n] for n in ("frame", name)),
+        lambda theta, y: log_prob_whitened(model, theta, y),
+        lambda y, n, seed: whitened_samples(model, y, n, seed),
+        clock.seconds[name],
     )
 
 

@@ -1,14 +1,14 @@
-"""Steps a second of one and two workers with a core each, what they exchange, and whether 1, 2 and
-4 have one loss curve.
+"""Steps per second of one and two workers with a core each, the cost of their exchange, and the
+loss curves of 1, 2 and 4.
 
-    python benchmarks/workers.py                # a quarter of an hour at most; writes the tables of doc/scaling.md
+    python benchmarks/workers.py      # at most 15 min; writes the tables of doc/scaling.md
     python benchmarks/workers.py --rounds 1 --seconds 3 --no-page
 
-Worker k runs on core k alone. A round measures each case once, in turn; of the rounds the best one
-counts, as whatever else the machine does can only slow a case down. Steps are timed after
-compilation, by the clock and by the processor time of the process. The projection for more workers
-is arithmetic: the step of one worker with its own batch, what two workers add to it here, and what
-the ring and its 2 (W - 1) messages add at the bandwidth and latency that are stated.
+Worker k runs on core k alone. A round measures each case once, in turn. The best round counts,
+because anything else on the machine can only slow a case down. Steps are timed after compilation,
+in wall-clock and in processor time. The projection for more workers is arithmetic: the step of one
+worker with its own batch, what two workers add to it here, and what the ring and its 2 (W - 1)
+messages add at the stated bandwidth and latency.
 """
 
 import argparse
@@ -27,32 +27,30 @@ NAMES = {
     "points": "RealNVP, 8 couplings of 2x128, points",
     "pictures": "Glow, 32x32 in colour, 2 levels of 2 steps",
 }
-GIGABIT, LATENCY = 5.0, 1e-4  # of the projection: Gbit/s, seconds a message
+GIGABIT, LATENCY = 5.0, 1e-4  # of the projection: Gbit/s, seconds per message
 CURVE = ("train_objective", "val_objective")
 
 
 def model_and_data(kind: str):
-    """What is trained: a flow of points or of pictures, and rows of the right shape."""
+    """What is trained: a flow of points or of images, and rows of the right shape."""
     import numpy as np
 
     import flow_models as fm
 
     chance = np.random.default_rng(0)
     if kind == "pictures":
-        event = fm.Images(32, 32, 3)
-        model = fm.FlowModel(
-            fm.glow_image(event.canvas, levels=2, depth=2, hidden=(64, 64)), event=event
-        )
+        flow = fm.glow_image((32, 32, 3), levels=2, depth=2, hidden=(64, 64))
+        model = fm.Model(flow, codecs={"x": fm.Pixels(32, 32, 3)})
         return model, chance.integers(0, 256, (256, 32, 32, 3)).astype(np.uint8)
     size = (
         {"depth": 8, "hidden": (128, 128)} if kind == "points" else {"depth": 2, "hidden": (16, 16)}
     )
-    return fm.FlowModel(fm.realnvp(2, **size)), chance.normal(size=(20_000, 2)).astype("f") ** 3
+    return fm.Model(fm.realnvp(2, **size)), chance.normal(size=(20_000, 2)).astype("f") ** 3
 
 
 def work(kind: str, batch: int, seconds: float, core: int) -> None:
-    """One worker: trains for about so many seconds after compilation, or 200 steps of the curve,
-    and prints what it has seen."""
+    """One worker: trains for about `seconds` after compilation, or 200 steps of the curve, and
+    prints its results."""
     os.sched_setaffinity(0, {core})
     import resource
     import time
@@ -69,7 +67,7 @@ def work(kind: str, batch: int, seconds: float, core: int) -> None:
     settings = fm.FitSettings(
         steps=200 if curve else 10**6,
         batch_size=batch,
-        epoch_steps=20 if curve else 10**6,
+        eval_every_steps=20 if curve else 10**6,
         learning_rate=1e-4,
         clip_norm=1.0,
         strategy="auto",
@@ -84,12 +82,12 @@ def work(kind: str, batch: int, seconds: float, core: int) -> None:
     numbers = sum(v.shape.num_elements() for v in trainer.steps.trainable) + len(trainer.terms)
     print(json.dumps(said | {"numbers": numbers, "workers": workers}))
     sys.stdout.flush()
-    os._exit(0)  # whoever is first to go would be mourned by the others
+    os._exit(0)  # the others would report the first worker that leaves as lost
 
 
 def timed(trainer, seconds: float, usage, clock) -> dict:
-    """Steps a second, and processor milliseconds a step, over calls of equal size; all workers make
-    equally many calls."""
+    """Steps per second, and processor milliseconds per step, over calls of equal size; all workers
+    make the same number of calls."""
     import tensorflow as tf
 
     at, chunk = trainer.at, trainer.source.chunk(0, trainer.source.chunk_steps)
@@ -115,7 +113,7 @@ def timed(trainer, seconds: float, usage, clock) -> dict:
 
 
 def measured(kind: str, workers: int, batch: int, seconds: float) -> list[dict]:
-    """What each worker of one case says."""
+    """The output of each worker of one case."""
     import workers as processes
 
     cores = sorted(os.sched_getaffinity(0))
@@ -149,8 +147,7 @@ def cases(batch: int) -> dict[str, tuple[int, int]]:
 
 
 def race(rounds: int, seconds: float) -> dict[str, dict[str, dict]]:
-    """The best of the rounds of every case of every kind; of several workers the slowest one
-    counts."""
+    """The best round of every case of every kind; of several workers the slowest counts."""
     best: dict[str, dict[str, dict]] = {kind: {} for kind in BATCH}
     for number in range(rounds):
         for kind, batch in BATCH.items():
@@ -178,8 +175,8 @@ def race(rounds: int, seconds: float) -> dict[str, dict[str, dict]]:
 
 
 def projected(of: dict[str, dict], workers: int) -> float:
-    """Efficiency of W workers with a batch each: the processor's time of a step alone over that of
-    a step together."""
+    """Efficiency of W workers with a batch each: processor time of a step alone over that of a
+    joint step."""
     from flow_models.training.devices import ring_bytes
 
     step, two = (of[name]["cpu_ms"] / 1000 for name in ("one", "equal batch a worker"))
@@ -191,7 +188,7 @@ def projected(of: dict[str, dict], workers: int) -> float:
 
 
 def curves() -> dict[int, float]:
-    """By the number of workers, the largest relative difference from the curve of one."""
+    """Largest relative difference from the curve of one worker, by number of workers."""
     import numpy as np
 
     one, *others = [measured("curve", workers, 64, 0)[0]["history"] for workers in (1, 2, 4)]
@@ -242,7 +239,7 @@ def page(best: dict, off: dict[int, float], load: float) -> str:
 
 
 def _row(kind: str, of: dict[str, dict], name: str) -> list[str]:
-    """One case. Efficiency is what a worker's rows take alone, over what they take here."""
+    """One case. Efficiency: the time of a worker's rows alone, over their time here."""
     from flow_models.training.devices import ring_bytes
 
     (workers, size), now, one = cases(BATCH[kind])[name], of[name], of["one"]

@@ -1,1 +1,1 @@
-"""Workers of the comparison, one a library, and what they share."""
+"""Workers of the comparison, one per library, and what they share."""

@@ -2,8 +2,8 @@
 
     python -m flows.data FOLDER ROWS VALIDATION        in the project's environment
 
-The gap of a model q to the truth p is the mean of log p - log q over the validation points, nats:
-an estimate of KL(p || q) that is free of the noise of the points' own entropy, since log p is
+The gap of a model q to the truth p is the mean of log p - log q over the validation points, in
+nats: an estimate of KL(p || q) without the noise of the points' own entropy, because log p is
 exact.
 """
 
@@ -21,7 +21,7 @@ SEEDS = {"train": (20, 0), "validation": (21, 0)}
 def draw(folder: str | Path, rows: int, validation: int) -> None:
     """Writes train.npy [rows, 2], validation.npy [validation, 2] and truth.json: entropy and mean
     -log p, nats."""
-    from flow_models.data.points import points
+    from flow_models.data import points
 
     folder, moons = Path(folder), points.get(SET)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def draw(folder: str | Path, rows: int, validation: int) -> None:
 
 @dataclasses.dataclass
 class Data:
-    """Points in the units of the set, or standardised: log q in these units is log q there less
+    """Points in the units of the set, or standardised; log q in the set's units is log q minus
     `log_scale`."""
 
     train: np.ndarray
@@ -50,13 +50,13 @@ class Data:
 
 
 def load(folder: str | Path, standardised: bool) -> Data:
-    """The points of `folder`, float32 [n, 2]; standardised by the training points' mean and
-    standard deviation."""
+    """The points of `folder`, float32 [n, 2], standardised by mean and standard deviation of the
+    training points."""
     train, validation = (np.load(Path(folder) / f"{name}.npy") for name in ("train", "validation"))
     if not standardised:
         return Data(train, validation, 0.0)
     mean, scale = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
-    rescale = lambda x: ((x - mean) / scale).astype(np.float32)  # noqa: E731
+    rescale = lambda x: ((x - mean) / scale).astype(np.float32)
     return Data(rescale(train), rescale(validation), float(np.log(scale).sum()))
 
 

@@ -1,4 +1,4 @@
-"""The peers' own environment, benchmarks/.venv, made when missing; the project's is never
+"""The environment of the other libraries, benchmarks/.venv, made if missing; the project's is never
 touched."""
 
 import subprocess
@@ -11,8 +11,7 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 def python(folder: Path = HERE / ".venv", requirements: Path = HERE / "requirements.txt") -> str:
-    """Path of the peers' Python, after making the environment or bringing it to what `requirements`
-    says.
+    """Path of that environment's Python, after making it or updating it to `requirements`.
 
     Raises:
       UserError: it cannot be made or installed; one line with pip's reason.

@@ -1,4 +1,4 @@
-"""flowjax's own flows and loss; steps one a call as its `fit_to_data` runs them, or many in one
+"""flowjax's own flows and loss; one step per call as in its `fit_to_data`, or many in one
 `lax.scan`."""
 
 import time
@@ -19,7 +19,7 @@ from flows import protocol
 
 
 class Flowjax(protocol.Library):
-    """A form is scan (`chunk` steps a compiled call, data on the device) or step."""
+    """A form is scan (`chunk` steps per compiled call, data on the device) or step."""
 
     packages = ("flowjax", "jax")
 
@@ -54,7 +54,7 @@ class Flowjax(protocol.Library):
         if spec["model"] == "maf":
             return masked_autoregressive_flow(key, **common)
         if spec["model"] == "spline":
-            # its knots are the inner ones: one less than there are bins
+            # its knots are the inner ones, one less than bins
             common["transformer"] = RationalQuadraticSpline(
                 knots=spec["bins"] - 1, interval=spec["bound"]
             )
@@ -66,7 +66,7 @@ class Flowjax(protocol.Library):
             steps = jnp.asarray(
                 [protocol.rate(recipe, step) for step in range(recipe["steps"])], jnp.float32
             )
-            schedule = lambda count: steps[jnp.minimum(count, len(steps) - 1)]  # noqa: E731
+            schedule = lambda count: steps[jnp.minimum(count, len(steps) - 1)]
         adam = optax.adam(schedule, recipe["beta1"], recipe["beta2"])
         return (
             optax.chain(optax.clip_by_global_norm(recipe["clip"]), adam) if recipe["clip"] else adam

@@ -1,5 +1,5 @@
-"""nflows: its transforms composed as in its own SimpleRealNVP and MaskedAutoregressiveFlow, with
-plain perceptrons."""
+"""nflows: its transforms composed as in its SimpleRealNVP and MaskedAutoregressiveFlow, with plain
+perceptrons."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ class Nflows(TorchLibrary):
 
     def _layer(self, spec, k):
         if spec["model"] == "maf":
-            # its network has one hidden layer more than it has blocks
+            # its network has one hidden layer more than blocks
             made = MaskedAffineAutoregressiveTransform(
                 2, spec["hidden"][0], num_blocks=len(spec["hidden"]) - 1, use_residual_blocks=False
             )

@@ -1,5 +1,5 @@
-"""normflows: its layers with plain perceptrons; layers whose fast direction is the other one are
-put in `Reverse`."""
+"""normflows: its layers with plain perceptrons; `Reverse` turns layers whose fast direction is the
+other one."""
 
 from functools import partial
 
@@ -26,7 +26,7 @@ class Normflows(TorchLibrary):
         network = partial(Conditioner, hidden=spec["hidden"], activation=spec["activation"])
         swap = normflows.flows.Permute(2, "swap")
         if spec["model"] == "maf":
-            # its network has one hidden layer more than it has blocks, and no activation after the
+            # its network has one hidden layer more than blocks, and no activation after the
             # first
             made = normflows.flows.MaskedAffineAutoregressive(
                 2, spec["hidden"][0], num_blocks=len(spec["hidden"]) - 1, use_residual_blocks=False

@@ -10,7 +10,7 @@ from flow_models import fit
 from flows import protocol
 
 NAMES = {"realnvp": "realnvp", "maf": "maf", "spline": "spline_coupling"}
-ENDLESS = 10**8  # steps of a run without a schedule: it ends when the model is built anew
+ENDLESS = 10**8  # steps of a run without a schedule; building a new model ends it
 
 
 class Ended(Exception):
@@ -39,8 +39,10 @@ class Ours(protocol.Library):
                 "affine": spec.get("affine", False),
                 "linear": spec.get("linear", False),
             }
-        bijector = fm.architectures.build(NAMES[spec["model"]], 2, unroll=spec["unroll"], **options)
-        return fm.FlowModel(bijector)
+        bijector = fm.architectures.build(
+            NAMES[spec["model"]], 2, layers_per_loop_body=spec["layers_per_loop_body"], **options
+        )
+        return fm.Model(bijector)
 
     def train(self, steps):
         if self.thread is None:
@@ -63,7 +65,7 @@ class Ours(protocol.Library):
         settings = fm.FitSettings(
             steps=recipe["steps"] or ENDLESS,
             batch_size=self.spec["batch"],
-            epoch_steps=self.spec["chunk"],
+            eval_every_steps=self.spec["chunk"],
             learning_rate=recipe["learning_rate"],
             schedule="cosine" if recipe["steps"] else "constant",
             warmup_steps=recipe["warmup"],
@@ -71,14 +73,12 @@ class Ours(protocol.Library):
             beta2=recipe["beta2"],
             clip_norm=recipe["clip"],
             ema=self.spec.get("ema", 0.0),
-            shards=self.spec.get("shards", 1),
+            microbatches=self.spec.get("shards", 1),
             seed=self.spec["seed"],
         )
         try:
             if self.orders.get():
-                self.released = self.began = (
-                    time.perf_counter()
-                )  # where the seconds of a row count from
+                self.released = self.began = time.perf_counter()  # start of the seconds of a row
                 fit(
                     self.model,
                     self.data.train,

@@ -10,15 +10,18 @@ from pathlib import Path
 from flows.worker import Worker, WorkerFailed
 
 DEPTHS = {"realnvp": 8, "maf": 3, "spline": 5}
-CHUNKS = {256: 100, 1024: 50}  # steps a compiled call and a row of our history
+CHUNKS = {256: 100, 1024: 50}  # steps per compiled call and per row of our history
 RATE = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "warmup": 0, "steps": 0, "clip": 0.0}
-OPTIONS = {("ours", "unrolled"): {"unroll": 0, "shards": 2}, ("ours", "looped"): {"unroll": 1}}
+OPTIONS = {
+    ("ours", "unrolled"): {"layers_per_loop_body": 0, "shards": 2},
+    ("ours", "looped"): {"layers_per_loop_body": 1},
+}
 GAPS = (0.05, 0.02)  # nats
 
 
 @dataclasses.dataclass
 class Plan:
-    """What to measure. Forms, models and batches are in the order they are measured in."""
+    """What to measure. Forms, models and batches stand in the order of measurement."""
 
     folder: Path
     """of the points and logs"""
@@ -66,7 +69,7 @@ class Results:
         self.progress = progress
 
     def add(self, quantity: str, model: str, worker: Worker, value: float | None) -> None:
-        """One value; None stands for a gap that was not reached."""
+        """Adds a value; None stands for a gap that was not reached."""
         key = {"quantity": quantity, "model": model, "library": worker.library, "form": worker.form}
         for entry in self.measurements:
             if all(entry[name] == text for name, text in key.items()):
@@ -75,13 +78,13 @@ class Results:
         self.measurements.append({**key, "values": [value]})
 
     def about(self, worker: Worker) -> dict:
-        """What is known of the worker's library, its versions to begin with."""
+        """Notes facts about the worker's library, first its versions."""
         return self.facts.setdefault(worker.library, worker.ask("versions"))
 
     @contextlib.contextmanager
     def survive(self, workers: dict, worker: Worker):
-        """A worker's failure ends that worker only: it is noted, and leaves `workers`, whose keys
-        they are."""
+        """Context in which the failure of a worker ends that worker only: it is noted and removed
+        from `workers`."""
         try:
             yield
         except WorkerFailed as failure:
@@ -110,6 +113,6 @@ def spec(model: str, batch: int, worker: Worker, **changes) -> dict:
 
 
 def median(values: list[float | None]) -> float | None:
-    """The median, with None, a gap not reached, as the longest time."""
+    """The median; None, a gap not reached, counts as the longest time."""
     middle = statistics.median([math.inf if value is None else value for value in values])
     return None if math.isinf(middle) else middle

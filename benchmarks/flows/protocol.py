@@ -1,4 +1,4 @@
-"""A worker: one process that holds one library and answers commands, a line of JSON each way.
+"""A worker: one process that holds one library and answers commands, one line of JSON each way.
 
     {"command": "build", "spec": {...}}       -> {"parameters": 136208, "chunk": 100}
     {"command": "train", "steps": 100}        -> {"seconds": 0.41}
@@ -25,7 +25,7 @@ from flows.data import load
 class Library:
     """What a library has to do. Arrays are NumPy float32 [n, 2], in the units of `self.data`."""
 
-    standardised = True  # trains on standardised points; False where the model does that itself
+    standardised = True  # trains on standardised points; False if the model standardises
     packages: tuple[str, ...] = ()  # whose versions are reported
     commands: tuple[str, ...] = ()  # further ones, answered by its methods of these names
 
@@ -33,16 +33,16 @@ class Library:
         self.data = load(folder, self.standardised)
 
     def build(self, spec: dict) -> dict:
-        """A new model and optimizer. Returns parameters, and chunk: `train` takes multiples of
-        it."""
+        """Makes a new model and optimizer. Returns parameters, and chunk: `train` takes multiples
+        of it."""
         raise AssertionError("a library builds a model")
 
     def train(self, steps: int) -> float:
-        """Runs optimizer steps, compiling at first. Returns wall seconds."""
+        """Runs optimizer steps, compiling first. Returns wall-clock seconds."""
         raise AssertionError("a library trains")
 
     def tune(self, points: int) -> dict:
-        """Chooses the number of threads of each task by trying, where the library does not do that
+        """Chooses the number of threads of each task by trial, if the library does not do so
         itself."""
         return {}
 
@@ -62,8 +62,7 @@ class Library:
 
 
 class Batches:
-    """Row numbers of batches in shuffled passes; the incomplete last batch of a pass is left
-    out."""
+    """Row numbers of batches in shuffled passes; the incomplete last batch of a pass is dropped."""
 
     def __init__(self, rows: int, batch: int, seed: int):
         self.rows, self.batch, self.random = rows, batch, np.random.default_rng(seed)
@@ -91,8 +90,8 @@ def rate(recipe: dict, step: int) -> float:
 
 
 def memory_mb(field: str = "VmHWM") -> float:
-    """Resident memory of this process, MB: highest (VmHWM; ru_maxrss would count what the parent
-    held) or now (VmRSS)."""
+    """Resident memory of this process, MB: highest (VmHWM; ru_maxrss would include the parent's) or
+    now (VmRSS)."""
     with open("/proc/self/status") as status:
         line = next(line for line in status if line.startswith(field))
     return int(line.split()[1]) / 1024
@@ -103,7 +102,7 @@ def _timed(function, *arguments) -> dict:
     result = function(*arguments)
     seconds = time.perf_counter() - began
     finite = np.isfinite(result).mean()
-    if finite < 0.9:  # single draws overflow where the scale of a coupling has no bound
+    if finite < 0.9:  # single draws overflow if the scale of a coupling has no bound
         raise FloatingPointError(f"only {finite:.0%} of the result is finite")
     return {"seconds": seconds}
 
@@ -133,7 +132,7 @@ def _answer(library: Library, command: str, request: dict) -> dict:
 
 
 def serve(library_class: type[Library]) -> None:
-    """Answers commands from stdin until it is closed; what libraries print goes to stderr."""
+    """Answers commands from stdin until it closes; what libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     library = library_class(sys.argv[1])
@@ -145,4 +144,4 @@ def serve(library_class: type[Library]) -> None:
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
         print(json.dumps(reply), file=answers, flush=True)
-    os._exit(0)  # threads that wait for the next command would hold the process
+    os._exit(0)  # threads that wait for a command would hold the process

@@ -1,5 +1,5 @@
-"""Time to quality: how long until the density is good, compilation included, the looks at it
-not."""
+"""Time to quality: how long until the density is good, with compilation and without the
+evaluations."""
 
 import contextlib
 import math
@@ -8,12 +8,12 @@ import tempfile
 from flows.plan import GAPS, Plan, Results, spec
 from flows.worker import PYTORCH, Worker
 
-HOPELESS = 3  # a library this many times slower than the fastest in one seed is not run on the next
+HOPELESS = 3  # a library so many times slower than the fastest is not run on the next seed
 
 
 def quality(plan: Plan, results: Results, model: str) -> None:
     """Seconds until the validation gap first falls below each of `GAPS`: one recipe, several seeds,
-    taking turns."""
+    in turns."""
     forms = list(plan.quality.forms)
     for seed in range(plan.quality.seeds):
         reached = _one_seed(plan, results, model, seed, forms)
@@ -24,7 +24,7 @@ def quality(plan: Plan, results: Results, model: str) -> None:
 
 
 def _one_seed(plan, results, model, seed, forms):
-    """Seconds to the smallest gap by form, None where it was not reached."""
+    """Seconds to the smallest gap by form, None if it was not reached."""
     with contextlib.ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory())
         runs: dict[Worker, _Run] = {}
@@ -63,7 +63,7 @@ class _Run:
         self.before = math.nan  # seconds of process start, import and building
         self.seconds, self.steps, self.over = 0.0, 0, False
         self.curve: list[tuple[int, float, float]] = []
-        self.reached: dict[float, float | None] = {gap: None for gap in GAPS}
+        self.reached: dict[float, float | None] = dict.fromkeys(GAPS)
 
     def build(self):
         self.worker.ask("build", spec=self.spec)

@@ -1,5 +1,4 @@
-"""The measured values as tables: medians, and ratios of which one above 1 says that this project is
-better."""
+"""The measured values as tables: medians, and ratios; a ratio above 1 favours this project."""
 
 from collections.abc import Iterator
 
@@ -29,8 +28,8 @@ for _gap in GAPS:
 
 
 def cells(result: dict) -> Iterator[tuple[str, str, dict[str, tuple[str, float | None]]]]:
-    """Rows of the first table: quantity, model, and library -> (form, median) of its best form, of
-    ours the main."""
+    """Rows of the first table: quantity, model, and library -> (form, median) of its best form; of
+    ours the main one."""
     for model in MODELS:
         for quantity, (_, _, higher) in QUANTITIES.items():
             best: dict[str, tuple[str, float | None]] = {}
@@ -47,7 +46,7 @@ def cells(result: dict) -> Iterator[tuple[str, str, dict[str, tuple[str, float |
 
 
 def ratio(best: dict[str, tuple[str, float | None]], higher: bool, libraries=None) -> float | None:
-    """Ours over the best of `libraries` (all peers), turned so that above 1 is better; None without
+    """Ours against the best of `libraries` (default all others), above 1 if better; None without
     both."""
     ours = best.get("ours", (None, None))[1]
     peers = [
@@ -92,10 +91,11 @@ def _heading(result):
     {result["command"]}
 
 {result["date"]}, {result["minutes"]:.0f} minutes; {machine["cpu"]}, {machine["cores"]} cores,
-{machine["memory_gb"]:.0f} GB, load {machine["load"]:.1f} before the start, {machine["load_after"]:.1f} at the end (the
-benchmark itself makes about 1 of it); {versions}.
+{machine["memory_gb"]:.0f} GB, load {machine["load"]:.1f} before the start,
+{machine["load_after"]:.1f} at the end (the benchmark makes about 1 of it); {versions}.
 
-Medians. In every row a ratio above 1 says that ours is better. What each library runs, and how: benchmarks/README.md.
+Medians. In every row a ratio above 1 says that ours is better. benchmarks/README.md says what each
+library runs.
 """
 
 

@@ -7,18 +7,13 @@ import tempfile
 from flows.plan import Plan, Results, spec
 from flows.worker import Worker
 
-EVALUATED = (
-    "unrolled",
-    "looped",
-    "scan",
-    "eager",
-)  # and zuko compiled; step evaluates as scan does
+# and zuko compiled; step evaluates like scan
+EVALUATED = ("unrolled", "looped", "scan", "eager")
 
 
 def throughput(plan: Plan, results: Results, model: str, quantities: set[str]) -> None:
     """Training steps/s of every batch size, log_prob and sample points/s, and peak memory."""
-    # torch.compile breaks up the splines of nflows and normflows: slower than eager, or far behind
-    # zuko
+    # torch.compile splits the splines of nflows and normflows: slower than eager or than zuko
     forms = [
         form
         for form in plan.forms
@@ -45,8 +40,8 @@ def throughput(plan: Plan, results: Results, model: str, quantities: set[str]) -
 
 
 def _prepare(plan, results, model, batch, worker, threads):
-    """Builds, compiles and warms up; returns the steps of a round. Compiled forms take the eager
-    form's threads."""
+    """Builds, compiles and warms up; returns the steps of a round. Compiled forms use the threads
+    of the eager form."""
     results.progress(f"  {model}, batch {batch}: {worker.name}")
     changes = {"threads": threads.get(worker.library, {})} if worker.form == "compiled" else {}
     built = worker.ask("build", spec=spec(model, batch, worker, **changes))
@@ -92,14 +87,13 @@ def _evaluations(plan, results, model, sizes, quantities):
 
 
 def first_step(plan: Plan, results: Results, model: str) -> None:
-    """Seconds from the start of a fresh process to the end of its first step; torch.compile with an
+    """Seconds from the start of a fresh process to the end of its first step; torch.compile has an
     empty cache."""
     for repeat in range(plan.repeats):
         for library, form in plan.forms:
             once = library == "zuko" and not repeat and model == plan.models[0]
-            if form == "step" or (
-                form == "compiled" and not once
-            ):  # eager is there faster by minutes
+            # eager forms are faster by minutes
+            if form == "step" or (form == "compiled" and not once):
                 continue
             results.progress(
                 f"  {model}, first step {repeat + 1} of {plan.repeats}: {library} ({form})"

@@ -13,7 +13,7 @@ TASKS = ("train", "log_prob", "sample")
 
 
 class Conditioner(nn.Sequential):
-    """The multilayer perceptron of a coupling, called as nflows and normflows call theirs."""
+    """The multilayer perceptron of a coupling, with the interface of nflows and normflows."""
 
     def __init__(self, inputs: int, outputs: int, hidden: list[int], activation: str):
         layers, width = [], inputs
@@ -21,15 +21,15 @@ class Conditioner(nn.Sequential):
             layers += [nn.Linear(width, units), ACTIVATIONS[activation]()]
             width = units
         super().__init__(*layers, nn.Linear(width, outputs))
-        self.hidden_features = width  # both divide the spline's logits by its root
+        self.hidden_features = width  # both divide the logits of the spline by its root
 
     def forward(self, x, context=None):
         return super().forward(x)
 
 
 class TorchLibrary(protocol.Library):
-    """A form is eager or compiled (`torch.compile` of loss, density and draw, each for its fixed
-    shape)."""
+    """A form is eager or compiled (`torch.compile` of loss, density and sampling, each for its
+    fixed shape)."""
 
     def model(self, spec: dict) -> tuple[nn.Module, callable, callable]:
         """The module, log_prob(x) and sample(n)."""
@@ -72,7 +72,7 @@ class TorchLibrary(protocol.Library):
         self.step += 1
 
     def tune(self, points):
-        """One thread or all of them, whichever does a short piece of the task faster."""
+        """One thread or all, whichever does a short piece of the task faster."""
         pieces = {
             "train": lambda: self.train(3),
             "log_prob": lambda: self.log_prob(self.data.train[:points]),

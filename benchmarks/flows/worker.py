@@ -18,7 +18,7 @@ MODULES = {
     "nflows": "nflows_peer",
 }
 PYTORCH = ("zuko", "normflows", "nflows")
-PATIENCE = 600.0  # seconds for one answer; a compilation is the longest
+PATIENCE = 600.0  # seconds for one answer; a compilation takes longest
 
 
 class WorkerFailed(Exception):
@@ -30,9 +30,9 @@ class Worker:
 
     Args:
       library: a name in `MODULES`.
-      folder: where the points and the workers' logs are.
-      cache: folder of what torch.compile keeps; an empty one makes it compile.
-      package: where the libraries' modules are.
+      folder: where the points and the logs of workers are.
+      cache: folder of the torch.compile cache; an empty one makes it compile.
+      package: where the modules of the libraries are.
       cores: number of cores the process may use; 0 for all.
     """
 
@@ -76,7 +76,7 @@ class Worker:
         """Sends a command and waits for its answer.
 
         Raises:
-          WorkerFailed: there was none, or an error.
+          WorkerFailed: no answer, or an error.
         """
         try:
             self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")

@@ -1,5 +1,4 @@
-"""zuko's own flows; the spline coupling is its NICE with its spline, as its documentation builds
-such flows."""
+"""zuko's own flows; the spline coupling is its NICE with its spline, as in its documentation."""
 
 from functools import partial
 

@@ -1,2 +1,1 @@
-"""Image flows beside normflows: workers of both libraries, what they are asked, and the page that
-results."""
+"""Image flows beside normflows: workers of both libraries, the plan, and the resulting page."""

@@ -2,9 +2,9 @@
 
     python -m images.data FOLDER [silhouettes]        in the project's environment
 
-Noise for speed, whose time does not depend on what is in the picture; silhouettes of animals for
-quality, in the fixed split of the project, with one draw of uniform noise on those that are held
-out, the same for both libraries.
+Speed uses noise, because its time does not depend on the content. Quality uses silhouettes of
+animals in the fixed split of the project, with one draw of uniform noise on the held-out ones, the
+same for both libraries.
 """
 
 import json
@@ -18,10 +18,8 @@ NOISE = {
     "noise_64x64x3": (256, 64, 64, 3),
     "noise_28x28x1": (2048, 28, 28, 1),
 }
-HELD_OUT = {
-    "validation": (31, 500),
-    "test": (32, 1000),
-}  # part -> seed of its noise, images at most
+# part -> seed of its noise, most images
+HELD_OUT = {"validation": (31, 500), "test": (32, 1000)}
 SET = "silhouettes"
 
 
@@ -38,9 +36,9 @@ def draw_noise(folder: str | Path) -> None:
 def draw_silhouettes(folder: str | Path) -> None:
     """Writes SET_train as uint8, SET_validation and SET_test as float32 levels, and images.json:
     what they are."""
-    from flow_models.data.images import embedded_images
+    from flow_models.data.images import embedded
 
-    folder, found = Path(folder), embedded_images.load(SET)
+    folder, found = Path(folder), embedded.load(SET)
     np.save(folder / f"{SET}_train.npy", found.examples)
     counts = {"train": len(found.examples)}
     for part, (seed, most) in HELD_OUT.items():
@@ -58,7 +56,7 @@ def draw_silhouettes(folder: str | Path) -> None:
 
 
 def dequantised(pixels: np.ndarray, seed: int) -> np.ndarray:
-    """Levels in [0, 256): pixels with uniform noise, float32, never rounded up to the next
+    """Levels in [0, 256): pixels plus uniform noise, float32, never rounded up to the next
     level."""
     noise = np.random.default_rng(seed).random(pixels.shape, np.float32)
     return np.minimum(pixels + noise, np.nextafter(pixels + np.float32(1), np.float32(0)))

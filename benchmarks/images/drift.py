@@ -1,5 +1,4 @@
-"""The table of what training by inversion costs in accuracy: our worker alone, one depth after the
-other."""
+"""Accuracy of training by inversion, as a table: our worker alone, one depth after the other."""
 
 import tempfile
 

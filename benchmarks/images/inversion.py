@@ -1,4 +1,4 @@
-"""What training by inversion costs in accuracy: the same weights, differentiated in three ways."""
+"""Accuracy of training by inversion: the same weights, differentiated in three ways."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,16 +14,15 @@ def measure(spec: dict, pixels: np.ndarray, steps: list[int]) -> dict:
     from 0).
 
     Returns:
-      rows, one for each of `steps`: `round_trip`, the largest |f^-1(f(x)) - x| of a batch, in
-      levels of 256; the relative error of the gradient in the Euclidean norm, by inversion and as
-      usual, both in float32, against the usual one in float64; the same of the worst single tensor.
+      One row for each of `steps`: `round_trip`, the largest |f^-1(f(x)) - x| of a batch, in levels
+      of 256; the relative error of the gradient in the Euclidean norm, by inversion and as usual,
+      both in float32, against the usual one in float64; the same of the worst single tensor.
     """
     model = _model(spec, "yes", tf.float32)
     batch, rows, done = dequantised(pixels[: spec["batch"]], 0), [], 0
     for wanted in steps:
-        _train(
-            model, pixels, spec, max(wanted - done, 1)
-        )  # the first look is after a single step of rate 0
+        # the first row is after a single step with rate 0
+        _train(model, pixels, spec, max(wanted - done, 1))
         done = wanted
         rows.append({"steps": wanted, **_errors(model, spec, batch)})
     return {"rows": rows}
@@ -39,7 +38,7 @@ def _model(spec, reversible, dtype):
         seed=spec["seed"],
         dtype=dtype,
     )
-    return fm.FlowModel(glow, event=fm.Images(*spec["shape"]))
+    return fm.Model(glow, codecs={"x": fm.Pixels(*spec["shape"])})
 
 
 def _train(model, pixels, spec, steps):
@@ -83,7 +82,7 @@ def _gradient(model, batch):
     @tf.function(jit_compile=True, autograph=False)
     def run(x):
         with tf.GradientTape() as tape:
-            objective = tf.reduce_mean(loss(model.weights, x)["objective"])
+            objective = tf.reduce_mean(loss(model.weights, {"x": x})["objective"])
         return tape.gradient(objective, variables)
 
     return [g.numpy().astype(np.float64) for g in run(tf.constant(batch, model.dtype))]

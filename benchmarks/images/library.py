@@ -1,4 +1,4 @@
-"""What a worker of images answers beside the commands of `flows.protocol`."""
+"""Commands of an image worker besides those of `flows.protocol`."""
 
 import ctypes
 import dataclasses
@@ -17,7 +17,7 @@ class ImageData:
 
 
 class ImageLibrary(protocol.Library):
-    """Loads images by name when it is told to, and knows its resident memory."""
+    """Loads images by name on command, and knows its resident memory."""
 
     commands = ("load", "resident", "bits_per_dim")
 
@@ -25,12 +25,12 @@ class ImageLibrary(protocol.Library):
         self.folder = Path(folder)
 
     def load(self, images: str) -> dict:
-        """Reads `images`.npy of the folder, pixels of training."""
+        """Reads `images`.npy of the folder, the training pixels."""
         self.data = ImageData(np.load(self.folder / f"{images}.npy"))
         return {"images": len(self.data.train)}
 
     def resident(self) -> dict:
-        """Resident memory now, MB, after what is free has been given back; the highest counts from
+        """Resident memory now, MB, after free memory is returned; the highest value counts from
         here on."""
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -38,8 +38,8 @@ class ImageLibrary(protocol.Library):
         return {"resident_mb": protocol.memory_mb("VmRSS")}
 
     def bits_per_dim(self, levels: str) -> dict:
-        """-log2 p of the dequantised levels of `levels`.npy, float32 [n, H, W, C], a dimension: one
-        number an image."""
+        """-log2 p per dimension of the dequantised levels `levels`.npy, float32 [n, H, W, C]:
+        [n]."""
         x = np.load(self.folder / f"{levels}.npy")
         nats = -np.asarray(self.log_prob(x), np.float64)
         return {"bits_per_dim": (nats / (np.log(2) * x[0].size)).tolist()}

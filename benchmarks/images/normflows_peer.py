@@ -1,4 +1,4 @@
-"""normflows: Glow as in its own example, without classes, and a flat Real NVP; nats in the unit of
+"""normflows: Glow as in its own example, without classes, and a flat Real NVP; nats, in units of
 one level."""
 
 import math

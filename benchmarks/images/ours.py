@@ -21,17 +21,17 @@ class OurImages(ImageLibrary, Ours):
         step."""
         if spec.get("shards") == 0:
             spec["shards"] = len(os.sched_getaffinity(0))
-        shape, event = tuple(spec["shape"]), fm.Images(*spec["shape"])
+        shape, codecs = tuple(spec["shape"]), {"x": fm.Pixels(*spec["shape"])}
         common = {
             "depth": spec["depth"],
             "hidden": spec["hidden"],
-            "unroll": spec["unroll"],
+            "layers_per_loop_body": spec["layers_per_loop_body"],
             "seed": spec["seed"],
         }
         if spec["model"] == "flat":
-            return fm.FlowModel(fm.flat_realnvp(shape, **common), event=event)
+            return fm.Model(fm.flat_realnvp(shape, **common), codecs=codecs)
         glow = fm.glow_image(shape, spec["levels"], reversible=spec["reversible"], **common)
-        return fm.FlowModel(glow, event=event)
+        return fm.Model(glow, codecs=codecs)
 
     def log_prob(self, x):
         """With the weights that `fit` leaves in the model: it must have come to its end."""

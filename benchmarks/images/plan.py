@@ -1,4 +1,4 @@
-"""What is measured of image flows: problems, forms of each library, and how long."""
+"""What is measured for image flows: problems, forms of each library, and how long."""
 
 import dataclasses
 from pathlib import Path
@@ -30,23 +30,19 @@ PROBLEMS = {
         }
     ),
 }
-SLOW = RATE | {
-    "learning_rate": 1e-5
-}  # of all that is timed: weights must not run away, and the time is the same
+# for everything timed: the weights must not diverge, and the time is the same
+SLOW = RATE | {"learning_rate": 1e-5}
 SPEED = ("glow_32", "glow_64", "flat_28")
 FORMS = {  # (library, form) -> what it adds to the problem
-    ("ours", "default"): {"reversible": "auto", "unroll": 1},
-    ("ours", "unrolled"): {"reversible": "no", "unroll": 0, "shards": 0},
-    ("ours", "plain"): {"reversible": "no", "unroll": 1},
-    ("ours", "reversible"): {"reversible": "yes", "unroll": 1},
+    ("ours", "default"): {"reversible": "auto", "layers_per_loop_body": 1},
+    ("ours", "unrolled"): {"reversible": "no", "layers_per_loop_body": 0, "shards": 0},
+    ("ours", "plain"): {"reversible": "no", "layers_per_loop_body": 1},
+    ("ours", "reversible"): {"reversible": "yes", "layers_per_loop_body": 1},
     ("normflows", "eager"): {},
     ("normflows", "channels_last"): {},
 }
-DEEP = (
-    ("ours", "plain"),
-    ("ours", "reversible"),
-    ("normflows", "eager"),
-)  # forms measured against depth
+# forms measured against depth
+DEEP = (("ours", "plain"), ("ours", "reversible"), ("normflows", "eager"))
 FRESH = (
     ("ours", "default"),
     ("ours", "unrolled"),

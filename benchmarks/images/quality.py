@@ -1,5 +1,5 @@
 """Bits per dimension of both libraries on the same held-out images, after the same seconds of
-training in turns."""
+training, in turns."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ from flows.worker import Worker
 from images.data import SET
 from images.plan import PROBLEMS, Plan, spec
 
-FAIR = 0.02  # numbers of parameters may differ by this much
+FAIR = 0.02  # most relative difference in numbers of parameters
 
 
 def quality(plan: Plan, results: Results) -> dict:
@@ -20,8 +20,8 @@ def quality(plan: Plan, results: Results) -> dict:
     and tests.
 
     Returns:
-      what the page says of it: bits per dimension of every trial, every image's of the test,
-        parameters, steps, seconds.
+      What the page reports: bits per dimension of every trial and of every test image,
+      parameters, steps, seconds.
     """
     wanted, paces = plan.quality, {}
     trials = {" ".join(form): {} for form in wanted.forms}
@@ -41,7 +41,7 @@ def quality(plan: Plan, results: Results) -> dict:
 
 
 def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
-    """The rate with the lowest bits per dimension of each; one that diverged is no choice."""
+    """Rate with the lowest bits per dimension for each library; diverged runs do not count."""
     finite = {
         name: {rate: bits for rate, bits in each.items() if math.isfinite(bits)}
         for name, each in trials.items()
@@ -50,8 +50,8 @@ def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def _train(plan, results, rates, seconds, paces, seed, part):
-    """One run a form, in turns of some seconds; the runs that came to their end, tested on a part
-    of the images."""
+    """One run per form, in turns of some seconds; the finished runs, tested on a part of the
+    images."""
     with contextlib.ExitStack() as stack:
         cache, runs = stack.enter_context(tempfile.TemporaryDirectory()), {}
         for form in [form for form in plan.quality.forms if " ".join(form) in rates]:
@@ -73,8 +73,8 @@ def _train(plan, results, rates, seconds, paces, seed, part):
 
 
 class _Run:
-    """One training run of a given length in seconds: the number of steps follows from the pace of
-    an earlier one."""
+    """One training run of a given length in seconds; its number of steps follows from the pace of
+    an earlier run."""
 
     def __init__(self, plan, worker: Worker, form):
         self.plan, self.worker, self.form, self.name = plan, worker, form, " ".join(form)
@@ -110,7 +110,7 @@ class _Run:
         return spec(plan.problem, self.worker, **changes)
 
     def advance(self):
-        """A turn; the first is a single compiled call, so that the start can be told from the
+        """One turn; the first is a single compiled call, which separates the start from the
         rest."""
         steps = min(self.turn if self.done else self.plan.chunk, self.steps - self.done)
         if steps:

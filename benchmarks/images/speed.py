@@ -9,7 +9,7 @@ from flows.worker import Worker
 
 from images.plan import DEEP, FRESH, PROBLEMS, Plan, spec
 
-SETTLE = 3  # compiled calls before the first that is timed, beside the one that compiles
+SETTLE = 3  # compiled calls before the timed ones, besides the call that compiles
 
 
 def speed(plan: Plan, results: Results) -> None:
@@ -84,10 +84,10 @@ def _rounds(plan, results, problem, forms, name, **changes):
 def _prepare(plan, results, wanted, worker, name):
     """Builds, compiles, measures memory; returns the steps of a round.
 
-    Memory is resident memory, MB, less that with the library imported and the images loaded:
-    `memory_train`, the highest in a few steps after the first; `memory_highest`, the highest up to
-    then, compilation included. There is no figure
-    of a step alone: XLA keeps the block that a step works in, PyTorch gives it back.
+    Memory is resident memory, MB, minus that with the library imported and the images loaded:
+    `memory_train`, the highest in a few steps after the first; `memory_highest`, the highest so
+    far, compilation included. There is no value for a step alone: XLA keeps the working memory of a
+    step, PyTorch returns it.
     """
     worker.ask("load", images=wanted["images"])
     idle = worker.ask("resident")["resident_mb"]

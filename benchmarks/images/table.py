@@ -1,4 +1,4 @@
-"""The page: every table with what its numbers are and the command that measures it again."""
+"""The page: every table, an explanation of its numbers, and the command that measures it."""
 
 import math
 
@@ -42,8 +42,8 @@ def values(result: dict, quantity: str, problem: str) -> dict[tuple[str, str], f
 
 
 def gain(by_form: dict[tuple[str, str], float], form: tuple[str, str]) -> float | None:
-    """The best of normflows over this form of ours, so that above 1 says ours is better; None
-    without both."""
+    """The best of normflows over this form of ours, above 1 if ours is better; None without
+    both."""
     peers = [
         value for (library, _), value in by_form.items() if library != "ours" and value is not None
     ]
@@ -53,7 +53,7 @@ def gain(by_form: dict[tuple[str, str], float], form: tuple[str, str]) -> float 
 
 def compare(ours: list[float], theirs: list[float]) -> dict[str, float]:
     """Bits per dimension of the same images: means with standard errors, and the paired difference,
-    ours less theirs."""
+    ours minus theirs."""
     a, b = np.asarray(ours), np.asarray(theirs)
     names = {"ours": a, "theirs": b, "difference": a - b}
     found = {name: float(np.mean(each)) for name, each in names.items()}
@@ -82,15 +82,17 @@ def _heading(result):
 
     {result["command"]}
 
-{result["date"]}, {result["minutes"]:.0f} minutes; {machine["cpu"]}, {cores} for each process and the libraries' own
-numbers of threads, {machine["memory_gb"]:.0f} GB, load {machine["load"]:.1f} before the start and
-{machine["load_after"]:.1f} at the end (the benchmark makes about 1 or 2 of it); {", ".join(versions)}.
+{result["date"]}, {result["minutes"]:.0f} minutes; {machine["cpu"]}, {cores} for each process and
+the libraries' own numbers of threads, {machine["memory_gb"]:.0f} GB, load {machine["load"]:.1f}
+before the start and {machine["load_after"]:.1f} at the end (the benchmark makes about 1 or 2 of
+it); {", ".join(versions)}.
 
-Each library is a process of its own and they train in turns, so that all see the same machine; values are medians over
-the turns. Both have affine couplings with networks of 3x3, 1x1, 3x3 convolutions, LU 1x1 convolutions, actnorm started
-from data, uniform dequantisation, float32 and Adam. Forms of ours: `default` is what a user gets, `unrolled` has no loop
-and parts of a batch on different cores, `plain` is a compiled loop differentiated as usual, `reversible` trains by
-inversion. Of normflows: `eager`, and `channels_last` memory format."""
+Each library runs in its own process and they train in turns, so that all see the same machine;
+values are medians over the turns. Both have affine couplings with networks of 3x3, 1x1, 3x3
+convolutions, LU 1x1 convolutions, data-dependent actnorm, uniform dequantisation, float32 and Adam.
+Our forms: `default` is what a user gets, `unrolled` has no loop and runs parts of a batch on
+different cores, `plain` is a compiled loop differentiated as usual, `reversible` trains by
+inversion. Forms of normflows: `eager`, and `channels_last` memory format."""
 
 
 def _speed(result):
@@ -144,8 +146,8 @@ def _first(result):
     return _section(
         "Time to first step",
         "first",
-        """Seconds from the start of a fresh process to the end of its first
-training step: import, reading the images, building, compiling. Nothing is cached between processes.""",
+        """Seconds from the start of a fresh process to the end of its first training step:
+import, reading the images, building, compiling. Nothing is cached between processes.""",
         ["", "library", "form", "s", "normflows / ours"],
         lines,
         left=3,
@@ -176,10 +178,12 @@ def _memory(result):
         "Memory and step time against depth",
         "memory",
         f"""Glow 32x32x3, batch 32, K steps a level.
-{_turns(result)} Memory is resident memory of a process, as the kernel counts it, less that with
-the library imported and the images loaded, right before the model is built. `training` is the highest during steps after
-the first: model, optimizer, compiled program, what compilation left, and what a step works with. `highest` is the highest
-of all, compilation included. What free memory the process held was given back before the steps. `start` is the first training call, compilation included.""",
+{_turns(result)} Memory is resident memory of a process, as the kernel counts it, minus that with
+the library imported and the images loaded, right before the model is built. `training` is the
+highest value in the steps after the first: model, optimizer, compiled program, remains of the
+compilation, and the working memory of a step. `highest` is the highest of all, compilation
+included. Free memory was returned before the steps. `start` is the first training call,
+compilation included.""",
         [
             "K",
             "library",
@@ -204,10 +208,10 @@ def _drift(result):
     return _section(
         "Accuracy of training by inversion",
         "drift",
-        """Ours, Glow 32x32x3, batch 32, after steps of Adam at a rate of
-0.0002 by inversion. `round trip` is the largest |f^-1(f(x)) - x| of a batch, in levels of 256. Gradients are of the same
-weights in float32, by inversion and as usual, against the usual one in float64: relative error in the Euclidean norm, of
-all weights together and of the worst single tensor.""",
+        """Ours, Glow 32x32x3, batch 32, after steps of Adam at a rate of 0.0002 by inversion.
+`round trip` is the largest |f^-1(f(x)) - x| of a batch, in levels of 256. Gradients are those of
+the same weights in float32, by inversion and as usual, against the usual one in float64: relative
+error in the Euclidean norm, of all weights together and of the worst single tensor.""",
         ["K", "steps", "round trip", "inversion", "usual", "inversion, worst", "usual, worst"],
         lines,
         left=2,
@@ -223,14 +227,17 @@ def _quality(result):
         by_seed.setdefault(run["seed"], {})[run["library"]] = run
     lines = [line for seed, runs in by_seed.items() if len(runs) == 2 for line in _seed(seed, runs)]
     sizes, fair = PROBLEMS["silhouettes"], "within 2%" if found["fair"] else "NOT within 2%"
-    text = f"""{result["images"]["source"]}; {counts["train"]:,} images for training, {counts["validation"]:,} for the choice
-of the rate, {counts["test"]:,} for the test. Glow, L = {sizes["levels"]}, K = {sizes["depth"]}, hidden {sizes["hidden"][0]}, batch {sizes["batch"]}, for both;
-numbers of parameters {fair}. {plan["budget"]:.0f} seconds of training each, in turns, compilation counted; Adam with warm-up,
-cosine to 0 over the steps that fit into the time, clipping by global norm and averaged weights in both. -log2 p of
-dequantised levels over 784, the same noise for both; +- is the standard error over the test images, of the difference
-that of the paired differences.
+    text = f"""{result["images"]["source"]}; {counts["train"]:,} images for training,
+{counts["validation"]:,} for the choice of the rate, {counts["test"]:,} for the test. Glow,
+L = {sizes["levels"]}, K = {sizes["depth"]}, hidden {sizes["hidden"][0]}, batch {sizes["batch"]},
+for both; numbers of parameters {fair}. {plan["budget"]:.0f} seconds of training each, in turns,
+with compilation. Adam with warm-up, cosine to 0 over the steps that fit into the time, clipping by
+global norm and averaged weights in both. -log2 p of dequantised levels over 784, with the same
+noise for both; +- is the standard error over the test images, for the difference that of the
+paired differences.
 
-Rates were chosen from the same list by bits per dimension of the validation images after {plan["trial"]:.0f} s each:
+Rates were chosen from the same list by bits per dimension of the validation images after
+{plan["trial"]:.0f} s each:
 
 {_rates(found)}"""
     return _section(
@@ -275,7 +282,7 @@ def _bits(value):
 
 
 def _section(title, name, text, header, lines, left):
-    """A heading, the command, what the numbers are and a table; nothing without lines."""
+    """Heading, command, explanation and table; nothing without lines."""
     if not lines:
         return ""
     rule = row(["---"] * left + ["---:"] * (len(header) - left))
