@@ -18,6 +18,7 @@ from servers import aws_environment, environment, free_ports, s3, s3_server  # n
 from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.data.tables import read_table
+from flow_models.runs.mirror import Mirror
 
 BUCKET = "flows"
 VALUES = np.float32([[1.5, -2], [0.25, 1000], [3, 7]])
@@ -278,6 +279,28 @@ def test_names_and_subfolders_are_the_same_here_and_in_s3(tmp_path, bucket):
         assert storage.subfolders(top) == ["a", "b"]
         none = storage.join(root, "none")
         assert storage.names(none) == set() and storage.subfolders(none) == []
+
+
+def test_a_key_cannot_leave_the_folder(monkeypatch):
+    """Other stores than the one of these tests take such keys, so the listing is given here."""
+    hostile = ("good/x", "/etc/x", "//x", "../x", "good/../../x")
+    contents = [{"Key": f"keys/{key}", "Size": 1, "ETag": "1"} for key in hostile]
+    mirror = Mirror("s3://bucket/keys")
+    try:
+        with monkeypatch.context() as listed:
+            listed.setattr("flow_models.core.s3._pages", lambda *_, **__: [{"Contents": contents}])
+            read = []
+            listed.setattr(
+                "flow_models.runs.mirror.storage.read_bytes", lambda uri: read.append(uri) or b"x"
+            )
+            listed.setattr(Mirror, "names", lambda self: {"good"})
+            mirror.fetch(leave_out="checkpoint")
+        assert read == ["s3://bucket/keys/good/x"]
+        assert [file for file in mirror.path.rglob("*") if file.is_file()] == [
+            mirror.path / "good/x"
+        ]
+    finally:
+        mirror.close()
 
 
 @pytest.mark.parametrize(
