@@ -50,8 +50,8 @@ if TYPE_CHECKING:  # the table of public names: read by editors and checkers, an
     from flow_models.bijectors import networks as networks
     from flow_models.core.errors import UserError as UserError
     from flow_models.models.codecs import Codec as Codec
-    from flow_models.models.codecs import Columns as Columns
     from flow_models.models.codecs import Noise as Noise
+    from flow_models.models.columns import Columns as Columns
     from flow_models.models.detector import Detector as Detector
     from flow_models.models.detector import load_detector as load_detector
     from flow_models.models.keras_layer import keras_layer as keras_layer

@@ -14,7 +14,7 @@ from flow_models.bijectors import ActNorm, Chain
 from flow_models.bijectors.layer import leaves
 from flow_models.core import archive
 from flow_models.core.serializable import to_config
-from flow_models.models.codecs import Columns
+from flow_models.models.columns import Columns
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
 

@@ -12,6 +12,7 @@ from flow_models.architectures.vectors import (
     in_units_of_the_data,
     known_options,
     maf,
+    mixed,
     realnvp,
     spline_coupling,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "in_units_of_the_data",
     "known_options",
     "maf",
+    "mixed",
     "pixels_of",
     "realnvp",
     "spline_coupling",

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
+from flow_models.bijectors.cdf import CDF
 from flow_models.bijectors.chain import Chain, Inverse, Repeat
 from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.conv1x1 import LULinear
@@ -17,6 +18,7 @@ from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Frame, Framed
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.mixed import Mixed, features_of
 from flow_models.bijectors.networks import MLP
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.spline import RationalQuadratic
@@ -204,6 +206,38 @@ def build(
         return bijector
     network = MLP(condition_size, summary, tuple(summary_hidden), options.get("activation", "relu"))
     return FlowBijector(Summarised(bijector.layer, network), options.get("seed", 0), bijector.dtype)
+
+
+def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
+    """The architecture `name` for columns of several kinds, with `build`'s options: those with a
+    distribution function first, the flow of the others given them (see `Mixed`).
+
+    Args:
+      columns: `Columns.cdfs`; without any it is `build`.
+      options: lower and upper have a bound a column.
+
+    Example:
+      >>> columns = fm.Columns.of(frame)
+      >>> flow = fm.architectures.mixed("spline_coupling", columns.cdfs)
+      >>> model = fm.Model(flow, codecs={"x": columns})
+    """
+    rest = [i for i, cdf in enumerate(columns) if cdf is None]
+    if len(rest) == len(columns):
+        return build(name, len(columns), **options)
+    given, flow = options.get("condition_size", 0), None
+    for side in ("lower", "upper"):
+        bounds = options.pop(side, None)
+        kept = [bounds[i] for i in rest] if bounds is not None else []
+        options |= {side: kept} if any(each is not None for each in kept) else {}
+    if rest:
+        # couplings need two columns
+        alone = "maf" if len(rest) == 1 and name not in ("maf", "iaf") else name
+        seen = given + features_of(columns)
+        flow = build(alone, len(rest), **{**options, "condition_size": seen})
+    networks = {key: options[key] for key in ("hidden", "activation") if key in options}
+    layer = Mixed(tuple(columns), flow and flow.layer, given, **networks)
+    dtype = flow.dtype if flow else options.get("dtype", tf.float32)
+    return FlowBijector(layer, options.get("seed", 0), dtype)
 
 
 def class_mixture(

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.core.tiling import FixedShapeBatches
-from flow_models.models.codecs import common_lead, has_no_nan
+from flow_models.models.codecs import common_lead
 from flow_models.models.pixels import Pixels
 
 DRAWS = 16  # of the noise block of padded inputs, for a density
@@ -105,7 +105,8 @@ def class_log_prob(
         values = values.mean(0)
     values += np.asarray(log_det, values.dtype).reshape(-1, 1)
     values = values.reshape(*lead, len(model.classes))
-    return np.where(np.isnan(values) & has_no_nan(x, model.event_shape)[..., None], -np.inf, values)
+    present = ~np.asarray(model.codec.missing(x))
+    return np.where(np.isnan(values) & present[..., None], -np.inf, values)
 
 
 def _drawn(model, x, rows, draws, seed):

@@ -1,6 +1,6 @@
 """Codecs: what one block is to the user, and how it becomes numbers of the network and comes back.
 
-A model has one codec a block. `Columns` and `Noise` are here; `Pixels`, `Labels` and the codecs of
+A model has one codec a block. `Noise` is here; `Columns`, `Pixels`, `Labels` and the codecs of
 inverse problems have files of their own.
 """
 
@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.core.serializable import Serializable
-from flow_models.models.partition import Partition
 
 Shape = tuple[int, ...]
 
@@ -73,6 +72,23 @@ class Codec(Serializable):
         """
         raise TypeError(f"{type(self).__name__} must define the method encode")
 
+    def fitted_to(self, values) -> "Codec":
+        """The codec with what it takes from training data, before the first training."""
+        return self
+
+    def prepare(self, values):
+        """Training data as `draw` takes them: what the host computes once, in float64."""
+        return values
+
+    def log_det(self, rows: tf.Tensor) -> tf.Tensor | float:
+        """log |det d rows / d values| of rows of a training step, where densities are per unit of
+        the values; 0 where the objective is in units of the rows."""
+        return 0.0
+
+    def missing(self, values) -> np.ndarray:
+        """Which of the user's events [..., *shape] lack a number, [...]."""
+        return ~has_no_nan(values, self.shape)
+
     def decode(self, rows: np.ndarray) -> np.ndarray:
         """Rows [B, *padded_shape] as the user's values [B, *shape]."""
         return rows
@@ -96,42 +112,6 @@ class Codec(Serializable):
     def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Codec":
         """The codec with the arrays that were saved."""
         return self
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns(Codec):
-    """Rows [..., D] of numbers, a name a column, taken as they are.
-
-    Attributes:
-      names: of the columns, with units.
-      argument: what messages call the values, x or y.
-    """
-
-    names: tuple[str, ...]
-    argument: str = "x"
-
-    @property
-    def shape(self):
-        return (len(self.names),)
-
-    @property
-    def columns(self):
-        return self.names
-
-    def encode(self, values, dtype, seed=0):
-        rows, lead = rows_of(values, self.names, self.argument, dtype)
-        return Encoded(rows, lead)
-
-    def draw(self, values, dtype, seed):
-        return tf.cast(values, dtype)
-
-    def check(self, values):
-        """Refuses columns that do not vary: their density is unbounded."""
-        constant = np.flatnonzero(np.min(values, 0) == np.max(values, 0))
-        if len(constant):
-            raise UserError(
-                f"column {constant[0]} is constant: its density is unbounded; leave it out"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,35 +140,6 @@ class Noise(Codec):
         points = qmc.Sobol(self.size, seed=0).random_base2(math.ceil(math.log2(n)))[:n]
         points = norm.ppf(np.clip(points, 1e-6, 1 - 1e-6))
         return [(point.astype(dtype), float(norm.logpdf(point).sum())) for point in points]
-
-
-def as_codec(block: str, codec: Codec | Sequence[str]) -> Codec:
-    """The codec of a block; a list of names stands for `Columns`."""
-    argument = "x" if block == "x" else "y"
-    return codec if isinstance(codec, Codec) else Columns(tuple(codec), argument)
-
-
-def completed(codecs: dict[str, Codec], partition: Partition) -> dict[str, Codec]:
-    """Codecs of all blocks but z: those given, else columns for x and y and noise for the rest.
-
-    Raises:
-      UserError: a codec of no block, or of another width.
-    """
-    blocks = {**partition.inputs, **partition.outputs, **partition.given}
-    blocks.pop("z", None)
-    unknown = set(codecs) - set(blocks)
-    if unknown:
-        raise UserError(f"a codec for {sorted(unknown)[0]!r}; the blocks are {', '.join(blocks)}")
-    found = {}
-    for name, width in blocks.items():
-        plain = name == "x" or name not in partition.inputs
-        columns = as_codec(name, [f"{name}{i + 1}" for i in range(width)])
-        codec = found[name] = codecs.get(name) or (columns if plain else Noise(width))
-        if codec.flat_size != width:
-            names, shape = len(codec.columns), codec.padded_shape
-            what = f"{names} column names" if names else f"events of shape {shape}"
-            raise UserError(f"{what} for block {name!r} of {width} dimensions")
-    return found
 
 
 def has_no_nan(x, shape: Shape) -> np.ndarray:

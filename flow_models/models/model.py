@@ -12,15 +12,8 @@ from flow_models.bijectors.frames import Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.core.errors import UserError
 from flow_models.models import classification, posteriors, saving
-from flow_models.models.codecs import (
-    Codec,
-    Encoded,
-    Shape,
-    as_codec,
-    common_lead,
-    completed,
-    has_no_nan,
-)
+from flow_models.models.codecs import Codec, Encoded, Shape, common_lead
+from flow_models.models.columns import as_codec, completed
 from flow_models.models.labels import Labels
 from flow_models.models.partition import Partition
 from flow_models.models.passes import Passes
@@ -177,7 +170,8 @@ class Model(tf.Module):
             return classification.log_prob(self, x, y, priors, seed)
         encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
         value = self.log_prob_of_rows(encoded, y) + _led(encoded.log_det, encoded.lead)
-        return np.where(np.isnan(value) & has_no_nan(x, self.event_shape), -np.inf, value)
+        missing = self.codec.missing(x)
+        return np.where(missing, np.nan, np.where(np.isnan(value), -np.inf, value))
 
     def log_prob_of_rows(self, encoded: Encoded, y=None) -> np.ndarray:
         """log p of rows of the network, without the log-determinant of their codec; NaN where it
@@ -244,7 +238,7 @@ class Model(tf.Module):
         `decode(encode(x, y), other)` carries x into another class.
         """
         rows, lead = self._inverted(z, y)
-        return self.codec.decode(rows).reshape(*lead, *self.event_shape)
+        return _shaped(self.codec.decode(rows), (*lead, *self.event_shape))
 
     def sample(
         self, n: int, y=None, *, seed: int = 0, priors=None, sampling_temperature: float = 1.0
@@ -265,7 +259,7 @@ class Model(tf.Module):
         rows, lead = self._inverted(z, y)
         if lead != (n,):
             raise UserError(f"{n} samples, but y of {list(lead)} rows: give one y, or as many")
-        return self.codec.samples(rows).reshape(-1, *self.event_shape)
+        return _shaped(self.codec.samples(rows), (-1, *self.event_shape))
 
     # classes
 
@@ -377,6 +371,13 @@ def _check_number(n) -> None:
     """Refuses what is no number of samples."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
         raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
+
+
+def _shaped(values, shape):
+    """Values [B, *event] of a codec in a shape; a DataFrame of rows as it is."""
+    if hasattr(values, "columns"):
+        return values if len(shape) == 2 else values.to_numpy(object).reshape(shape)
+    return values.reshape(shape)
 
 
 def _led(log_det, lead: Shape):

@@ -28,6 +28,7 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
 
     def loss(weights, batch):
         z, log_det = batches.forward(model, weights, batch)
+        log_det += model.codec.log_det(batch["x"])
         latent = -model.partition.base_log_prob(z, batches.y_of(model, batch))
         added = {name: term(weights, batch, z) for name, (_, term) in extra.items()}
         objective = (

@@ -110,6 +110,7 @@ class Trainer:
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
+        data, validation = self._prepared(data), self._prepared(validation)
         self.draws = data
         self.source = self._source(data)
         self.validation = None if validation is None else self._ready(validation)
@@ -132,6 +133,18 @@ class Trainer:
         )
         if resume and self.folder and checkpoint.exists(folder):
             self._restore()
+
+    def _prepared(self, data):
+        """Arrays of x as their codec prepares them, which is measured by the training data."""
+        if data is None or callable(data) or isinstance(data, tf.data.Dataset):
+            return data
+        named = data if isinstance(data, dict) else {"x": data}
+        if "x" not in named:
+            return data
+        if not self.model.started:
+            self.model.codecs["x"] = self.model.codec.fitted_to(named["x"])
+        x = self.model.codec.prepare(named["x"])
+        return {**named, "x": x} if isinstance(data, dict) else x
 
     def _source(self, data):
         settings, dtype = self.settings, self.model.dtype.as_numpy_dtype

@@ -1,0 +1,123 @@
+"""A flow of columns of several kinds: categories, counts, angles and atoms first, numbers last."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.bijectors.cdf import CDF
+from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.networks import MLP
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed(Layer):
+    """p(x) = prod_i p(x_i | x_j, j < i) p(c | x_1 .. x_m): columns with a `CDF`, in their order,
+    each given those before it by a network of its own; then the others c, by a flow that is given
+    all of them.
+
+    The density of a row with whole numbers k + u is exact and does not depend on u. Latents stand
+    at the places of their columns, so a latent of one of the first columns belongs to it alone.
+
+    Attributes:
+      columns: a CDF a column, None for the columns of the flow.
+      layer: the flow, whose condition is `features` wide (see `features_of`); None where every
+        column has a CDF.
+      condition_size: width of a condition that all see.
+      hidden, activation: of the networks.
+    """
+
+    columns: Sequence[CDF | None]
+    layer: Layer | None = None
+    condition_size: int = 0
+    hidden: Sequence[int] = (64, 64)
+    activation: str = "relu"
+
+    @property
+    def size(self) -> int:
+        return len(self.columns)
+
+    @property
+    def _first(self) -> list[int]:
+        return [i for i, cdf in enumerate(self.columns) if cdf is not None]
+
+    @property
+    def _rest(self) -> list[int]:
+        return [i for i, cdf in enumerate(self.columns) if cdf is None]
+
+    def _networks(self) -> list[MLP]:
+        """One a column with a CDF; a column of ones stands where there is nothing to see."""
+        found, seen = [], self.condition_size + 1
+        for cdf in self._cdfs():
+            found.append(MLP(seen, cdf.parameters, self.hidden, self.activation))
+            seen += cdf.features
+        return found
+
+    def _cdfs(self) -> list[CDF]:
+        return [cdf for cdf in self.columns if cdf is not None]
+
+    def init(self, rng):
+        networks = [network.init(rng) for network in self._networks()]
+        for weights, cdf in zip(networks, self._cdfs(), strict=True):
+            weights[f"b{len(self.hidden)}"] = cdf.start().astype(np.float32)
+        weights = {"networks": networks}
+        return weights if self.layer is None else {**weights, "layer": self.layer.init(rng)}
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        columns, total = tf.unstack(x, axis=1), tf.zeros_like(x[:, 0])
+        seen, latents = self._nothing(x, condition), dict.fromkeys(range(self.size))
+        for place, cdf, network, w in self._steps(weights):
+            z, log_det = cdf.forward_and_log_det(network(w, tf.concat(seen, 1)), columns[place])
+            latents[place], total = z, total + log_det
+            seen.append(cdf.seen(columns[place]))
+        if self.layer is not None:
+            rest, c = tf.stack([columns[place] for place in self._rest], 1), self._given(seen)
+            c = self.layer.prepare(weights["layer"], c)
+            z, log_det = self.layer.forward_and_log_det(weights["layer"], rest, c)
+            latents |= dict(zip(self._rest, tf.unstack(z, axis=1), strict=True))
+            total += log_det
+        return tf.stack(list(latents.values()), 1), total
+
+    def inverse(self, weights, y, condition=None):
+        latents, columns = tf.unstack(y, axis=1), dict.fromkeys(range(self.size))
+        seen = self._nothing(y, condition)
+        for place, cdf, network, w in self._steps(weights):
+            columns[place] = cdf.inverse(network(w, tf.concat(seen, 1)), latents[place])
+            seen.append(cdf.seen(columns[place]))
+        if self.layer is not None:
+            rest, c = tf.stack([latents[place] for place in self._rest], 1), self._given(seen)
+            c = self.layer.prepare(weights["layer"], c)
+            x = self.layer.inverse_and_log_det(weights["layer"], rest, c)[0]
+            columns |= dict(zip(self._rest, tf.unstack(x, axis=1), strict=True))
+        return tf.stack(list(columns.values()), 1)
+
+    def data_dependent_init(self, weights, x, condition=None):
+        if self.layer is not None:
+            x, seen = tf.convert_to_tensor(x), self._nothing(x, condition)
+            seen += [self.columns[i].seen(x[:, i]) for i in self._first]
+            rest = tf.gather(x, self._rest, axis=1)
+            layer = weights["layer"]
+            c = self.layer.prepare(layer, self._given(seen))
+            weights = {**weights, "layer": self.layer.data_dependent_init(layer, rest, c)[0]}
+        return weights, self.forward_and_log_det(weights, x, condition)[0]
+
+    def check(self, x):
+        if self.layer is not None:
+            self.layer.check(x[:, self._rest])
+
+    def _steps(self, weights):
+        return zip(self._first, self._cdfs(), self._networks(), weights["networks"], strict=True)
+
+    def _nothing(self, x, condition):
+        ones = tf.ones_like(x[:, :1])
+        return [ones] if condition is None else [ones, condition]
+
+    def _given(self, seen):
+        """What the flow is given; the ones in front say nothing."""
+        return tf.concat(seen[1:], 1)
+
+
+def features_of(columns: Sequence[CDF | None]) -> int:
+    """Width of what the flow behind the columns is given of them."""
+    return sum(cdf.features for cdf in columns if cdf is not None)

@@ -1,0 +1,247 @@
+"""The codec of tables: columns of several kinds, each as one number of the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.core.errors import UserError
+from flow_models.models import finding
+from flow_models.models.codecs import Codec, Encoded, Noise, rows_of
+from flow_models.models.kinds import Continuous, Kind
+from flow_models.models.partition import Partition
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns(Codec):
+    """Rows [..., D] of a table, a name and a kind a column.
+
+    Without kinds, numbers go to the network as they are, or, where float32 needs it, less a centre
+    and over a scale that `fit` measures. With kinds, values come and go as DataFrames (arrays
+    [..., D] are taken too), and log p counts a density for each number, date and angle, and a
+    probability for each category, count and atom. It is exact where the architecture is made for
+    the kinds (`architectures.mixed`); the noise that whole numbers get does not change it.
+
+    Attributes:
+      names: of the columns, with units.
+      argument: what messages call the values, x or y.
+      kinds: one a column; empty for numbers of which nothing is known yet.
+      identifiers: further columns that are kept beside a row and not learned.
+    """
+
+    names: tuple[str, ...]
+    argument: str = "x"
+    kinds: tuple[Kind, ...] = ()
+    identifiers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frame, kinds: Mapping[str, str] | None = None) -> Columns:
+        """The columns of a DataFrame, with kinds as told by name or as found (`kinds_of`).
+
+        Args:
+          kinds: name -> categorical, count, integer, continuous, circular, date, atom or
+            identifier; circular may have its period behind it and atom its value: "circular 24".
+
+        Raises:
+          UserError: no such column or kind, or values that do not fit it.
+
+        Example:
+          >>> columns = fm.Columns.of(frame, {"hour": "circular 24"})
+        """
+        found = finding.kinds_of(frame, kinds)
+        learned = {name: kind for name, kind in found.items() if kind is not None}
+        kept = tuple(name for name in found if name not in learned)
+        return cls(tuple(learned), "x", tuple(learned.values()), kept)
+
+    @property
+    def shape(self):
+        return (len(self.names),)
+
+    @property
+    def columns(self):
+        return self.names
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all columns are numbers, which come and go as arrays."""
+        return all(type(kind) is Continuous and not kind.whole for kind in self.kinds)
+
+    @property
+    def cdfs(self) -> tuple:
+        """The distribution function of each column, None for a number of the flow."""
+        return tuple(kind.cdf for kind in self.kinds) or (None,) * len(self.names)
+
+    def described(self) -> dict[str, str]:
+        """Name -> kind in words, identifiers too."""
+        words = {name: str(kind) for name, kind in zip(self.names, self.kinds)}
+        return words | dict.fromkeys(self.identifiers, "identifier, kept and not learned")
+
+    def bounds(self, lower=None, upper=None) -> dict[str, list[float | None]]:
+        """Bounds a column, lists or dictionaries by name, as bounds of the network's numbers; of
+        counts, atoms and the like none is needed.
+
+        Raises:
+          UserError: no such column, or a bound for each of other columns.
+        """
+        found: dict[str, list[float | None]] = {}
+        for side, told in {"lower": lower, "upper": upper}.items():
+            each = by_column(told, self.names)
+            if each is not None and self.kinds and len(each) == len(self.kinds):
+                each = [_in_rows(*pair) for pair in zip(each, self.kinds, strict=True)]
+            found |= {} if each is None else {side: each}
+        return found
+
+    # from the user to the network
+
+    def fitted_to(self, values) -> Columns:
+        """The columns with the centres and scales that float32 needs for training data; itself
+        where they need none, or where kinds are known."""
+        if self.kinds or not isinstance(values, np.ndarray) or values.ndim != 2:
+            return self
+        kinds = tuple(Continuous.of(column) for column in values.T)
+        plain = all(kind.is_plain for kind in kinds)
+        return self if plain else dataclasses.replace(self, kinds=kinds)
+
+    def prepare(self, values):
+        """Values [N, D] as numbers [N, D] in float32, computed in float64, before noise is added;
+        values without kinds as they are."""
+        if not self.kinds:
+            return values
+        columns = self._split(values)
+        prepared = [self._prepared(*each) for each in zip(self.names, self.kinds, columns)]
+        return np.stack(prepared, 1).astype(np.float32)
+
+    def _prepared(self, name, kind, column):
+        try:
+            return kind.prepare(column)
+        except UserError as error:
+            raise UserError(f"column {name!r}: {error}") from None
+
+    def _split(self, values) -> list[np.ndarray]:
+        """The columns [N] of a DataFrame, by name, or of an array [N, D]."""
+        if hasattr(values, "columns"):
+            missing = [name for name in self.names if name not in values.columns]
+            if missing:
+                raise UserError(f"no column {missing[0]!r}: the model has {', '.join(self.names)}")
+            return [values[name].to_numpy() for name in self.names]
+        values = np.asarray(values)
+        if values.ndim != 2 or values.shape[1] != len(self.names):
+            what = f"[..., {len(self.names)}] ({', '.join(self.names)})"
+            raise UserError(f"{self.argument} must have shape {what}, got {list(values.shape)}")
+        return list(values.T)
+
+    def encode(self, values, dtype, seed=0):
+        """Rows and log-determinant; whole numbers with noise from the seed."""
+        if not self.kinds:
+            rows, lead = rows_of(values, self.names, self.argument, dtype)
+            return Encoded(rows, lead)
+        if not hasattr(values, "columns"):
+            values = np.asarray(values)
+        lead = tuple(values.shape[:-1])
+        if not hasattr(values, "columns"):
+            values = values.reshape(-1, values.shape[-1]) if values.ndim else values
+        rows = self.prepare(values).astype(dtype)
+        noise = np.random.default_rng(seed).random(rows.shape, np.float32).astype(dtype)
+        placed = [kind.placed(rows[:, i], noise[:, i]) for i, kind in enumerate(self.kinds)]
+        rows = np.stack(placed, 1).astype(dtype)
+        return Encoded(rows, lead, self._log_det(rows))
+
+    def missing(self, values):
+        """Which rows lack a value."""
+        if not self.kinds or not hasattr(values, "columns"):
+            values = np.asarray(values)
+            return values != values if values.dtype.kind == "O" else super().missing(values)
+        return values[list(self.names)].isna().to_numpy().any(1)
+
+    def draw(self, values, dtype, seed):
+        """Prepared numbers [B, D] with noise, new every step."""
+        rows = tf.cast(values, dtype)
+        if not any(kind.noisy for kind in self.kinds):
+            return rows
+        noise = tf.random.stateless_uniform(tf.shape(rows), seed, dtype=dtype)
+        placed = [kind.placed(rows[:, i], noise[:, i]) for i, kind in enumerate(self.kinds)]
+        return tf.stack(placed, 1)
+
+    def log_det(self, rows):
+        """log |det d rows / d values| of rows of the network [B, D]: 0 without kinds."""
+        return self._log_det(rows) if self.kinds else 0.0
+
+    def _log_det(self, rows) -> Any:
+        return sum(kind.log_det(rows[:, i]) for i, kind in enumerate(self.kinds))
+
+    # from the network to the user
+
+    def decode(self, rows):
+        """Values [B, D]: an array for numbers, in float64 where they have a centre; else a
+        DataFrame."""
+        if not self.kinds:
+            return rows
+        columns = [kind.decode(rows[:, i]) for i, kind in enumerate(self.kinds)]
+        if self.is_plain:
+            return np.stack(columns, 1)
+        import pandas as pd
+
+        return pd.DataFrame(dict(zip(self.names, columns, strict=True)))
+
+    def check(self, values):
+        """Refuses columns that do not vary: their density is unbounded."""
+        constant = np.flatnonzero(np.min(values, 0) == np.max(values, 0))
+        constant = [i for i in constant if not self.kinds or self.cdfs[i] is None]
+        if len(constant):
+            raise UserError(
+                f"column {constant[0]} is constant: its density is unbounded; leave it out"
+            )
+
+
+def as_codec(block: str, codec: Codec | Sequence[str]) -> Codec:
+    """The codec of a block; a list of names stands for `Columns`."""
+    argument = "x" if block == "x" else "y"
+    return codec if isinstance(codec, Codec) else Columns(tuple(codec), argument)
+
+
+def completed(codecs: dict[str, Codec], partition: Partition) -> dict[str, Codec]:
+    """Codecs of all blocks but z: those given, else columns for x and y and noise for the rest.
+
+    Raises:
+      UserError: a codec of no block, or of another width.
+    """
+    blocks = {**partition.inputs, **partition.outputs, **partition.given}
+    blocks.pop("z", None)
+    unknown = set(codecs) - set(blocks)
+    if unknown:
+        raise UserError(f"a codec for {sorted(unknown)[0]!r}; the blocks are {', '.join(blocks)}")
+    found = {}
+    for name, width in blocks.items():
+        plain = name == "x" or name not in partition.inputs
+        columns = as_codec(name, [f"{name}{i + 1}" for i in range(width)])
+        codec = found[name] = codecs.get(name) or (columns if plain else Noise(width))
+        if codec.flat_size != width:
+            names, shape = len(codec.columns), codec.padded_shape
+            what = f"{names} column names" if names else f"events of shape {shape}"
+            raise UserError(f"{what} for block {name!r} of {width} dimensions")
+    return found
+
+
+def _in_rows(bound: float | None, kind: Kind) -> float | None:
+    """A bound of values as a bound of the network's numbers."""
+    if bound is None or not isinstance(kind, Continuous):
+        return None
+    return (float(bound) - kind.centre) / kind.scale
+
+
+def by_column(bounds, names: Sequence[str]) -> list[float | None] | None:
+    """Bounds a column, from a list, or from a dictionary by name.
+
+    Raises:
+      UserError: no such column.
+    """
+    if not isinstance(bounds, Mapping):
+        return None if bounds is None else list(bounds)
+    unknown = [name for name in bounds if name not in names]
+    if unknown:
+        raise UserError(f"a bound of {unknown[0]!r}; the columns are {', '.join(names)}")
+    return [bounds.get(name) for name in names]

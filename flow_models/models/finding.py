@@ -1,0 +1,111 @@
+"""Kinds of columns, found by their values or told by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from flow_models.core.errors import UserError
+from flow_models.models import kinds as k
+
+LOOKED_AT = 100_000  # rows that tell a kind
+FEWEST = 20  # rows, below which nothing is said of repeated values
+MOST_CATEGORIES = 200
+ATOM = 0.05  # share of one value that makes it an atom
+WIDE = 500.0  # spread of whole numbers, above which a step does not matter
+DATE = r"\s*\d{4}-\d{2}-\d{2}([T ].*)?"
+
+NAMES: dict[str, Callable] = {
+    "continuous": k.Continuous.of,
+    "categorical": k.Categorical.of,
+    "count": k.Count.of,
+    "integer": k.Integer.of,
+    "circular": k.Circular.of,
+    "date": k.Date.of_dates,
+    "atom": k.Atom.of,
+}
+NUMBERED = ("circular", "atom")  # may have a number behind the name
+
+
+def kinds_of(frame, told: Mapping[str, str] | None = None) -> dict[str, k.Kind | None]:
+    """Name -> kind of the columns of a DataFrame; None for identifiers, which are not learned.
+
+    Dates, booleans and texts are told by their type. A text that is distinct in (almost) every row
+    is an identifier, and so are whole numbers that count the rows. Two values, or whole numbers
+    repeated, are categories and counts; one value in 5% of the rows among many others is an atom.
+
+    Args:
+      told: kinds by name, which win (see `Columns.of`).
+
+    Raises:
+      UserError: no such column or kind, or values that do not fit it.
+    """
+    told = dict(told or {})
+    unknown = [name for name in told if name not in frame.columns]
+    if unknown:
+        there = ", ".join(map(str, frame.columns))
+        raise UserError(f"a kind for {unknown[0]!r}; the columns are {there}")
+    return {str(name): _kind(str(name), frame[name], told.get(name)) for name in frame.columns}
+
+
+def _kind(name, column, told):
+    try:
+        return _told(column, told) if told else found(column)
+    except UserError as error:
+        raise UserError(f"column {name!r}: {error}") from None
+
+
+def _told(column, told: str):
+    name, _, number = str(told).strip().partition(" ")
+    if name == "identifier" and not number:
+        return None
+    if name not in NAMES or number and name not in NUMBERED:
+        raise UserError(f"no kind {told!r}; there are {', '.join(NAMES)} and identifier")
+    try:
+        options = [float(number)] if number else []
+    except ValueError:
+        raise UserError(f"{told!r}: a number is expected behind {name}") from None
+    return NAMES[name](column.dropna(), *options)
+
+
+def found(column) -> k.Kind | None:
+    """The kind of a pandas column by its values."""
+    import pandas as pd
+
+    known = column.dropna()
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return k.Date.of_dates(known)
+    if pd.api.types.is_bool_dtype(column.dtype) or isinstance(column.dtype, pd.CategoricalDtype):
+        return k.Categorical.of(known)
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        return _of_texts(known)
+    return _of_numbers(known.to_numpy(np.float64), known)
+
+
+def _of_texts(column) -> k.Kind | None:
+    texts = column.astype(str)
+    if len(texts) and texts.str.fullmatch(DATE).all():
+        return k.Date.of_dates(column)
+    distinct = column.nunique()
+    if distinct > MOST_CATEGORIES or distinct > max(0.5 * len(column), 2):
+        return None
+    return k.Categorical.of(column)
+
+
+def _of_numbers(values: np.ndarray, column) -> k.Kind | None:
+    if len(values) < FEWEST:
+        return k.Continuous.of(values)
+    distinct, whole = len(np.unique(values)), bool((values == np.round(values)).all())
+    if whole and distinct == len(values) and (np.abs(np.diff(values)) == 1).all():
+        return None  # it counts the rows
+    if distinct == 2:
+        return k.Categorical.of(column)
+    if whole and distinct > 1 and np.ptp(values) <= k.WIDEST:
+        kind = (k.Count if values.min() >= 0 else k.Integer).of(column.to_numpy())
+        if kind.scale <= WIDE:
+            return kind
+    value, share = k.most_frequent(values)
+    if share >= ATOM and distinct > MOST_CATEGORIES and distinct > 0.5 * (1 - share) * len(values):
+        return k.Atom.of(values, value)
+    return k.Continuous.of(values, whole=whole and distinct > 1)
