@@ -92,3 +92,20 @@ def test_what_does_not_fit_is_refused(change, message):
         fm.fit_posterior(
             **{"x": x, "y": y, "settings": fm.FitSettings(steps=5, batch_size=32), **change}
         )
+
+
+def test_parameters_far_from_0_keep_their_spread():
+    """Epoch seconds, of which float32 knows every 128th: the exact posterior is normal."""
+    rng = np.random.default_rng(1)
+    offset = 20 * rng.normal(size=4000)
+    x = np.stack([1.7e9 + offset, rng.normal(size=4000)], 1)
+    y = (offset / 20 + 0.5 * rng.normal(size=4000))[:, None]
+    settings = fm.FitSettings(steps=600, batch_size=256)
+    model = fm.fit_posterior(x, y, ["time", "other"], settings=settings, hidden=(32,), depth=2)
+    drawn = model.posterior([1.0], 4000)
+    assert drawn.dtype == np.float64 and len(np.unique(drawn[:, 0])) == 4000
+    assert drawn[:, 0].mean() - 1.7e9 == pytest.approx(16.0, abs=1.5)
+    assert drawn[:, 0].std() == pytest.approx(8.94, abs=0.8)
+    exact = -0.5 * np.log(2 * np.pi * 80) - 0.5 * np.log(2 * np.pi)
+    assert model.log_prob([1.7e9 + 16, 0.0], [1.0]) == pytest.approx(exact, abs=0.15)
+    assert model.predict([1.7e9 + 20, 0.0], 500).mean() == pytest.approx(1.0, abs=0.15)

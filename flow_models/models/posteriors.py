@@ -77,7 +77,8 @@ def predict(model, x, n: int, seed: int = 0) -> np.ndarray:
         would give.
     """
     _check_posterior(model)
-    x, lead = _one_or_many(x, n, seed, model.simulator.parameter_names, "x", model.dtype)
+    number = tf.as_dtype(model.codec.number(model.dtype.as_numpy_dtype))
+    x, lead = _one_or_many(x, n, seed, model.simulator.parameter_names, "x", number)
     if "y" in model.partition.outputs:
         drawn = [_by_network(model, x, n, seed)]
     elif model.codecs["y"].kept is not None:
@@ -86,7 +87,7 @@ def predict(model, x, n: int, seed: int = 0) -> np.ndarray:
         raise UserError("this model was saved without data to predict from: train it anew")
     else:
         drawn = _simulated(model, x, n, seed)
-    none = np.empty((0, model.simulator.data_size), x.dtype)  # of no x
+    none = np.empty((0, model.simulator.data_size), model.dtype.as_numpy_dtype)  # of no x
     return np.concatenate([none, *drawn]).reshape(*lead, n, model.simulator.data_size)
 
 
@@ -146,7 +147,7 @@ def _resampled(model, x, n, seed):
 
 def _whitened(model, x: np.ndarray) -> np.ndarray:
     """theta [B, P] of the user's parameters; refuses those outside the prior's support."""
-    theta = model.codec.encode(x, x.dtype).rows
+    theta = model.codec.encode(x, model.dtype.as_numpy_dtype).rows
     outside = np.flatnonzero(~np.isfinite(theta).all(-1))
     if len(outside):
         raise UserError(f"x = {x[outside[0]].tolist()} is outside what the prior allows")

@@ -31,12 +31,16 @@ class Parameters(Codec):
 
     def encode(self, values, dtype, seed=0):
         """theta, and log |det dtheta/dx|; NaN outside the support of the prior."""
-        rows, lead = rows_of(values, self.columns, "x", dtype)
+        rows, lead = rows_of(values, self.columns, "x", self.number(dtype))
         theta, log_det = self.simulator.whiten(tf.constant(rows))
-        return Encoded(theta.numpy(), lead, log_det.numpy())
+        return Encoded(theta.numpy().astype(dtype), lead, log_det.numpy().astype(dtype))
 
     def decode(self, rows):
-        return np.asarray(self.simulator.physical(tf.constant(rows)))
+        return np.asarray(self.simulator.physical(tf.constant(rows, self.number(rows.dtype))))
+
+    def number(self, dtype) -> np.dtype:
+        """The NumPy type that parameters come and go in; `dtype` is the network's."""
+        return np.dtype(np.float64 if self.simulator.needs_float64 else dtype)
 
     def draw(self, values, dtype, seed):
         """Training data are theta already, as simulators draw them."""

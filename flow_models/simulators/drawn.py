@@ -12,6 +12,7 @@ from flow_models.core.errors import UserError
 from flow_models.simulators.simulator import Simulator
 
 LARGEST = 1e18  # of y: its square is finite in float32
+FAR = 1e3  # standard deviations from 0, beyond which float32 rounds a parameter
 STEPS = 100  # of float32 that a standard deviation must span
 
 
@@ -69,6 +70,10 @@ class Drawn(Simulator):
     @property
     def simulates(self):
         return False
+
+    @property
+    def needs_float64(self):
+        return any(abs(m) > FAR * s for m, s in zip(self.mean, self.scale, strict=True))
 
     def physical(self, theta):
         return theta * tf.constant(self.scale, theta.dtype) + tf.constant(self.mean, theta.dtype)

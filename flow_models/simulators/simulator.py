@@ -79,6 +79,11 @@ class Simulator(Serializable):
         return True
 
     @property
+    def needs_float64(self) -> bool:
+        """Whether parameters lie so far from 0, beside their spread, that float32 rounds them."""
+        return False
+
+    @property
     def by_xla(self) -> bool:
         """Whether XLA can compile it: not if NumPy does the work. Noise-free data may then be NaN
         in rows that cannot be simulated."""
