@@ -34,6 +34,7 @@ class ActNorm(Layer):
         return x, no_log_det(y) + positions(y) * tf.reduce_sum(weights["log_scale"])
 
     def data_dependent_init(self, weights, x, condition=None):
-        shift, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
+        shift, variance = tf.nn.moments(tf.cast(x, tf.float64), list(range(x.shape.rank - 1)))
         weights = {"shift": shift, "log_scale": 0.5 * tf.math.log(variance + 1e-6)}
+        weights = {name: tf.cast(value, x.dtype) for name, value in weights.items()}
         return weights, self.forward_and_log_det(weights, x)[0]

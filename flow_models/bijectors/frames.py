@@ -90,7 +90,8 @@ class PriorFrame(Frame):
         }
 
     def measure(self, theta, y):
-        """Mean, scale and quantiles of every column of y."""
+        """Mean, scale and quantiles of every column of y, by sums in float64."""
+        y = np.asarray(y, np.float64)
         quantiles = np.quantile(y, (np.arange(KNOTS) + 0.5) / KNOTS, 0)
         return {"mean": y.mean(0), "scale": y.std(0), "quantiles": quantiles}
 
@@ -154,10 +155,11 @@ class LaplaceFrame(Frame):
         regression = np.linalg.lstsq(components, theta.astype(np.float64), rcond=None)[0]
         weights = {"mean": mean, "axes": axes / scale, "regression": regression}
         as_data = {name: value.astype(y.dtype) for name, value in weights.items()}
-        misfit = np.asarray(_misfit(self._newton(as_data, tf.constant(y))[2]))
+        misfit = np.asarray(_misfit(self._newton(as_data, tf.constant(y))[2]), np.float64)
         weights["misfit"] = np.array([misfit.mean(), misfit.std()])
         if self.simulator.noise_varies:
-            weights["log_sigma"] = np.array([y[:, -1].mean(), y[:, -1].std() or 1.0])
+            log_sigma = np.asarray(y[:, -1], np.float64)
+            weights["log_sigma"] = np.array([log_sigma.mean(), log_sigma.std() or 1.0])
         return weights
 
     def prepare(self, weights, condition):

@@ -11,7 +11,8 @@ import scipy.stats
 
 def gaussian_nll(train: np.ndarray, test: np.ndarray) -> float:
     """Mean -log N(x; mean, covariance) of test rows [N, D], nats; both moments are those of
-    `train`."""
+    `train`, by sums in float64."""
+    train, test = np.asarray(train, np.float64), np.asarray(test, np.float64)
     normal = scipy.stats.multivariate_normal(train.mean(0), np.cov(train.T), allow_singular=True)
     return float(-np.mean(normal.logpdf(test)))
 
@@ -169,6 +170,7 @@ def class_distance(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarr
     samples (Lee, Lee, Lee and Shin 2018), applied to the data themselves.
     """
     x, y, x_test = x[y >= 0].reshape((y >= 0).sum(), -1), y[y >= 0], x_test.reshape(len(x_test), -1)
+    x, x_test = np.asarray(x, np.float64), np.asarray(x_test, np.float64)
     means = np.stack([x[y == label].mean(0) for label in np.unique(y)])
     centred = x - means[np.unique(y, return_inverse=True)[1]]
     precision = np.linalg.pinv(centred.T @ centred / len(x))

@@ -156,7 +156,8 @@ class NoiseLevel(Codec):
     @classmethod
     def measured(cls, simulator: Simulator, y: np.ndarray):
         """From data y [N, M]."""
-        return cls(simulator, y[:, -1].mean(), y[:, -1].std() or 1.0)
+        log_sigma = np.asarray(y[:, -1], np.float64)
+        return cls(simulator, float(log_sigma.mean()), float(log_sigma.std()) or 1.0)
 
     @property
     def shape(self):

@@ -205,7 +205,7 @@ def principal(basis: np.ndarray):
         raise UserError(
             f"two principal components need at least 3 rows of 2 columns; got {basis.shape}"
         )
-    mean = basis.mean(0)
+    mean = basis.mean(0, dtype=np.float64)
     directions = np.linalg.svd(basis - mean, full_matrices=False)[2][:2].T
     return lambda rows: (rows - mean) @ directions
 

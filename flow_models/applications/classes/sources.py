@@ -99,11 +99,11 @@ def fixed(model: Model, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
 def _scatter(rows):
     """Cholesky factor [D, D] of the covariance within the classes of vectors; rows without a label
     are one more class."""
-    centred = np.concatenate(
-        [rows.x[rows.y == k] - rows.x[rows.y == k].mean(0) for k in np.unique(rows.y)]
-    ).astype(np.float64)
+    x = rows.x.astype(np.float64)
+    of_classes = [x[rows.y == k] for k in np.unique(rows.y)]
+    centred = np.concatenate([each - each.mean(0) for each in of_classes])
     covariance = centred.T @ centred / len(centred)
-    return np.linalg.cholesky(covariance + 1e-6 * np.diag(rows.x.var(0).astype(np.float64)))
+    return np.linalg.cholesky(covariance + 1e-6 * np.diag(x.var(0)))
 
 
 def _inputs(model, x, seed) -> dict[str, tf.Tensor]:

@@ -48,7 +48,8 @@ def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
     theta, seconds = _timed(lambda: whitened_samples(model, test.y, config.posterior_samples, 1))
     theta = study.replace_outliers(theta)[0]
     x, truths = problem.physical(theta), problem.physical(test.theta)
-    found = Calibrated(truths, x, problem.physical(problem.train.theta[:20_000]).std(0))
+    spread = problem.physical(problem.train.theta[:20_000]).std(0, dtype=np.float64)
+    found = Calibrated(truths, x, spread)
     densities = {}
     if config.form == "conditional":
         densities = {

@@ -75,6 +75,7 @@ def quantile_table(samples: np.ndarray, names: Sequence[str], labels: Sequence[s
         ]
     )
     for label, draws in zip(labels, samples):
+        draws = np.asarray(draws, np.float64)
         quantiles = np.quantile(draws, LEVELS, axis=0)
         for i, name in enumerate(names):
             numbers = [draws[:, i].mean(), draws[:, i].std(), *quantiles[:, i]]

@@ -191,7 +191,8 @@ def against_reference(
     for ours, theirs in zip(samples, reference):
         found["c2st"].append(two_sample.c2st(ours, theirs, seed))
         deviations = [
-            np.asarray(simulator.physical(tf.constant(each))).std(0) for each in (ours, theirs)
+            np.asarray(simulator.physical(tf.constant(each))).std(0, dtype=np.float64)
+            for each in (ours, theirs)
         ]
         found["sd_correlation"].append(np.corrcoef(*deviations)[0, 1])
         found["sd_ratio"].append(np.mean(deviations[0] / deviations[1]))
