@@ -35,8 +35,8 @@ class Results:
     """What an evaluation found, as metrics.json and the report show it."""
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    tables: list[Table] = dataclasses.field(default_factory=list)
-    figures: list[Figure] = dataclasses.field(default_factory=list)
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
     summary: str = ""
     """one paragraph at the top of the report; by default the source of the data"""
 
@@ -216,7 +216,7 @@ def finish(run: Run, results: Results) -> None:
 
     sides = plots.sides(run.model.partition)
     figures = [("sides", sides, "The two sides of the network, with the widths of this run.")]
-    figures += results.figures
+    figures.extend(results.figures)
     written = [
         (run.folder.write_figure(name, figure), caption) for name, figure, caption in figures
     ]

@@ -84,7 +84,9 @@ def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
         )
     values = dict(given) if there else {**_default_network(aws, given), **given}
     kept = [each["ParameterKey"] for each in there["Parameters"]] if there else []
-    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+    parameters: list[dict[str, str | bool]] = [
+        {"ParameterKey": name, "ParameterValue": value} for name, value in values.items()
+    ]
     parameters += [
         {"ParameterKey": name, "UsePreviousValue": True} for name in kept if name not in values
     ]
@@ -120,9 +122,11 @@ def template() -> dict:
     """The template as plain data, without the values of CloudFormation's own tags."""
     import yaml
 
-    loader = type("Loader", (yaml.SafeLoader,), {})
-    loader.add_multi_constructor("!", lambda loader, tag, node: None)
-    return yaml.load(repository_file(TEMPLATE).read_text(), loader)
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, tag, node: None)
+    return yaml.load(repository_file(TEMPLATE).read_text(), Loader)
 
 
 def _default_network(aws: Aws, given: Mapping[str, str]) -> dict[str, str]:

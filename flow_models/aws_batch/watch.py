@@ -38,7 +38,7 @@ def listed(aws: Aws, stack: str, states: Iterable[str] = UNFINISHED + ENDED) -> 
 
 
 def _pages(aws: Aws, queue: str, state: str) -> Iterator[dict]:
-    token = {}
+    token: dict[str, str] = {}
     while True:
         try:
             page = aws.call("batch", "list_jobs", jobQueue=queue, jobStatus=state, **token)

@@ -92,14 +92,15 @@ def run(given: argparse.Namespace) -> None:
         sys.exit(status)
 
 
-def _act(given: argparse.Namespace) -> int | None:
+def _act(given: argparse.Namespace) -> int:
+    """The status to exit with."""
     from flow_models.aws_batch import image, jobs, stack, watch
     from flow_models.aws_batch.aws import Aws
 
     aws, name = Aws(given.dry_run), given.stack
     match given.action:
         case "deploy":
-            return stack.deploy(aws, name, _parameters(given.set))
+            stack.deploy(aws, name, _parameters(given.set))
         case "build":
             return image.build(aws, name, given.device)
         case "submit":
@@ -109,9 +110,10 @@ def _act(given: argparse.Namespace) -> int | None:
         case "logs":
             return watch.logs(aws, name, given.job, given.follow)
         case "cancel":
-            return watch.cancel(aws, name, given.job)
+            watch.cancel(aws, name, given.job)
         case "delete":
-            return stack.delete(aws, name)
+            stack.delete(aws, name)
+    return 0
 
 
 def _parameters(given: list[str]) -> dict[str, str]:

@@ -53,9 +53,10 @@ def run(given: argparse.Namespace) -> None:
     model = fm.load(given.model)
     if len(model.event_shape) != 3:
         raise UserError(f"{given.model} holds a model of vectors; interpolate needs one of images")
-    ends = [_picture(uri, model) for uri in (given.first, given.last)]
+    first, last = (_picture(uri, model) for uri in (given.first, given.last))
     rows = [
-        generation.interpolated(model, *ends, given.steps, kind)[0] for kind in KINDS[given.kind]
+        generation.interpolated(model, first, last, given.steps, kind)[0]
+        for kind in KINDS[given.kind]
     ]
     storage.write_bytes(given.png, png(sheet(np.concatenate(rows), given.steps)))
     print(f"{given.steps} pictures from {given.first} to {given.last} in {given.png}")

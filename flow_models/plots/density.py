@@ -18,6 +18,7 @@ from flow_models.plots.style import (
     TRUTH,
     colour_bar,
     column_names,
+    edges,
     evaluate,
     frame,
     new_figure,
@@ -65,7 +66,7 @@ def _histograms(
     axes: Axes, data: np.ndarray, samples: np.ndarray, limits: np.ndarray, name: str
 ) -> None:
     """Histograms of one column of data and samples, as densities."""
-    bins = np.linspace(*limits, 71)
+    bins = edges(limits[0], limits[1], 71)
     axes.hist(data, bins, density=True, color=DATA, alpha=0.3, label="data")
     axes.hist(
         samples, bins, density=True, histtype="step", color=MODEL, lw=1.3, label="model samples"
@@ -75,7 +76,7 @@ def _histograms(
 
 def _density_line(data, samples, log_prob, truth_log_prob, name) -> Figure:
     figure, limits = new_figure(7.2, 4.0), robust_limits(data)[0]
-    axes, grid = figure.subplots(), np.linspace(*limits, 1000)[:, None]
+    axes, grid = figure.subplots(), np.linspace(limits[0], limits[1], 1000)[:, None]
     _histograms(axes, data[:, 0], samples[:, 0], limits, name)
     if truth_log_prob is not None:
         axes.plot(
@@ -95,7 +96,7 @@ def _density_line(data, samples, log_prob, truth_log_prob, name) -> Figure:
 def _density_plane(data, samples, log_prob, truth_log_prob, names) -> Figure:
     limits = robust_limits(data)
     figure = new_figure(9.6, 1.4 + 2 * 3.7 * shape(limits))
-    x, y = np.meshgrid(*(np.linspace(*pair, GRID) for pair in limits))
+    x, y = np.meshgrid(*(np.linspace(low, high, GRID) for low, high in limits))
     grid = np.column_stack([x.ravel(), y.ravel()])
     model = evaluate(log_prob, grid).reshape(x.shape)
     truth = None if truth_log_prob is None else evaluate(truth_log_prob, grid).reshape(x.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from flow_models.core.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 # Okabe and Ito's palette, distinct in grey and for all common forms of colour blindness.
 DATA, MODEL, TRUTH, MARK, INK, FAINT = (
@@ -30,7 +34,7 @@ DENSITY_MAP = LinearSegmentedColormap.from_list(
 )
 # periodic: ends where it starts
 ANGLE_MAP = LinearSegmentedColormap.from_list("angle", [DATA, TRUTH, "#E69F00", MARK, DATA])
-STYLE = {
+STYLE: dict[RcKeyType, object] = {
     "figure.dpi": 110,
     "savefig.dpi": 140,
     "figure.facecolor": "white",
@@ -150,7 +154,7 @@ def frame(axes: Axes, limits: np.ndarray, names: Sequence[str]) -> None:
 def colour_bar(axes: Axes, image, label: str, extend: str = "neither") -> None:
     """A slim colour bar as tall as its panel."""
     axes.figure.colorbar(
-        image, cax=axes.inset_axes([1.02, 0.0, 0.03, 1.0]), label=label, extend=extend
+        image, cax=axes.inset_axes((1.02, 0.0, 0.03, 1.0)), label=label, extend=extend
     )
 
 
@@ -166,8 +170,20 @@ def scatter(
     x = thin(x)
     alpha = float(np.clip(30.0 / np.sqrt(len(x)), 0.25, 0.8))
     axes.scatter(
-        *x.T, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=True
+        x[:, 0],
+        x[:, 1],
+        s=size,
+        color=colour,
+        alpha=alpha,
+        linewidths=0,
+        label=label,
+        rasterized=True,
     )
+
+
+def edges(low: float, high: float, count: int) -> list[float]:
+    """Evenly spaced edges of the bins of a histogram."""
+    return np.linspace(low, high, count).tolist()
 
 
 def evaluate(log_prob: Callable, x: np.ndarray, batch: int = 10_000) -> np.ndarray:

@@ -129,7 +129,7 @@ def _job() -> str:
 def _serve(nodes: int, index: int, port: int, until: float) -> tuple[str, list[str]]:
     """The main node's side: waits for all children, and answers each."""
     children: dict[int, tuple[socket.socket, str]] = {}
-    own = None
+    own = ""
     with socket.create_server(("", port), backlog=nodes) as server:
         while len(children) < nodes - 1:
             server.settimeout(max(until - time.monotonic(), 0.01))

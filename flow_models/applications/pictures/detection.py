@@ -77,13 +77,16 @@ def load(config) -> Problem:
         )
     levels = network.levels_of(known.shape)
     pixels = pixels_of(network.architecture, known.shape, network.bits, levels)
-    found = {KNOWN: sets.known_held_out(known), NEAR: sets.other_classes(pictures, known)}
+    found: dict[str, sets.Labelled | None] = {
+        KNOWN: sets.known_held_out(known),
+        NEAR: sets.other_classes(pictures, known),
+    }
     found |= {name: sets.embedded(name, known.shape) for name in config.anomalies}
     if config.anomaly_uri:
         found[FAR] = sets.from_uri(config.anomaly_uri, known.shape, pictures.max_bad)
-    found = {name: pair for name, pair in found.items() if pair is not None}
-    images = {name: pair[0] for name, pair in found.items()}
-    labels = {name: pair[1] for name, pair in found.items()}
+    there = {name: pair for name, pair in found.items() if pair is not None}
+    images = {name: pair[0] for name, pair in there.items()}
+    labels = {name: pair[1] for name, pair in there.items()}
     return Problem(known, pixels, levels, images, labels)
 
 

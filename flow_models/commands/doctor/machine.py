@@ -30,9 +30,9 @@ def python() -> Iterator[Finding]:
     pins, installed = _pins(), {name: _version(name) for name in _PACKAGES}
     listed = [f"{name} {version}" for name, version in installed.items() if version]
     yield Finding("ok", "packages", ", ".join(listed))
-    for name, version in installed.items():
-        if version != pins.get(name, version):
-            said = f"{version or 'not installed'}; tested with {pins[name]}"
+    for name, found in installed.items():
+        if found != pins.get(name, found):
+            said = f"{found or 'not installed'}; tested with {pins[name]}"
             yield Finding("wrong", name, said, f"pip install {name}=={pins[name]}")
 
 
