@@ -4,7 +4,8 @@
 
     python train_flowmodels1.py                  # colours of a photograph, a minute and a half
     python train_flowmodels1.py --data moons     # a set of known density: metrics has kl_to_truth
-    python train_flowmodels1.py --data my.csv --columns '[easting, depth]' --lower '[null, 0]'
+    python train_flowmodels1.py --data my.csv --columns '[easting, depth]' --lower '{depth: 0}'
+    python train_flowmodels1.py --data my.csv --kinds '{angle: circular 360}'   # doc/tables.md
     python train_flowmodels1.py --preset smoke   # to see it run
 
 Expect a kl_to_truth of at most 0.003 nats for moons and eight_gaussians, 0.002 for banana and
@@ -25,10 +26,16 @@ class Config:
     """a set of known density, a real one inside scikit-learn, or a table, local or s3://"""
     columns: list[str] | None = None
     """columns of the table to use; null: all"""
-    lower: list[float | None] | None = None
-    """lower bound of each column, null for none: a bounded column goes through a log or logit"""
-    upper: list[float | None] | None = None
-    """upper bound of each column, null for none"""
+    kinds: dict[str, str] | None = None
+    """kinds of columns by name, where those found are wrong: continuous, categorical, count,
+    integer, circular, date, atom or identifier; '{angle: circular 360, rain: atom 0}'"""
+    lower: list[float | None] | dict[str, float] | None = None
+    """lower bound of each column, null for none, or '{depth: 0}' by name: a bounded column goes
+    through a log or logit"""
+    upper: list[float | None] | dict[str, float] | None = None
+    """upper bound of each column, null for none, or by name"""
+    weights: str = ""
+    """column with the weight of each row; it is not learned"""
     test_points: int = 50_000
     """fresh points for the test where the density is known; tables are split 80 : 10 : 10"""
     network: VectorNetwork = VectorNetwork()
@@ -52,16 +59,19 @@ def load_data(config: Config):
     """Rows or a simulator for training, and rows held out."""
     from flow_models.applications import mapping
 
-    return mapping.load(config.data, config.columns, config.test_points, config.fit.seed)
+    own = config.kinds, config.weights
+    return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
-    options = config.network.options(lower=config.lower, upper=config.upper, seed=config.fit.seed)
-    bijector = fm.architectures.build(
-        size=partition.size, name=options.pop("architecture"), **options
+    columns = problem.codec or fm.Columns(tuple(problem.columns))
+    options = config.network.options(seed=config.fit.seed)
+    bounds = columns.bounds(config.lower, config.upper)
+    bijector = fm.architectures.mixed(
+        options.pop("architecture"), columns.cdfs, **options, **bounds
     )
-    model = fm.Model(bijector, partition, {"x": problem.columns}, jit=config.fit.jit)
-    model.layer.check(problem.test)
+    model = fm.Model(bijector, partition, {"x": columns}, jit=config.fit.jit)
+    model.layer.check(columns.prepare(problem.test))
     return model
 
 
@@ -73,7 +83,8 @@ def evaluate(run) -> fm.Results:
         "nll_val": min(run.history["val_objective"]),
         **mapping.metrics(run.model, run.problem),
     }
-    return fm.Results(metrics, figures=mapping.figures(run.model, run.problem, run.history))
+    figures = mapping.figures(run.model, run.problem, run.history)
+    return fm.Results(metrics, mapping.table_of_columns(run.problem), figures)
 
 
 APPLICATION = fm.Application(Config, PRESETS, partitions, load_data, build_model, evaluate)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from flow_models import plots
+from flow_models.applications import own_table
 from flow_models.applications.application import Figure, no_data
 from flow_models.core.errors import UserError
 from flow_models.data import points, tables
 from flow_models.data.tables import embedded
 from flow_models.diagnostics import baselines, normality
+from flow_models.models.columns import Columns
 
 MIN_ROWS = 80  # of a table, so that a tenth is enough to test on
 VALIDATION_POINTS = 10_000  # drawn where the density is known
@@ -31,10 +33,25 @@ class Problem:
     validation: np.ndarray
     test: np.ndarray
     truth: Any = None  # has log_prob and entropy
+    codec: Columns | None = None  # of the user's own table
+    test_weights: np.ndarray | None = None
+    test_kept: Any = None  # identifiers of the test rows, a DataFrame
+
+    @property
+    def of_kinds(self) -> bool:
+        """Whether rows are those of a DataFrame."""
+        return self.codec is not None and not self.codec.is_plain
 
 
-def load(data: str, columns: list[str] | None, test_points: int, seed: int) -> Problem:
-    """A point set, a table inside a package, or the user's own.
+def load(
+    data: str,
+    columns: list[str] | None,
+    test_points: int,
+    seed: int,
+    kinds: dict[str, str] | None = None,
+    weights: str | None = None,
+) -> Problem:
+    """A point set, a table inside a package, or the user's own (see `own_table.read`).
 
     Raises:
       UserError: no such data, or a table that has no density.
@@ -47,16 +64,29 @@ def load(data: str, columns: list[str] | None, test_points: int, seed: int) -> P
         validation, test = (truth.draw(n, (seed, -part)).numpy() for part, n in counts)
         names = tuple(f"x{i + 1}" for i in range(truth.event_size))
         return Problem(data, truth.definition, names, truth.draw, validation, test, truth)
-    if data in embedded.names():
-        table = embedded.load(data)
-    elif "/" in data or "." in data:
-        table = tables.read_table(data, columns, min_rows=MIN_ROWS)
-    else:
+    if "/" in data or "." in data:
+        return _own(data, own_table.read(data, columns, kinds, weights, MIN_ROWS, seed))
+    if data not in embedded.names():
         raise no_data(data, [*points.names(), *embedded.names()], tables.SUFFIXES)
+    table = embedded.load(data)
     train, validation, test = tables.split(table.values, seed=seed)
     return Problem(
         os.path.basename(data), table.source, tuple(table.columns), train, validation, test
     )
+
+
+def _own(data: str, table: own_table.OwnTable) -> Problem:
+    """The problem of a table of the user's."""
+    train, validation, test = table.parts
+    if table.weights:
+        train, validation = (
+            {"x": x, "weight": weight[:, None].astype(np.float32)}
+            for x, weight in zip((train, validation), table.weights)
+        )
+    weights = table.weights[2] if table.weights else None
+    names, kept = table.columns.names, table.kept[2]
+    name = os.path.basename(data)
+    return Problem(name, data, names, train, validation, test, None, table.columns, weights, kept)
 
 
 def metrics(model, problem: Problem) -> dict[str, float]:
@@ -65,9 +95,11 @@ def metrics(model, problem: Problem) -> dict[str, float]:
     The test rows are looked at once.
     """
     log_prob = model.log_prob(problem.test).astype(np.float64)
-    found = {"nll_test": -log_prob.mean(), "nll_test_se": log_prob.std() / len(log_prob) ** 0.5}
+    nll = -np.average(log_prob, weights=problem.test_weights)
+    found = {"nll_test": nll, "nll_test_se": log_prob.std() / len(log_prob) ** 0.5}
     rows = problem.train if isinstance(problem.train, np.ndarray) else problem.validation
-    found["nll_test_gaussian"] = baselines.gaussian_nll(rows, problem.test)
+    if isinstance(rows, np.ndarray):
+        found["nll_test_gaussian"] = baselines.gaussian_nll(rows, problem.test)
     if problem.truth:
         gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(problem.test))
         found |= {"kl_to_truth": gap, "kl_to_truth_se": error, "entropy": problem.truth.entropy}
@@ -76,6 +108,8 @@ def metrics(model, problem: Problem) -> dict[str, float]:
 
 def figures(model, problem: Problem, history: dict) -> list[Figure]:
     """The density, the latents, the training, the strangest rows and, in 2-D, the map."""
+    if problem.of_kinds:
+        return _figures_of_kinds(model, problem, history)
     truth, size, test = problem.truth, model.event_size, problem.test
     rest = size / 2 * (1 + np.log(2 * np.pi))
     perfect = truth and {
@@ -107,3 +141,28 @@ def figures(model, problem: Problem, history: dict) -> list[Figure]:
         )
         found.append(("mapping", mapping, caption))
     return found
+
+
+def _figures_of_kinds(model, problem: Problem, history: dict) -> list[Figure]:
+    """Margins, latents, training and the strangest rows of a table of several kinds."""
+    test = problem.test
+    seen = model.codec.decode(model.codec.encode(test, np.float32).rows)  # texts that are dates
+    margins = plots.margins(seen, model.sample(len(test), seed=1))
+    numbers = model.codec.prepare(test)
+    strangest = plots.anomalies(numbers, model.anomaly_score(test), problem.columns)
+    training = plots.training_curves(history)
+    found = "Held-out data and samples of the model, column by column."
+    return [
+        ("margins", margins, found),
+        ("latents", plots.latents(model.encode(test)), "Held-out data in latent space."),
+        ("training", training, "Training: the latent part and the log-determinant."),
+        ("anomalies", strangest, "The strangest held-out rows, by -log p(x)."),
+    ]
+
+
+def table_of_columns(problem: Problem):
+    """What each column was taken for, as a table of the report; none for plain numbers."""
+    if problem.codec is None or not (problem.codec.kinds or problem.codec.identifiers):
+        return []
+    rows = list(problem.codec.described().items())
+    return [("Columns", ["column", "taken as"], rows)]

@@ -2,7 +2,7 @@
 
 python -m flow_models sample runs/flowmodels2/latest -n 64 --png samples.png --temperature 0.7
 python -m flow_models sample runs/flowmodels2/latest -n 1000 --folder s3://bucket/samples
-python -m flow_models sample runs/flowmodels1/latest -n 1000 --csv samples.csv
+python -m flow_models sample runs/flowmodels1/latest -n 1000 --csv rows.csv --parquet rows.parquet
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--csv", metavar="FILE", help="rows of a model of vectors (default samples.csv)"
     )
     parser.add_argument(
+        "--parquet",
+        metavar="FILE",
+        help="the same rows as Parquet, with the types of their columns",
+    )
+    parser.add_argument(
         "--temperature",
         type=float,
         default=1.0,
@@ -57,12 +62,10 @@ def run(given: argparse.Namespace) -> None:
     model = fm.load(given.model)
     refuse_posterior(given.model, model)
     pictures = len(model.event_shape) == 3
-    wrong = given.csv if pictures else given.png or given.folder
+    flags = "images: give --png or --folder" if pictures else "vectors: give --csv or --parquet"
+    wrong = given.csv or given.parquet if pictures else given.png or given.folder
     if wrong:
-        raise UserError(
-            f"{given.model} holds a model of"
-            f" {'images: give --png or --folder' if pictures else 'vectors: give --csv'}"
-        )
+        raise UserError(f"{given.model} holds a model of {flags}")
     samples = model.sample(given.n, seed=given.seed, sampling_temperature=given.temperature)
     place = _write_pictures(given, samples) if pictures else _write_rows(given, model, samples)
     print(f"{given.n:,} samples in {place}")
@@ -81,16 +84,31 @@ def _write_pictures(given, samples: np.ndarray) -> str:
     return given.folder
 
 
-def _write_rows(given, model, samples: np.ndarray) -> str:
+def _write_rows(given, model, samples) -> str:
+    """Rows in the kinds of their columns: float32 to seven digits, float64 to all of its own."""
+    import io
+
+    import pandas as pd
+
     from flow_models.core import storage
 
-    lines = [
-        ",".join(model.columns),
-        *(",".join(f"{value:.7g}" for value in row) for row in samples),
-    ]
-    place = given.csv or "samples.csv"
-    storage.write_bytes(place, ("\n".join(lines) + "\n").encode())
-    return place
+    frame = pd.DataFrame(samples, columns=model.columns)
+    places = []
+    if given.parquet:
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        storage.write_bytes(given.parquet, buffer.getvalue())
+        places.append(given.parquet)
+    if given.csv or not given.parquet:
+        places.append(given.csv or "samples.csv")
+        text = frame.apply(_seven_digits).to_csv(index=False, lineterminator="\n")
+        storage.write_bytes(places[-1], text.encode())
+    return " and ".join(places)
+
+
+def _seven_digits(column):
+    """Numbers of float32 as text."""
+    return column.map("{:.7g}".format) if column.dtype == np.float32 else column
 
 
 def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:

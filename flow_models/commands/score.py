@@ -88,7 +88,8 @@ def _rows(model, uri: str) -> Columns:
             f"{uri}: {frame.shape[1]} columns, the model has {model.event_size}"
             f" ({', '.join(model.columns)})"
         )
-    values = tables.as_numbers(frame, uri)
+    plain = getattr(model.codec, "is_plain", True)
+    values = tables.as_numbers(frame, uri) if plain else frame.set_axis(model.columns, axis=1)
     return {"name": [str(row) for row in range(1, len(values) + 1)], "nll": -model.log_prob(values)}
 
 

@@ -84,6 +84,11 @@ def found(column) -> k.Kind | None:
 
 
 def _of_texts(column) -> k.Kind | None:
+    import pandas as pd
+
+    values = pd.to_numeric(column, errors="coerce")
+    if len(column) and values.notna().mean() > 0.5:  # a wrong cell among numbers is no text
+        return _of_numbers(k.numbers(column.to_numpy()), values)
     texts = column.astype(str)
     if len(texts) and texts.str.fullmatch(DATE).all():
         return k.Date.of_dates(column)

@@ -47,6 +47,11 @@ class Kind(Serializable):
         return 0.0
 
     @property
+    def is_plain(self) -> bool:
+        """Whether values go to the network as they are."""
+        return False
+
+    @property
     def cdf(self) -> cdf.CDF | None:
         """The distribution function that models it; None for a number of the flow."""
         return None
@@ -80,16 +85,15 @@ class Continuous(Kind):
         return cls(float(centre), float(scale), **options)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether values go to the network as they are."""
-        return (self.centre, self.scale) == (0.0, 1.0)
+    def is_plain(self):
+        return (self.centre, self.scale, self.whole) == (0.0, 1.0, False)
 
     def prepare(self, values):
         values = numbers(values)
-        return values if self.is_plain else (values - self.centre) / self.scale
+        return (values - self.centre) / self.scale
 
     def decode(self, rows):
-        if self.is_plain and not self.whole:
+        if self.is_plain:
             return rows
         values = self.centre + self.scale * rows.astype(np.float64)
         return np.round(values).astype(np.int64) if self.whole else values

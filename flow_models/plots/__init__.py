@@ -22,6 +22,7 @@ from flow_models.plots.detection import latent_map, roc_curves, score_histograms
 from flow_models.plots.evidence import evidence
 from flow_models.plots.images import image_grid, image_rows, neighbours
 from flow_models.plots.latents import latents, mapping
+from flow_models.plots.margins import margins
 from flow_models.plots.posterior import corner, predicted_data, profile_bands
 from flow_models.plots.sides import sides
 from flow_models.plots.style import plain
@@ -45,6 +46,7 @@ __all__ = [
     "latent_map",
     "latents",
     "mapping",
+    "margins",
     "neighbours",
     "plain",
     "predicted_data",

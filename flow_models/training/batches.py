@@ -1,8 +1,9 @@
 """Batches as a network takes them: dictionaries of blocks; and the passes that losses make.
 
 A batch of a user is x, or a dictionary with a value for each block of inputs and for each block
-that y fills. Behind a frame (see `bijectors.frames`) the data of a training are taken through it
-once; a batch then holds "x" in the frame, the "context" of the data, and the "log_det" [B, 1].
+that y fills, and perhaps the "weight" [B, 1] of its rows, whose mean over the data should be 1.
+Behind a frame (see `bijectors.frames`) the data of a training are taken through it once; a batch
+then holds "x" in the frame, the "context" of the data, and the "log_det" [B, 1].
 """
 
 import numpy as np
@@ -35,6 +36,8 @@ def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
 
 def _check_blocks(named, model) -> None:
     shapes = block_shapes(model)
+    if "weight" in named:
+        shapes["weight"] = (1,)
     for name in {**shapes, **named}:
         if name not in named:
             raise UserError(f"the data have no {name}, which the model needs")
@@ -124,7 +127,9 @@ def through_frame(model, arrays):
         x = tf.constant(arrays["x"][rows])
         z, log_det = model.frame.forward_and_log_det(weights, x, tensors)
         log_det = log_det.numpy()[:, None]
-        parts.append({"x": z.numpy(), "context": state["context"], "log_det": log_det})
+        of_rows = {"weight": arrays["weight"][rows]} if "weight" in arrays else {}
+        context = state["context"]
+        parts.append({"x": z.numpy(), "context": context, "log_det": log_det, **of_rows})
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if not all(np.isfinite(each).all() for each in found.values()):
         raise UserError(

@@ -50,7 +50,14 @@ class Steps:
 
     def evaluate(self, weights, batch):
         """The terms of the loss [B] of a batch."""
-        return self.loss(self._nest(weights), batch)
+        return self._terms(self._nest(weights), batch)
+
+    def _terms(self, weights, batch):
+        """The terms of the loss [B], times the weight of each row where the data have one."""
+        terms = self.loss(weights, batch)
+        if "weight" not in batch:
+            return terms
+        return {name: batch["weight"][:, 0] * term for name, term in terms.items()}
 
     def _names_of_terms(self) -> list[str]:
         """The keys of what the loss gives, from a trace that is never run."""
@@ -69,7 +76,7 @@ class Steps:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             parts = [
-                self.loss(self._nest(weights, frozen), part)
+                self._terms(self._nest(weights, frozen), part)
                 for part in _microbatches(batch, self.settings.microbatches)
             ]
             terms = [

@@ -1,0 +1,108 @@
+"""A table of the user's own, whose columns may be of several kinds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from flow_models.core.errors import UserError
+from flow_models.data import tables
+from flow_models.models.columns import Columns
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnTable:
+    """Three parts of a table, rows of an array where all columns are numbers that need nothing,
+    else DataFrames.
+
+    Attributes:
+      columns: their codec; without kinds where nothing is needed.
+      parts: train, validation and test.
+      weights: of the rows of each part, with mean 1; None for equal ones.
+      kept: identifiers of the rows of each part, as DataFrames.
+    """
+
+    columns: Columns
+    parts: list[Any]
+    weights: list[np.ndarray] | None
+    kept: list[Any]
+
+
+def read(
+    uri: str,
+    wanted: list[str] | None = None,
+    kinds: dict[str, str] | None = None,
+    weights: str | None = None,
+    min_rows: int = 2,
+    seed: int = 0,
+) -> OwnTable:
+    """Reads a table, finds the kinds of its columns and splits its rows 80 : 10 : 10.
+
+    Args:
+      wanted: names of the columns to use; None for all.
+      kinds: kinds by name, which win over those found (see `Columns.of`).
+      weights: the column that holds the weight of each row; it is not learned.
+
+    Raises:
+      UserError: data that have no density, with the column and the row at fault.
+    """
+    names = wanted if wanted is None or not weights else [*wanted, weights]
+    frame = tables.read_frame(uri, names)
+    weight = _weights(frame, weights, uri)
+    frame = frame if weight is None else frame.drop(columns=weights)
+    columns = Columns.of(frame, kinds)
+    _report(columns)
+    if not columns.names:
+        raise UserError(f"{uri}: all columns are identifiers: there is nothing to learn")
+    plain = columns.is_plain and all(kind.is_plain for kind in columns.kinds)
+    learned = frame[list(columns.names)]
+    if plain:
+        values = tables.check_table(learned, min_rows=min_rows, source=uri)
+        columns = dataclasses.replace(columns, kinds=())
+    else:
+        _check(columns, learned, min_rows, uri)
+    parts = tables.split(np.arange(len(frame)), seed=seed)
+    rows = [values[part] if plain else learned.iloc[part] for part in parts]
+    kept = [frame[list(columns.identifiers)].iloc[part] for part in parts]
+    shares = None if weight is None else [weight[part] / weight[part].mean() for part in parts]
+    return OwnTable(columns, rows, shares, kept)
+
+
+def _weights(frame, name: str | None, uri: str) -> np.ndarray | None:
+    """The weights of the rows [N], at least 0 and not all 0."""
+    if not name:
+        return None
+    if name not in frame.columns:
+        raise UserError(f"{uri}: no column {name!r} of weights; there are {', '.join(frame)}")
+    weights = tables.as_numbers(frame[[name]], uri)[:, 0]
+    if (weights < 0).any() or not weights.any():
+        row = int(np.argmin(weights))
+        raise UserError(f"{uri}: column {name!r}, row {row + 1}: a weight is above 0 or 0")
+    return weights
+
+
+def _check(columns: Columns, frame, min_rows: int, uri: str) -> None:
+    """Refuses missing cells, and columns of the flow that have no density together."""
+    for name in frame.columns:
+        missing = np.flatnonzero(frame[name].isna().to_numpy())
+        if len(missing):
+            raise UserError(
+                f"{uri}: column {name!r}: {len(missing)} missing, the first in row"
+                f" {missing[0] + 1}; remove or fill these rows"
+            )
+    if len(frame) < min_rows:
+        raise UserError(f"{uri}: {len(frame)} rows; at least {min_rows} are expected")
+    numbers = [i for i, cdf in enumerate(columns.cdfs) if cdf is None]
+    if numbers:
+        names = [columns.names[i] for i in numbers]
+        tables.check_table(columns.prepare(frame)[:, numbers], names, source=uri)
+
+
+def _report(columns: Columns) -> None:
+    """Prints what was found where it is not plain numbers alone."""
+    found = columns.described()
+    if set(found.values()) != {"continuous"}:
+        for name, words in found.items():
+            print(f"column {name}: {words}")
