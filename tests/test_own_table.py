@@ -9,7 +9,6 @@ from in_process import application, status
 
 import flow_models as fm
 from flow_models.applications import own_table
-from flow_models.commands import sample, score
 
 FAST = ["--steps", "60", "--depth", "2", "--hidden", "[8, 8]", "--batch-size", "64"]
 FAST += ["--eval-every-steps", "30", "--mlflow", "false"]
