@@ -49,6 +49,9 @@ if TYPE_CHECKING:  # the table of public names: read by editors and checkers, an
     from flow_models.bijectors import FlowBijector as FlowBijector
     from flow_models.bijectors import networks as networks
     from flow_models.core.errors import UserError as UserError
+    from flow_models.estimators.classifier import FlowClassifier as FlowClassifier
+    from flow_models.estimators.density import FlowDensity as FlowDensity
+    from flow_models.estimators.density import FlowOutlierDetector as FlowOutlierDetector
     from flow_models.models.codecs import Codec as Codec
     from flow_models.models.codecs import Noise as Noise
     from flow_models.models.columns import Columns as Columns

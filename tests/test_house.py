@@ -19,6 +19,7 @@ FLOORS = (
     "architectures",
     "runs",
     "applications",
+    "estimators",
     "sweep",
     "aws_batch",
     "commands",

@@ -1,0 +1,144 @@
+"""What the estimators share: settings, the trained model, pickling."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from flow_models import architectures
+from flow_models.core.errors import UserError
+from flow_models.models.loading import load
+from flow_models.models.model import Model
+from flow_models.training.settings import FitSettings
+
+LEAST_ROWS = 5
+SEEDS = 2**31 - 1  # random_state draws a seed below this
+
+
+class FlowEstimator(BaseEstimator):
+    """Parameters of all estimators, as scikit-learn asks: stored as they came, used by `fit`.
+
+    Args:
+      architecture: see `flow_models.architectures`; couplings of one column become `maf`.
+      depth, hidden, bins: of the flow: layers, hidden widths, bins of a spline.
+      steps, batch_size, learning_rate: of the optimizer.
+      validation_fraction: share of the rows that training is watched on; the weights that are best
+        there stay.
+      patience: evaluations (50 in all) without a better one before training stops; 0: never.
+      random_state: of split, weights, batches and samples; an integer makes `fit` repeatable.
+      jit: compile with XLA; False starts sooner, and trains more slowly.
+      verbose: show a progress bar.
+
+    Attributes:
+      model_: the trained `Model`.
+      n_features_in_, feature_names_in_: of the rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        architecture: str = "spline_coupling",
+        depth: int = 4,
+        hidden: tuple[int, ...] = (64, 64),
+        bins: int = 8,
+        steps: int = 2000,
+        batch_size: int = 256,
+        learning_rate: float = 4e-3,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        random_state=None,
+        jit: bool = True,
+        verbose: bool = False,
+    ):
+        self.architecture = architecture
+        self.depth = depth
+        self.hidden = hidden
+        self.bins = bins
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.random_state = random_state
+        self.jit = jit
+        self.verbose = verbose
+
+    def _rows(self, X, *, fitting: bool = False, **kwargs):
+        """X (and y) as scikit-learn checks them: numbers, finite, the columns of training."""
+        if not fitting:
+            check_is_fitted(self)
+        least = {"ensure_min_samples": LEAST_ROWS} if fitting else {}
+        return validate_data(self, X, reset=fitting, dtype=np.float64, **least, **kwargs)
+
+    def _names(self) -> list[str]:
+        unnamed = [f"x{i}" for i in range(self.n_features_in_)]
+        return list(getattr(self, "feature_names_in_", unnamed))
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(SEEDS))
+
+    def _flow(self, seed: int):
+        """The network, not yet trained."""
+        size = self.n_features_in_
+        return architectures.build(
+            "maf" if size == 1 else self.architecture,
+            size,
+            seed=seed,
+            depth=self.depth,
+            hidden=tuple(self.hidden),
+            bins=self.bins,
+        )
+
+    def _settings(self, rows: int, seed: int) -> FitSettings:
+        return FitSettings(
+            steps=self.steps,
+            batch_size=min(self.batch_size, rows),
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            seed=seed,
+            jit=self.jit,
+        )
+
+    def _held_out(self, rows: int, seed: int) -> np.ndarray:
+        """Which rows training is watched on, [rows] bool."""
+        if not 0 < self.validation_fraction < 1:
+            raise UserError(
+                f"validation_fraction is {self.validation_fraction}; it is a share of the rows,"
+                " above 0 and below 1"
+            )
+        held = np.zeros(rows, bool)
+        count = max(round(rows * self.validation_fraction), 1)
+        held[np.random.default_rng(seed).permutation(rows)[:count]] = True
+        return held
+
+    # a model is pickled as the files that it saves
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return {
+            key: _files_of(value) if isinstance(value, Model) else value
+            for key, value in state.items()
+        }
+
+    def __setstate__(self, state):
+        files = state.get("model_")
+        model = {"model_": _model_of(files, state["jit"])} if files else {}
+        super().__setstate__({**state, **model})
+
+
+def _files_of(model: Model) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _model_of(files: dict[str, bytes], jit: bool) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return load(folder, jit)
