@@ -12,6 +12,7 @@ from flow_models.core.errors import UserError
 from flow_models.models.model import Model
 from flow_models.models.partition import Partition
 from flow_models.models.problem import Data, Parameters
+from flow_models.models.rows import by_name, names_of
 from flow_models.simulators.drawn import Drawn
 from flow_models.training import batches
 from flow_models.training.settings import FitSettings
@@ -47,7 +48,8 @@ def fit_posterior(
     for them.
 
     Args:
-      names, data_names: of the columns of x and of y.
+      names, data_names: of the columns of x and of y. Data frames and records are taken by these
+        names and other columns of them are ignored; without names, all their columns are taken.
       lower, upper: bounds of each column of x, None where there is none; no sample lies outside.
       architecture, options: see `architectures`; depth, hidden, bins and the like.
       validation: share of the pairs that training is watched on; the weights kept are the best ones
@@ -61,6 +63,10 @@ def fit_posterior(
       >>> model = fit_posterior(x, y, names=["speed", "angle"])
       >>> model.posterior(observation, 10_000)
     """
+    names = names_of(x) if names is None else names
+    data_names = names_of(y) if data_names is None else data_names
+    x = x if names is None else by_name(x, names, "x")
+    y = y if data_names is None else by_name(y, data_names, "y")
     simulator = Drawn.of(x, y, names, data_names)
     if len(x) < LEAST:
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")

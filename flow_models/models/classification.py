@@ -92,6 +92,7 @@ def class_log_prob(
     the first of it from the seed.
     """
     labels_of(model)
+    x = model.codec.array(x)
     if "tiled" not in model.compiled:
         density = lambda weights, rows: log_prob_of_each(model, weights, rows)
         model.compiled["tiled"] = FixedShapeBatches(density, model.codec.tiles, model.jit)

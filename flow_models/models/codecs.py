@@ -6,7 +6,6 @@ inverse problems have files of their own.
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.core.serializable import Serializable
+from flow_models.models.rows import by_name
 
 Shape = tuple[int, ...]
 
@@ -63,6 +63,14 @@ class Codec(Serializable):
     def columns(self) -> tuple[str, ...]:
         """Names of the numbers of an event; none where they have no names."""
         return ()
+
+    def array(self, values) -> np.ndarray:
+        """The user's values [..., *shape] as an array, taken by name where they have names.
+
+        Raises:
+          UserError: a name is missing.
+        """
+        return by_name(values, self.columns) if self.columns else np.asarray(values)
 
     def encode(self, values, dtype, seed: int = 0) -> Encoded:
         """The user's values [..., *shape] as rows of numbers of `dtype`.
@@ -161,29 +169,3 @@ def common_lead(of_x: Shape, of_y: Shape) -> Shape:
             f"x of {list(of_x)} rows and y of {list(of_y)} do not go together: give as many, or"
             " one y"
         ) from None
-
-
-def rows_of(values, names: Sequence[str], what: str, dtype) -> tuple[np.ndarray, Shape]:
-    """Numbers [..., len(names)] as rows [B, len(names)] of a NumPy type, and their leading shape.
-
-    Raises:
-      UserError: something else.
-    """
-    try:
-        values = np.asarray(values, dtype)
-    except (TypeError, ValueError):
-        raise UserError(f"{what} must be numbers [..., {len(names)}]") from None
-    if values.ndim == 0 or values.shape[-1] != len(names):
-        few = ", ".join(names if len(names) < 9 else [*names[:3], "...", names[-1]])
-        raise UserError(
-            f"{what} must have shape [..., {len(names)}] ({few}), got {list(values.shape)}"
-        )
-    return values.reshape(-1, len(names)), values.shape[:-1]
-
-
-def finite_rows(values, names: Sequence[str], what: str, dtype) -> tuple[np.ndarray, Shape]:
-    """`rows_of`; refuses what is not finite."""
-    rows, lead = rows_of(values, names, what, dtype)
-    if not np.isfinite(rows).all():
-        raise UserError(f"{what} has values that are not finite")
-    return rows, lead

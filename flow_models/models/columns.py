@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.models import finding
-from flow_models.models.codecs import Codec, Encoded, Noise, rows_of
+from flow_models.models.codecs import Codec, Encoded, Noise
 from flow_models.models.kinds import Continuous, Kind
 from flow_models.models.partition import Partition
+from flow_models.models.rows import by_name, is_missing, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,19 +129,23 @@ class Columns(Codec):
             if missing:
                 raise UserError(f"no column {missing[0]!r}: the model has {', '.join(self.names)}")
             return [values[name].to_numpy() for name in self.names]
-        values = np.asarray(values)
+        values = by_name(values, self.names, self.argument)
         if values.ndim != 2 or values.shape[1] != len(self.names):
             what = f"[..., {len(self.names)}] ({', '.join(self.names)})"
             raise UserError(f"{self.argument} must have shape {what}, got {list(values.shape)}")
         return list(values.T)
+
+    def array(self, values):
+        """An array; DataFrames with kinds stay as they are."""
+        is_frame = self.kinds and hasattr(values, "columns")
+        return values if is_frame else by_name(values, self.names, self.argument)
 
     def encode(self, values, dtype, seed=0):
         """Rows and log-determinant; whole numbers with noise from the seed."""
         if not self.kinds:
             rows, lead = rows_of(values, self.names, self.argument, dtype)
             return Encoded(rows, lead)
-        if not hasattr(values, "columns"):
-            values = np.asarray(values)
+        values = self.array(values)
         lead = tuple(values.shape[:-1])
         if not hasattr(values, "columns"):
             values = values.reshape(-1, values.shape[-1]) if values.ndim else values
@@ -153,8 +158,8 @@ class Columns(Codec):
     def missing(self, values):
         """Which rows lack a value."""
         if not self.kinds or not hasattr(values, "columns"):
-            values = np.asarray(values)
-            return values != values if values.dtype.kind == "O" else super().missing(values)
+            values = self.array(values)
+            return is_missing(values).any(-1)
         return values[list(self.names)].isna().to_numpy().any(1)
 
     def draw(self, values, dtype, seed):

@@ -7,6 +7,7 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 from flow_models.models.codecs import Codec, Encoded
+from flow_models.models.rows import by_name, names_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Labels(Codec):
         return (len(self.classes),)
 
     def encode(self, values, dtype, seed=0):
-        y, size = np.asarray(values), len(self.classes)
+        y, size = self._array(values), len(self.classes)
         y = self._numbers(y) if y.dtype.kind in "US" else y
         if y.dtype.kind in "iu":
             if y.size and not 0 <= y.min() <= y.max() < size:
@@ -56,6 +57,15 @@ class Labels(Codec):
                 f" [..., {size}], got {y.dtype} {list(y.shape)}"
             )
         return Encoded(y.reshape(-1, size).astype(dtype), y.shape[:-1])
+
+    def _array(self, values) -> np.ndarray:
+        """Labels as an array; rows of shares by the names of the classes, where they have names."""
+        named = names_of(values)
+        if named is not None and np.ndim(values) != 1 or set(named or ()) >= set(self.classes):
+            return by_name(values, self.classes, "y")
+        y = np.asarray(values)
+        texts = y.dtype.kind == "O" and all(isinstance(each, str) for each in y.ravel())
+        return y.astype(str) if texts else y
 
     def decode(self, rows):
         """The number of the class that is nearest, [B]."""

@@ -35,9 +35,10 @@ class Model(tf.Module):
       data_model: density of the context of data y, p(y), which `anomaly_score` then is of.
       jit: compile with XLA.
 
-    Values come as NumPy arrays or tensors and go as NumPy arrays, in the user's units. Densities
-    are in nats per event. Equal seeds give equal results. For gradients, or inside TFP code, use
-    `distribution` or the bijector.
+    Values come as arrays or tensors, by position, or as data frames, series, records and structured
+    arrays, by the names of the columns; further columns are ignored and missing ones refused. They
+    go as NumPy arrays, in the user's units. Densities are in nats per event. Equal seeds give equal
+    results. For gradients, or inside TFP code, use `distribution` or the bijector.
 
     Example:
       >>> model = Model(realnvp(2), codecs={"x": ["easting_km", "depth_km"]})
@@ -166,6 +167,7 @@ class Model(tf.Module):
           y: [..., M]; classes as `Labels` takes them. Without y, classes are summed over.
           priors: of the classes, where they differ from those of the training data.
         """
+        x = self.codec.array(x)
         if self.labels:
             return classification.log_prob(self, x, y, priors, seed)
         encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)

@@ -4,8 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
-from flow_models.models.codecs import Encoded, finite_rows
+from flow_models.models.codecs import Encoded
 from flow_models.models.passes import SAMPLES
+from flow_models.models.rows import finite_rows
 
 FEWEST = 20.0  # effective draws that a prediction is made from
 ROWS = 2**14  # simulated in one go

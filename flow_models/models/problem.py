@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from flow_models.core import principal
 from flow_models.core.errors import UserError
-from flow_models.models.codecs import Codec, Encoded, finite_rows, rows_of
+from flow_models.models.codecs import Codec, Encoded
+from flow_models.models.rows import finite_rows, rows_of
 from flow_models.simulators.simulator import Simulator
 
 

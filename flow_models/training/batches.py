@@ -10,7 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
+from flow_models.models import rows
+from flow_models.models.labels import Labels
 from flow_models.models.passes import ROWS
+from flow_models.models.problem import Parameters
 
 
 def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
@@ -32,6 +35,31 @@ def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
     ready = {name: tf.cast(value, model.dtype) for name, value in named.items() if name != "x"}
     ready["x"] = model.codec.draw(tf.convert_to_tensor(named["x"]), model.dtype, seed)
     return ready
+
+
+def named_rows(data, model):
+    """Training data with tables and records taken by name, and labels as rows; arrays, datasets and
+    functions as they are.
+
+    Columns that the model does not name are ignored. Named columns are in the user's units, also
+    those of parameters, of which arrays are whitened.
+    """
+    columns = set(model.columns)
+    if isinstance(data, dict) and ("x" in data or not columns or not columns <= set(data)):
+        return {name: _by_name(values, name, model) for name, values in data.items()}
+    return _by_name(data, "x", model)
+
+
+def _by_name(values, block, model):
+    codec, dtype = model.codecs.get(block), model.dtype.as_numpy_dtype
+    if isinstance(codec, Labels):
+        ready = getattr(values, "ndim", 0) == 2 and isinstance(values, np.ndarray)
+        return values if ready or tf.is_tensor(values) else codec.encode(values, dtype).rows
+    if codec is None or not rows.is_named(values, codec.columns):
+        return values
+    if block == "x" and not isinstance(codec, Parameters):
+        return codec.array(values)
+    return codec.encode(values, dtype).rows
 
 
 def _check_blocks(named, model) -> None:
@@ -121,10 +149,10 @@ def through_frame(model, arrays):
     weights, condition = model.weights["frame"], given(model, arrays)
     parts = []
     for first in range(0, len(arrays["x"]), ROWS):
-        rows = slice(first, first + ROWS)
-        state = model.passes.state(np.asarray(condition[rows]))
+        part = slice(first, first + ROWS)
+        state = model.passes.state(np.asarray(condition[part]))
         tensors = {name: tf.constant(value) for name, value in state.items()}
-        x = tf.constant(arrays["x"][rows])
+        x = tf.constant(arrays["x"][part])
         z, log_det = model.frame.forward_and_log_det(weights, x, tensors)
         log_det = log_det.numpy()[:, None]
         of_rows = {"weight": arrays["weight"][rows]} if "weight" in arrays else {}

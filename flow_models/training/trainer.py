@@ -73,7 +73,8 @@ def fit(
     Args:
       model: a `Model`.
       data: array [n, D] (or a dictionary of blocks, "x", "y", ...), a `tf.data.Dataset` of such,
-        or a simulator draw(n, seed) -> tensors, pure and compilable, with seed an int32 pair.
+        or a simulator draw(n, seed) -> tensors, pure and compilable, with seed an int32 pair. Data
+        frames and records are taken by the names of the model's columns, others are ignored.
       validation: arrays like `data`, or None.
       settings: see `FitSettings`.
       loss: loss(weights, batch) -> {"objective": [B], ...}; by default the negative log-likelihood.
@@ -110,6 +111,7 @@ class Trainer:
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
+        data, validation = (batches.named_rows(each, model) for each in (data, validation))
         data, validation = self._prepared(data), self._prepared(validation)
         self.draws = data
         self.source = self._source(data)

@@ -1,0 +1,185 @@
+"""Rows by name: frames, series, records and structured arrays give what arrays in order give."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import flow_models as fm
+from flow_models.models import rows
+
+NAMES = ["depth", "position"]
+X = np.array([[6.0, 101.0], [5.5, 99.0], [7.0, 102.5]])
+
+
+def shuffled():
+    """The rows in a frame whose columns stand in another order, beside one that is not known."""
+    return pd.DataFrame({"position": X[:, 1], "site": ["a", "b", "c"], "depth": X[:, 0]})
+
+
+def structured():
+    found = np.zeros(3, [("position", "f8"), ("depth", "f4")])
+    found["position"], found["depth"] = X[:, 1], X[:, 0]
+    return found
+
+
+FORMS = {
+    "frame": shuffled,
+    "frame of nullable numbers": lambda: shuffled().convert_dtypes(),
+    "frame that a mask has cut": lambda: pd.concat([shuffled(), shuffled()]).iloc[[3, 1, 5]],
+    "columns": lambda: {"position": list(X[:, 1]), "depth": list(X[:, 0])},
+    "records": lambda: shuffled().to_dict("records"),
+    "records of JSON": lambda: json.loads(shuffled().to_json(orient="records")),
+    "named tuples": lambda: list(shuffled().itertuples()),
+    "structured array": structured,
+    "list": lambda: X.tolist(),
+    "numbered frame": lambda: pd.DataFrame(X),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_by_name_are_in_the_order_of_the_names(form):
+    found, lead = rows.rows_of(FORMS[form](), NAMES, "x", np.float64)
+    assert lead == (3,) and (found == X).all()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        shuffled().iloc[0][["position", "depth"]],
+        shuffled().to_dict("records")[0],
+        structured()[0],
+        next(shuffled().itertuples()),
+    ],
+)
+def test_one_row_by_name(row):
+    found, lead = rows.rows_of(row, NAMES, "x", np.float64)
+    assert lead == () and (found == X[:1]).all()
+
+
+def test_a_series_is_the_one_column_of_its_name():
+    found, lead = rows.rows_of(shuffled()["depth"], ["depth"], "x", np.float64)
+    assert lead == (3,) and (found[:, 0] == X[:, 0]).all()
+
+
+def test_missing_cells_are_nan_and_large_numbers_keep_their_digits():
+    frame = shuffled().convert_dtypes()
+    frame.loc[1, "depth"] = pd.NA
+    frame["position"] += 5.57e6
+    records = [{"depth": None, "position": 1}]
+    found = rows.rows_of(frame, NAMES, "x", np.float64)[0]
+    assert np.isnan(found[1, 0]) and (found[:, 1] == X[:, 1] + 5.57e6).all()
+    assert np.isnan(rows.rows_of(records, NAMES, "x", np.float32)[0][0, 0])
+
+
+def test_columns_that_are_no_numbers_stay_as_they_are_before_they_are_numbers():
+    found = rows.by_name(shuffled(), ["site", "depth"])
+    assert found.dtype == object and found[1].tolist() == ["b", 5.5]
+
+
+REFUSED = {
+    "x has no column 'depth', only position, site: name all of depth, position": shuffled().drop(
+        columns="depth"
+    ),
+    "x has no columns 'depth', 'position', only x1, x2": pd.DataFrame(X, columns=["x1", "x2"]),
+    "x has no column 'depth', only position": [{"position": 1}, {"position": 1, "depth": 2}],
+    "x has two columns 'depth'": shuffled().rename(columns={"site": "depth"}),
+    "columns of x differ in shape: depth [2], position [3]": {
+        "depth": [1, 2],
+        "position": [1, 2, 3],
+    },
+    "column 'depth' row 1 is 'deep'": [dict(depth=1, position=2), dict(depth="deep", position=2)],
+    "column 'depth' row 0 is '1_000'": [dict(depth="1_000", position=2)],
+    "x is a list of records, but number 1 is none": [{"depth": 1, "position": 1}, [1, 1]],
+    "x must be numbers [..., 2]: column 'depth' row 0": shuffled().assign(
+        depth=pd.Timestamp("2020-01-01")
+    ),
+    "x must have shape [..., 2] (depth, position), got [3]": [1, 2, 3],
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_other_rows_are_refused_in_one_line(message):
+    with pytest.raises(fm.UserError) as error:
+        rows.rows_of(REFUSED[message], NAMES, "x", np.float32)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+# models
+
+
+@pytest.fixture(scope="module")
+def density():
+    """Fitted to a frame whose columns stand in another order than the model's."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"position": rng.normal(100, 2, 600), "site": "a", "depth": rng.normal(6, 0.5, 600)}
+    )
+    model = fm.Model(fm.realnvp(2, depth=2, hidden=(8,)), codecs={"x": NAMES}, jit=False)
+    settings = fm.FitSettings(steps=20, batch_size=100, jit=False)
+    fm.fit(model, frame, {"x": frame[:100]}, settings, progress=False)
+    return model
+
+
+def test_a_model_takes_rows_by_name(density):
+    expected = density.log_prob(X)
+    assert (np.abs(expected) < 20).all()  # position is not taken for depth
+    swapped = shuffled()
+    np.testing.assert_array_equal(density.log_prob(swapped), expected)
+    np.testing.assert_array_equal(density.log_prob(swapped.to_dict("records")), expected)
+    np.testing.assert_array_equal(density.anomaly_score(swapped), -expected)
+    np.testing.assert_array_equal(density.encode(swapped), density.encode(X))
+    with pytest.raises(fm.UserError, match="no column 'depth'"):
+        density.encode(swapped[["position"]])
+
+
+@pytest.fixture(scope="module")
+def classes():
+    flow = fm.realnvp(2, depth=2, hidden=(8,), condition_size=2)
+    labels = fm.Labels(("deep", "shallow"), (0.5, 0.5))
+    partition = fm.Partition({"x": 2}, {"z": 2}, given={"y": 2})
+    model = fm.Model(flow, partition, {"x": NAMES, "y": labels}, jit=False)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"position": rng.normal(100, 2, 400), "depth": rng.normal(6, 1, 400)})
+    frame["kind"] = np.where(frame.depth > 6, "deep", "shallow")
+    settings = fm.FitSettings(steps=150, batch_size=100, learning_rate=1e-2, jit=False)
+    fm.fit(model, {"x": frame, "y": frame["kind"]}, settings=settings, progress=False)
+    return model, frame
+
+
+def test_a_model_of_classes_takes_rows_by_name(classes):
+    model, frame = classes
+    shares = model.classify(frame)
+    np.testing.assert_array_equal(shares, model.classify(frame[NAMES].to_numpy()))
+    assert (np.array(model.classes)[shares.argmax(1)] == frame["kind"]).mean() > 0.85
+    expected = model.log_prob(frame, frame["kind"].tolist())
+    np.testing.assert_array_equal(model.log_prob(frame, frame["kind"]), expected)
+    wanted = pd.get_dummies(frame["kind"], dtype=float)[["shallow", "deep"]]
+    np.testing.assert_array_equal(model.log_prob(frame, wanted), expected)
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"slope": rng.normal(0, 1, 3000), "level": rng.normal(50, 5, 3000)})
+    y = pd.DataFrame({"late": x.level + 2 * x.slope, "soon": x.level - x.slope})
+    settings = fm.FitSettings(steps=60, batch_size=256, jit=False)
+    return fm.fit_posterior(x, y + rng.normal(0, 0.1, y.shape), settings=settings), x, y
+
+
+def test_a_posterior_takes_data_by_name(posterior):
+    model, x, y = posterior
+    assert model.columns == ["slope", "level"] and model.codecs["y"].columns == ("late", "soon")
+    expected = model.posterior(y[:2].to_numpy(), 20)
+    swapped = y[["soon", "late"]]
+    np.testing.assert_array_equal(model.posterior(swapped[:2], 20), expected)
+    np.testing.assert_array_equal(
+        model.posterior(swapped.iloc[0], 20), model.posterior(y.iloc[0], 20)
+    )
+    density = model.log_prob(x[["level", "slope"]][:5], swapped[:5])
+    np.testing.assert_array_equal(density, model.log_prob(x[:5].to_numpy(), y[:5].to_numpy()))
+    drawn = model.predict({"level": 50.0, "slope": 0.0}, 30)
+    np.testing.assert_array_equal(drawn, model.predict([0.0, 50.0], 30))
+    with pytest.raises(fm.UserError, match="y has no column 'late', only soon"):
+        model.posterior({"soon": 3.0}, 5)
