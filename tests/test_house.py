@@ -100,3 +100,29 @@ def _module(name: str, known: set[str]) -> str | None:
         if name.rpartition(".")[0] in known
         else None
     )
+
+
+def test_warnings_are_issued_at_one_place():
+    """What is printed instead reaches neither the report nor metrics.json nor MLflow."""
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} warns past core.errors.warn"
+        for paths in rooms().values()
+        for path in paths
+        if path != PACKAGE / "core" / "errors.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and _warns(node)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _warns(call: ast.Call) -> bool:
+    """Whether it is warnings.warn(...), or print("warning: ...") outside runs/warned.py."""
+    if ast.unparse(call.func) == "warnings.warn":
+        return True
+    first = call.args[0] if call.args else None
+    text = first.values[0] if isinstance(first, ast.JoinedStr) and first.values else first
+    said = text.value if isinstance(text, ast.Constant) else ""
+    shows = isinstance(first, ast.JoinedStr) and "{message}" in ast.unparse(first)
+    return (
+        ast.unparse(call.func) == "print" and str(said).lower().startswith("warning") and not shows
+    )

@@ -206,3 +206,41 @@ def test_the_headline_is_in_the_order_of_the_names_and_ends_with_a_users_own():
 )
 def test_numbers_in_cells(value, said):
     assert format_number(value) == said
+
+
+def test_warnings_are_a_box_at_the_top_and_the_users_data_a_tile(run):
+    told = ["the data lie outside <b>what</b> the simulator makes", "posterior too narrow"]
+    numbers = json.loads((run / "metrics.json").read_text())
+    of_observed = {"observed_misfit": 30.25, "observed_p_value": 0.0005}
+    (run / "metrics.json").write_text(json.dumps(numbers | of_observed | {"warnings": told}))
+    (run / "config.yaml").write_text("observed: s3://bucket/data/stations.csv\n")
+    text = write(run)
+    page = Page(text)
+    assert page.open == [] and all(line in page.text for line in told)
+    assert text.index('class="warnings"') < text.index('class="card own"') < text.index("<main>")
+    tile = text.partition('class="card own"')[2].partition('class="cards"')[0]
+    assert "Your data: stations.csv" in tile and "30.25 sigma" in tile and "5e-04" not in tile
+    assert "0.0005" in tile and "All metrics" in page.text
+
+
+def test_a_run_without_warnings_has_neither_box_nor_tile(run):
+    text = write(run)
+    assert 'class="warnings"' not in text and 'class="card own"' not in text
+
+
+def test_columns_of_words_break_between_words_and_only_long_words_inside(run):
+    uri = "s3://bucket/" + "folder" * 20
+    text = write(
+        run,
+        tables=[
+            (
+                "T",
+                ("name", "n"),
+                [("a few words", 1), (uri, 2), ("a few words that wrap at blanks", 3)],
+            )
+        ],
+    )
+    assert '<td class="text">a few words</td>' in text and f'<td class="long">{uri}</td>' in text
+    assert '<td class="words">a few words that wrap at blanks</td>' in text
+    rule = re.search(r"td\.words[^{]*{([^}]*)}", text)[1]
+    assert "anywhere" not in rule and "min-width" in rule

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flow_models.core.errors import UserError
 from flow_models.runs.config import parse, replace
 from flow_models.runs.program import guarded, join_workers
+from flow_models.runs.warned import recorded
 
 if TYPE_CHECKING:
     from flow_models.models.model import Model
@@ -131,6 +132,8 @@ class Run:
     model: Model
     trainer: Trainer | None
     result: FitResult
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    """what was warned of so far"""
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -182,7 +185,12 @@ def run(application: Application) -> None:
 
 
 def train_and_report(application: Application, config) -> None:
-    """One run, from the settings to the report."""
+    """One run, from the settings to the report, which also tells all that was warned of."""
+    with recorded() as warnings:
+        _train_and_report(application, config, warnings)
+
+
+def _train_and_report(application: Application, config, warnings: list[str]) -> None:
     from flow_models.core.startup import load_tensorflow
     from flow_models.runs.folder import RunFolder
 
@@ -193,7 +201,9 @@ def train_and_report(application: Application, config) -> None:
     if reused is not None and not config.run.resume:
         with folder:
             reused.model.save(folder.model)
-            under_way = Run(application, config, problem, folder, reused.model, None, reused.result)
+            under_way = Run(
+                application, config, problem, folder, reused.model, None, reused.result, warnings
+            )
             finish(under_way, reused.evaluate(under_way))
         return
     model, training = application.prepared(config, problem)
@@ -205,7 +215,7 @@ def train_and_report(application: Application, config) -> None:
         if training.then:
             training.then(model, trainer)
         model.save(folder.model)
-        under_way = Run(application, config, problem, folder, model, trainer, result)
+        under_way = Run(application, config, problem, folder, model, trainer, result, warnings)
         finish(under_way, application.evaluate(under_way))
 
 
@@ -223,7 +233,8 @@ def finish(run: Run, results: Results) -> None:
     title = f"{run.application.title}: {run.problem.name}"
     metrics = {**results.metrics, **run.result.metrics(), **machine_metrics()}
     summary = results.summary or run.problem.source
-    run.folder.finish(run.history, metrics, title, summary, written, results.tables)
+    tables, warnings = results.tables, run.warnings
+    run.folder.finish(run.history, metrics, title, summary, written, tables, warnings)
 
 
 def no_data(name: str, known: Sequence[str], suffixes: Sequence[str]) -> UserError:

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 
 from flow_models.aws_batch import SWEEP_VARIABLE
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.runs.program import guarded
 from flow_models.runs.tracking.parents import PARENT_VARIABLE
 from flow_models.sweep import METRIC, METRIC_VARIABLE, record, space
@@ -201,7 +201,7 @@ def main() -> None:
         try:
             conclude(*sweep, int(os.environ[INDEX_VARIABLE]))
         except Exception as error:  # of any kind: the run is done, and its folder whole
-            print(f"warning: the sweep's table was not updated: {error}", file=sys.stderr)
+            warn(f"the sweep's table was not updated: {error}")
     sys.exit(status)
 
 

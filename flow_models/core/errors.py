@@ -1,4 +1,6 @@
-"""Errors: the one that a user can fix, and those that stop a run."""
+"""Errors: the one that a user can fix, and those that stop a run; and the warning."""
+
+import warnings
 
 EX_TEMPFAIL = 75  # sysexits.h: try again later. AWS Batch retries a job with this status
 
@@ -18,3 +20,15 @@ class UserError(ValueError):
 
     The scripts print the line on stderr and exit with status 2. In Python it is a `ValueError`.
     """
+
+
+class FlowModelsWarning(UserWarning):
+    """A result not to trust as it is, or something that failed and that the run does without.
+
+    `warn` issues it. A run shows it on stderr as one line, in its report, metrics.json and MLflow.
+    """
+
+
+def warn(text: str) -> None:
+    """Issues a `FlowModelsWarning`: one line that says what is wrong and what to do."""
+    warnings.warn(text, FlowModelsWarning, stacklevel=3)

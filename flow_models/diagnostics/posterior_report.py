@@ -118,7 +118,11 @@ def warnings(
     A right posterior gets a warning with probability at most `rate`: each p-value is held against
     rate over the number of tests. names: of the parameters.
     """
-    tests = {name: value for name, value in metrics.items() if name.endswith(SUFFIX)}
+    tests = {
+        name: value
+        for name, value in metrics.items()
+        if name.endswith(SUFFIX) and not name.startswith("observed_")  # of the data, not the model
+    }
     low = {name.removesuffix(SUFFIX): p for name, p in tests.items() if p < rate / len(tests)}
     lines = [line for check in (_spread_line, _bias_line) for line in check(metrics, low, names)]
     if not lines and low.keys() & {"sbc", "sbc_ecdf"}:

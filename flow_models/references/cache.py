@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flow_models.core import archive, storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.core.serializable import to_config
 
 _FORMAT = 1  # part of the hash: change it when the way of sampling changes
@@ -72,9 +71,7 @@ def may_fail(what: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(
-            f"warning: {what} are not kept, the next run makes them anew: {error}", file=sys.stderr
-        )
+        warn(f"{what} are not kept, the next run makes them anew: {error}")
 
 
 def _local(folder: str | os.PathLike) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.core.failures import local_failures
 from flow_models.runs import report
 from flow_models.runs.config import flat, replace
@@ -276,6 +276,7 @@ class RunFolder:
         summary: str,
         figures: list[tuple[str, str]],
         tables: Sequence[Table] = (),
+        warnings: Sequence[str] = (),
     ) -> None:
         """Writes history.csv, metrics.json and report.html, sends all to MLflow, and prints the
         metrics.
@@ -283,15 +284,16 @@ class RunFolder:
         Args:
           figures: (file name, caption) in the order of the report.
           tables: (heading, column names, rows), before the figures.
+          warnings: lines, a list "warnings" in metrics.json where there are some.
         """
         self._write(
             "history.csv",
             _csv([dict(zip(history, row)) for row in zip(*history.values())]).encode(),
         )
-        self._write(
-            "metrics.json",
-            (json.dumps({k: float(v) for k, v in metrics.items()}, indent=1) + "\n").encode(),
-        )
+        found: dict[str, object] = {k: float(v) for k, v in metrics.items()}
+        if warnings:
+            found["warnings"] = list(warnings)
+        self._write("metrics.json", (json.dumps(found, indent=1) + "\n").encode())
         command = public(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
         with local_failures(str(self.path)):
             report.write_report(str(self.path), title, summary, figures, tables, command)
@@ -304,7 +306,7 @@ class RunFolder:
         if not self.temporary:
             print(f"everything is in {self}, to look at: {self}/report.html")
         self._listen()
-        self.tracker.finish(metrics, str(self.path))
+        self.tracker.finish(found, str(self.path))
 
     def _listen(self):
         """Starts MLflow at the first row: its import would compete with the compilation of the
@@ -321,7 +323,7 @@ class RunFolder:
             temporary.symlink_to(self.path.name)
             os.replace(temporary, link)
         except OSError as error:
-            print(f"warning: no link {link}: {error.strerror}", file=sys.stderr)
+            warn(f"no link {link}: {error.strerror}")
 
     def _write(self, name: str, data: bytes, must: bool = False) -> None:
         storage.write_bytes(str(self.path / name), data)

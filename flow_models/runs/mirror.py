@@ -1,13 +1,12 @@
 """A local copy of a prefix in S3, for code that writes files and cannot write objects."""
 
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 
 
 class Mirror:
@@ -59,7 +58,7 @@ class Mirror:
             if must:
                 raise
             if not self._warned:
-                print(f"warning: {error}; the run goes on and tries again", file=sys.stderr)
+                warn(f"{error}; the run goes on and tries again")
             self._warned = True
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from flow_models.core.errors import EX_TEMPFAIL, Terminated, UserError, WorkerLost
+from flow_models.runs.warned import recorded
 from flow_models.training import cluster
 
 
@@ -19,7 +20,8 @@ def guarded(action: Callable[[], None]) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8
     try:
-        action()
+        with recorded():
+            action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

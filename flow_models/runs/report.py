@@ -22,6 +22,8 @@ from flow_models.runs.metric_names import INTERVALS, STANDARD_ERRORS, in_reading
 
 HISTORY_ROWS = 12  # the last rows of the history that are shown
 HEADLINE = 8  # cards at most
+OBSERVED = "observed_"  # metrics of the user's own data, which have a tile of their own
+WORDS, LONG = 24, 40  # letters of a cell that keeps some width, and of a word that may break
 PACKAGES = (
     "tensorflow",
     "tf-keras",
@@ -62,12 +64,14 @@ def write_report(
         raise UserError(
             f"There is no run folder {folder}; give the folder that a training script wrote."
         )
-    metrics = _read_metrics(folder / "metrics.json")
+    metrics, warnings = _read_metrics(folder / "metrics.json")
     page = _template().render(
         title=title,
         summary=summary,
         command=command,
         when=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
+        warnings=warnings,
+        observed=_observed(metrics, folder / "config.yaml"),
         headline=_headline(metrics),
         figures=[_figure(folder, name, caption) for name, caption in figures],
         tables=[_table(*table) for table in tables],
@@ -102,7 +106,9 @@ def _is_number(value: object) -> bool:
 def _headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     """The first HEADLINE metrics as cards, each with its standard error where there is one."""
     names = [
-        name for name in in_reading_order(metrics) if not name.endswith(STANDARD_ERRORS + INTERVALS)
+        name
+        for name in in_reading_order(metrics)
+        if not name.endswith(STANDARD_ERRORS + INTERVALS) and not name.startswith(OBSERVED)
     ]
     cards = []
     for name in names[:HEADLINE]:
@@ -120,6 +126,17 @@ def _headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     return cards
 
 
+def _observed(metrics: Mapping[str, float], config: Path) -> dict[str, Any]:
+    """The tile of the user's own data: its file, and what was measured of it."""
+    lines = []
+    for name in metrics:
+        if name.startswith(OBSERVED):
+            label, unit = metric_name(name)
+            lines.append((label, f"{format_number(metrics[name])} {unit}".strip()))
+    file = dict(_settings(config)).get("observed", "")
+    return {"file": os.path.basename(file), "lines": lines} if lines or file else {}
+
+
 def _table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dict:
     """A table for the template, which aligns columns of numbers to the right."""
     rows = [list(row) for row in rows]
@@ -131,8 +148,17 @@ def _table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[object]
         {"name": str(name), "number": bool(rows) and all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(columns)
     ]
-    cells = [[format_number(cell) for cell in row] for row in rows]
+    cells = [[_cell(format_number(cell)) for cell in row] for row in rows]
     return {"heading": heading, "columns": heads, "rows": cells}
+
+
+def _cell(text: str) -> dict[str, str]:
+    """A cell; words keep some width, and a word too long for a column may break anywhere."""
+    word = max(map(len, text.split()), default=0)
+    return {
+        "text": text,
+        "kind": "long" if word > LONG else "words" if len(text) > WORDS else "text",
+    }
 
 
 def _figure(folder: Path, name: str, caption: str) -> dict[str, str]:
@@ -148,14 +174,17 @@ def _figure(folder: Path, name: str, caption: str) -> dict[str, str]:
     return {"type": kind, "data": data, "caption": caption}
 
 
-def _read_metrics(path: Path) -> dict[str, float]:
+def _read_metrics(path: Path) -> tuple[dict[str, float], list[str]]:
+    """The numbers, and the warnings of the run."""
     if not path.is_file():
-        return {}
+        return {}, []
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).items()
+        found = dict(json.loads(path.read_text(encoding="utf-8")).items())
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a flat JSON object of numbers: {error}.") from error
-    return {name: float(value) for name, value in found if isinstance(value, (int, float))}
+    warnings = [str(line) for line in found.pop("warnings", ())]
+    numbers = {k: float(value) for k, value in found.items() if isinstance(value, (int, float))}
+    return numbers, warnings
 
 
 def _folds(folder: Path, metrics: Mapping[str, float]) -> list[dict]:

@@ -71,7 +71,8 @@ def read(place: str | Path, index: int, setting: Mapping[str, str], failed: bool
     if not storage.exists(file):
         return Trial(index, setting, {}, failed)
     try:
-        metrics = {name: float(v) for name, v in json.loads(storage.read_bytes(file)).items()}
+        found = json.loads(storage.read_bytes(file))
+        metrics = {name: float(v) for name, v in found.items() if name != "warnings"}
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
     return Trial(index, setting, metrics, failed)

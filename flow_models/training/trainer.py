@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from flow_models.core import storage
 from flow_models.core.arrays import as_arrays
-from flow_models.core.errors import UserError, WorkerLost
+from flow_models.core.errors import UserError, WorkerLost, warn
 from flow_models.core.serializable import to_config
 from flow_models.core.tiling import FixedShapeBatches
 from flow_models.training import batches, checkpoint, devices, losses
@@ -417,16 +417,16 @@ class Trainer:
             checkpoint.write(self.folder, self.at, self.steps.frozen, self.identity, self.seconds())
             self.saved_step, self.last_saved = self.at.step, time.perf_counter()
 
-    def _try_to_save(self, warn: bool):
+    def _try_to_save(self, may_fail: bool):
         """`save`; where it fails, a warning will do: the checkpoint before is whole, and the next
         one may succeed."""
         try:
             self.save()
         except UserError as error:
-            if not warn:
+            if not may_fail:
                 raise
             self.last_saved = time.perf_counter()
-            print(f"warning: no checkpoint of step {self.at.step}: {error}", file=sys.stderr)
+            warn(f"no checkpoint of step {self.at.step}: {error}")
 
     def _restore(self):
         """Takes up the state in the folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from flow_models.applications.application import Run
 from flow_models.applications.inverse import study
 from flow_models.applications.inverse.problem import Clock, InverseProblem, Pairs
 from flow_models.bijectors.frames import LaplaceFrame
+from flow_models.core.errors import warn
 from flow_models.diagnostics import calibration, posterior_report
 from flow_models.diagnostics.posterior import predictive_check
 from flow_models.models.posteriors import log_prob_whitened, whitened_samples
@@ -43,7 +44,7 @@ class Calibrated:
 
 
 def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
-    """Metrics of posteriors of the test pairs; prints a warning for each thing that is wrong."""
+    """Metrics of posteriors of the test pairs; warns of each thing that is wrong."""
     config, problem, model, test = run.config.inverse, run.problem, run.model, run.problem.test
     theta, seconds = _timed(lambda: whitened_samples(model, test.y, config.posterior_samples, 1))
     theta = study.replace_outliers(theta)[0]
@@ -63,11 +64,16 @@ def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
     predicted = predictive_check(np.zeros_like(again[:, 0]), again, 1.0)
     metrics["predictive_p_below_5_percent"] = float(np.mean(predicted.p_values < 0.05))
     metrics |= _by_noise(problem.simulator, truths, x, test.y)
-    for line in posterior_report.warnings(metrics, names=problem.simulator.parameter_names):
-        print(f"warning: {line}", file=sys.stderr)
+    warn_of(metrics, problem.simulator.parameter_names)
     posterior = lambda: model.posterior(test.y[0], 10_000)
     metrics["seconds_for_10000_samples"] = min(_timed(posterior)[1] for _ in range(3))
     return metrics | {"posterior_seconds": seconds / len(test.y)}, found
+
+
+def warn_of(metrics: dict[str, float], names: Sequence[str]) -> None:
+    """Warns of each thing that the numbers of posteriors of the test pairs show to be wrong."""
+    for line in posterior_report.warnings(metrics, names=names):
+        warn(line)
 
 
 def _by_noise(simulator, truths, x, y) -> dict[str, float]:

@@ -54,6 +54,7 @@ def evaluate(run: Run) -> Results:
 def _of_kept(run: Run) -> Results:
     """What is reported where an earlier run trained the model: the user's data alone."""
     metrics, scores = run.problem.reused.metrics, run.problem.reused.scores
+    comparison.warn_of(metrics, run.problem.simulator.parameter_names)
     view = views.of_observed(run, scores, metrics)
     simulator = run.problem.simulator
     corner = plots.corner(view.samples, names=simulator.parameter_names)

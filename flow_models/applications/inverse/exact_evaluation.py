@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from flow_models import plots
 from flow_models.applications.application import Figure, Results, Run, Table, Training
-from flow_models.applications.inverse import exact, models, study
+from flow_models.applications.inverse import comparison, exact, models, study
 from flow_models.applications.inverse.annealing import annealed_draw
 from flow_models.applications.inverse.observed import quantile_table, read_columns
 from flow_models.applications.inverse.problem import InverseProblem
@@ -67,7 +67,8 @@ def _know_strange_data(config, problem, model) -> None:
     """Trains p(y) and says which of the user's data are unlike all that is simulated."""
     parts = [contexts(model, pairs.y) for pairs in (problem.train, problem.validation)]
     models.with_data_density(model, config.fit, *parts)
-    study.p_values(model, problem.observed, study.simulated_scores(model, config.fit.seed))
+    scores = study.simulated_scores(model, config.fit.seed)
+    problem.observed_p_values = study.p_values(model, problem.observed, scores)
 
 
 def evaluate(run: Run) -> Results:
@@ -79,7 +80,9 @@ def evaluate(run: Run) -> Results:
         "nll_val": study.validation_nll(run.history),
         "simulations_per_second": problem.rate,
         **posterior_report.judge(test.theta, theta),
+        **_of_observed(problem),
     }
+    comparison.warn_of(metrics, problem.simulator.parameter_names)
     if config.reference:
         found, shown, tables = _against_exact(run)
         metrics, figures = metrics | found, [*figures, *shown]
@@ -188,6 +191,15 @@ def _joints(simulator, theta):
     """[K, n, J, 2] of whitened parameters [K, n, P]."""
     joints = simulator.joints(tf.constant(theta.reshape(-1, theta.shape[-1]))).numpy()
     return joints.reshape(*theta.shape[:2], *joints.shape[1:])
+
+
+def _of_observed(problem: InverseProblem) -> dict[str, float]:
+    """How many rows of data the user has, and how unlike simulated data the strangest is."""
+    if problem.observed_p_values is None:
+        return {} if problem.observed is None else {"observed_rows": len(problem.observed)}
+    p = problem.observed_p_values
+    strange = int(np.sum(p <= study.ALARM))
+    return {"observed_rows": len(p), "observed_p_value": p.min(), "observed_strange_rows": strange}
 
 
 def _observed(run: Run) -> Figure:

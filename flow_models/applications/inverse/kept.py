@@ -13,7 +13,7 @@ import numpy as np
 
 from flow_models.applications.application import Run
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.core.serializable import to_config
 from flow_models.models import loading
 from flow_models.models.model import Model
@@ -84,10 +84,7 @@ def load(folder: Path, evaluate: Callable) -> Kept | None:
             json.loads((folder / "metrics.json").read_text()),
         )
     except (UserError, OSError, ValueError) as error:
-        print(
-            f"warning: the model kept in {folder} is damaged and trained anew ({error})",
-            file=sys.stderr,
-        )
+        warn(f"the model kept in {folder} is damaged and trained anew ({error})")
         return None
     print(f"a model of this geometry and these settings is there: {folder}", file=sys.stderr)
     return Kept(folder, model, history, np.array(scores), metrics, evaluate)

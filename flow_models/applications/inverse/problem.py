@@ -84,6 +84,7 @@ class InverseProblem:
       side: what belongs to this problem alone: a module with `show(simulator, views)`, or an exact
         sampler.
       rate: simulations a second.
+      observed_p_values: [B], of the user's data among simulated data, where they are known.
       reused: a model of this problem that an earlier run kept; pairs are then not drawn.
     """
 
@@ -97,6 +98,7 @@ class InverseProblem:
     clock: Clock = dataclasses.field(default_factory=Clock)
     reused: Any = None
     components: Any = None
+    observed_p_values: np.ndarray | None = None
     source: str = ""
 
     def draw(self, config) -> None:

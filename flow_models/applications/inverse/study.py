@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.applications.inverse.problem import draw
+from flow_models.core.errors import warn
 from flow_models.diagnostics import two_sample
 from flow_models.diagnostics.posterior import importance_resample, misspecification
 from flow_models.models import posteriors
@@ -56,11 +57,10 @@ def p_values(model, observed: np.ndarray, scores: np.ndarray) -> np.ndarray:
         rows = ", ".join(str(i + 1) for i in strange[:SHOWN]) + (
             ", ..." if len(strange) > SHOWN else ""
         )
-        print(
-            f"warning: the data{f' of rows {rows}' if len(found) > 1 else ''} lie outside what the"
+        warn(
+            f"the data{f' of rows {rows}' if len(found) > 1 else ''} lie outside what the"
             f" simulator makes (p = {found.min():.4f}; one in {1 / ALARM:.0f} data sets that it"
-            " makes gets this warning): do not trust their posterior",
-            file=sys.stderr,
+            " makes gets this warning): do not trust their posterior"
         )
     return found
 
@@ -118,10 +118,9 @@ def replace_outliers_for_user(theta: np.ndarray) -> np.ndarray:
     """`replace_outliers` for the user's own data, with a warning where there are any."""
     theta, share = replace_outliers(theta)
     if share:
-        print(
-            f"warning: {100 * share:.2g}% of the samples for your data lie where no prior sample"
-            " does; prior samples are in their place",
-            file=sys.stderr,
+        warn(
+            f"{100 * share:.2g}% of the samples for your data lie where no prior sample"
+            " does; prior samples are in their place"
         )
     return theta
 

@@ -14,6 +14,7 @@ from flow_models.runs.tracking.parents import ABOVE, find_or_make
 
 MOST_METRICS, MOST_PARAMS = 900, 100  # MLflow accepts 1,000 metrics and 100 parameters a request
 LONGEST = 6000  # characters of a parameter that every store accepts
+LONGEST_TAG = 5000  # characters of a tag
 
 
 class Store:
@@ -76,8 +77,11 @@ class Store:
             self.client.log_batch(self.run.info.run_id, metrics=part)
             self.points |= {(metric.key, metric.step) for metric in part}
 
-    def send_rest(self, metrics: Mapping[str, float], folder: Path) -> None:
-        """Sends final metrics and all that the folder holds and the store does not have."""
+    def send_rest(self, metrics: Mapping[str, Any], folder: Path) -> None:
+        """Sends final metrics and all that the folder holds and the store does not have; warnings
+        become a tag."""
+        if told := metrics.get("warnings"):
+            self.client.set_tag(self.run.info.run_id, "warnings", "\n".join(told)[:LONGEST_TAG])
         rows = read_history(folder)
         self.send_rows(rows)
         self._send_metrics(metrics, rows[-1] if rows else {"step": 0, "seconds": 0.0})
@@ -125,7 +129,7 @@ class Store:
             if known.get(name, text) != text:
                 self.client.set_tag(run_id, f"resumed.{name}", text)
 
-    def _send_metrics(self, metrics: Mapping[str, float], row: Mapping[str, float]) -> None:
+    def _send_metrics(self, metrics: Mapping[str, Any], row: Mapping[str, float]) -> None:
         """Sends final metrics at the step and the time of a row."""
         from mlflow.entities import Metric
 

@@ -68,7 +68,7 @@ class Tracker:
         self._store: Any = None  # a `Store`, once it is open
         self._down, self._warned = False, False
         self._rows: deque[Mapping[str, object]] = deque()
-        self._results: tuple[Mapping[str, float], Path] | None = None  # see `finish`
+        self._results: tuple[Mapping[str, object], Path] | None = None  # see `finish`
         self._status, self._closing = "FINISHED", threading.Event()
 
     def start(self, config: Mapping[str, object]) -> None:
@@ -86,10 +86,11 @@ class Tracker:
             self._rows.append(dict(row))
 
     def finish(
-        self, metrics: Mapping[str, float], artifacts: str | os.PathLike | None = None
+        self, metrics: Mapping[str, object], artifacts: str | os.PathLike | None = None
     ) -> None:
-        """Has `close` send these final metrics, the files of the run folder (or of `artifacts`),
-        and its model, which it registers as a pyfunc."""
+        """Has `close` send these final metrics, of which a list "warnings" becomes a tag, the
+        files of the run folder (or of `artifacts`), and its model, which it registers as a
+        pyfunc."""
         self._results = dict(metrics), Path(artifacts or self.folder)
 
     def close(self, status: str = "FINISHED") -> None:
@@ -153,7 +154,7 @@ class Tracker:
         if rows:
             self._store.send_rows(rows)
 
-    def _send_rest(self, config: dict, metrics: Mapping[str, float], folder: Path) -> None:
+    def _send_rest(self, config: dict, metrics: Mapping[str, object], folder: Path) -> None:
         if self._store is None:
             self._open(config)
         self._store.send_rest(metrics, folder)
