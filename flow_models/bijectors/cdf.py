@@ -22,8 +22,9 @@ from flow_models.core.serializable import Serializable
 LOG_TWO_PI = math.log(2 * math.pi)
 TAIL = 1e-30  # smallest tail probability that z tells, |z| = 11
 STEEP = -0.75  # log-scale of a logistic as wide as a standardised column
+BEND = 5.0  # scales from the centre where the tails of a count become heavy
 FAR = 100.0  # scales from the centre where a step of a count is taken as a differential
-FURTHEST = 15.0  # largest asinh of a sampled count
+FURTHEST = 12.0  # largest asinh of a sampled count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,9 @@ class CategoryCDF(CDF):
 class CountCDF(CDF):
     """A whole number k, x = k + u: P(k) = F(k + 1/2) - F(k - 1/2) of a smooth distribution,
 
-        F(y) = logistic(spline(affine(asinh((y - centre) / scale))))
+        F(y) = logistic(spline(affine(c asinh((y - centre) / (c scale)))))
+
+    with c = BEND: tails fall exponentially up to some scales from the centre, and as a power beyond.
 
     Attributes:
       centre, scale: of the training data, robust: a median and a spread.
@@ -141,11 +144,11 @@ class CountCDF(CDF):
     centre: float
     scale: float
     lowest: float | None = 0.0
-    bins: int = 12
+    bins: int = 16
 
     @property
     def _curve(self):
-        return Composed(Affine(), RationalQuadratic(self.bins, 6.0))
+        return Composed(Affine(), RationalQuadratic(self.bins, 10.0))
 
     @property
     def parameters(self):
@@ -173,9 +176,10 @@ class CountCDF(CDF):
     def _edges(self, o, k):
         """The curve at k + 1/2 and at k - 1/2, and log(1 - exp of their negative difference)."""
         v = (tf.stack([k + 0.5, k - 0.5, k], 1) - self.centre) / self.scale
-        y, log_slope = self._curve.forward_and_log_det(o[:, None], tf.asinh(v))
+        y, log_slope = self._curve.forward_and_log_det(o[:, None], BEND * tf.asinh(v / BEND))
         # far out the edges are equal numbers in float32
-        log_step = log_slope[:, 2] - math.log(self.scale) - 0.5 * tf.math.log1p(v[:, 2] ** 2)
+        bend = 0.5 * tf.math.log1p((v[:, 2] / BEND) ** 2)
+        log_step = log_slope[:, 2] - math.log(self.scale) - bend
         far = tf.abs(v[:, 2]) > FAR
         difference = tf.where(far, tf.exp(log_step), tf.maximum(y[:, 0] - y[:, 1], 1e-30))
         return y[:, 0], y[:, 1], tf.math.log(-tf.math.expm1(-difference))
@@ -183,7 +187,7 @@ class CountCDF(CDF):
     def quantile(self, o, lower, upper):
         logit = tf.math.log(tf.maximum(lower, TAIL)) - tf.math.log(tf.maximum(upper, TAIL))
         v = self._curve.inverse_and_log_det(o[:, None], logit[:, None])[0][:, 0]
-        v = tf.sinh(tf.clip_by_value(v, -FURTHEST, FURTHEST))
+        v = BEND * tf.sinh(tf.clip_by_value(v / BEND, -FURTHEST, FURTHEST))
         k = tf.math.ceil(self.centre + self.scale * v - 0.5)
         k = k if self.lowest is None else tf.maximum(k, self.lowest)
         below, above, log_p = self.tails(o, k)  # at u = 0: F(k - 1/2), and 1 - that
