@@ -357,3 +357,48 @@ def test_kinds_are_found_by_values():
         "gap": found["gap"],
     }
     assert "are 9.5" in found["gap"] and "whole numbers" in str(kinds_of(frame)["income"])
+
+
+def test_records_lists_and_zones_are_taken_as_the_frame_is():
+    frame = pd.DataFrame({"a": ["x", "y"] * 50, "n": range(0, 300, 3), "b": np.linspace(0, 1, 100)})
+    frame["t"] = pd.date_range("2024-01-01", periods=100, freq="7h", tz="Europe/Rome")
+    columns = Columns.of(frame, {"n": "count"})
+    model = fm.Model(
+        fm.architectures.mixed("realnvp", columns.cdfs, hidden=(4,)), codecs={"x": columns}
+    )
+    fm.fit(model, frame, settings=fm.FitSettings(steps=2, batch_size=50), progress=False)
+    wanted = model.log_prob(frame)
+    assert np.isfinite(wanted).all()
+    for same in (frame.to_dict("records"), frame[["t", "b", "n", "a"]], frame.to_numpy(object)):
+        np.testing.assert_allclose(model.log_prob(same), wanted, rtol=1e-6)
+    assert model.log_prob(frame.to_dict("records")[0]) == pytest.approx(wanted[0])
+    assert str(model.sample(3).t.dt.tz) == "Europe/Rome"
+
+
+def test_what_is_of_the_networks_rows_is_refused_where_they_are_not_the_users():
+    x = np.array([5e6, 0.0]) + np.random.default_rng(0).normal(size=(500, 2))
+    few = fm.FitSettings(steps=2, batch_size=50)
+    model = fm.Model(fm.realnvp(2, depth=1, hidden=(4,)))
+    model.distribution()
+    fm.fit(model, x, settings=few, progress=False)
+    for use in (model.distribution, lambda: fm.keras_layer(model)):
+        with pytest.raises(fm.UserError, match="use log_prob and sample"):
+            use()
+    bounded = fm.Model(fm.realnvp(2, depth=1, hidden=(4,), lower=[5e6 - 9, None]))
+    with pytest.raises(fm.UserError, match="column 'x1' is centred by [45]"):
+        fm.fit(bounded, x, settings=few, progress=False)
+    draw = lambda n, seed: 5e6 + tf.random.stateless_normal([n, 2], seed)
+    with pytest.raises(fm.UserError, match="too far from 0 for 32-bit numbers"):
+        fm.fit(fm.Model(fm.realnvp(2)), draw, settings=few, progress=False)
+    with pytest.raises(fm.UserError, match="kinds of columns are of x"):
+        codecs = {"y": Columns.of(pd.DataFrame({"a": ["u", "v"] * 20}))}
+        fm.Model(
+            fm.realnvp(2, condition_size=1), fm.Partition({"x": 2}, {"z": 2}, {"y": 1}), codecs
+        )
+
+
+def test_few_whole_numbers_with_gaps_are_categories():
+    coins = np.random.default_rng(1).choice([1, 2, 5, 10, 20, 50], 500)
+    found = kinds_of(pd.DataFrame({"coin": coins}))["coin"]
+    assert found.categories == (1, 2, 5, 10, 20, 50)
+    np.testing.assert_array_equal(found.decode(found.prepare(coins).astype(np.float32)), coins)

@@ -133,7 +133,7 @@ class CountCDF(CDF):
 
         F(y) = logistic(spline(affine(c asinh((y - centre) / (c scale)))))
 
-    with c = BEND: tails fall exponentially up to some scales from the centre, and as a power beyond.
+    with c = BEND: tails fall exponentially up to some scales from the centre, as a power beyond.
 
     Attributes:
       centre, scale: of the training data, robust: a median and a spread.

@@ -84,6 +84,15 @@ class Codec(Serializable):
         """The codec with what it takes from training data, before the first training."""
         return self
 
+    @property
+    def far(self) -> bool:
+        """Whether values lie so far from 0 that `prepare` must centre them."""
+        return False
+
+    def check_bounds(self, before: "Codec", layer) -> None:
+        """Raises UserError where bounds of the layer are not those of the rows any more, as they
+        were of the codec `before` it was fitted."""
+
     def prepare(self, values):
         """Training data as `draw` takes them: what the host computes once, in float64."""
         return values

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from flow_models.bijectors.chain import Chain
 from flow_models.core.errors import UserError
 from flow_models.models import finding
 from flow_models.models.codecs import Codec, Encoded, Noise
@@ -106,6 +107,27 @@ class Columns(Codec):
         kinds = tuple(Continuous.of(column) for column in values.T)
         plain = all(kind.is_plain for kind in kinds)
         return self if plain else dataclasses.replace(self, kinds=kinds)
+
+    @property
+    def far(self):
+        """Whether a column has a centre."""
+        return any(getattr(kind, "centre", 0.0) for kind in self.kinds)
+
+    def check_bounds(self, before, layer):
+        """Refuses bounds of columns that were centred since."""
+        first = layer.layers[0] if isinstance(layer, Chain) and layer.layers else layer
+        for i, kind in enumerate(self.kinds if self is not before else ()):
+            bounds = [
+                side[i]
+                for side in (getattr(first, "lower", ()), getattr(first, "upper", ()))
+                if side
+            ]
+            if not kind.is_plain and any(bound is not None for bound in bounds):
+                raise UserError(
+                    f"column {self.names[i]!r} is centred by {kind.centre:.10g} and scaled by"
+                    f" {kind.scale:.4g} for 32-bit numbers, and its bounds are not: subtract an"
+                    " offset from both, or use fm.Columns.of and its bounds()"
+                )
 
     def prepare(self, values):
         """Values [N, D] as numbers [N, D] in float32, computed in float64, before noise is added;
@@ -219,6 +241,7 @@ def completed(codecs: dict[str, Codec], partition: Partition) -> dict[str, Codec
     unknown = set(codecs) - set(blocks)
     if unknown:
         raise UserError(f"a codec for {sorted(unknown)[0]!r}; the blocks are {', '.join(blocks)}")
+    _check_kinds(codecs)
     found = {}
     for name, width in blocks.items():
         plain = name == "x" or name not in partition.inputs
@@ -229,6 +252,13 @@ def completed(codecs: dict[str, Codec], partition: Partition) -> dict[str, Codec
             what = f"{names} column names" if names else f"events of shape {shape}"
             raise UserError(f"{what} for block {name!r} of {width} dimensions")
     return found
+
+
+def _check_kinds(codecs) -> None:
+    """Refuses kinds of columns that are not x: networks take what is given as it is."""
+    for block, codec in codecs.items():
+        if block != "x" and isinstance(codec, Columns) and codec.kinds:
+            raise UserError(f"kinds of columns are of x; those of {block!r} must be numbers")
 
 
 def _in_rows(bound: float | None, kind: Kind) -> float | None:

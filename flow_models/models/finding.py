@@ -12,6 +12,7 @@ from flow_models.models import kinds as k
 LOOKED_AT = 100_000  # rows that tell a kind
 FEWEST = 20  # rows, below which nothing is said of repeated values
 MOST_CATEGORIES = 200
+MOST_CODES = 20  # whole numbers with gaps between them that are categories
 ATOM = 0.05  # share of one value that makes it an atom
 WIDE = 500.0  # spread of whole numbers, above which a step does not matter
 DATE = r"\s*\d{4}-\d{2}-\d{2}([T ].*)?"
@@ -32,8 +33,9 @@ def kinds_of(frame, told: Mapping[str, str] | None = None) -> dict[str, k.Kind |
     """Name -> kind of the columns of a DataFrame; None for identifiers, which are not learned.
 
     Dates, booleans and texts are told by their type. A text that is distinct in (almost) every row
-    is an identifier, and so are whole numbers that count the rows. Two values, or whole numbers
-    repeated, are categories and counts; one value in 5% of the rows among many others is an atom.
+    is an identifier, and so are whole numbers that count the rows. Two values, or a few whole
+    numbers with gaps, are categories, other whole numbers counts; one value in 5% of the rows
+    among many others is an atom.
 
     Args:
       told: kinds by name, which win (see `Columns.of`).
@@ -104,7 +106,8 @@ def _of_numbers(values: np.ndarray, column) -> k.Kind | None:
     distinct, whole = len(np.unique(values)), bool((values == np.round(values)).all())
     if whole and distinct == len(values) and (np.abs(np.diff(values)) == 1).all():
         return None  # it counts the rows
-    if distinct == 2:
+    is_code = whole and distinct <= MOST_CODES and np.ptp(values) > 2 * distinct
+    if distinct == 2 or is_code and distinct > 1:
         return k.Categorical.of(column)
     if whole and distinct > 1 and np.ptp(values) <= k.WIDEST:
         kind = (k.Count if values.min() >= 0 else k.Integer).of(column.to_numpy())

@@ -12,6 +12,7 @@ class LogProb(tf_keras.layers.Layer):
 
     def __init__(self, model, **options):
         super().__init__(dtype=model.dtype.name, **options)
+        model.refuse_kinds("a Keras layer")
         if "y" in model.partition.outputs:
             raise UserError("y is among the outputs of this model: a Keras layer needs it given")
         self.model = model

@@ -183,12 +183,14 @@ class Categorical(Kind):
     def prepare(self, values):
         import pandas as pd
 
-        codes = {value: float(code) for code, value in enumerate(self.categories)}
-        codes |= {str(value): code for value, code in list(codes.items())}
         column = pd.Series(np.asarray(values, object))
-        unseen = float(len(self.categories))
-        found = [codes.get(value, codes.get(str(value), unseen)) for value in column]
-        return np.where(column.isna(), np.nan, np.array(found, np.float64))
+        codes = {value: float(code) for code, value in enumerate(self.categories)}
+        found = column.map(codes)
+        missing, other = column.isna(), found.isna()
+        if (other & ~missing).any():  # numbers that a file has as text, and the other way round
+            texts = {str(value): code for value, code in codes.items()}
+            found[other] = column[other].astype(str).map(texts).fillna(float(len(codes)))
+        return np.where(missing, np.nan, found.to_numpy(np.float64))
 
     def placed(self, rows, noise):
         return rows + NOISE * noise

@@ -140,6 +140,7 @@ class Model(tf.Module):
         """
         import tensorflow_probability as tfp
 
+        self.refuse_kinds("distribution")
         if y is not None and "y" not in self.partition.outputs:
             raise UserError(
                 "y is not among the outputs: give it as bijector_kwargs={'condition': y}"
@@ -154,6 +155,14 @@ class Model(tf.Module):
             self.partition.join("outputs", **mean), self.partition.join("outputs", **scale)
         )
         return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
+
+    def refuse_kinds(self, what: str) -> None:
+        """Raises UserError where rows of the network are not the user's numbers."""
+        if getattr(self.codec, "kinds", ()):
+            raise UserError(
+                f"{what} is of the network's rows, and the columns of this model are centred or of"
+                " several kinds: use log_prob and sample"
+            )
 
     # densities
 

@@ -179,7 +179,10 @@ def _check_names(labels: list[str], names: Sequence[str], what: str) -> None:
 def _plain(column) -> np.ndarray:
     """A column as an array; nullable numbers of pandas become numbers with NaN."""
     try:
-        if hasattr(column, "to_numpy") and getattr(column.dtype, "kind", "O") in "fiub":
+        if (
+            hasattr(column, "to_numpy")
+            and getattr(getattr(column, "dtype", None), "kind", "O") in "fiub"
+        ):
             of_pandas = {"na_value": np.nan} if hasattr(column, "isna") else {}
             return column.to_numpy(np.float64, **of_pandas)
         # NumPy would make text of a list with some text in it

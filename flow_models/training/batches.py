@@ -155,7 +155,7 @@ def through_frame(model, arrays):
         x = tf.constant(arrays["x"][part])
         z, log_det = model.frame.forward_and_log_det(weights, x, tensors)
         log_det = log_det.numpy()[:, None]
-        of_rows = {"weight": arrays["weight"][rows]} if "weight" in arrays else {}
+        of_rows = {"weight": arrays["weight"][part]} if "weight" in arrays else {}
         context = state["context"]
         parts.append({"x": z.numpy(), "context": context, "log_det": log_det, **of_rows})
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -144,7 +144,9 @@ class Trainer:
         if "x" not in named:
             return data
         if not self.model.started:
-            self.model.codecs["x"] = self.model.codec.fitted_to(named["x"])
+            fitted = self.model.codec.fitted_to(named["x"])
+            fitted.check_bounds(self.model.codec, self.model.layer)
+            self.model.codecs["x"] = fitted
         x = self.model.codec.prepare(named["x"])
         return {**named, "x": x} if isinstance(data, dict) else x
 
@@ -173,6 +175,7 @@ class Trainer:
         density."""
         for rows in (first, self.validation):
             if rows is not None:
+                self._check_offsets(rows["x"])
                 self.model.layer.check(np.asarray(batches.inputs(self.model, rows)))
         if self.source.arrays is not None:
             arrays = self.source.arrays
@@ -181,6 +184,15 @@ class Trainer:
             if len(self.model.event_shape) == 1:
                 self.model.layer.check(np.asarray(batches.inputs(self.model, self._drawn(named))))
             self.model.codec.check(np.asarray(named["x"]))
+
+    def _check_offsets(self, x) -> None:
+        """Refuses rows that a simulator or a dataset gives so far from 0 that float32 rounds
+        them; those of arrays are centred by now."""
+        if self.source.arrays is None and self.model.codec.fitted_to(np.asarray(x)).far:
+            raise UserError(
+                "rows of this simulator or dataset lie too far from 0 for 32-bit numbers: subtract"
+                " an offset in it, or give an array of float64"
+            )
 
     def _pass_through_frame(self) -> None:
         """Takes the data through a frame in front of the flow now, rather than in every step."""
