@@ -269,7 +269,10 @@ def test_where_no_density_can_be_computed_the_priors_are_left():
         (lambda m: m.draw_labels(-1), "whole number of at least 0"),
         (lambda m: m.sample(1, y=["ant", "bee"]), r"1 samples, but y of \[2\] rows"),
         (lambda m: m.log_prob(np.zeros((2, 2)), y=[0, 1, 2]), "do not go together"),
-        (lambda m: model_of("joint").class_log_prob(np.zeros((2, 2)), draws=0), "draws is 0"),
+        (
+            lambda m: model_of("joint").class_log_prob(np.zeros((2, 2)), draws=0),
+            "draws .* at least 1, got 0",
+        ),
         (lambda m: Classifier(form="both"), "no form 'both'; there are mixture"),
         (
             lambda m: fm.Model(m.bijector, m.partition, {"y": fm.Labels(("a",), (1.0,))}),

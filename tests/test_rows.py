@@ -183,3 +183,64 @@ def test_a_posterior_takes_data_by_name(posterior):
     np.testing.assert_array_equal(drawn, model.predict([0.0, 50.0], 30))
     with pytest.raises(fm.UserError, match="y has no column 'late', only soon"):
         model.posterior({"soon": 3.0}, 5)
+
+
+# rows without a density, and wrong numbers
+
+
+def test_rows_without_a_density_are_named_with_the_reason(density, classes):
+    frame = pd.DataFrame({"depth": [6.0, np.nan, 6.0], "position": [100.0, 100, 100]})
+    with pytest.warns(UserWarning, match=r"log p of rows 1 is NaN: no value of 'depth'"):
+        found = density.log_prob(frame)
+    assert np.isnan(found[1]) and np.isfinite(found[[0, 2]]).all()
+    with pytest.warns(UserWarning, match="rows 1 is NaN: no value of 'depth'"):
+        shares = classes[0].classify(frame)
+    assert np.isnan(shares[1]).all() and np.isfinite(shares[[0, 2]]).all()
+    with pytest.warns(UserWarning, match="rows 1 is NaN: no value of 'depth'"):
+        classes[0].encode(frame)
+
+
+def test_rows_on_a_bound_are_named_with_column_and_bound():
+    x = np.random.default_rng(0).uniform(size=(400, 2))
+    bounds = {"lower": [0.0, None], "upper": [1.0, None]}
+    flow = fm.realnvp(2, depth=2, hidden=(8,), **bounds)
+    model = fm.Model(flow, codecs={"x": NAMES}, jit=False)
+    fm.fit(model, x, settings=fm.FitSettings(steps=5, batch_size=100, jit=False), progress=False)
+    rows_ = np.array([[0.5, 0.5], [-0.5, 0.5], [1.5, 0.5], [0.5, np.inf], [-0.1, 0.5]])
+    with pytest.warns(UserWarning) as caught:
+        assert np.isneginf(model.log_prob(rows_)[1:]).all()
+    texts = [str(each.message) for each in caught]
+    assert "log p of rows 1, 4 is -inf: column 'depth' is below its lower bound" in texts
+    assert "log p of rows 2 is -inf: column 'depth' is above its upper bound" in texts
+    assert "log p of rows 3 is -inf: column 'position' has a value that has no density" in texts
+
+
+@pytest.mark.parametrize("wrong", [None, 1.5, 2**63, True, "1", float("nan")])
+def test_seeds_and_numbers_of_samples_are_whole(density, wrong):
+    for call in (
+        lambda: density.sample(3, seed=wrong),
+        lambda: density.log_prob(X, seed=wrong),
+        lambda: density.encode(X, seed=wrong),
+        lambda: density.anomaly_score(X, seed=wrong),
+    ):
+        with pytest.raises(fm.UserError, match="a seed is a whole number of 64 bits"):
+            call()
+    if wrong != 2**63:
+        with pytest.raises(fm.UserError, match="samples is a whole number of at least 0"):
+            density.sample(wrong)
+
+
+def test_every_seed_of_64_bits_works(density, classes):
+    for seed in (-1, -(2**63), 2**63 - 1, np.int64(5)):
+        np.testing.assert_array_equal(density.sample(3, seed=seed), density.sample(3, seed=seed))
+        assert len(classes[0].draw_labels(3, seed=seed)) == 3
+
+
+@pytest.mark.parametrize("form", ["equal", "of another unit", "a sum"])
+def test_parameters_that_depend_on_each_other_are_refused(form):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 300))
+    third = {"equal": a, "of another unit": 1e3 * a + 5, "a sum": a + b}[form]
+    x = pd.DataFrame({"a": a, "b": b, "third": third})
+    with pytest.raises(fm.UserError, match="'third' of x depend on each other linearly"):
+        fm.fit_posterior(x, rng.normal(size=(300, 1)))

@@ -4,6 +4,8 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 
+DEPENDENT = 1e-11  # least variance of a direction, of columns with variance 1
+
 
 def as_arrays(data, dtype=np.float32, what: str = "data"):
     """An array or dictionary of arrays as `dtype`, with equal first dimensions and finite rows.
@@ -18,6 +20,16 @@ def as_arrays(data, dtype=np.float32, what: str = "data"):
             f"arrays of unequal length: { {name: len(a) for name, a in arrays.items()} }"
         )
     return arrays if isinstance(data, dict) else arrays[what]
+
+
+def dependent_columns(x: np.ndarray) -> list[int]:
+    """Columns of x [N, D] that depend on each other linearly, such as two equal ones; none where
+    all vary on their own."""
+    spread = x.std(0)
+    if x.shape[1] < 2 or not (spread > 0).all():
+        return []
+    values, vectors = np.linalg.eigh(np.corrcoef(x.T))
+    return [] if values[0] > DEPENDENT else list(np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3))
 
 
 def _rows(name, value, dtype):

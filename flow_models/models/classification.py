@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.core.tiling import FixedShapeBatches
+from flow_models.models.arguments import checked_count
 from flow_models.models.codecs import common_lead
 from flow_models.models.pixels import Pixels
 
@@ -114,8 +115,7 @@ def _drawn(model, x, rows, draws, seed):
     """(inputs of the network, log-density of the noise in them) for each draw of the noise."""
     pixels = isinstance(model.codec, Pixels) and np.asarray(x).dtype.kind in "ui"
     draws = draws if draws is not None else 1 if pixels else DRAWS
-    if draws < 1:
-        raise UserError(f"draws is {draws}, must be at least 1")
+    checked_count(draws, 1, "draws")
     noise = [model.codecs[name] for name in model.partition.inputs if name != "x"]
     if pixels:
         yield rows, 0.0

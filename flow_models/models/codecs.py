@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.core.serializable import Serializable
+from flow_models.models.arguments import generator
 from flow_models.models.rows import by_name
 
 Shape = tuple[int, ...]
@@ -147,7 +148,7 @@ class Noise(Codec):
 
     def encode(self, values, dtype, seed=0):
         """`size` normal numbers for each of `values` rows."""
-        rows = np.random.default_rng(seed).normal(size=(values, self.size)).astype(dtype)
+        rows = generator(seed).normal(size=(values, self.size)).astype(dtype)
         return Encoded(rows, (values,))
 
     def draws(self, n: int, dtype) -> list[tuple[np.ndarray, float]]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from flow_models.bijectors.chain import Chain
 from flow_models.core.errors import UserError
 from flow_models.models import finding
+from flow_models.models.arguments import generator
 from flow_models.models.codecs import Codec, Encoded, Noise
 from flow_models.models.kinds import Continuous, Kind
 from flow_models.models.partition import Partition
@@ -172,7 +173,7 @@ class Columns(Codec):
         if not hasattr(values, "columns"):
             values = values.reshape(-1, values.shape[-1]) if values.ndim else values
         rows = self.prepare(values).astype(dtype)
-        noise = np.random.default_rng(seed).random(rows.shape, np.float32).astype(dtype)
+        noise = generator(seed).random(rows.shape, np.float32).astype(dtype)
         placed = [kind.placed(rows[:, i], noise[:, i]) for i, kind in enumerate(self.kinds)]
         rows = np.stack(placed, 1).astype(dtype)
         return Encoded(rows, lead, self._log_det(rows))

@@ -11,7 +11,8 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.core.errors import UserError
-from flow_models.models import classification, posteriors, saving
+from flow_models.models import classification, notes, posteriors, saving
+from flow_models.models.arguments import checked_count, checked_seed, generator
 from flow_models.models.codecs import Codec, Encoded, Shape, common_lead
 from flow_models.models.columns import as_codec, completed
 from flow_models.models.labels import Labels
@@ -170,15 +171,22 @@ class Model(tf.Module):
         """log p(x), or log p(x | y), [..., *event] -> [...], nats in the units of x.
 
         Of pixels it is a bound for levels, with noise from the seed. It is -inf outside the domain
-        of x and where it is too small to compute.
+        of x and where it is too small to compute, and NaN where a value is missing; a warning
+        names these rows, the column and the reason.
 
         Args:
           y: [..., M]; classes as `Labels` takes them. Without y, classes are summed over.
           priors: of the classes, where they differ from those of the training data.
         """
-        x = self.codec.array(x)
+        x, seed = self.codec.array(x), checked_seed(seed)
         if self.labels:
-            return classification.log_prob(self, x, y, priors, seed)
+            value = classification.log_prob(self, x, y, priors, seed)
+        else:
+            value = self._log_prob(x, y, seed)
+        notes.warn(self, x, value)
+        return value
+
+    def _log_prob(self, x, y, seed):
         encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
         value = self.log_prob_of_rows(encoded, y) + _led(encoded.log_det, encoded.lead)
         missing = self.codec.missing(x)
@@ -229,6 +237,7 @@ class Model(tf.Module):
         Without y, a model with classes takes the most probable one, and one with data among its
         outputs gives f(x) = (v_y, v_z) as it is.
         """
+        x, seed = self.codec.array(x), checked_seed(seed)
         if self.labels:
             y = self.classify(x).argmax(-1) if y is None else y
         elif y is None and not self.partition.given:
@@ -237,7 +246,10 @@ class Model(tf.Module):
         rows, blocks, number, lead = self._together(encoded, y)
         v = self.passes.forward(self.with_noise(rows, seed), self.given_rows(blocks), number)[0]
         of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
-        return self.partition.standardised(v, **of_y).numpy().reshape(*lead, self.latent_size)
+        z = self.partition.standardised(v, **of_y).numpy().reshape(*lead, self.latent_size)
+        if lead == encoded.lead:
+            notes.warn(self, x, z.sum(-1))
+        return z
 
     def _outputs(self, encoded, seed):
         v = self.passes.forward(self.with_noise(encoded.rows, seed))[0]
@@ -261,12 +273,12 @@ class Model(tf.Module):
             (`draw_labels` with the same seed has them).
           sampling_temperature: standard deviation of the latents; below 1 draws nearer the modes.
         """
-        _check_number(n)
+        n, seed = checked_count(n), checked_seed(seed)
         if self.is_posterior:
-            return self.posterior(y, int(n), seed=seed, sampling_temperature=sampling_temperature)
+            return self.posterior(y, n, seed=seed, sampling_temperature=sampling_temperature)
         if self.labels and y is None:
             y = self.draw_labels(n, seed=seed, priors=priors)
-        z = self.partition.standard_sample(int(n), (seed, 0), self.dtype, sampling_temperature)
+        z = self.partition.standard_sample(n, (seed, 0), self.dtype, sampling_temperature)
         rows, lead = self._inverted(z, y)
         if lead != (n,):
             raise UserError(f"{n} samples, but y of {list(lead)} rows: give one y, or as many")
@@ -282,7 +294,10 @@ class Model(tf.Module):
         Raises:
           UserError: the model has no classes.
         """
-        return classification.classify(self, x, priors)
+        x = self.codec.array(x)
+        shares = classification.classify(self, x, priors)
+        notes.warn(self, x, shares.max(-1))
+        return shares
 
     def class_log_prob(self, x, *, draws: int | None = None, tighten: bool = True) -> np.ndarray:
         """log p(x | class), [..., *event] -> [..., M], nats; see `classification`."""
@@ -290,9 +305,8 @@ class Model(tf.Module):
 
     def draw_labels(self, n: int, *, seed: int = 0, priors=None) -> np.ndarray:
         """n class numbers by their priors."""
-        _check_number(n)
         shares = np.exp(classification.labels_of(self).log_priors(priors))
-        return np.random.default_rng(seed).choice(len(shares), n, p=shares)
+        return generator(seed).choice(len(shares), checked_count(n), p=shares)
 
     # posteriors
 
@@ -376,12 +390,6 @@ class Model(tf.Module):
         v = self.partition.from_standardised(rows, **of_y).numpy()
         inputs = self.passes.inverse(v, self.given_rows(blocks), number)
         return inputs[:, : self.codec.flat_size] if len(self.partition.inputs) > 1 else inputs, lead
-
-
-def _check_number(n) -> None:
-    """Refuses what is no number of samples."""
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-        raise UserError(f"the number of samples is a whole number of at least 0, got {n!r}")
 
 
 def _shaped(values, shape):

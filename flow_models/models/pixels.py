@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
+from flow_models.models.arguments import generator
 from flow_models.models.codecs import Codec, Encoded
 
 
@@ -80,7 +81,7 @@ class Pixels(Codec):
         missing = [full - side for full, side in zip(self.padded_shape, self.shape, strict=True)]
         x = np.pad(x, [(0, 0), *[(0, each) for each in missing]], mode="edge")
         if whole:
-            noise = np.random.default_rng(seed).random(x.shape, np.float32)
+            noise = generator(seed).random(x.shape, np.float32)
             below = np.nextafter(np.float32(self.levels), np.float32(0))
             x = np.minimum((x >> (8 - self.bits)) + noise, below)
         return Encoded(x.astype(dtype), lead)

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
+from flow_models.models.arguments import checked_count, checked_seed
 from flow_models.models.codecs import Encoded
 from flow_models.models.passes import SAMPLES
 from flow_models.models.rows import finite_rows
@@ -161,18 +162,12 @@ def _one_or_many(values, n, seed, names, what: str, dtype):
     Raises:
       UserError: something else, or an n or a seed that is none.
     """
-    if not _is_whole(n) or n < 1:
-        raise UserError(f"the number of samples is a whole number of at least 1, got {n!r}")
-    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
-        raise UserError(f"a seed is a whole number of 64 bits, got {seed!r}")
+    checked_count(n, least=1)
+    checked_seed(seed)
     rows, lead = finite_rows(values, names, what, dtype.as_numpy_dtype)
     if len(lead) > 1:
         raise UserError(f"{what} must have shape [{len(names)}] or [B, {len(names)}]")
     return rows, lead
-
-
-def _is_whole(number) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def _check_posterior(model) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from flow_models.core.arrays import as_arrays
+from flow_models.core.arrays import as_arrays, dependent_columns
 from flow_models.core.errors import UserError
 from flow_models.simulators.simulator import Simulator
 
@@ -56,6 +56,10 @@ class Drawn(Simulator):
                 raise UserError(
                     f"names are a list with one of its own for each column, got {given!r}"
                 )
+        found = dependent_columns(x)
+        if found:
+            which = " and ".join(repr(str(names[i])) for i in found)
+            raise UserError(f"columns {which} of x depend on each other linearly: leave one out")
         _check_digits(y, observed)
         return cls(tuple(map(str, names)), tuple(map(str, observed)), x.mean(0), x.std(0))
 
