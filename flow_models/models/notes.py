@@ -1,11 +1,10 @@
 """Why a row has no density: cells that are missing, and values on or outside a bound."""
 
-import warnings
-
 import numpy as np
 
 from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.layer import Layer
+from flow_models.core import errors
 from flow_models.models.rows import is_missing
 
 SHOWN = 5  # rows that a warning names
@@ -20,7 +19,7 @@ def warn(model, x, log_prob: np.ndarray) -> None:
         more = f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else ""
         named = f"rows {', '.join(map(str, rows[:SHOWN]))}{more}" if np.ndim(log_prob) else "x"
         value = "NaN" if np.isnan(np.ravel(log_prob)[rows[0]]) else "-inf"
-        warnings.warn(f"log p of {named} is {value}: {reason}", stacklevel=3)
+        errors.warn(f"log p of {named} is {value}: {reason}")
 
 
 def of_rows(model, x, log_prob) -> np.ndarray:
