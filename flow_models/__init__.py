@@ -37,6 +37,9 @@ if TYPE_CHECKING:  # the table of public names: read by editors and checkers, an
     from flow_models.applications.application import Results as Results
     from flow_models.applications.application import Training as Training
     from flow_models.applications.application import run as run
+    from flow_models.applications.inverse.inference_data import (
+        to_inference_data as to_inference_data,
+    )
     from flow_models.applications.own_problem import fit_posterior as fit_posterior
     from flow_models.architectures.images import flat_realnvp as flat_realnvp
     from flow_models.architectures.images import glow_image as glow_image

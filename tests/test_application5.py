@@ -5,6 +5,7 @@ import csv
 import json
 import os
 
+import arviz
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -225,6 +226,12 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
     assert {f"{figure}.png", "observed.png", "training.png"} <= set(os.listdir(folder / "figures"))
     rows = (folder / "posterior.csv").read_text().splitlines()
     assert len(rows) == 1 + 4 * (len(columns.split("\n")) - 1)
+    test, mine = (
+        arviz.from_netcdf(folder / name) for name in ("posteriors.nc", "posterior_observed.nc")
+    )
+    assert set(test.groups()) == {"posterior", "reference", "observed_data"}
+    mean = float(mine.posterior[rows[1].split(",")[-10]].isel(observation=0).mean())
+    assert mean == pytest.approx(float(rows[1].split(",")[-9]), rel=1e-4, abs=1e-5)
     model = fm.load(str(folder))
     y = [1.8, 0.3] if problem == "kinematics" else [6.5]
     assert (

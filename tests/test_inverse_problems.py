@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import arviz
 import numpy as np
 import pytest
 from in_process import application
@@ -144,6 +145,11 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(
     assert len(rows) == 40 and all(
         float(r["q0.05"]) < float(r["q0.5"]) < float(r["q0.95"]) for r in rows
     )
+
+    found = arviz.from_netcdf(tmp_path / "run" / "posterior_observed.nc").posterior
+    means = [float(found[r["parameter"]].mean()) for r in rows]
+    np.testing.assert_allclose(means, [float(r["mean"]) for r in rows], rtol=1e-4)
+    assert "posterior" in arviz.from_netcdf(tmp_path / "run" / "posteriors.nc").groups()
 
     text = gravity_profile.read_text().replace("-30.00", "-27.00")
     gravity_profile.write_text(text)

@@ -38,6 +38,8 @@ OURS = {
     "mlflow.json",
     "scores.csv",
     "posterior.csv",
+    "posteriors.nc",
+    "posterior_observed.nc",
     "reference",
     "background",
     "checkpoint-background",
@@ -266,7 +268,11 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """A file of the run's own, one of OURS."""
-        self._write(name, os.fsencode(text))  # names of files that are not UTF-8 as they are
+        self.write_bytes(name, os.fsencode(text))  # names of files that are not UTF-8 as they are
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """A file of the run's own, one of OURS."""
+        self._write(name, content)
 
     def finish(
         self,

@@ -6,7 +6,7 @@ import numpy as np
 
 from flow_models import plots
 from flow_models.applications.application import Results, Run
-from flow_models.applications.inverse import comparison, kept, study, views
+from flow_models.applications.inverse import comparison, inference_data, kept, study, views
 from flow_models.applications.inverse.problem import InverseProblem
 from flow_models.bijectors.frames import Frame
 
@@ -40,6 +40,7 @@ def evaluate(run: Run) -> Results:
     table, found = comparison.compare(run, metrics)
     shown = [views.of_test(table, i) for i in range(min(SHOWN, len(table.chosen.y)))]
     metrics |= found | {"draws_left_out": run.problem.left_out}
+    _write(run, shown)
     names = run.problem.simulator.parameter_names
     figures = views.figures(names, calibrated, entropy, run.history, shown[0])
     if run.problem.observed is not None:
@@ -49,6 +50,14 @@ def evaluate(run: Run) -> Results:
     figures = [*run.problem.side.show(run.problem.simulator, shown), *figures]
     costs = comparison.costs(table, {**metrics, **run.result.metrics()})
     return Results(metrics, [table.table, *costs], figures)
+
+
+def _write(run: Run, shown: list[views.View]) -> None:
+    """The posteriors of test observations, and their reference, for ArviZ."""
+    x, y = (np.stack([getattr(view, part) for view in shown]) for part in ("samples", "y"))
+    known = [view.reference for view in shown if view.reference is not None]
+    reference = np.stack(known) if known else None
+    inference_data.write(run, inference_data.OF_TEST, x, y, reference)
 
 
 def _of_kept(run: Run) -> Results:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from flow_models import plots
 from flow_models.applications.application import Figure, Results, Run, Table, Training
-from flow_models.applications.inverse import comparison, exact, models, study
+from flow_models.applications.inverse import comparison, exact, inference_data, models, study
 from flow_models.applications.inverse.annealing import annealed_draw
 from flow_models.applications.inverse.observed import quantile_table, read_columns
 from flow_models.applications.inverse.problem import InverseProblem
@@ -102,6 +102,9 @@ def _against_exact(run: Run) -> tuple[dict[str, float], list[Figure], list[Table
         config.reference_folder,
     )
     metrics, rows, errors, theta = _judge(run, truth)
+    few = truth.first(inference_data.MOST)
+    x = problem.physical(theta[: len(few.y)])
+    inference_data.write(run, inference_data.OF_TEST, x, few.y, few.x)
     if config.compare:
         found, row = _other_form(run, truth)
         metrics, rows = metrics | found, [*rows, row]
@@ -210,6 +213,7 @@ def _observed(run: Run) -> Figure:
     x, names = run.problem.physical(theta), simulator.parameter_names
     labels = [" ".join(f"{value:g}" for value in row) for row in observed]
     run.folder.write_text("posterior.csv", quantile_table(x, names, labels))
+    inference_data.write(run, inference_data.OF_OBSERVED, x, observed)
     if not hasattr(simulator, "joints"):
         caption = "Your data: the first row's posterior."
         return ("observed", plots.corner(x[0], names=names), caption)

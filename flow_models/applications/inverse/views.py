@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from flow_models import plots
 from flow_models.applications.application import Figure, Run
-from flow_models.applications.inverse import study
+from flow_models.applications.inverse import inference_data, study
 from flow_models.applications.inverse.comparison import Comparison
 from flow_models.applications.inverse.observed import quantile_table
 from flow_models.diagnostics import calibration
@@ -62,6 +62,7 @@ def of_observed(run: Run, scores: np.ndarray | None, metrics: dict[str, float]) 
     theta = study.replace_outliers_for_user(theta)
     x = run.problem.physical(theta)
     run.folder.write_text("posterior.csv", quantile_table(x[None], model.columns))
+    inference_data.write(run, inference_data.OF_OBSERVED, x[None], observed)
     misfit = study.misfit(simulator, theta[None, :500], observed)
     metrics["observed_misfit"] = float(np.median(misfit))
     if scores is not None:
