@@ -49,7 +49,8 @@ def read(
       UserError: data that have no density, with the column and the row at fault.
     """
     names = wanted if wanted is None or not weights else [*wanted, weights]
-    frame = tables.read_frame(uri, names)
+    text = [name for name, kind in (kinds or {}).items() if kind == "identifier"]
+    frame = tables.read_frame(uri, names, text)
     weight = _weights(frame, weights, uri)
     frame = frame if weight is None else frame.drop(columns=weights)
     columns = Columns.of(frame, kinds)

@@ -9,32 +9,39 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow_models.core.errors import UserError
+from flow_models.data.tables.numerals import MISSING
 
 _STEPS = 100  # float32 steps in one standard deviation, or rounding shows in the density
 _WIDEST = 2_000  # columns up to which all pairs are compared
 _REPEATED = 1e-12  # 1 - |correlation| below which a column repeats another
-_MISSING = ("", "nan", "<na>")
+ROW = "row"  # name of an index that holds the numbers of rows in their file
 
 
 def check_table(
-    values, columns: Sequence[str] | None = None, min_rows: int = 2, source: str = "the table"
+    values,
+    columns: Sequence[str] | None = None,
+    min_rows: int = 2,
+    source: str = "the table",
+    dtype: type = np.float32,
 ) -> np.ndarray:
     """The values as float32 [N, D], or a UserError that names the column and the first row (counted
-    from 1) at fault.
+    from 1, in the file where a reader made the frame) at fault.
 
     Args:
       values: array, nested list or DataFrame [N, D]; [N] is taken as [N, 1].
       columns: D names for messages; a DataFrame has its own, else x1, x2, ...
+      dtype: float64 for values that keep too few digits in 32 bits.
     """
     names, numbers = _matrix(values, columns, source)
+    rows = row_numbers(values)
     if len(numbers) < min_rows:
         raise UserError(
             f"{source}: {plural(len(numbers), 'row')}; at least {min_rows} are expected"
         )
     for name, column in zip(names, numbers.T):
-        _check_column(column, f"{source}: column '{name}'")
+        _check_column(column, f"{source}: column '{name}'", rows, dtype)
     _check_repeats(numbers, names, source)
-    return numbers.astype(np.float32)
+    return numbers.astype(dtype)
 
 
 def as_numbers(values, source: str = "the table") -> np.ndarray:
@@ -44,8 +51,16 @@ def as_numbers(values, source: str = "the table") -> np.ndarray:
     """
     names, numbers = _matrix(values, None, source)
     for name, column in zip(names, numbers.T):
-        _check_finite(column, f"{source}: column '{name}'")
+        _check_finite(column, f"{source}: column '{name}'", row_numbers(values))
     return numbers
+
+
+def row_numbers(values) -> np.ndarray:
+    """Numbers of the rows: those of the file where a reader made the frame, else from 1."""
+    index = getattr(values, "index", None)
+    if getattr(index, "name", None) == ROW:
+        return np.asarray(index)
+    return np.arange(1, len(values) + 1)
 
 
 def plural(count: int, noun: str) -> str:
@@ -66,7 +81,10 @@ def _matrix(values, columns: Sequence[str] | None, source: str) -> tuple[Sequenc
     if columns is not None and len(columns) != len(parts):
         raise UserError(f"{source}: {len(columns)} column names given for {len(parts)} columns")
     names = names if columns is None else columns
-    numbers = [_numbers(part, f"{source}: column '{name}'") for name, part in zip(names, parts)]
+    rows = row_numbers(values)
+    numbers = [
+        _numbers(part, f"{source}: column '{name}'", rows) for name, part in zip(names, parts)
+    ]
     return names, np.stack(numbers, axis=1)
 
 
@@ -84,7 +102,7 @@ def _array(values, source: str) -> np.ndarray:
     return array
 
 
-def _numbers(part: np.ndarray, where: str) -> np.ndarray:
+def _numbers(part: np.ndarray, where: str, rows: np.ndarray) -> np.ndarray:
     """One column as float64; a missing value becomes NaN."""
     if part.dtype.kind in "fiu":
         return part.astype(np.float64)
@@ -92,27 +110,28 @@ def _numbers(part: np.ndarray, where: str) -> np.ndarray:
         raise UserError(f"{where} holds {part.dtype}, not real numbers")
     numbers = [_number(value) for value in part]
     if None in numbers:
-        row = numbers.index(None)
+        bad = numbers.index(None)
         raise UserError(
-            f"{where}, row {row + 1}: a number is expected, not {str(part[row])[:40]!r}"
+            f"{where}, row {rows[bad]}: a number is expected, not {str(part[bad])[:40]!r}"
         )
     return np.array(numbers, np.float64)
 
 
 def _number(value) -> float | None:
     """The value as a number, NaN where it is missing, None where it is something else."""
-    if value is None or str(value).strip().lower() in _MISSING:
+    if value is None or str(value).strip().lower() in MISSING:
         return np.nan
     try:
-        return None if isinstance(value, (bool, np.bool_, np.ndarray)) else float(value)
+        wrong = isinstance(value, (bool, np.bool_, np.ndarray)) or "_" in str(value)
+        return None if wrong else float(value)
     except (TypeError, ValueError):
         return None
 
 
-def _check_column(column: np.ndarray, where: str) -> None:
-    """Finite, within float32, not constant, and not so far from zero that float32 rounds its
+def _check_column(column: np.ndarray, where: str, rows: np.ndarray, dtype: type) -> None:
+    """Finite, within float32, not constant, and not so far from zero that the type rounds its
     variation away."""
-    _check_finite(column, where)
+    _check_finite(column, where, rows)
     largest = np.abs(column).max()
     if largest > np.finfo(np.float32).max:
         raise UserError(
@@ -123,19 +142,19 @@ def _check_column(column: np.ndarray, where: str) -> None:
             f"{where} is constant ({column[0]:g}): its likelihood would be unbounded; leave it out"
         )
     deviation = column.std()
-    if deviation < max(_STEPS * float(np.spacing(np.float32(largest))), np.finfo(np.float32).tiny):
+    if deviation < max(_STEPS * float(np.spacing(dtype(largest))), np.finfo(np.float32).tiny):
         raise UserError(
-            f"{where} varies by {deviation:.3g} around {column.mean():.9g}: too little for 32-bit"
-            " numbers; subtract an offset (or rescale) first"
+            f"{where} varies by {deviation:.3g} around {column.mean():.9g}: too little for"
+            f" {np.finfo(dtype).bits}-bit numbers; subtract an offset (or rescale) first"
         )
 
 
-def _check_finite(column: np.ndarray, where: str) -> None:
+def _check_finite(column: np.ndarray, where: str, rows: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(column))
     if bad.size:
         raise UserError(
             f"{where}: {plural(bad.size, 'value')} missing, NaN or infinite (first in row"
-            f" {bad[0] + 1}); remove or fill these rows"
+            f" {rows[bad[0]]}); remove or fill these rows"
         )
 
 

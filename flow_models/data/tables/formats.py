@@ -1,10 +1,7 @@
-"""One reader for each file format: (binary file, its name for messages, key of an array, columns
-wanted) -> DataFrame."""
+"""One reader for each file format, in chunks: (binary file, what is asked of it) -> DataFrames."""
 
 import contextlib
-import csv
-import io
-import re
+import dataclasses
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -12,73 +9,131 @@ from typing import IO
 
 import numpy as np
 
-from flow_models.core.errors import UserError
-
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
-_DECIMAL_COMMA = re.compile(r"(?:^|[;\n])\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*(?:[;\n]|$)")
-_LOOKED_AT = 100_000  # characters that tell the kind of a text
+from flow_models.core.errors import UserError, warn
+from flow_models.data.tables import layout, numerals
 
 
-def read_csv(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
-    """Separated text. The first line is a header unless one of its fields is a number (or names a
-    column wanted)."""
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What to read.
+
+    Attributes:
+      source: the file's name for messages.
+      key: name of an array of an NPZ file.
+      columns: those wanted, None for all.
+      text: columns whose values stay text, such as labels.
+      rows: of one chunk; None for one chunk of all.
+    """
+
+    source: str
+    key: str = ""
+    columns: Sequence[str] | None = None
+    text: Sequence[str] = ()
+    rows: int | None = None
+
+
+def read_csv(file: IO[bytes], asked: Asked) -> Iterator:
+    """Separated text, see `layout.of`. A cell is missing where it is empty; in columns of numbers
+    also nan, NA, null and the like."""
     import pandas as pd
 
-    first, text = _first_line(_text(file.read(), source), source)
-    separator = _separator(first)
-    names = _fields(first, separator)
-    header = not any(map(_is_number, names)) or bool(columns and set(columns) & set(names))
-    if header and len(set(names)) < len(names):
-        return pd.DataFrame(columns=names)  # pandas would rename them; the caller refuses them
-    decimal_comma = separator == ";" and _DECIMAL_COMMA.search(text[:_LOOKED_AT])
+    source, found = asked.source, layout.of(file, asked.source, asked.columns)
+    names = _numbered(found.width) if found.names is None else found.names
+    if len(set(names) - {""}) < len(names) - names.count(""):
+        yield pd.DataFrame(columns=names)  # the caller refuses them
+        return
+    options = dict(sep=found.separator or r"\s+", skiprows=found.skipped, index_col=False)
+    options |= dict(header=None, names=range(len(names)), dtype=str, na_filter=False)
+    options |= dict(skipinitialspace=True, chunksize=asked.rows)
+    with _ragged(source, len(names)), layout.opened(file, found.encoding) as text:
+        read = pd.read_csv(text, **options)
+        first = 1
+        for chunk in [read] if asked.rows is None else read:
+            columns = [
+                _column(chunk[place], name, place, first, found.decimal, asked)
+                for place, name in enumerate(names)
+            ]
+            yield pd.concat(columns, axis=1) if columns else chunk
+            first += len(chunk)
+
+
+def _column(cells, name: str, place: int, first: int, decimal: str, asked: Asked):
+    if name in asked.text:
+        return cells.where(cells != "").rename(name)
+    where = f"{asked.source}: column '{name or place + 1}'"
+    return numerals.convert(cells, decimal, where, first).rename(name)
+
+
+@contextlib.contextmanager
+def _ragged(source: str, width: int) -> Iterator[None]:
+    """Says in one line that rows differ in length."""
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():  # rows longer than the header would lose their end
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                io.StringIO(text),
-                sep=separator or r"\s+",
-                header=0 if header else None,
-                index_col=False,
-                decimal="," if decimal_comma else ".",
-                skipinitialspace=True,
-                float_precision="round_trip",
-                low_memory=False,
-            )
+            yield
     except pd.errors.ParserWarning as error:
         raise UserError(
-            f"{source}: the rows have more fields than the header has names ({len(names)})"
+            f"{source}: the rows have more fields than the header has names ({width})"
         ) from error
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{source}: 0 rows; the file has nothing but a header") from error
     except pd.errors.ParserError as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{source}: rows of equal length are expected: {reason}") from error
-    return frame if header else frame.set_axis(_numbered(frame.shape[1]), axis=1)
 
 
-def read_npy(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
+def read_npy(file: IO[bytes], asked: Asked) -> Iterator:
     """One array [N] or [N, D], or named fields [N]. Pickled objects are never loaded."""
+    source = asked.source
     if file.read(6) != b"\x93NUMPY":
         raise UserError(f"{source}: not an NPY file, whatever its name; write it with numpy.save")
     file.seek(0)
     with _damage(source, "an NPY array", ValueError, EOFError):
         array = np.load(file, allow_pickle=False)
-    return _frame(array, source)
+    return _pieces(_frame(array, source), asked.rows)
 
 
-def read_npz(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
+def read_npz(file: IO[bytes], asked: Asked) -> Iterator:
     """The array `key`, or the only one, or several of one dimension and equal length as named
-    columns."""
-    import pandas as pd
-
+    columns. Pickled objects and single numbers beside them are left out."""
+    source = asked.source
     with _damage(source, "an NPZ file", zipfile.BadZipFile, ValueError, EOFError):
         archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
-        if key and key not in archive.files:
+        if asked.key and asked.key not in archive.files:
             there = ", ".join(archive.files) or "none"
-            raise UserError(f"{source}: no array '{key}'; there are {there}")
-        chosen = [key] if key else archive.files
-        arrays = {name: np.asarray(archive[name]) for name in chosen}
+            raise UserError(f"{source}: no array '{asked.key}'; there are {there}")
+        chosen = [asked.key] if asked.key else archive.files
+        arrays = {name: _unpickled(archive, name) for name in chosen}
+    objects = [name for name, array in arrays.items() if array is None]
+    rows = {name: a for name, a in arrays.items() if a is not None and (asked.key or a.ndim)}
+    if objects and not rows:
+        raise UserError(
+            f"{source}: {', '.join(objects)} holds Python objects, which are not loaded: an array"
+            " of numbers is expected"
+        )
+    left_out = [name for name in arrays if name not in rows]
+    if left_out and rows:
+        warn(f"{source}: left out, for they are no rows: {', '.join(left_out)}")
+    return _pieces(_one_frame(rows, source), asked.rows)
+
+
+def _unpickled(archive, name: str) -> np.ndarray | None:
+    """An array of the archive; None for Python objects."""
+    try:
+        return np.asarray(archive[name])
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            return None
+        raise
+
+
+def _one_frame(arrays: dict[str, np.ndarray], source: str):
+    import pandas as pd
+
     if len(arrays) == 1:
-        return _frame(arrays[chosen[0]], source)
+        return _frame(next(iter(arrays.values())), source)
     lengths = {len(array) if array.ndim == 1 else None for array in arrays.values()}
     if len(lengths) == 1 and None not in lengths:
         return pd.DataFrame(arrays)
@@ -89,19 +144,23 @@ def read_npz(file: IO[bytes], source: str, key: str, columns: Sequence[str] | No
     )
 
 
-def read_parquet(file: IO[bytes], source: str, key: str, columns: Sequence[str] | None):
+def read_parquet(file: IO[bytes], asked: Asked) -> Iterator:
     """Parquet; only the columns wanted are decoded."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _damage(source, "a Parquet file", pa.ArrowException, OSError):
+    with _damage(asked.source, "a Parquet file", pa.ArrowException, OSError):
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
-        if len(set(names)) < len(names):
-            return parquet.read().to_pandas()  # the caller refuses the repeated names
-        known = [name for name in names if name in columns] if columns else []
-        complete = columns and len(known) == len(set(columns))  # else the caller says what is wrong
-        return parquet.read(columns=known if complete else None).to_pandas()
+        wanted = set(asked.columns or ())
+        complete = wanted <= set(names) and len(set(names)) == len(names)
+        # of names that are missing or repeated, the caller says what is wrong
+        known = [name for name in names if name in wanted] if wanted and complete else None
+        if asked.rows is None or not parquet.metadata.num_rows:
+            yield parquet.read(columns=known).to_pandas()
+            return
+        for batch in parquet.iter_batches(asked.rows, columns=known):
+            yield batch.to_pandas()
 
 
 READERS = {
@@ -115,12 +174,21 @@ READERS = {
 SUFFIXES = tuple(READERS)
 
 
+def _pieces(frame, rows: int | None) -> Iterator:
+    starts = range(0, max(len(frame), 1), rows or max(len(frame), 1))
+    return (frame.iloc[start : start + rows] if rows else frame for start in starts)
+
+
 def _frame(array: np.ndarray, source: str):
-    """A DataFrame over an array, with the names of its fields if it has any."""
+    """A DataFrame over an array, with the names of its fields if it has any; fields of several
+    numbers are numbered, pos1, pos2, ..."""
     import pandas as pd
 
     if array.dtype.names and array.ndim == 1:
-        return pd.DataFrame({name: array[name] for name in array.dtype.names})
+        columns: dict[str, np.ndarray] = {}
+        for name in array.dtype.names:
+            columns |= _field(array[name], name, source)
+        return pd.DataFrame(columns)
     if array.dtype.kind not in "fiubUS":
         raise UserError(f"{source}: the array holds {array.dtype}, not real numbers")
     if array.ndim not in (1, 2):
@@ -128,57 +196,21 @@ def _frame(array: np.ndarray, source: str):
             f"{source}: an array [rows, columns] is expected; this one has shape {array.shape}"
         )
     table = array[:, None] if array.ndim == 1 else array
-    return pd.DataFrame(table, columns=_numbered(table.shape[1]))
+    return pd.DataFrame(_native(table), columns=_numbered(table.shape[1]))
 
 
-def _text(data: bytes, source: str) -> str:
-    """UTF-8 (or UTF-16 with its mark, else Latin-1); binary data is refused."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = data.decode("utf-16", errors="replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-    if _CONTROL.search(text[:_LOOKED_AT]):
-        raise UserError(f"{source}: not a table of text, whatever its name: it holds binary data")
-    return text
+def _field(values: np.ndarray, name: str, source: str) -> dict[str, np.ndarray]:
+    if values.dtype.names:
+        raise UserError(f"{source}: field '{name}' has fields of its own; a column is expected")
+    if values.ndim == 1:
+        return {name: _native(values)}
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    return {f"{name}{place}": _native(column) for place, column in enumerate(flat.T, 1)}
 
 
-def _first_line(text: str, source: str) -> tuple[str, str]:
-    """The first line that is no comment, and the text from there on.
-
-    A comment just above it, such as `# x y`, is the header if it has as many fields.
-    """
-    above = next(_COMMENTS.finditer(text))[0]
-    rest = text[len(above) :]
-    first = rest.partition("\n")[0].rstrip("\r")
-    if not first.strip() or first.lstrip().startswith("#"):
-        what = "has no rows" if text.strip() else "is empty"
-        raise UserError(f"{source}: the file {what}")
-    separator = _separator(first)
-    comment = above.strip().rpartition("\n")[2].lstrip("# \t").rstrip()
-    if comment and len(_fields(comment, separator)) == len(_fields(first, separator)):
-        return comment, f"{comment}\n{rest}"
-    return first, rest
-
-
-def _separator(line: str) -> str | None:
-    """Semicolon, tab or comma; None stands for blanks."""
-    return next((each for each in ";\t," if each in line), None)
-
-
-def _fields(line: str, separator: str | None) -> list[str]:
-    fields = line.split() if separator is None else next(csv.reader([line], delimiter=separator))
-    return [field.strip() for field in fields]
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field.replace(",", "."))
-    except ValueError:
-        return False
-    return True
+def _native(values: np.ndarray) -> np.ndarray:
+    """In the byte order of this machine, which pandas needs."""
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _numbered(count: int) -> list[str]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from flow_models.core.errors import UserError
 from flow_models.data.catalogue import Catalogue, Embedded
-from flow_models.data.tables.checks import check_table
+from flow_models.data.tables.checks import check_table, plural
 from flow_models.data.tables.table import read_frame
 
 UNLABELLED = -1
 MOST_CLASSES = 1000
 _SEED = 19980701  # of the noise that fills the steps of whole numbers
-_MISSING = ("", "nan", "none", "<na>", "?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +64,24 @@ def read_labelled(
     uri: str | os.PathLike, label_column: str, columns: Sequence[str] | None = None
 ) -> LabelledTable:
     """A table (see `read_table`) with a column of labels: text or numbers, empty where a row has
-    none.
+    none. Words such as NA, None and ? are classes. Prints how many rows have no label.
 
     Raises:
       UserError: no such column, no label at all, as many classes as rows, or numbers that
       `check_table` refuses.
     """
     source = os.fspath(uri)
-    frame = read_frame(uri, None if columns is None else [*dict.fromkeys([*columns, label_column])])
+    wanted = None if columns is None else [*dict.fromkeys([*columns, label_column])]
+    frame = read_frame(uri, wanted, text=[label_column])
     if label_column not in frame.columns:
         there = ", ".join(map(repr, frame.columns[:12]))
         raise UserError(f"{source}: no column '{label_column}' for the labels; there are {there}")
     labels, frame = frame[label_column], frame.drop(columns=label_column)
     if not frame.shape[1]:
         raise UserError(f"{source}: no column beside the labels '{label_column}'")
-    classes, y = _numbers([_word(value) for value in labels], f"{source}: column '{label_column}'")
+    words = [_word(value) for value in labels.where(labels.notna(), "")]
+    classes, y = _numbers(words, f"{source}: column '{label_column}'")
+    print(f"{source}: {len(classes)} classes; {plural(words.count(''), 'row')} without a label")
     values = check_table(frame, source=source)
     return LabelledTable(Labelled(values, y), classes, tuple(map(str, frame.columns)), source)
 
@@ -120,18 +123,15 @@ def _word(value) -> str:
     """A label as text: 2.0 is 2; empty where it is missing."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
-    text = str(value).strip()
-    return "" if text.lower() in _MISSING else text
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", str(value).strip())
 
 
 def _numbers(words: list[str], where: str) -> tuple[tuple[str, ...], np.ndarray]:
     """The classes in the order of their names (of their values, if all are numbers), and the class
     number of each row."""
     found = set(words) - {""}
-    try:
-        classes = tuple(sorted(found, key=float))
-    except ValueError:
-        classes = tuple(sorted(found))
+    numeric = all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", word) for word in found)
+    classes = tuple(sorted(found, key=float if numeric else str))
     if not classes:
         raise UserError(f"{where} has no label in any row")
     if len(classes) > min(MOST_CLASSES, len(words) // 2):

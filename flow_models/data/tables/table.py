@@ -1,15 +1,17 @@
 """A table of numbers from a file (CSV, NPY, NPZ, Parquet; local or s3://), and its parts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
-from flow_models.data.tables.checks import check_table, plural
-from flow_models.data.tables.formats import READERS, SUFFIXES
+from flow_models.core.errors import UserError, warn
+from flow_models.data.tables.checks import ROW, check_table, plural
+from flow_models.data.tables.formats import READERS, SUFFIXES, Asked
+
+_INDEX_NAMES = ("Unnamed: 0", "index", "__index_level_0__")
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,26 @@ def read_table(
     return Table(values, tuple(frame.columns), source)
 
 
-def read_frame(uri: str | os.PathLike, columns: Sequence[str] | None = None):
-    """The raw pandas DataFrame behind `read_table`: text columns (such as labels) are kept, values
-    are not checked."""
+def read_frame(
+    uri: str | os.PathLike, columns: Sequence[str] | None = None, text: Sequence[str] = ()
+):
+    """The raw pandas DataFrame behind `read_table`: columns of any kind, values not checked. Its
+    index is the number of the row in the file, from 1.
+
+    Args:
+      text: columns that stay text, such as labels: only their empty cells are missing.
+    """
+    (frame,) = read_chunks(uri, columns, text, None)
+    return frame
+
+
+def read_chunks(
+    uri: str | os.PathLike,
+    columns: Sequence[str] | None = None,
+    text: Sequence[str] = (),
+    rows: int | None = 100_000,
+) -> Iterator:
+    """`read_frame` in DataFrames of so many rows, for CSV and Parquet in constant memory."""
     source = os.fspath(uri)
     path, _, key = source.partition("#") if ".npz#" in source.lower() else (source, "", "")
     suffix = os.path.splitext(path)[1].lower()
@@ -54,10 +73,48 @@ def read_frame(uri: str | os.PathLike, columns: Sequence[str] | None = None):
         if not file.read(1):
             raise UserError(f"{source}: the file is empty")
         file.seek(0)
-        frame = READERS[suffix](file, source, key, columns)
-    frame.columns = [str(name).strip() for name in frame.columns]
-    _check_names(list(frame.columns), source)
-    return frame if columns is None else frame[_found(columns, list(frame.columns), source)]
+        place, left_out = 0, None
+        for frame in READERS[suffix](file, Asked(source, key, columns, text, rows)):
+            frame.columns = [str(name).strip() for name in frame.columns]
+            left_out = _left_out(frame, columns, source) if left_out is None else left_out
+            kept = [i for i in range(frame.shape[1]) if i not in left_out]
+            names = [frame.columns[i] or f"x{i + 1}" for i in kept]
+            _check_names(names, source)
+            frame = frame.iloc[:, kept].set_axis(names, axis=1)
+            frame.index = _row_numbers(place, len(frame))
+            place += len(frame)
+            yield frame if columns is None else frame[_found(columns, names, source)]
+
+
+def _row_numbers(place: int, count: int):
+    import pandas as pd
+
+    return pd.RangeIndex(place + 1, place + count + 1, name=ROW)
+
+
+def _left_out(frame, wanted: Sequence[str] | None, source: str) -> list[int]:
+    """Places of columns that are no data: an index that was written in front of the table, and
+    columns without name and values, which separators at the ends of lines make."""
+    names = list(frame.columns)
+    empty = [i for i, name in enumerate(names) if not name and frame.iloc[:, i].isna().all()]
+    if len(names) < 2 or not len(frame) or names[0] in (wanted or ()) or 0 in empty:
+        return empty
+    if not _is_index(names[0], frame.iloc[:, 0]):
+        return empty
+    what = f"column '{names[0]}'" if names[0] else "the first column, which has no name,"
+    warn(f"{source}: {what} holds the numbers or names of the rows and is left out")
+    return [0, *empty]
+
+
+def _is_index(name: str, column) -> bool:
+    """Whether a first column is what pandas or R write in front of a table."""
+    if name and name not in _INDEX_NAMES or column.dtype.kind == "f" or column.hasnans:
+        return False
+    if not name:
+        return bool(column.is_unique)
+    values = column.to_numpy()
+    start = values[0] if values.dtype.kind in "iu" and values[0] in (0, 1) else None
+    return start is not None and bool((values == np.arange(start, start + len(values))).all())
 
 
 def split(
