@@ -296,7 +296,8 @@ def test_pictures_too_many_for_the_memory_are_streamed(tmp_path):
     )
     problem = pictures.picture_problem(data)
     assert problem.stream is not None and len(problem.train) < 40
-    problem = dataclasses.replace(problem, pixels=fm.Pixels(9, 13, 3, 3, multiple=4), levels=2)
+    codec = fm.Pixels(9, 13, 3, 3, multiple=4)
+    problem = pictures.PictureProblem(**vars(problem), pixels=codec, levels=2)
     model = built(problem, form="conditional", conditioned=1, depth=1, hidden=(4, 4))
     settings = fm.FitSettings(steps=4, batch_size=8, jit=False)
     how = {"form": "conditional", "beta": 3.0, "loss_temperature": 2.0}

@@ -117,7 +117,10 @@ def pit(ranks: np.ndarray, n_samples: int, seed: int = 0) -> np.ndarray:
 
 
 def coverage(
-    truths: np.ndarray, samples: np.ndarray, levels: Sequence[float] = (0.5, 0.9), seed: int = 0
+    truths: np.ndarray,
+    samples: np.ndarray,
+    levels: Sequence[float] | np.ndarray = (0.5, 0.9),
+    seed: int = 0,
 ) -> Coverage:
     """Fraction of truths inside the central intervals of their samples, per parameter and mean."""
     ranks = sbc_ranks(truths, samples, seed)
@@ -125,7 +128,10 @@ def coverage(
 
 
 def rank_coverage(
-    ranks: np.ndarray, n_samples: int, levels: Sequence[float] = (0.5, 0.9), seed: int = 0
+    ranks: np.ndarray,
+    n_samples: int,
+    levels: Sequence[float] | np.ndarray = (0.5, 0.9),
+    seed: int = 0,
 ) -> Coverage:
     """`coverage` from ranks [B, Q]: inside if |pit - 1/2| <= level / 2. Correct for few samples
     too."""

@@ -197,8 +197,8 @@ def contraction(
     axes.axhspan(-2, 2, color=FAINT, alpha=0.2, lw=0)
     alpha = float(np.clip(30.0 / np.sqrt(z.size), 0.15, 0.8))
     for x, y, label in zip(contractions.T, z.T, labels):
-        style = {"label": label} if few else {"color": DATA}
-        axes.plot(x, np.clip(y, -6, 6), ".", ms=4, alpha=alpha, mew=0, **style)
+        colour = None if few else DATA  # None: the next one of the cycle
+        axes.plot(x, np.clip(y, -6, 6), ".", ms=4, alpha=alpha, mew=0, color=colour, label=label)
     axes.axhline(0.0, color=TRUTH, lw=1.0)
     left = float(np.clip(np.quantile(contractions, 0.005), -1.0, 0.0))
     axes.set(
@@ -213,8 +213,7 @@ def contraction(
         " Gaussian)"
     )
     if few:
-        for handle in axes.legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2
-        ).legend_handles:
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2)
+        for handle in filter(None, legend.legend_handles):
             handle.set_alpha(1.0)
     return figure

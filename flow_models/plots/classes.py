@@ -21,6 +21,7 @@ from flow_models.plots.style import (
     TRUTH,
     colour_bar,
     column_names,
+    edges,
     frame,
     new_figure,
     plain,
@@ -90,7 +91,8 @@ def _scatter(
     # in random order, so that no class covers the others
     order = np.random.default_rng(0).permutation(len(points))[:SHOWN]
     panel.scatter(
-        *points[order].T,
+        points[order, 0],
+        points[order, 1],
         s=size,
         c=[colours[k] for k in y[order]],
         alpha=0.7,
@@ -124,7 +126,7 @@ def decision_regions(
     if x.ndim != 2 or x.shape[1] != 2:
         raise UserError(f"decision_regions draws data of two dimensions, [N, 2]; got {x.shape}.")
     names, limits = column_names(columns, 2), robust_limits(x, 0.2)
-    a, b = np.meshgrid(*(np.linspace(*pair, GRID) for pair in limits))
+    a, b = np.meshgrid(*(np.linspace(low, high, GRID) for low, high in limits))
     joint = class_log_prob(np.column_stack([a.ravel(), b.ravel()]).astype(np.float32)) + log_priors
     joint = np.maximum(np.asarray(joint, np.float64), -1e30)
     total = np.logaddexp.reduce(joint, 1)
@@ -323,7 +325,7 @@ def scores_of_unknown(inside: np.ndarray, outside: np.ndarray, name: str, auroc:
         if np.isfinite(outside).any()
         else np.max(inside)
     )
-    bins = np.linspace(min(inside.min(), outside.min()), max(np.quantile(inside, 0.999), high), 60)
+    bins = edges(min(inside.min(), outside.min()), max(np.quantile(inside, 0.999), high), 60)
     axes.hist(
         np.minimum(inside, bins[-1]),
         bins,

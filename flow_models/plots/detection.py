@@ -19,6 +19,7 @@ from flow_models.plots.style import (
     MARK,
     MODEL,
     TRUTH,
+    edges,
     new_figure,
     robust_limits,
     styled,
@@ -55,12 +56,12 @@ def score_histograms(scores: Scores, known: str) -> Figure:
 
 def _histogram(axes: Axes, sets: Mapping[str, np.ndarray], known: str) -> None:
     finite = {
-        name: np.nan_to_num(np.asarray(s, float), posinf=np.finfo(np.float32).max)
+        name: np.nan_to_num(np.asarray(s, float), posinf=float(np.finfo(np.float32).max))
         for name, s in sets.items()
     }
     ends = np.array([np.quantile(s, [0.005, 0.995]) for s in finite.values()])
     low, high = ends[:, 0].min(), ends[:, 1].max()
-    bins = np.linspace(low, high if high > low else low + 1.0, 41)
+    bins = edges(low, high if high > low else low + 1.0, 41)
     for (name, values), colour in zip(finite.items(), cycle(SET_COLOURS)):
         label = (
             name
@@ -101,7 +102,7 @@ def roc_curves(scores: Scores, known: str, baselines: Sequence[str] = ()) -> Fig
             name: detection.detection(sets[known], sets[other], 0)["auroc"]
             for name, sets in scores.items()
         }
-        for name in sorted(areas, key=areas.get, reverse=True):
+        for name in sorted(areas, key=lambda name: areas[name], reverse=True):
             line = (
                 {"color": FAINT, "ls": LINES[1 + list(baselines).index(name) % 3], "lw": 1.1}
                 if name in baselines

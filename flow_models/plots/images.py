@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flow_models.core.errors import UserError
-from flow_models.plots.style import DATA, FAINT, INK, MODEL, new_figure, plain, styled
+from flow_models.plots.style import DATA, FAINT, INK, MODEL, edges, new_figure, plain, styled
 
 CELL = 0.62  # inches per image
 GAP = 0.08  # between images, in sides of an image
@@ -75,7 +75,7 @@ def image_grid(
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
         draw_row(axes, picture[None], row * (1 + below / aspect), column)
-        if lines:
+        if captions:
             axes.text(
                 column + 0.5,
                 row * (1 + below / aspect) + 1.02,
@@ -134,14 +134,11 @@ def neighbours(
 
 
 def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray) -> None:
-    bins = np.linspace(0.0, 1.02 * max(samples.max(), held_out.max()) or 1.0, 41)
-    for values, name, style in (
-        (held_out, "held-out pictures", {"color": DATA, "alpha": 0.35}),
-        (samples, "samples", {"color": MODEL, "histtype": "step", "lw": 1.5}),
-    ):
-        axes.hist(
-            values, bins, density=True, label=f"{name}, median {np.median(values):.3g}", **style
-        )
+    bins = edges(0.0, 1.02 * max(samples.max(), held_out.max()) or 1.0, 41)
+    there = f"held-out pictures, median {np.median(held_out):.3g}"
+    axes.hist(held_out, bins, density=True, label=there, color=DATA, alpha=0.35)
+    ours = f"samples, median {np.median(samples):.3g}"
+    axes.hist(samples, bins, density=True, label=ours, color=MODEL, histtype="step", lw=1.5)
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(xlabel="rms distance to the nearest training picture", ylabel="density")
     axes.set_title(

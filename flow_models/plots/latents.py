@@ -46,7 +46,7 @@ def latents(z: np.ndarray) -> Figure:
     size, dimensions = z.shape
     shown = min(dimensions, QQ_SHOWN)
     figure = new_figure(max(2.6 * shown, 9.0), 8.6)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.1, 1])[:, 0]
     left, right = top.subplots(1, 2)
     if dimensions > 1:
         _latent_cloud(left, z[:, :2])
@@ -172,9 +172,12 @@ def mapping(decode: Callable, event_size: int, columns: Sequence[str] | None = N
         colour = np.arctan2(lines[..., 1], lines[..., 0])
         for index, curve in enumerate(curves):
             width, alpha = (0.7, 0.5) if index < len(grid) else (2.2, 1.0)
-            pieces = np.stack([curve[:-1], curve[1:]], axis=1)
             pieces = LineCollection(
-                pieces, array=colour[index, :-1], cmap=ANGLE_MAP, lw=width, alpha=alpha
+                [*np.stack([curve[:-1], curve[1:]], axis=1)],
+                array=colour[index, :-1],
+                cmap=ANGLE_MAP,
+                lw=width,
+                alpha=alpha,
             )
             pieces.set_clim(-np.pi, np.pi)
             axes.add_collection(pieces)

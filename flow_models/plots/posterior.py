@@ -44,12 +44,9 @@ def corner(
     import corner as kept
 
     samples = points(samples, "posterior samples")
-    names = column_names(names, samples.shape[1])
-    if columns is None:
-        columns = np.unique(
-            np.linspace(0, samples.shape[1] - 1, min(PAIRS, samples.shape[1])).round().astype(int)
-        )
-    columns = list(columns)
+    names, size = column_names(names, samples.shape[1]), samples.shape[1]
+    spaced = np.unique(np.linspace(0, size - 1, min(PAIRS, size)).round().astype(int))
+    columns = list(spaced if columns is None else columns)
     reference = (
         None
         if reference is None
@@ -250,7 +247,8 @@ def predicted_data(
                 axes.remove()
             continue
         _trace(
-            *panels,
+            panels[0],
+            panels[1],
             position,
             observed[trace],
             predicted[:, trace],

@@ -61,14 +61,15 @@ def _panel(axes: Axes, pairs: Sequence[tuple[str, float]], higher: bool) -> None
     distinct, numbers = list(dict.fromkeys(texts)), _numbers(texts)
     distinct = distinct if numbers is None else sorted(distinct, key=float)
     by_name = numbers is None or len(distinct) <= NAMED
-    places = np.array([distinct.index(text) for text in texts], float) if by_name else numbers
+    indices = np.array([distinct.index(text) for text in texts], float)
+    places = indices if numbers is None or by_name else numbers
     axes.scatter(places, values, 22, color=DATA, alpha=0.7, linewidths=0, label="trial")
     if by_name:
         means = [values[places == place].mean() for place in range(len(distinct))]
         axes.plot(range(len(distinct)), means, color=FAINT, lw=1.0, label="mean")
         axes.set_xticks(range(len(distinct)), [plain(text) for text in distinct])
         axes.set_xlim(-0.5, len(distinct) - 0.5)
-    elif numbers.min() > 0 and numbers.max() > 20 * numbers.min():
+    elif places.min() > 0 and places.max() > 20 * places.min():
         axes.set_xscale("log")
     best = int(values.argmax() if higher else values.argmin())
     axes.plot(places[best], values[best], "o", mfc="none", mec=MODEL, ms=9, label="best")

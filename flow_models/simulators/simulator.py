@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -90,7 +91,7 @@ class Simulator(Serializable):
         return True
 
     @property
-    def sampling(self) -> dict[str, float]:
+    def sampling(self) -> dict[str, Any]:
         """Settings of the reference sampler (`reference.Sampling`) that differ from its defaults
         here."""
         return {}

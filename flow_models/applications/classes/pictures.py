@@ -17,6 +17,7 @@ from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.images.dataset import ImageData
 from flow_models.data.images.listing import ALL
+from flow_models.data.images.stream import EndlessBatches
 from flow_models.data.tables.labelled import Labelled, split_by_class
 from flow_models.models.pixels import Pixels
 from flow_models.training.settings import FitSettings
@@ -37,7 +38,7 @@ class PictureProblem(Problem):
       mirrored: mirror images are of the same class.
     """
 
-    pixels: Pixels | None = None
+    pixels: Pixels = dataclasses.field(kw_only=True)
     levels: int = 3
     mirrored: bool = False
 
@@ -50,14 +51,12 @@ def load(config) -> PictureProblem:
     mirrored = known if pictures.flip is None else pictures.flip
     sets.refuse_unknown_classes(pictures)
     data = sets.open_known(pictures, config.fit, labelled=True, flip=mirrored)
-    problem = picture_problem(data, sets.augmentation(pictures, mirrored), config.fit.seed)
+    parts = picture_problem(data, sets.augmentation(pictures, mirrored), config.fit.seed)
     levels = network.levels_of(data.shape)
-    problem = dataclasses.replace(
-        problem,
-        name=os.path.basename((pictures.train_uri or pictures.data).rstrip("/")),
-        pixels=pixels_of(network.architecture, data.shape, network.bits, levels),
-        levels=levels,
-        mirrored=mirrored,
+    name = os.path.basename((pictures.train_uri or pictures.data).rstrip("/"))
+    pixels = pixels_of(network.architecture, data.shape, network.bits, levels)
+    problem = PictureProblem(
+        **{**vars(parts), "name": name}, pixels=pixels, levels=levels, mirrored=mirrored
     )
     problem = problem.leaving_out(asked.unknown) if asked.unknown else problem
     refuse_joint(config, problem)
@@ -84,9 +83,7 @@ def refuse_joint(config, problem: PictureProblem) -> None:
         )
 
 
-def picture_problem(
-    data: ImageData, augment: Augmentation | None = None, seed: int = 0
-) -> PictureProblem:
+def picture_problem(data: ImageData, augment: Augmentation | None = None, seed: int = 0) -> Problem:
     """Labelled pictures in parts for training, validation and test; where there is no test part,
     half of each class of the validation pictures is one.
 
@@ -105,14 +102,16 @@ def picture_problem(
         )
     validation = Labelled(data.validation, data.validation_labels.astype(np.int64))
     source = data.source
-    if data.test is None:
+    if data.test is None or data.test_labels is None:
         validation, test = split_by_class(validation, (0.5, 0.5), seed)
         source += "; half of the validation pictures are the test"
     else:
         test = Labelled(data.test, data.test_labels.astype(np.int64))
     train = Labelled(data.examples, data.example_labels.astype(np.int64))
-    stream = data.train if data.rows > len(data.examples) else None
-    return PictureProblem(
+    stream = None
+    if isinstance(data.train, EndlessBatches) and data.rows > len(data.examples):
+        stream = data.train
+    return Problem(
         train, validation, test, data.classes, (), source, stream=stream, augment=augment
     )
 
@@ -151,8 +150,9 @@ def evaluate(run: Run) -> Results:
         found = without_classes(run)
         ratio = metrics["bits_per_dim"] / found["bits_per_dim_unconditional"]
         metrics |= {**found, "bits_per_dim_ratio": ratio}
-        table[2].append(("no classes", None, None, None, *found.values()))
-    metrics["class_temperature"] = run.model.labels.calibration_temperature
+        title, columns, rows = table
+        table = title, columns, [*rows, ("no classes", None, None, None, *found.values())]
+    metrics["class_temperature"] = study.labels_of(run.model).calibration_temperature
     shown = image_figures.of_classifier(
         run.model, run.problem, run.history, run.config.sampling_temperature, metrics
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class Problem:
             self.train, len(self.classes), batch_size, seed, self.augment
         )
 
-    def leaving_out(self, name: str) -> Problem:
+    def leaving_out(self, name: str) -> Self:
         """The same without the rows of class `name`, which become the unknown ones."""
         if name not in self.classes or len(self.classes) < 3:
             raise UserError(
@@ -106,7 +106,7 @@ class Problem:
             self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None, stream=None
         )
 
-    def with_labels(self, keep: int, seed: int = 0) -> Problem:
+    def with_labels(self, keep: int, seed: int = 0) -> Self:
         """The same with the labels of all but `keep` training rows taken off."""
         if keep < len(self.classes):
             raise UserError(

@@ -72,7 +72,6 @@ def pictures(
     """Batches {"x": uint8 [batch_size, H, W, C], "y": labels} in shuffled passes; where some
     pictures have no label, every second one of a batch is labelled."""
     groups = [np.flatnonzero(rows.y != UNLABELLED), np.flatnonzero(rows.y == UNLABELLED)]
-    groups = groups if all(map(len, groups)) else ()
     return stream(
         lambda numbers: rows.x[numbers],
         np.array([len(rows)]),
@@ -82,7 +81,7 @@ def pictures(
         augment,
         rows.y.astype(np.int32),
         classes,
-        groups,
+        groups if all(map(len, groups)) else (),
     )
 
 

@@ -18,7 +18,9 @@ from flow_models.data.tables.labelled import UNLABELLED, Labelled
 from flow_models.diagnostics import baselines, generation, normality
 from flow_models.diagnostics.classification import auroc, class_metrics
 from flow_models.models import classification
+from flow_models.models.labels import Labels
 from flow_models.models.model import Model
+from flow_models.models.pixels import Pixels
 from flow_models.runs.config import replace
 from flow_models.training import losses
 from flow_models.training.batches import as_batch
@@ -79,6 +81,13 @@ def _first(model, rows):
     return as_batch(sources.fixed(model, few), model)
 
 
+def labels_of(model: Model) -> Labels:
+    """The codec of the classes, which every model of an application of classes has."""
+    labels = model.labels
+    assert labels is not None
+    return labels
+
+
 def calibrate(model: Model, rows: Labelled) -> None:
     """Sets the calibration temperature by the least mean -log p(label | x) of held-out rows.
 
@@ -87,7 +96,7 @@ def calibrate(model: Model, rows: Labelled) -> None:
     """
     rows = rows[rows.y != UNLABELLED]
     values = classification.averaged_log_prob(model, rows.x).astype(np.float64)
-    log_priors = model.labels.log_priors()
+    log_priors = labels_of(model).log_priors()
 
     def cost(log_temperature):
         log_p = log_softmax(values / np.exp(log_temperature) + log_priors, axis=1)
@@ -95,7 +104,7 @@ def calibrate(model: Model, rows: Labelled) -> None:
 
     best = minimize_scalar(cost, bounds=np.log(TEMPERATURES), method="bounded")
     model.codecs["y"] = dataclasses.replace(
-        model.labels, calibration_temperature=float(np.exp(best.x))
+        labels_of(model), calibration_temperature=float(np.exp(best.x))
     )
 
 
@@ -109,16 +118,13 @@ def metrics(model: Model, problem: Problem) -> dict[str, float]:
         "nll_test": -float(log_prob.mean()),
         "nll_test_se": float(log_prob.std() / len(log_prob) ** 0.5),
     }
-    if not model.columns:
-        found |= {
-            "bits_per_dim": float(model.codec.bits_per_dim(log_prob).mean()),
-            "bits_per_dim_se": float(
-                model.codec.bits_per_dim(log_prob).std() / len(log_prob) ** 0.5
-            ),
-        }
+    if isinstance(model.codec, Pixels):
+        bits = model.codec.bits_per_dim(log_prob)
+        found["bits_per_dim"] = float(bits.mean())
+        found["bits_per_dim_se"] = float(bits.std() / len(bits) ** 0.5)
     if len(model.partition.inputs) > 1:
         loose = np.logaddexp.reduce(
-            model.class_log_prob(test.x, tighten=False) + model.labels.log_priors(), -1
+            model.class_log_prob(test.x, tighten=False) + labels_of(model).log_priors(), -1
         )
         found["nll_test_bound"] = -float(loose.mean())
     if problem.truth is not None:
@@ -136,6 +142,7 @@ def metrics(model: Model, problem: Problem) -> dict[str, float]:
 def unknown_class(model: Model, problem: Problem, name: str) -> dict[str, float]:
     """AUROC of -log p(x), of a lack of confidence, and of a trivial distance, for telling the
     unknown class from test rows."""
+    assert problem.unknown is not None
     both = problem.test.x, problem.unknown
     scores = {
         "nll": [model.anomaly_score(x) for x in both],
@@ -251,11 +258,11 @@ def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, fl
     """
     known = [part[part.y != UNLABELLED] for part in (problem.train, problem.validation)]
     if not problem.columns:
-        found = baselines.picture_classifiers(
-            *((part.x, part.y) for part in known), problem.test.x, seed
-        )
-        return {name: _class_metrics(p, problem) for name, p in found.items()}
-    found, test = {}, problem.test.x
+        train, validation = ((part.x, part.y) for part in known)
+        of_pictures = baselines.picture_classifiers(train, validation, problem.test.x, seed)
+        return {name: _class_metrics(p, problem) for name, p in of_pictures.items()}
+    found: dict[str, dict[str, float]] = {}
+    test = problem.test.x
     for ending, parts in (("", known[:1]), ("_with_validation", known)):
         x, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y"))
         probabilities = baselines.classifiers(x, y, test, seed)
@@ -279,7 +286,8 @@ def studies(
     run: Run, beta_of: Callable, betas: Sequence[float]
 ) -> tuple[list[Figure], list[Table]]:
     """Curves over the number of labels and over beta, as the settings ask for them."""
-    figures, tables = [], []
+    figures: list[Figure] = []
+    tables: list[Table] = []
     for name, label, curve in _curves(run, beta_of, betas):
         heading = f"Study: {label}"
         keys = ("value", "accuracy", "ece", "nll_class", likelihood_of(run.problem)[0])

@@ -66,8 +66,10 @@ def _eight_modes(labels: str, test_points: int, seed: int) -> Problem:
     drawn = [[a.numpy() for a in truth.draw(n, (seed, part))] for part, n in counts]
     parts = [labelled.Labelled(*arrays) for arrays in drawn]
     source = f"eight modes of Ardizzone et al. 2019, labels '{labels}', sd {modes.SD}"
+    train, validation, test = parts
+    columns, draw = ("x1", "x2"), truth.draw
     return Problem(
-        *parts, truth.classes, ("x1", "x2"), source, EIGHT_MODES, truth.draw, truth=truth
+        train, validation, test, truth.classes, columns, source, EIGHT_MODES, draw, truth=truth
     )
 
 
@@ -133,7 +135,7 @@ def figures(run: Run, metrics: dict[str, float]) -> list[Figure]:
     found = []
     if len(columns) == 2:
         regions = plots.decision_regions(
-            test.x, test.y, model.class_log_prob, model.labels.log_priors(), **names
+            test.x, test.y, model.class_log_prob, study.labels_of(model).log_priors(), **names
         )
         caption = "Where each class is the most probable one, and the densities that say so."
         found.append(("regions", regions, caption))

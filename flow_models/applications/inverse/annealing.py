@@ -54,7 +54,7 @@ def annealed_draw(
         return {"x": theta, "y": y}
 
     # what the first batch, by which a resumed training knows its draws, does not show
-    draw.identity = {"share": share}
+    draw.identity = {"share": share}  # type: ignore[attr-defined]
 
     def _level(step):
         """Standard deviation of the noise at a step, in tolerances."""

@@ -113,13 +113,13 @@ class Comparison:
         misfit = study.misfit(self.problem.simulator, theta[:, :500], self.chosen.y)
         found = {"outlier_fraction": outliers, "misfit": float(np.median(misfit))}
         if self.reference is not None:
-            found |= self._against_reference(theta)
+            found |= self._against(self.reference, theta)
         given = {**(calibrated or {}), **found}
         self.rows.append((name, *(given.get(key) for key in CELLS), seconds))
         return found
 
-    def _against_reference(self, theta) -> dict[str, float]:
-        samples = self.reference.samples[:, :COMPARED]
+    def _against(self, reference: study.Reference, theta) -> dict[str, float]:
+        samples = reference.samples[:, :COMPARED]
         against = study.against_reference(theta[:, :COMPARED], samples, self.problem.simulator)
         ratio = against["sd_ratio"]
         return {
@@ -156,7 +156,9 @@ def compare(run: Run, metrics: dict[str, float]) -> tuple[Comparison, dict[str, 
         found |= _suffixed(table.add("Laplace approximation", samples, seconds), "laplace")
     if config.compare:
         found |= _other_form(table)
-    return table, found if table.reference is None else found | _reference(table)
+    if table.reference is not None:
+        found |= _reference(table, table.reference)
+    return table, found
 
 
 def _corrected(table: Comparison) -> dict[str, float]:
@@ -187,8 +189,7 @@ def _other_form(table: Comparison) -> dict[str, float]:
     return _suffixed({name: found[name] for name in kept} | row, other)
 
 
-def _reference(table: Comparison) -> dict[str, float]:
-    reference = table.reference
+def _reference(table: Comparison, reference: study.Reference) -> dict[str, float]:
     samples = reference.samples[:, :500]
     misfit = float(np.median(study.misfit(table.problem.simulator, samples, table.chosen.y)))
     null, worst = float(np.median(reference.null)), float(np.max(reference.null))
@@ -199,7 +200,7 @@ def _reference(table: Comparison) -> dict[str, float]:
 
 def costs(table: Comparison, metrics) -> list[tuple]:
     """Seconds for 1 to 1,000 observations: training once and sampling, against chains."""
-    if table.reference is None:
+    if table.reference is None or table.run.trainer is None:
         return []
     config = table.run.config.inverse
     ahead = metrics["train_seconds"] + sum(table.problem.clock.seconds.values())

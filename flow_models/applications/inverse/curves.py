@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from flow_models import plots
+from flow_models.applications.application import Figure
 from flow_models.applications.inverse.observed import noise_level, read_columns
 from flow_models.core.errors import UserError
 
@@ -45,7 +46,7 @@ def read(uri: str, sigma: float, simulator) -> np.ndarray:
     return np.append(velocity, np.log(noise_level(table, sigma)))[None]
 
 
-def show(simulator, views) -> list[tuple[str, object, str]]:
+def show(simulator, views) -> list[Figure]:
     """(name, figure, caption) of the posteriors of `views`: S velocity against depth, and phase
     velocities predicted over observed."""
     edges = np.append(

@@ -45,7 +45,7 @@ def evaluate(run: Run) -> Results:
     figures = views.figures(names, calibrated, entropy, run.history, shown[0])
     if run.problem.observed is not None:
         shown.insert(0, views.of_observed(run, scores, metrics))
-        if run.config.inverse.form == "conditional":
+        if scores is not None:
             kept.keep(kept.folder_of(run.config, run.problem.frame), run, metrics, scores)
     figures = [*run.problem.side.show(run.problem.simulator, shown), *figures]
     costs = comparison.costs(table, {**metrics, **run.result.metrics()})
@@ -79,7 +79,7 @@ def _losses(run: Run) -> tuple[dict[str, float], np.ndarray | None, float | None
     """The loss beside what the Laplace approximation allows, and scores of simulated data."""
     nll = study.validation_nll(run.history)
     metrics = {"nll_val": nll, "simulations_per_second": run.problem.rate}
-    if run.config.inverse.form == "joint":
+    if run.config.inverse.form == "joint" or run.trainer is None:
         return metrics, None, None
     log_det = run.trainer.validation["log_det"][:, 0]
     entropy = study.laplace_entropy(run.model, run.problem.validation.y, log_det)

@@ -74,7 +74,8 @@ def _know_strange_data(config, problem, model) -> None:
 def evaluate(run: Run) -> Results:
     """Calibration, errors against exact posteriors, and the posteriors of the user's data."""
     config, problem, test = run.config.inverse, run.problem, run.problem.test
-    figures, tables = [] if problem.observed is None else [_observed(run)], []
+    figures = [] if problem.observed is None else [_observed(run)]
+    tables: list[Table] = []
     theta = whitened_samples(run.model, test.y, config.posterior_samples, 2)
     metrics = {
         "nll_val": study.validation_nll(run.history),

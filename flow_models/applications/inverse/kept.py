@@ -51,7 +51,8 @@ class Kept:
     def result(self) -> FitResult:
         """What the earlier training did."""
         names = ("train_seconds", "compile_seconds", "steps_per_second")
-        return FitResult(self.history, *(self.metrics[name] for name in names), "finished")
+        seconds, compiling, speed = (self.metrics[name] for name in names)
+        return FitResult(self.history, seconds, compiling, speed, "finished")
 
 
 def folder_of(config, frame) -> Path:

@@ -11,7 +11,7 @@ from flow_models.applications.application import Training
 from flow_models.applications.inverse.problem import MEASURED, InverseProblem, Pairs
 from flow_models.models.model import Model
 from flow_models.models.partition import Partition
-from flow_models.models.problem import Data, NoiseLevel, Parameters
+from flow_models.models.problem import Components, Data, NoiseLevel, Parameters
 from flow_models.training import batches, losses
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import Trainer, start
@@ -55,6 +55,7 @@ def joint(config, problem: InverseProblem, partition: Partition) -> Model:
 def joint_rows(model: Model, pairs: Pairs) -> dict[str, np.ndarray]:
     """Pairs as blocks of the joint form."""
     dtype, components = model.dtype.as_numpy_dtype, model.codecs["y"]
+    assert isinstance(components, Components) and components.scale is not None
     rows = {"x": np.asarray(pairs.theta, dtype)}
     if "eps" not in model.partition.inputs:  # the width of the likelihood stands for the noise
         return {**rows, "y": components.components(pairs.clean)}
@@ -81,15 +82,16 @@ def objective(config, model: Model):
 
 def on_pairs(config, problem: InverseProblem, model: Model) -> Training:
     """Training on the pairs that were drawn ahead, in the form of the model."""
+    parts, loss = (problem.train, problem.validation), objective(config, model)
     if "y" in model.partition.outputs:
-        data = [joint_rows(model, pairs) for pairs in (problem.train, problem.validation)]
-        return Training(*data, loss=objective(config, model))
-    data = [rows(pairs) for pairs in (problem.train, problem.validation)]
+        train, validation = (joint_rows(model, pairs) for pairs in parts)
+        return Training(train, validation, loss=loss)
+    train, validation = (rows(pairs) for pairs in parts)
     measure(model, problem.train, MEASURED)
     then = lambda trained, trainer: with_data_density(
         trained, config.fit, trainer.source.arrays["context"], trainer.validation["context"]
     )
-    return Training(*data, loss=objective(config, model), then=then)
+    return Training(train, validation, loss=loss, then=then)
 
 
 def rows(pairs: Pairs) -> dict[str, np.ndarray]:
@@ -106,8 +108,8 @@ def with_data_density(
     model: Model, settings: FitSettings, train: np.ndarray, validation: np.ndarray
 ) -> None:
     """Trains p(y) on contexts [N, C] of data: the model then has it as its `data_model`."""
-    contexts = [np.asarray(model.frame.data_context(context)) for context in (train, validation)]
-    width = contexts[0].shape[1]
+    train, validation = (np.asarray(model.frame.data_context(each)) for each in (train, validation))
+    width = train.shape[1]
     name = "spline_coupling" if width > 1 else "maf"  # couplings need two columns
     flow = architectures.build(
         name, width, depth=4, hidden=(64, 64), layers_per_loop_body=1, affine=True
@@ -115,4 +117,4 @@ def with_data_density(
     model.data_model = Model(flow)
     steps = max(settings.steps // 4, 50)
     settings = dataclasses.replace(settings, steps=steps, eval_every_steps=0)
-    Trainer(model.data_model, *contexts, settings).run()
+    Trainer(model.data_model, train, validation, settings).run()

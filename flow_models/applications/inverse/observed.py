@@ -28,9 +28,9 @@ def read_columns(
     frame = tables.read_frame(uri)
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        wanted = ", ".join([*names, *(f"[{name}]" for name in optional)])
+        columns = ", ".join([*names, *(f"[{name}]" for name in optional)])
         raise UserError(
-            f"{os.path.basename(uri)} has no column {missing[0]!r}; columns are {wanted}"
+            f"{os.path.basename(uri)} has no column {missing[0]!r}; columns are {columns}"
         )
     wanted = [name for name in (*names, *optional) if name in frame.columns]
     values = tables.as_numbers(frame[wanted], os.path.basename(uri))

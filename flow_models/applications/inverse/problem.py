@@ -26,7 +26,7 @@ PART = 2**24  # batches a part
 class Clock:
     """Seconds of the parts of a run, for the table of costs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def time(self, name: str, action):
@@ -55,7 +55,8 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
     Raises:
       UserError: of a whole batch of draws no one can be simulated.
     """
-    batch, drawn, count, left_out = _compiled_batch(simulator), [], 0, 0
+    batch, count, left_out = _compiled_batch(simulator), 0, 0
+    drawn: list[list[np.ndarray]] = []
     with tqdm(
         total=n, desc=what, disable=not sys.stderr.isatty(), unit_scale=True, leave=False
     ) as bar:
@@ -70,7 +71,8 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
             drawn.append(rows if usable.all() else [each[usable] for each in rows])
             count += len(drawn[-1][0])
             bar.update(len(drawn[-1][0]))
-    return Pairs(*(np.concatenate(parts)[:n] for parts in zip(*drawn)), left_out)
+    theta, clean, y = (np.concatenate(parts)[:n] for parts in zip(*drawn))
+    return Pairs(theta, clean, y, left_out)
 
 
 @dataclasses.dataclass
