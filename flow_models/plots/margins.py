@@ -62,7 +62,8 @@ def _bars(axes, data, samples) -> None:
 
 
 def _histograms(axes, data, samples) -> None:
-    bins = np.linspace(*robust_limits(data[:, None])[0], 41)
+    low, high = robust_limits(data[:, None])[0]
+    bins = np.linspace(low, high, 41)
     axes.hist(data, bins, density=True, color=DATA, alpha=0.3, label="data")
     axes.hist(
         samples, bins, density=True, histtype="step", color=MODEL, lw=1.3, label="model samples"
