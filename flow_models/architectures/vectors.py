@@ -235,9 +235,8 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
         seen = given + features_of(columns)
         flow = build(alone, len(rest), **{**options, "condition_size": seen})
     # one layer a column: with two, networks of many columns overfit 8,000 rows
-    networks = {"hidden": tuple(options.get("hidden", (64,)))[:1]}
-    networks |= {key: options[key] for key in ("activation",) if key in options}
-    layer = Mixed(tuple(columns), flow and flow.layer, given, **networks)
+    hidden, activation = tuple(options.get("hidden", (64,)))[:1], options.get("activation", "relu")
+    layer = Mixed(tuple(columns), flow and flow.layer, given, hidden, activation)
     dtype = flow.dtype if flow else options.get("dtype", tf.float32)
     return FlowBijector(layer, options.get("seed", 0), dtype)
 
