@@ -36,6 +36,8 @@ class Config:
     """upper bound of each column, null for none, or by name"""
     weights: str = ""
     """column with the weight of each row; it is not learned"""
+    missing: str = "refuse"
+    """rows of a table with missing or infinite cells: refuse the table, or drop the rows"""
     test_points: int = 50_000
     """fresh points for the test where the density is known; tables are split 80 : 10 : 10"""
     network: VectorNetwork = VectorNetwork()
@@ -59,12 +61,15 @@ def load_data(config: Config):
     """Rows or a simulator for training, and rows held out."""
     from flow_models.applications import mapping
 
-    own = config.kinds, config.weights
+    own = config.kinds, config.weights, config.missing
     return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
+    from flow_models.applications import mapping
+
     columns = problem.codec or fm.Columns(tuple(problem.columns))
+    mapping.check_bounds(problem, columns, config.lower, config.upper)
     options = config.network.options(seed=config.fit.seed)
     bounds = columns.bounds(config.lower, config.upper)
     bijector = fm.architectures.mixed(

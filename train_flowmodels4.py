@@ -34,6 +34,8 @@ class Config:
     """column of your table that holds the classes, text or numbers; empty cells: no label"""
     columns: list[str] | None = None
     """columns of the table to use; null: all others"""
+    missing: str = "refuse"
+    """rows of your table with missing or infinite numbers: refuse the table, or drop the rows"""
     covariance: str = "full"
     """mixture: full or diagonal, of the Gaussian of each class"""
     smoothing: float | None = None

@@ -16,7 +16,7 @@ from flow_models.core.errors import UserError
 from flow_models.data import points, tables
 from flow_models.data.tables import embedded
 from flow_models.diagnostics import baselines, normality
-from flow_models.models.columns import Columns
+from flow_models.models.columns import Columns, by_column
 
 MIN_ROWS = 80  # of a table, so that a tenth is enough to test on
 VALIDATION_POINTS = 10_000  # drawn where the density is known
@@ -36,6 +36,7 @@ class Problem:
     codec: Columns | None = None  # of the user's own table
     test_weights: np.ndarray | None = None
     test_kept: Any = None  # identifiers of the test rows, a DataFrame
+    frame: Any = None  # all rows of the user's own table, a DataFrame
 
     @property
     def of_kinds(self) -> bool:
@@ -50,6 +51,7 @@ def load(
     seed: int,
     kinds: dict[str, str] | None = None,
     weights: str | None = None,
+    missing: str = "refuse",
 ) -> Problem:
     """A point set, a table inside a package, or the user's own (see `own_table.read`).
 
@@ -65,7 +67,7 @@ def load(
         names = tuple(f"x{i + 1}" for i in range(truth.event_size))
         return Problem(data, truth.definition, names, truth.draw, validation, test, truth)
     if "/" in data or "." in data:
-        return _own(data, own_table.read(data, columns, kinds, weights, MIN_ROWS, seed))
+        return _own(data, own_table.read(data, columns, kinds, weights, MIN_ROWS, seed, missing))
     if data not in embedded.names():
         raise no_data(data, [*points.names(), *embedded.names()], tables.SUFFIXES)
     table = embedded.load(data)
@@ -86,7 +88,25 @@ def _own(data: str, table: own_table.OwnTable) -> Problem:
     weights = table.weights[2] if table.weights else None
     names, kept = table.columns.names, table.kept[2]
     name = os.path.basename(data)
-    return Problem(name, data, names, train, validation, test, None, table.columns, weights, kept)
+    return Problem(
+        name, data, names, train, validation, test, None, table.columns, weights, kept, table.frame
+    )
+
+
+def check_bounds(problem: Problem, columns: Columns, lower, upper) -> None:
+    """Raises UserError for a value of the user's table outside the bounds: all of its rows are
+    looked at, and the line has the number of the row in the file."""
+    if problem.frame is None:
+        return
+
+    def of_flow(told):
+        """Of the columns that are numbers of the flow; the others need no bounds."""
+        each = by_column(told, columns.names)
+        if each is None or len(each) != len(columns.cdfs):
+            return None  # building the network says what is wrong
+        return [bound if cdf is None else None for bound, cdf in zip(each, columns.cdfs)]
+
+    tables.check_bounds(problem.frame, of_flow(lower), of_flow(upper), problem.source)
 
 
 def metrics(model, problem: Problem) -> dict[str, float]:

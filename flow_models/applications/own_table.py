@@ -22,12 +22,14 @@ class OwnTable:
       parts: train, validation and test.
       weights: of the rows of each part, with mean 1; None for equal ones.
       kept: identifiers of the rows of each part, as DataFrames.
+      frame: all rows that are learned, with their numbers in the file.
     """
 
     columns: Columns
     parts: list[Any]
     weights: list[np.ndarray] | None
     kept: list[Any]
+    frame: Any
 
 
 def read(
@@ -37,6 +39,7 @@ def read(
     weights: str | None = None,
     min_rows: int = 2,
     seed: int = 0,
+    missing: str = "refuse",
 ) -> OwnTable:
     """Reads a table, finds the kinds of its columns and splits its rows 80 : 10 : 10.
 
@@ -44,6 +47,7 @@ def read(
       wanted: names of the columns to use; None for all.
       kinds: kinds by name, which win over those found (see `Columns.of`).
       weights: the column that holds the weight of each row; it is not learned.
+      missing: "drop" leaves rows with missing or infinite cells out, "refuse" raises an error.
 
     Raises:
       UserError: data that have no density, with the column and the row at fault.
@@ -51,6 +55,7 @@ def read(
     names = wanted if wanted is None or not weights else [*wanted, weights]
     text = [name for name, kind in (kinds or {}).items() if kind == "identifier"]
     frame = tables.read_frame(uri, names, text)
+    frame = _complete(frame, kinds, missing, uri)
     weight = _weights(frame, weights, uri)
     frame = frame if weight is None else frame.drop(columns=weights)
     columns = Columns.of(frame, kinds)
@@ -64,11 +69,29 @@ def read(
         columns = dataclasses.replace(columns, kinds=())
     else:
         _check(columns, learned, min_rows, uri)
+    numbers = [name for name, cdf in zip(columns.names, columns.cdfs) if cdf is None]
+    tables.warn_of_steps(learned[_undated(learned, numbers)], uri)
     parts = tables.split(np.arange(len(frame)), seed=seed)
+    if numbers:
+        tables.warn_of_copies(learned.iloc[parts[0]], learned.iloc[parts[2]], uri)
     rows = [values[part] if plain else learned.iloc[part] for part in parts]
     kept = [frame[list(columns.identifiers)].iloc[part] for part in parts]
     shares = None if weight is None else [weight[part] / weight[part].mean() for part in parts]
-    return OwnTable(columns, rows, shares, kept)
+    return OwnTable(columns, rows, shares, kept, learned)
+
+
+def _complete(frame, kinds: dict[str, str] | None, missing: str, uri: str):
+    """The rows without gaps in what is learned, or all."""
+    if missing == "refuse":
+        return frame
+    kept = Columns.of(frame, kinds).identifiers
+    complete = tables.without_missing(frame.drop(columns=list(kept)), missing, uri)
+    return frame.loc[complete.index]
+
+
+def _undated(frame, names: list[str]) -> list[str]:
+    """The columns of numbers; dates are none."""
+    return [name for name in names if frame[name].dtype.kind in "fiu"]
 
 
 def _weights(frame, name: str | None, uri: str) -> np.ndarray | None:
@@ -79,8 +102,8 @@ def _weights(frame, name: str | None, uri: str) -> np.ndarray | None:
         raise UserError(f"{uri}: no column {name!r} of weights; there are {', '.join(frame)}")
     weights = tables.as_numbers(frame[[name]], uri)[:, 0]
     if (weights < 0).any() or not weights.any():
-        row = int(np.argmin(weights))
-        raise UserError(f"{uri}: column {name!r}, row {row + 1}: a weight is above 0 or 0")
+        row = tables.row_numbers(frame)[int(np.argmin(weights))]
+        raise UserError(f"{uri}: column {name!r}, row {row}: a weight is above 0 or 0")
     return weights
 
 
@@ -91,7 +114,7 @@ def _check(columns: Columns, frame, min_rows: int, uri: str) -> None:
         if len(missing):
             raise UserError(
                 f"{uri}: column {name!r}: {len(missing)} missing, the first in row"
-                f" {missing[0] + 1}; remove or fill these rows"
+                f" {tables.row_numbers(frame)[missing[0]]}; remove or fill these rows"
             )
     if len(frame) < min_rows:
         raise UserError(f"{uri}: {len(frame)} rows; at least {min_rows} are expected")

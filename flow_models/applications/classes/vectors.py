@@ -40,6 +40,8 @@ def load(config) -> Problem:
         problem = _eight_modes(config.labels, config.test_points, seed)
     else:
         problem = split_problem(_table(config), os.path.basename(config.data), seed)
+        if config.data not in labelled.names():
+            tables.warn_of_copies(problem.train.x, problem.test.x, config.data)
     problem = problem.leaving_out(asked.unknown) if asked.unknown else problem
     return problem.with_labels(asked.labelled, seed) if asked.labelled else problem
 
@@ -81,7 +83,8 @@ def _table(config):
             raise UserError(
                 f"{config.data}: give --label-column, the column that holds the classes"
             )
-        return labelled.read_labelled(config.data, config.label_column, config.columns)
+        wanted = config.label_column, config.columns, config.missing
+        return labelled.read_labelled(config.data, *wanted)
     raise no_data(config.data, [EIGHT_MODES, *labelled.names()], tables.SUFFIXES)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from flow_models.core.errors import UserError
 from flow_models.data.catalogue import Catalogue, Embedded
 from flow_models.data.tables.checks import check_table, plural
+from flow_models.data.tables.rows import warn_of_steps, without_missing
 from flow_models.data.tables.table import read_frame
 
 UNLABELLED = -1
@@ -61,10 +62,17 @@ def load(name: str) -> LabelledTable:
 
 
 def read_labelled(
-    uri: str | os.PathLike, label_column: str, columns: Sequence[str] | None = None
+    uri: str | os.PathLike,
+    label_column: str,
+    columns: Sequence[str] | None = None,
+    missing: str = "refuse",
 ) -> LabelledTable:
     """A table (see `read_table`) with a column of labels: text or numbers, empty where a row has
-    none. Words such as NA, None and ? are classes. Prints how many rows have no label.
+    none. Words such as NA, None and ? are classes. Prints how many rows have no label, and warns of
+    columns that have no density.
+
+    Args:
+      missing: "drop" leaves rows with missing or infinite numbers out, "refuse" raises an error.
 
     Raises:
       UserError: no such column, no label at all, as many classes as rows, or numbers that
@@ -77,12 +85,15 @@ def read_labelled(
         there = ", ".join(map(repr, frame.columns[:12]))
         raise UserError(f"{source}: no column '{label_column}' for the labels; there are {there}")
     labels, frame = frame[label_column], frame.drop(columns=label_column)
+    frame = without_missing(frame, missing, source)
+    labels = labels.loc[frame.index]
     if not frame.shape[1]:
         raise UserError(f"{source}: no column beside the labels '{label_column}'")
     words = [_word(value) for value in labels.where(labels.notna(), "")]
     classes, y = _numbers(words, f"{source}: column '{label_column}'")
     print(f"{source}: {len(classes)} classes; {plural(words.count(''), 'row')} without a label")
     values = check_table(frame, source=source)
+    warn_of_steps(frame, source)
     return LabelledTable(Labelled(values, y), classes, tuple(map(str, frame.columns)), source)
 
 
