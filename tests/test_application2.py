@@ -501,6 +501,7 @@ def test_mlflow_serves_pictures(tmp_path, monkeypatch):
         "true",
         "--tracking-uri",
         store,
+        "--register-model",
         *DIGITS,
         "--output-dir",
         str(run),

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow_server import free_port
 
@@ -37,7 +38,8 @@ def moved(model):
 
 
 def of_points():
-    return moved(fm.Model(fm.realnvp(2, depth=2, hidden=(8,)), jit=False))
+    flow = fm.realnvp(2, depth=2, hidden=(8,))
+    return moved(fm.Model(flow, codecs={"x": ["depth", "position"]}, jit=False))
 
 
 def of_images():
@@ -76,22 +78,35 @@ def registered(model, name: str, folder, uri: str) -> str:
     run = folder / name / "run"
     model.save(str(run / "model"))
     (run / "config.yaml").write_text("seed: 0\n")
-    upload(run, name, uri)
+    upload(run, name, uri, register=True)
     return f"models:/{name}/1"
 
 
-def ask(address: str, rows, **params):
-    """The predictions for rows, or MLflow's message where it refuses them."""
-    asked = {"inputs": np.asarray(rows).tolist(), "params": params}
+def ask(address: str, body, kind="application/json", **params):
+    """The predictions, or MLflow's message where it refuses the request.
+
+    The body is a dictionary of MLflow's formats, text of another kind, or rows by their names.
+    """
+    if hasattr(body, "columns"):
+        body = {"dataframe_records": body.to_dict("records")}
+    if isinstance(body, np.ndarray):
+        body = {"inputs": body.tolist()}
+    data = body if isinstance(body, str) else json.dumps(body | {"params": params})
     request = urllib.request.Request(
-        f"{address}/invocations", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        f"{address}/invocations", data.encode(), {"Content-Type": kind}
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return np.array(json.load(answer)["predictions"])
+            found = json.loads(answer.read(), parse_constant=_no_json)["predictions"]
     except urllib.error.HTTPError as error:
-        assert error.code == 400, error.read()
-        return json.load(error)["message"]
+        text = error.read().decode()
+        assert error.code == 400, text
+        return json.loads(text)["message"]
+    return found if isinstance(found, dict) else np.array(found)
+
+
+def _no_json(constant):
+    raise AssertionError(f"{constant} is no JSON")
 
 
 def until_up(address: str, alive) -> None:
@@ -184,18 +199,44 @@ def near(given, expected, tolerance=1e-5):
     np.testing.assert_allclose(given, expected, rtol=tolerance, atol=tolerance)
 
 
+def named(values, names, shuffle=True) -> pd.DataFrame:
+    """Rows by name, the columns in another order than the model has them."""
+    frame = pd.DataFrame(np.asarray(values, np.float64), columns=names)
+    return frame[names[::-1]] if shuffle else frame
+
+
+def latents_of(z) -> pd.DataFrame:
+    return named(z, [f"z{i + 1}" for i in range(z.shape[1])])
+
+
 def test_points_by_the_command_from_a_server(tmp_path, tracking_server):
+    """All formats of MLflow, by the command that a user runs."""
     model, x = of_points(), RNG.normal(size=(4, 2)).astype("f")
+    frame = named(x, ["depth", "position"])
     name = registered(model, "served points", tmp_path, tracking_server.uri)
     with mlflow_models_serve(name, tracking_server.uri, tmp_path) as address:
-        near(ask(address, x), model.log_prob(x))
-        near(ask(address, x, method="anomaly_score"), model.anomaly_score(x))
-        near(ask(address, model.encode(x), method="decode"), x)
+        near(ask(address, frame), model.log_prob(x))
+        near(ask(address, {"dataframe_split": frame.to_dict("split")}), model.log_prob(x))
+        near(ask(address, {"inputs": frame.to_dict("list")}), model.log_prob(x))
+        near(ask(address, frame.to_csv(index=False), "text/csv"), model.log_prob(x))
+        whole = pd.DataFrame({"position": [1, 0], "depth": [0, 2]})
+        near(ask(address, whole), model.log_prob(whole))
+        near(ask(address, frame, method="anomaly_score"), model.anomaly_score(x))
+        near(ask(address, frame.assign(site="a"), method="encode"), model.encode(x))
+        near(ask(address, latents_of(model.encode(x)), method="decode"), x)
         near(
-            ask(address, x[:1], method="sample", n=6, seed=3, temperature=0.5),
+            ask(address, {"dataframe_records": []}, method="sample", n=6, seed=3, temperature=0.5),
             model.sample(6, seed=3, sampling_temperature=0.5),
         )
-        assert "method must be one of log_prob" in ask(address, x, method="weights")
+        assert "method must be one of log_prob" in ask(address, frame, method="weights")
+        assert "x has no column 'depth', only position" in ask(address, frame[["position"]])
+        assert "x has no columns 'depth', 'position'" in ask(address, {"inputs": x.tolist()})
+        for n in (0, -1, 10**9):
+            assert "number of samples n is 1 to 2,500,000" in ask(
+                address, {"dataframe_records": []}, method="sample", n=n
+            )
+        told = ask(address, {"dataframe_records": []}, method="describe")
+        assert told["columns"] == ["depth", "position"] and told["latents"] == 2
 
 
 @pytest.fixture(scope="module")
@@ -216,29 +257,74 @@ def test_images(tmp_path, store):
         )
 
 
+def test_numbers_that_json_does_not_know_are_null(tmp_path, store):
+    """Outside the bounds log p is -inf, and without a value it is NaN."""
+    flow = fm.realnvp(2, depth=2, hidden=(8,), lower=[0.0, None], upper=[1.0, None])
+    model = moved(fm.Model(flow, codecs={"x": ["depth", "position"]}, jit=False))
+    x = [[0.5, 0.1], [-1.0, 0.1], [None, 0.1]]
+    rows = [{"position": position, "depth": depth} for depth, position in x]
+    with scoring_server(registered(model, "bounded", tmp_path, store), store) as address:
+        found = ask(address, {"dataframe_records": rows})
+        near(found[0], model.log_prob([[0.5, 0.1]])[0])
+        assert found[1] is None and found[2] is None
+
+
 def test_classes(tmp_path, store):
     model, x = of_classes(), RNG.normal(size=(5, 2)).astype("f")
+    frame = named(x, ["length", "width"])
     with scoring_server(registered(model, "classes", tmp_path, store), store) as address:
-        shares = ask(address, x, method="classify")
+        shares = ask(address, frame, method="classify")
         near(shares, model.classify(x))
         near(shares.sum(1), 1.0)
-        near(ask(address, x), model.log_prob(x))
-        near(ask(address, x[:1], method="sample", n=4, seed=2), model.sample(4, seed=2))
-        assert "method must be one of" in ask(address, x, method="posterior")
+        near(ask(address, frame), model.log_prob(x))
+        near(ask(address, frame, label="b"), model.log_prob(x, "b"))
+        near(ask(address, frame, method="encode", label="b"), model.encode(x, "b"))
+        nothing = {"dataframe_records": []}
+        near(ask(address, nothing, method="sample", n=4, seed=2), model.sample(4, seed=2))
+        near(ask(address, nothing, method="sample", n=4, label="c"), model.sample(4, "c"))
+        assert ask(address, nothing, method="describe")["classes"] == ["a", "b", "c"]
+        assert "no class 'd'" in ask(address, frame, label="d")
+        assert "method must be one of" in ask(address, frame, method="posterior")
 
 
 def test_posteriors(tmp_path, store):
     model, y = of_posteriors(), RNG.normal(size=(2, 2)).astype("f")
+    names = list(model.codecs["y"].columns)
+    frame = named(y, names)
     with scoring_server(registered(model, "posteriors", tmp_path, store), store) as address:
-        drawn = ask(address, y, method="posterior", n=5, seed=4)
+        drawn = ask(address, frame, method="posterior", n=5, seed=4)
         assert drawn.shape == (2, 5, 3)
         near(drawn, model.posterior(y, 5, seed=4))
-        near(ask(address, y, n=5, seed=4), drawn)
-        assert "number of samples" in ask(address, y, method="posterior", n=0)
-        assert "method must be one of" in ask(address, y, method="classify")
-        assert "does not match expected shape (-1, 2)" in ask(
-            address, np.zeros((1, 3)), method="posterior"
-        )
+        near(ask(address, frame, n=5, seed=4), drawn)
+        near(ask(address, frame, method="anomaly_score"), model.anomaly_score(y))
+        x = model.posterior(y, 1)[:, 0]
+        both = pd.concat([frame, named(x, model.columns)], axis=1)
+        near(ask(address, both, method="log_prob"), model.log_prob(x, y), 1e-4)
+        predicted = ask(address, named(x, model.columns), method="predict", n=3, seed=1)
+        near(predicted, model.predict(x, 3, seed=1))
+        assert "number of samples" in ask(address, frame, method="posterior", n=0)
+        assert "method must be one of" in ask(address, frame, method="classify")
+        assert f"y has no column '{names[0]}'" in ask(address, frame[[names[1]]])
+
+
+def test_columns_of_several_kinds(tmp_path, store):
+    """Texts come and go as texts, dates as dates."""
+    rng = np.random.default_rng(0)
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 400), "D")
+    table = pd.DataFrame({"size": rng.normal(size=400), "site": rng.choice(["a", "b"], 400)})
+    table["when"] = days
+    columns = fm.Columns.of(table)
+    model = fm.Model(fm.realnvp(3, depth=2, hidden=(8,)), codecs={"x": columns}, jit=False)
+    settings = fm.FitSettings(steps=10, batch_size=100, jit=False)
+    fm.fit(model, table, settings=settings, progress=False)
+    asked = table[:3].assign(when=table["when"][:3].dt.strftime("%Y-%m-%d"))[
+        ["when", "site", "size"]
+    ]
+    with scoring_server(registered(model, "kinds", tmp_path, store), store) as address:
+        near(ask(address, asked), model.log_prob(table[:3]), 1e-4)
+        (drawn,) = ask(address, {"dataframe_records": []}, method="sample", n=1, seed=5)
+        assert list(drawn) == list(table.columns) and drawn["site"] in ("a", "b")
+        assert drawn["when"].startswith("202")
 
 
 def test_the_package_goes_with_the_model(tmp_path, store):

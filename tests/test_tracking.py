@@ -14,11 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow_server import free_port
 
 from flow_models.core.errors import UserError, WorkerLost
-from flow_models.runs.tracking import Tracker, registry, upload
+from flow_models.runs.tracking import Tracker, parents, registry, upload
 from flow_models.runs.tracking import folder as tracking_folder
 from flow_models.runs.tracking.__main__ import main
 from flow_models.simulators.dispersion import Dispersion
@@ -140,18 +141,20 @@ def assert_serves(uri: str, experiment: str, run_id: str, flow) -> None:
     finally:
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
-    x = np.array([[0.1, 0.2], [-1.0, 2.0], [0.5, -0.5]], np.float32)
+    x = pd.DataFrame({"x2": [0.2, 2.0, -0.5], "x1": [0.1, -1.0, 0.5]})
     assert np.array_equal(served.predict(x), flow.log_prob(x))
-    for method in ("encode", "decode", "anomaly_score"):
+    for method in ("encode", "anomaly_score"):
         assert np.array_equal(
             served.predict(x, params={"method": method}), getattr(flow, method)(x)
         )
+    z = pd.DataFrame(flow.encode(x), columns=["z1", "z2"])
+    assert np.array_equal(served.predict(z, params={"method": "decode"}), flow.decode(z.to_numpy()))
     drawn = served.predict(x, params={"method": "sample", "n": 7, "seed": 3})
     assert np.array_equal(drawn, flow.sample(7, seed=3))
     with pytest.raises(mlflow.MlflowException, match="method must be one of log_prob"):
         served.predict(x, params={"method": "weights"})
-    assert served.metadata.get_input_schema().inputs[0].shape == (-1, 2)
-    assert served.input_example.shape == (2, 2)
+    assert served.metadata.get_input_schema().input_names() == ["x1", "x2", "z1", "z2"]
+    assert list(served.input_example) == ["x1", "x2"]
 
 
 def track(run: Path, experiment: str, uri: str, **options) -> None:
@@ -164,7 +167,7 @@ def track(run: Path, experiment: str, uri: str, **options) -> None:
 
 def test_embedded_store_end_to_end(run, embedded, flow, capfd):
     flow.save(str(run / "model"))
-    track(run, "end to end", embedded, run_name="first")
+    track(run, "end to end", embedded, run_name="first", register=True)
     assert told(capfd) == []
     (run_id,) = run_ids(embedded, "end to end")
     assert_whole(embedded, run_id)
@@ -177,9 +180,25 @@ def test_embedded_store_end_to_end(run, embedded, flow, capfd):
     assert len(client(embedded).search_model_versions("name='end to end'")) == 1
 
 
+def test_a_model_is_registered_only_when_asked_and_never_that_of_a_trial(
+    run, embedded, flow, monkeypatch
+):
+    flow.save(str(run / "model"))
+    names = lambda: {each.name for each in client(embedded).search_registered_models()}
+    track(run, "unasked", embedded)
+    assert "unasked" not in names()
+    monkeypatch.setenv(parents.PARENT_VARIABLE, "key sweep")
+    monkeypatch.setattr(parents, "SETTLING", 0.0)
+    (run / "mlflow.json").unlink()
+    track(run, "trial", embedded, register=True)
+    assert len(run_ids(embedded, "trial")) == 2 and "trial" not in names()
+    upload(run, tracking_uri=embedded, register=True)  # which a user asks of one trial
+    assert "trial" in names()
+
+
 def test_real_server_end_to_end(run, tracking_server, flow, capfd):
     flow.save(str(run / "model"))
-    track(run, "moons", tracking_server.uri)
+    track(run, "moons", tracking_server.uri, register=True)
     assert told(capfd) == []
     (run_id,) = run_ids(tracking_server.uri, "moons")
     assert_whole(tracking_server.uri, run_id)

@@ -159,7 +159,7 @@ def _of_records(records: list, what: str) -> _Named:
 
 def _numbered(labels: list, names: Sequence[str] = ()) -> bool:
     """Whether labels are merely numbers 0, 1, ...: columns that nobody named."""
-    return labels == list(range(len(labels))) and "0" not in names
+    return bool(labels) and labels == list(range(len(labels))) and "0" not in names
 
 
 def _check_names(labels: list[str], names: Sequence[str], what: str) -> None:
@@ -168,7 +168,7 @@ def _check_names(labels: list[str], names: Sequence[str], what: str) -> None:
         there = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
         raise UserError(
             f"{what} has no {'columns' if len(absent) > 1 else 'column'}"
-            f" {', '.join(map(repr, absent))}, only {there or 'none'}: name all of"
+            f" {', '.join(map(repr, absent))}, only {there or 'columns without names'}: name all of"
             f" {', '.join(names)}, or give an array in this order"
         )
     twice = [name for name in names if labels.count(name) > 1]

@@ -49,6 +49,8 @@ class RunSettings:
     """delete what an earlier run left in output_dir"""
     mlflow: bool = True
     """log to MLflow"""
+    register_model: bool = False
+    """register the trained model in MLflow, so that it can be served (doc/serving.md)"""
     tracking_uri: str = ""
     """MLflow server or store; empty: MLFLOW_TRACKING_URI, or mlflow.db in the project folder"""
 

@@ -169,6 +169,7 @@ class RunFolder:
             self.config.run.tracking_uri or None,
             self.config.run.mlflow,
             shown=str(self),
+            register=self.config.run.register_model,
         )
         self.tracker.__enter__()
         return self

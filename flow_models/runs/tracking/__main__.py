@@ -22,9 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="the store; by default MLFLOW_TRACKING_URI, else the one meant for the run",
     )
     parser.add_argument("--experiment", help="by default the experiment of the run")
+    parser.add_argument(
+        "--register", action="store_true", help="register the model, so that it can be served"
+    )
     given = parser.parse_args(arguments)
     try:
-        run_id = upload(given.run, given.experiment, given.tracking_uri)
+        run_id = upload(given.run, given.experiment, given.tracking_uri, given.register)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

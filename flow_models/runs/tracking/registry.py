@@ -45,13 +45,12 @@ def _content(folder: Path) -> dict:
     from flow_models.runs.tracking import serving
 
     model = flow_models.load(str(folder))
-    example = serving.example(model)
     return {
         "python_model": serving.__file__,
         "artifacts": {"model": str(folder.resolve())},
         "code_paths": [str(PACKAGE)],
-        "signature": serving.signature(example.shape[1:]),
-        "input_example": example,
+        "signature": serving.signature(model),
+        "input_example": serving.example(model),
         "pip_requirements": requirements(serving.simulator_of(model)),
     }
 

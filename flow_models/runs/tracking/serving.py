@@ -1,36 +1,45 @@
 """The model as MLflow serves it. MLflow copies this file, and the package, into the folder of the
-model and runs it there.
+model and runs it there; doc/serving.md has a request of each kind.
 
     mlflow models serve -m "models:/flowmodels1/1" --env-manager local --port 8080
     curl localhost:8080/invocations -H 'Content-Type: application/json' \\
-         -d '{"inputs": [[0.1, 0.2]], "params": {"method": "log_prob"}}'
+         -d '{"dataframe_records": [{"x1": 0.1, "x2": 0.2}], "params": {"method": "log_prob"}}'
 """
 
 import mlflow
 import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 PARAMS = (
-    ("method", "string", "log_prob"),
+    ("method", "string", ""),
     ("n", "long", 1000),
     ("seed", "long", 0),
     ("temperature", "double", 1.0),
+    ("label", "string", ""),
 )
+MOST = 5_000_000  # numbers of one answer
+DRAWS = ("sample", "posterior", "predict")
 
 
 class FlowPyfunc(mlflow.pyfunc.PythonModel):
     """A flow behind MLflow's `predict`; `params["method"]` says which method answers.
 
-    log_prob, anomaly_score: rows [B, D] -> [B]; encode, decode: [B, D] -> [B, D]; sample: [n, D],
-    whatever the rows; classify, for models with classes: [B, D] -> [B, classes].
+    Rows are taken by the names of their columns; missing names are refused, others ignored. Numbers
+    that are not finite come back as null.
+
+    log_prob, the default, and anomaly_score: rows of x -> [B]; encode: [B, N]; decode: rows of the
+    latents z1 .. zN -> [B, D]; sample: [n, D], whatever the rows; describe: what the model is.
+
+    With classes, classify: [B, classes], in the order that describe tells; `label` is the class of
+    log_prob, encode, decode and sample.
 
     For images, rows are pixels 0 .. 255, [B, H, W, C], and latents [B, N] in that shape;
     bits_per_dim: [B].
 
-    For inverse problems, rows are data y [B, M]; posterior, the default: [B, n, P], and
-    anomaly_score: [B].
+    For inverse problems, posterior, the default: rows of data y -> [B, n, P]; anomaly_score: of y;
+    predict: rows of parameters x -> data [B, n, M]; log_prob: rows of x and y together -> [B].
     """
 
     def load_context(self, context) -> None:
@@ -39,38 +48,67 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
 
         self.model = flow_models.load(context.artifacts["model"])
 
-    def predict(self, context, model_input: np.ndarray, params=None) -> np.ndarray:
+    def predict(self, context, model_input, params=None):
         """The answer of one method; a mistake in the request becomes MLflow's error 400."""
         chosen = {name: default for name, _, default in PARAMS} | (params or {})
-        rows, method = np.asarray(model_input, np.float32), self._method(str(chosen["method"]))
-        n, seed = int(chosen["n"]), int(chosen["seed"])
+        method = self._method(str(chosen["method"]))
         try:
-            if method == "posterior":
-                return self.model.posterior(rows, n, seed=seed)
-            if method == "sample":
-                temperature = float(chosen["temperature"])
-                return self.model.sample(n, seed=seed, sampling_temperature=temperature)
-            return getattr(self.model, method)(self._events(method, rows))
+            return as_json(self._answer(method, model_input, chosen))
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
+    def _answer(self, method: str, rows, chosen):
+        model, seed, label = self.model, int(chosen["seed"]), str(chosen["label"])
+        if method == "describe":
+            return described(model)
+        if label and not model.classes:
+            raise ValueError("label is of models with classes; this one has none")
+        y = {"y": rows if y_columns(model) else label} if label or y_columns(model) else {}
+        if method in DRAWS:
+            n = self._count(method, rows, int(chosen["n"]))
+            if method != "sample":
+                return getattr(model, method)(rows, n, seed=seed)
+            temperature = float(chosen["temperature"])
+            return model.sample(n, **y, seed=seed, sampling_temperature=temperature)
+        if method == "decode":
+            return model.decode(self._latents(rows), **y)
+        if method in ("classify", "bits_per_dim") or model.is_posterior and method != "log_prob":
+            y = {}
+        return getattr(model, method)(self._events(rows), **y)
+
     def _method(self, asked: str) -> str:
-        """The method to call, if this model has it."""
+        """The method to call, if this model has it; the first where none is named."""
         offered = methods(self.model)
-        if asked == "log_prob" and "log_prob" not in offered:  # the default of a request
-            asked = offered[0]
+        asked = asked or offered[0]
         if asked not in offered:
             raise MlflowException.invalid_parameter_value(
                 f"method must be one of {', '.join(offered)}; got {asked!r}"
             )
         return asked
 
-    def _events(self, method: str, rows: np.ndarray) -> np.ndarray:
-        """Vectors as they are, images as whole pixels, and latents of images as vectors."""
+    def _count(self, method: str, rows, n: int) -> int:
+        """n, which is bounded by the size of the answer."""
+        data = self.model.codecs["y"].shape[0] if method == "predict" else self.model.event_size
+        most = max(MOST // (data * (1 if method == "sample" else max(len(rows), 1))), 1)
+        if not 1 <= n <= most:
+            raise ValueError(
+                f"the number of samples n is 1 to {most:,} here, as an answer holds {MOST:,}"
+                f" numbers; got {n}: ask several times, with other seeds"
+            )
+        return n
+
+    def _latents(self, rows):
+        """Latents [B, N]: columns z1 .. zN, or, for images, numbers in the shape of an event."""
+        if isinstance(rows, np.ndarray):
+            return rows.reshape(len(rows), -1)
+        from flow_models.models.rows import by_name
+
+        return by_name(rows, latents(self.model), "z")
+
+    def _events(self, rows):
+        """Rows as they are, and images as whole pixels."""
         if len(self.model.event_shape) == 1:
             return rows
-        if method == "decode":
-            return rows.reshape(len(rows), -1)
         if rows.size and not (rows.min() >= 0 and rows.max() <= 255):
             raise ValueError(
                 f"pixels are numbers from 0 to 255; got {rows.min():g} to {rows.max():g}"
@@ -80,33 +118,86 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
 
 def methods(model) -> tuple[str, ...]:
     """The methods that the model answers, the default first."""
-    if simulator_of(model) is not None:
-        return ("posterior", "anomaly_score")
+    if model.is_posterior:
+        score = ("anomaly_score",) if model.data_model else ()
+        return ("posterior", *score, "log_prob", "predict", "describe")
     of_images = ("bits_per_dim",) if len(model.event_shape) > 1 else ()
     of_classes = ("classify",) if model.classes else ()
-    return ("log_prob", "anomaly_score", *of_images, "encode", "decode", "sample", *of_classes)
+    shared = ("log_prob", "anomaly_score", *of_images, "encode", "decode", "sample")
+    return (*shared, *of_classes, "describe")
 
 
-def signature(shape: tuple[int, ...]) -> ModelSignature:
-    """Rows float32 [-1, *shape], the result of the default method, and the parameters of
+def described(model) -> dict:
+    """What a client needs to know: methods, columns of rows and of y, classes, latents."""
+    return {
+        "methods": list(methods(model)),
+        "columns": model.columns or list(model.event_shape),
+        "y": list(y_columns(model)),
+        "classes": list(model.classes),
+        "latents": model.latent_size,
+    }
+
+
+def y_columns(model) -> tuple[str, ...]:
+    """The names of the data y that a row holds beside x; none where the model has no such y."""
+    return () if model.classes or "y" not in model.codecs else tuple(model.codecs["y"].columns)
+
+
+def latents(model) -> list[str]:
+    """The names that latents have in a request."""
+    return [f"z{number + 1}" for number in range(model.latent_size)]
+
+
+def as_json(answer):
+    """The answer with None for numbers that are not finite, which JSON does not know."""
+    if hasattr(answer, "columns"):  # samples of several kinds
+        text = answer.to_json(orient="records", date_format="iso", double_precision=15)
+        import json
+
+        return json.loads(text)
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f" or np.isfinite(answer).all():
+        return answer
+    return np.where(np.isfinite(answer), answer.astype(object), None).tolist()
+
+
+def signature(model) -> ModelSignature:
+    """Columns by name, of which each method needs its own, or pixels; and the parameters of
     `predict`."""
-    return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
-        params=ParamSchema([ParamSpec(name, kind, default) for name, kind, default in PARAMS]),
-    )
+    params = ParamSchema([ParamSpec(name, kind, default) for name, kind, default in PARAMS])
+    outputs = Schema([TensorSpec(np.dtype(np.float32), (-1,))])
+    if len(model.event_shape) > 1:
+        pixels = TensorSpec(np.dtype(np.float32), (-1, *model.event_shape))
+        return ModelSignature(Schema([pixels]), outputs, params)
+    types = dict.fromkeys([*model.columns, *y_columns(model), *latents(model)], DataType.double)
+    kinds = getattr(model.codec, "kinds", ())
+    types |= {name: _type(kind) for name, kind in zip(model.columns, kinds)}
+    columns = [ColSpec(kind, name, required=False) for name, kind in types.items()]
+    return ModelSignature(Schema(columns), outputs, params)
 
 
-def example(model) -> np.ndarray:
-    """Two rows [2, ...]: data of an inverse problem, else draws from the model, or zeros where a
-    draw needs a y."""
-    simulator = simulator_of(model)
-    if simulator is not None:
-        return np.asarray(simulator.simulate(2, (0, 0))[1], np.float32)
-    try:
-        return np.asarray(model.sample(2, seed=0), np.float32)
-    except ValueError:
-        return np.zeros((2, *model.event_shape), np.float32)
+def _type(kind) -> DataType:
+    """MLflow's type of a column: text for dates and for categories that are texts."""
+    texts = any(isinstance(each, str) for each in getattr(kind, "categories", ()))
+    return DataType.string if texts or kind.name == "date" else DataType.double
+
+
+def example(model):
+    """Two rows: data of an inverse problem, else draws from the model, or zeros where a draw needs
+    a y."""
+    import pandas as pd
+
+    if model.is_posterior and model.simulator.simulates:
+        values = np.asarray(model.simulator.simulate(2, (0, 0))[1])
+    elif y_columns(model):
+        values = np.zeros((2, len(y_columns(model))))
+    else:
+        values = model.sample(2, seed=0)
+    if np.ndim(values) > 2:
+        return np.asarray(values, np.float32)
+    names = y_columns(model) or model.columns
+    frame = values if hasattr(values, "columns") else pd.DataFrame(values, columns=list(names))
+    numbers = frame.select_dtypes("number").columns
+    return frame.astype({name: "float64" if name in numbers else str for name in frame})
 
 
 def simulator_of(model):

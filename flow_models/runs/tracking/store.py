@@ -23,14 +23,21 @@ class Store:
     Args:
       folder: the run folder, whose mlflow.json remembers what was sent.
       parent: "<key> <name>" of the run above, see `parents`; empty: none.
+      register: register the model that the folder holds.
     """
 
     def __init__(
-        self, folder: Path, experiment: str, run_name: str | None, uri: str, parent: str = ""
+        self,
+        folder: Path,
+        experiment: str,
+        run_name: str | None,
+        uri: str,
+        parent: str = "",
+        register: bool = False,
     ) -> None:
         self.client = connect(uri)
         self.folder, self.experiment, self.run_name = folder, experiment, run_name
-        self.uri, self.parent = uri, parent
+        self.uri, self.parent, self.register = uri, parent, register
         self.run: Any = None  # MLflow's, once it is open
         self.points: set[tuple[str, int]] = set()  # (metric, step) that the store has
 
@@ -43,7 +50,9 @@ class Store:
     def is_complete(self) -> bool:
         """Whether the store has the run with all its files as they are now."""
         return (
-            self.sent.get("files") == digest(files(self.folder)) and self._known_run() is not None
+            self.sent.get("files") == digest(files(self.folder))
+            and not (self.register and self.sent.get("model") is None)
+            and self._known_run() is not None
         )
 
     def open(self, config: Mapping[str, object]) -> None:
@@ -92,7 +101,7 @@ class Store:
             self.client.log_artifact(
                 self.run.info.run_id, str(path), None if inside == "." else inside
             )
-        if (folder / "model" / "model.json").is_file():
+        if self.register and (folder / "model" / "model.json").is_file():
             self._send_model(folder / "model")
         self._remember(files=sent)
 

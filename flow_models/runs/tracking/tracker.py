@@ -41,6 +41,7 @@ class Tracker:
       run_name: by default the name of the folder.
       tracking_uri: see `folder.store_uri`.
       enabled: False makes every method do nothing.
+      register: whether the model is registered at the end; never that of a run of a sweep.
       shown: what the user calls the folder, if it is the copy of one in S3.
 
     Raises:
@@ -55,6 +56,7 @@ class Tracker:
         tracking_uri: str | None = None,
         enabled: bool = True,
         shown: str | None = None,
+        register: bool = False,
     ) -> None:
         if enabled and "://" in str(run_folder):
             raise UserError(
@@ -64,6 +66,7 @@ class Tracker:
         self.folder, self.shown = Path(run_folder), shown or str(run_folder)
         self.experiment, self.run_name, self.enabled = experiment, run_name, enabled
         self.uri, self.parent = store_uri(tracking_uri), os.environ.get(PARENT_VARIABLE, "")
+        self.register = register and not self.parent
         self._thread: threading.Thread | None = None
         self._store: Any = None  # a `Store`, once it is open
         self._down, self._warned = False, False
@@ -89,8 +92,8 @@ class Tracker:
         self, metrics: Mapping[str, object], artifacts: str | os.PathLike | None = None
     ) -> None:
         """Has `close` send these final metrics, of which a list "warnings" becomes a tag, the
-        files of the run folder (or of `artifacts`), and its model, which it registers as a
-        pyfunc."""
+        files of the run folder (or of `artifacts`), and, where that was asked for, its model,
+        which it registers as a pyfunc."""
         self._results = dict(metrics), Path(artifacts or self.folder)
 
     def close(self, status: str = "FINISHED") -> None:
@@ -145,7 +148,9 @@ class Tracker:
             "parent": self.parent,
         }
         write_state(self.folder, read_state(self.folder) | intent)
-        store = Store(self.folder, self.experiment, self.run_name, self.uri, self.parent)
+        store = Store(
+            self.folder, self.experiment, self.run_name, self.uri, self.parent, self.register
+        )
         store.open(config)
         self._store = store
 

@@ -15,7 +15,10 @@ from flow_models.runs.tracking.store import Store
 
 
 def upload(
-    run_folder: str | os.PathLike, experiment: str | None = None, tracking_uri: str | None = None
+    run_folder: str | os.PathLike,
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    register: bool = False,
 ) -> str:
     """Sends a run folder, local or in S3, and returns the id of its run. What the store already has
     is not sent again.
@@ -24,6 +27,7 @@ def upload(
       experiment: by default that of mlflow.json, else the name of the folder around the run.
       tracking_uri: by default MLFLOW_TRACKING_URI, else the store that the run was meant for, else
         the embedded one.
+      register: register the model of the run, so that it can be served.
 
     Raises:
       UserError: the folder is not that of a run, or the store does not accept it.
@@ -31,17 +35,22 @@ def upload(
     if not storage.is_s3(run_folder):
         folder = Path(run_folder)
         around = folder.resolve().parent.name
-        return _upload(folder, str(folder), experiment, around, tracking_uri)
+        return _upload(folder, str(folder), experiment, around, tracking_uri, register)
     with contextlib.closing(Mirror(os.fspath(run_folder))) as mirror:
         mirror.fetch(leave_out="checkpoint")
         around = mirror.uri.split("/")[-2]
-        run_id = _upload(mirror.path, mirror.uri, experiment, around, tracking_uri)
+        run_id = _upload(mirror.path, mirror.uri, experiment, around, tracking_uri, register)
         mirror.send()  # mlflow.json, which remembers what was sent
     return run_id
 
 
 def _upload(
-    folder: Path, shown: str, experiment: str | None, around: str, tracking_uri: str | None
+    folder: Path,
+    shown: str,
+    experiment: str | None,
+    around: str,
+    tracking_uri: str | None,
+    register: bool,
 ) -> str:
     """`upload` of a local folder that the user calls `shown`, in the folder `around`."""
     if not (folder / "config.yaml").is_file():
@@ -52,7 +61,8 @@ def _upload(
     state, uri = read_state(folder), store_uri(tracking_uri, folder)
     experiment = experiment or state.get("experiment") or around
     try:
-        store = Store(folder, experiment, state.get("run_name"), uri, state.get("parent", ""))
+        name, parent = state.get("run_name"), state.get("parent", "")
+        store = Store(folder, experiment, name, uri, parent, register)
         if not store.is_complete():
             _send(store, folder)
         return store.sent["run_id"]
