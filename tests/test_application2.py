@@ -350,6 +350,51 @@ def test_score_pictures(finished, folder, tmp_path, capfd):
     assert rows_of(tmp_path / "digits.csv")[0]["name"].startswith("digits/test/")
 
 
+def test_unreadable_pictures_have_a_row_and_a_line(finished, folder, tmp_path, capfd):
+    place = tmp_path / "some"
+    for number in range(17):
+        picture(place / f"{number:03d}.png", "noise", number)
+    (place / "008x.png").write_bytes((place / "001.png").read_bytes()[:60])
+    assert command("score", finished[0], place, "--csv", tmp_path / "out.csv") == 0
+    rows = rows_of(tmp_path / "out.csv")
+    (bad,) = (row for row in rows if row["error"])
+    assert len(rows) == 18 and bad["name"].endswith("008x.png") and "broken" in bad["error"]
+    assert {bad[key] for key in bad if key not in ("name", "error")} == {""}
+    assert all(float(row["nll"]) for row in rows if row is not bad)
+    found = capfd.readouterr()
+    assert "warning: 1 of 18 pictures could not be read" in found.err and "008x.png" in found.err
+    assert "18 rows" in found.out
+    arguments = ["--csv", tmp_path / "none.csv", "--max-bad", 0]
+    assert command("score", finished[0], place, *arguments) == 2
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_pictures_are_scored_in_the_memory_of_a_few_batches(finished, tmp_path, monkeypatch):
+    """While the first batch is scored, few of the others are read; the CSV has them all."""
+    from flow_models.data.images import scoring
+    from flow_models.models.detector import Detector
+
+    for number in range(600):
+        picture(tmp_path / "many" / f"{number:04d}.png", "noise", number % 7)
+    real, ahead, taken = (scoring.read, Detector.scores), [0], [0]
+
+    def read(uri, rule):
+        ahead[0] += 1
+        return real[0](uri, rule)
+
+    def scores(self, images, seed=0):
+        taken[0] += len(images)
+        assert len(images) <= 64 and ahead[0] - taken[0] <= 128
+        return real[1](self, images, seed)
+
+    monkeypatch.setattr(scoring, "read", read)
+    monkeypatch.setattr(Detector, "scores", scores)
+    out = tmp_path / "out.csv"
+    assert command("score", finished[0], tmp_path / "many", "--csv", out) == 0
+    names = [os.path.basename(row["name"]) for row in rows_of(out)]
+    assert names == [f"{number:04d}.png" for number in range(600)]
+
+
 def test_sample_pictures_as_a_sheet_or_a_folder(finished, tmp_path):
     run, _ = finished
     assert command("sample", run, "-n", 5, "--png", tmp_path / "s.png", "--temperature", 0.5) == 0
@@ -431,7 +476,7 @@ def wrong_commands(run, vectors, folder, tmp_path):
         ),
         "no picture": (
             ["interpolate", run, a, tmp_path / "t.png"],
-            "t.png: not a PNG or JPEG picture",
+            "t.png: not a readable picture",
         ),
         "text": (["score", vectors, tmp_path / "nan.csv"], "no such file"),
         "rows of images": (["sample", run, "--csv", "x.csv"], "give --png or --folder"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flow_models.core.errors import UserError
+from flow_models.core.errors import FlowModelsWarning, UserError
 from flow_models.data.images import Skipped, open_images, read_images
 from flow_models.data.images import cache as image_cache
 from flow_models.data.images import listing as image_listing
@@ -172,9 +172,7 @@ def test_unreadable_files_are_listed_and_bounded(folder, opened):
     assert sorted(numbers_of(data.train)) == list(range(60)) and str(data.skipped) == "4 unreadable"
     reasons = {os.path.basename(uri): reason for _, uri, reason in data.skipped.examples}
     assert "truncated" in reasons["cut.jpg"] and reasons["empty.png"] == "an empty file"
-    assert (
-        reasons["text.png"] == "not a PNG or JPEG picture" and "no such file" in reasons["link.png"]
-    )
+    assert reasons["text.png"] == "not a readable picture" and "no such file" in reasons["link.png"]
     with pytest.raises(
         UserError, match="4 unreadable pictures are more than --max-bad 3; the first: .*: "
     ):
@@ -233,7 +231,7 @@ def test_mistakes_are_one_line(folder, opened, make, message):
 
 def test_a_folder_without_pictures(tmp_path, opened):
     write(tmp_path / "none", "train/a.txt", b"x")
-    with pytest.raises(UserError, match=r"no picture here \(.png, .jpg, .jpeg\); skipped: 1 other"):
+    with pytest.raises(UserError, match=r"no picture here \(.png, .jpg, .*\); skipped: 1 other"):
         opened(tmp_path / "none")
 
 
@@ -350,13 +348,34 @@ def test_resizing_does_not_alias(kind):
     "content", [b"", b"GIF89a" + b"x" * 50, b"\x89PNG\r\n\x1a\n", encoded(picture(0))[:60]]
 )
 def test_broken_files_have_a_reason(content):
-    with pytest.raises(BadImage, match="empty|not a PNG|broken"):
+    with pytest.raises(BadImage, match="empty|not a readable picture|broken"):
         image_reading.decode(content, Rule(8, 8, 1))
 
 
-def test_a_gif_named_png_is_no_png():
-    with pytest.raises(BadImage, match="not a PNG or JPEG"):
-        image_reading.decode(encoded(picture(0), "GIF"), Rule(8, 8, 1))
+def test_the_first_frame_of_several_is_taken_and_told():
+    frames = [Image.fromarray(picture(number)[..., 0]) for number in range(3)]
+    for kind in ("GIF", "TIFF"):
+        file = io.BytesIO()
+        frames[0].save(file, kind, save_all=True, append_images=frames[1:])
+        with pytest.warns(FlowModelsWarning, match="several frames or pages: the first one"):
+            found = image_reading.decode(file.getvalue(), Rule(8, 8, 1))
+        np.testing.assert_array_equal(found, picture(0))
+
+
+def test_cmyk_and_one_bit_pictures():
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    file = io.BytesIO()
+    red.save(file, "JPEG", quality=95)
+    found = image_reading.decode(file.getvalue(), Rule(8, 8, 3)).astype(int)
+    assert abs(found - [255, 0, 0]).max() < 8
+    file = io.BytesIO()
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).convert("1").save(file, "PNG")
+    found = image_reading.decode(file.getvalue(), Rule(8, 8, 1))
+    np.testing.assert_array_equal(found[..., 0], np.eye(8) * 255)
+    greys = Image.fromarray(picture(1)[..., 0]).quantize(16)
+    file = io.BytesIO()
+    greys.save(file, "PNG")
+    assert image_reading.header(file.getvalue()) == (8, 8, 1), "a palette of greys is grey"
 
 
 def test_parallel_reading_is_bounded_and_in_order():
@@ -689,10 +708,10 @@ def test_unreadable_pictures_to_be_scored(folder):
     assert sum(len(names) for names, _ in read_images(str(folder / "val"), 8, 1, log=log)) == 6
     assert log.counts["unreadable"] == 1
     with pytest.raises(
-        UserError, match="1 unreadable pictures are more than --max-bad 0; .*not a PNG"
+        UserError, match="1 unreadable pictures are more than --max-bad 0; .*not a readable"
     ):
         list(read_images(str(folder / "val"), 8, 1, max_bad=0))
-    with pytest.raises(UserError, match="^[^ ]*bad.png: not a PNG or JPEG picture$"):
+    with pytest.raises(UserError, match="^[^ ]*bad.png: not a readable picture$"):
         list(read_images(str(folder / "val/cat/bad.png"), 8, 1))
     with pytest.raises(UserError, match="no such file"):
         list(read_images(str(folder / "val/cat/none.png"), 8, 1))

@@ -18,7 +18,7 @@ KINDS = {"spherical": ("spherical",), "linear": ("linear",), "both": ("spherical
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", metavar="A", help="a picture, PNG or JPEG, local or s3://")
+    parser.add_argument("first", metavar="A", help="a picture, local or s3://")
     parser.add_argument("last", metavar="B", help="another one")
     parser.add_argument(
         "--png",
@@ -64,12 +64,7 @@ def run(given: argparse.Namespace) -> None:
 
 def _picture(uri: str, model) -> np.ndarray:
     """One picture uint8 [1, H, W, C] in the model's shape."""
-    from flow_models.data.images import read_images
-
-    height, width, channels = model.event_shape
-    pictures = [
-        image for _, batch in read_images(uri, (height, width), channels) for image in batch[:2]
-    ]
+    pictures = [image for _, batch in model.codec.read(uri) for image in batch[:2]]
     if len(pictures) != 1:
         raise UserError(f"{uri}: one picture is expected, this is a folder of them")
     return np.stack(pictures)

@@ -4,7 +4,9 @@
     python -m flow_models score runs/flowmodels1/latest table.parquet --csv s3://bucket/scores.csv
 
 Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that
-are at least as strange. Of rows: -log p(x), nats.
+are at least as strange. A picture that cannot be read has a row too, without scores, with the
+reason in the column `error`. Of rows: -log p(x), nats. The CSV is written a batch at a time, so any
+number of pictures needs the memory of a few batches.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from flow_models.commands import refuse_posterior, seed
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
+from flow_models.data.images.dataset import UNREADABLE, Skipped
 
-Columns = dict[str, list | np.ndarray]
+Columns = dict[str, Sequence | np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-bad",
         type=int,
-        default=10,
+        default=None,
         metavar="N",
-        help="unreadable pictures that are skipped (default 10)",
+        help="end at more unreadable pictures than N (default: never)",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, help="of the noise that pixels get (default 0)"
@@ -51,23 +54,58 @@ def run(given: argparse.Namespace) -> None:
     from flow_models.core import storage
 
     storage.check_target(given.csv)
-    columns = _scored(given)
-    storage.write_bytes(
-        given.csv, os.fsencode(_text(columns))
-    )  # names of files that are not UTF-8 as they are
-    print(f"{len(columns['name']):,} rows in {given.csv}; the strangest: {_strangest(columns)}")
+    with tempfile.TemporaryFile() as file:
+        written = _Written(file)
+        for columns in _scored(given):
+            written.add(columns)
+        file.seek(0)
+        storage.write_file(given.csv, file)
+    print(f"{written.rows:,} rows in {given.csv}; the strangest: {written.strangest()}")
 
 
-def _scored(given) -> Columns:
-    """Names and scores of all that was given."""
+class _Written:
+    """A CSV that grows batch by batch, and its three strangest rows."""
+
+    def __init__(self, file):
+        # names of files that are not UTF-8 as they are
+        text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
+        self._text, self._csv = text, csv.writer(text, lineterminator="\n")
+        self._top: list[tuple[float, int, str]] = []
+        self.rows, self._by = 0, ""
+
+    def add(self, columns: Columns) -> None:
+        if not self.rows:
+            self._csv.writerow(columns)
+            # what tells best: the likelihood ratio where the run has a background model
+            self._by = "likelihood_ratio" if "likelihood_ratio" in columns else "nll"
+        for row in zip(*columns.values(), strict=True):
+            self._csv.writerow([_cell(each) for each in row])
+        scores = np.asarray(columns[self._by], float)
+        places = range(self.rows, self.rows + len(scores))
+        found = [each for each in zip(-scores, places, columns["name"]) if each[0] == each[0]]
+        self._top = sorted([*self._top, *found])[:3]
+        self.rows += len(scores)
+
+    def strangest(self) -> str:
+        return ", ".join(f"{name} ({self._by} {-score:.4g})" for score, _, name in self._top)
+
+
+def _cell(value) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:.6g}"
+
+
+def _scored(given) -> Iterator[Columns]:
+    """Names and scores of all that was given, in parts."""
     import flow_models as fm
 
     model = fm.load(given.model)
     refuse_posterior(given.model, model)
     if len(model.event_shape) == 1:
-        return _rows(model, given.data)
-    parts = list(_pictures(given))
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        yield _rows(model, given.data)
+    else:
+        yield from _pictures(given)
 
 
 def _rows(model, uri: str) -> Columns:
@@ -93,34 +131,60 @@ def _rows(model, uri: str) -> Columns:
     return {"name": [str(row) for row in range(1, len(values) + 1)], "nll": -model.log_prob(values)}
 
 
+class _Unreadable(Skipped):
+    """Notes unreadable pictures until their rows are written; keeps the first alone."""
+
+    def __init__(self):
+        super().__init__()
+        self._waiting: list[tuple[str, str]] = []
+
+    def add(self, kind: str, uri: str, reason: str) -> None:
+        self.counts[kind] += 1
+        self.examples = self.examples or [(kind, uri, reason)]
+        self._waiting.append((uri, reason))
+
+    def taken(self) -> list[tuple[str, str]]:
+        found, self._waiting = self._waiting, []
+        return found
+
+
 def _pictures(given) -> Iterator[Columns]:
-    from flow_models.data.images import read_images
+    from tqdm import tqdm
+
     from flow_models.models.detector import load_detector, pixels_of
 
-    detector = load_detector(given.model)
-    height, width, channels = detector.model.event_shape
-    for names, images in read_images(given.data, (height, width), channels, max_bad=given.max_bad):
-        scores = detector.scores(images, given.seed)
-        tails = {f"{name}_tail": tail for name, tail in detector.tails(scores).items()}
-        yield {
-            "name": names,
-            "bits_per_dim": pixels_of(detector.model).bits_per_dim(-scores["nll"]),
-            **scores,
-            **tails,
-        }
+    detector, log, readable = load_detector(given.model), _Unreadable(), 0
+    most = np.inf if given.max_bad is None else given.max_bad
+    batches = pixels_of(detector.model).read(given.data, max_bad=most, log=log)
+    keys: list[str] = []
+    with tqdm(desc="scoring", unit=" pictures", disable=None, delay=2) as bar:
+        for names, images in batches:
+            columns = _of_batch(detector, names, images, given.seed)
+            keys, readable = list(columns), readable + len(names)
+            yield _with_errors(columns, log.taken())
+            bar.update(len(names))
+    if rest := log.taken():
+        yield _with_errors(dict.fromkeys(keys, ()), rest)
+    if number := log.counts[UNREADABLE]:
+        warn(
+            f"{number:,} of {number + readable:,} pictures could not be read, see the column"
+            f" `error` of {given.csv}; the first: {log.first(UNREADABLE)}"
+        )
 
 
-def _text(columns: Columns) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values()):
-        writer.writerow([cell if isinstance(cell, str) else f"{cell:.6g}" for cell in row])
-    return buffer.getvalue()
+def _of_batch(detector, names: list[str], images: np.ndarray, seed: int) -> Columns:
+    """Scores of pictures, and the tail of each."""
+    from flow_models.models.detector import pixels_of
+
+    scores = detector.scores(images, seed)
+    tails = {f"{name}_tail": tail for name, tail in detector.tails(scores).items()}
+    bits = pixels_of(detector.model).bits_per_dim(-scores["nll"])
+    return {"name": names, "bits_per_dim": bits, **scores, **tails, "error": [""] * len(names)}
 
 
-def _strangest(columns: Columns) -> str:
-    """By what tells best: the likelihood ratio where the run has a background model."""
-    by = "likelihood_ratio" if "likelihood_ratio" in columns else "nll"
-    order = np.argsort(-np.asarray(columns[by], float), kind="stable")[:3]
-    return ", ".join(f"{columns['name'][i]} ({by} {columns[by][i]:.4g})" for i in order)
+def _with_errors(columns: Columns, bad: list[tuple[str, str]]) -> Columns:
+    """Further rows without scores."""
+    uris, reasons = zip(*bad) if bad else ((), ())
+    ends = {"name": uris, "error": reasons}
+    empty = [np.nan] * len(bad)
+    return {key: [*values, *ends.get(key, empty)] for key, values in columns.items()}

@@ -70,9 +70,14 @@ def read(uri: str) -> IO[bytes]:
 
 def write(uri: str, data: bytes) -> None:
     """The whole object or nothing, large ones in parts."""
+    write_from(uri, io.BytesIO(data))
+
+
+def write_from(uri: str, file: IO[bytes]) -> None:
+    """The same with the content of a file."""
     bucket, key = check_object(uri)
     with s3_failures(uri):
-        client().upload_fileobj(io.BytesIO(data), bucket, key)
+        client().upload_fileobj(file, bucket, key)
 
 
 def delete(uri: str) -> None:

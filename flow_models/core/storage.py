@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -79,6 +80,14 @@ def write_bytes(uri: str | os.PathLike, data: bytes) -> None:
         s3.write(os.fspath(uri), data)
     else:
         _write_local(os.path.realpath(local_path(uri)), data)
+
+
+def write_file(uri: str | os.PathLike, file: IO[bytes]) -> None:
+    """Writes all that a file holds, or nothing, without holding it in memory."""
+    if is_s3(uri):
+        s3.write_from(os.fspath(uri), file)
+    else:
+        _write_local(os.path.realpath(local_path(uri)), file)
 
 
 def delete(uri: str | os.PathLike) -> None:
@@ -198,7 +207,7 @@ def _found(entry: os.DirEntry) -> Found:
         return Found(entry.path, -1, "", hidden)
 
 
-def _write_local(path: str, data: bytes) -> None:
+def _write_local(path: str, data: bytes | IO[bytes]) -> None:
     """Beside the target, flushed to the disk, then renamed: a reader sees the old file or the new
     one."""
     beside = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
@@ -208,7 +217,10 @@ def _write_local(path: str, data: bytes) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             with open(beside, "xb") as out:
-                out.write(data)
+                if isinstance(data, bytes):
+                    out.write(data)
+                else:
+                    shutil.copyfileobj(data, out, 2**20)
                 out.flush()
                 os.fsync(out.fileno())
             os.replace(beside, path)

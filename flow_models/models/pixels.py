@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,9 @@ import tensorflow as tf
 from flow_models.core.errors import UserError
 from flow_models.models.arguments import generator
 from flow_models.models.codecs import Codec, Encoded
+
+if TYPE_CHECKING:
+    from flow_models.data.images.dataset import Skipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Pixels(Codec):
       height, width, channels: as the user sees them.
       bits: 1 to 8.
       multiple: what the network divides sides by.
+      depth: range [low, high) of the values in files of more than 8 bits, which become 0 .. 255.
     """
 
     height: int
@@ -35,6 +40,7 @@ class Pixels(Codec):
     channels: int
     bits: int = 8
     multiple: int = 1
+    depth: tuple[float, float] | None = None
     tiles: ClassVar[tuple] = ((1, 8), (16, 64))
 
     def __post_init__(self):
@@ -119,6 +125,24 @@ class Pixels(Codec):
         dtype = np.asarray(values).dtype
         if dtype != np.uint8:
             raise UserError(f"images to train on are pixels, uint8 from 0 to 255, got {dtype}")
+
+    def read(
+        self, uri: str, *, batch_size: int = 64, max_bad: float = 10, log: "Skipped | None" = None
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Pictures of a folder, prefix, file or embedded set in batches (names, pixels uint8
+        [n, H, W, C]), resized and scaled as the training pictures were; see `read_images`."""
+        from flow_models.data.images.scoring import read_images
+
+        size = (self.height, self.width)
+        return read_images(
+            uri,
+            size,
+            self.channels,
+            depth=self.depth,
+            batch_size=batch_size,
+            max_bad=max_bad,
+            log=log,
+        )
 
     def bits_per_dim(self, log_prob: np.ndarray) -> np.ndarray:
         """-log_2 p a dimension: what an ideal code needs of the bits of a pixel."""

@@ -12,7 +12,6 @@ from flow_models.applications.application import Results, Run, Training
 from flow_models.applications.classes import image_figures, study
 from flow_models.applications.classes.problem import Problem
 from flow_models.applications.pictures import sets
-from flow_models.architectures.images import pixels_of
 from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.images.dataset import ImageData
@@ -54,7 +53,7 @@ def load(config) -> PictureProblem:
     parts = picture_problem(data, sets.augmentation(pictures, mirrored), config.fit.seed)
     levels = network.levels_of(data.shape)
     name = os.path.basename((pictures.train_uri or pictures.data).rstrip("/"))
-    pixels = pixels_of(network.architecture, data.shape, network.bits, levels)
+    pixels = sets.pixels(network, data, levels)
     problem = PictureProblem(
         **{**vars(parts), "name": name}, pixels=pixels, levels=levels, mirrored=mirrored
     )

@@ -8,7 +8,6 @@ import numpy as np
 
 from flow_models.applications.application import Results, Run
 from flow_models.applications.pictures import figures, sets
-from flow_models.architectures.images import pixels_of
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures
 from flow_models.data.images.dataset import ImageData
@@ -76,14 +75,14 @@ def load(config) -> Problem:
             " more, or --val-uri"
         )
     levels = network.levels_of(known.shape)
-    pixels = pixels_of(network.architecture, known.shape, network.bits, levels)
+    pixels = sets.pixels(network, known, levels)
     found: dict[str, sets.Labelled | None] = {
         KNOWN: sets.known_held_out(known),
         NEAR: sets.other_classes(pictures, known),
     }
     found |= {name: sets.embedded(name, known.shape) for name in config.anomalies}
     if config.anomaly_uri:
-        found[FAR] = sets.from_uri(config.anomaly_uri, known.shape, pictures.max_bad)
+        found[FAR] = sets.from_uri(config.anomaly_uri, known, pictures.max_bad)
     there = {name: pair for name, pair in found.items() if pair is not None}
     images = {name: pair[0] for name, pair in there.items()}
     labels = {name: pair[1] for name, pair in there.items()}
@@ -128,10 +127,10 @@ def _likelihood(model, known) -> dict[str, float]:
 
 def _background(run: Run):
     """A model like the run's, of changed pictures: what the likelihood ratio divides by."""
-    config, known = run.config, run.problem.known
+    config, problem, known = run.config, run.problem, run.problem.known
     if config.background == "none":
         return None
-    kind, bits, seed = (config.background, config.mutation), config.network.bits, config.fit.seed
+    kind, bits, seed = (config.background, config.mutation), problem.pixels.bits, config.fit.seed
     changed = background_pictures(known.examples, *kind, seed=seed, bits=bits)
     held_out = background_pictures(
         known.validation, *kind, seed=seed + BACKGROUND_SEEDS, bits=bits, copies=1

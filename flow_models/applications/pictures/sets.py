@@ -3,6 +3,7 @@ are scored. `config` stands for the settings of either application."""
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from flow_models.data.images.scoring import read_images
 
 if TYPE_CHECKING:
     from flow_models.data.images.augmentation import Augmentation
+    from flow_models.models.pixels import Pixels
 
 MOST = 1000  # foreign pictures of a class or place that are scored
 Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each shows
@@ -41,6 +43,14 @@ def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) 
         max_bad=pictures.max_bad,
         labelled=labelled,
     )
+
+
+def pixels(network, data: ImageData, levels: int) -> Pixels:
+    """What a picture is to the network: its size, bits, and the range of values of deep ones."""
+    from flow_models.architectures.images import pixels_of
+
+    found = pixels_of(network.architecture, data.shape, network.bits, levels)
+    return dataclasses.replace(found, depth=data.depth)
 
 
 def augmentation(pictures, flip: bool | None = None) -> Augmentation:
@@ -95,7 +105,7 @@ def other_classes(pictures, known: ImageData) -> Labelled | None:
     if root in embedded_sets.names():
         return None
     names = [name for name in storage.subfolders(root) if name not in known.classes]
-    parts = [from_uri(storage.join(root, name), known.shape, pictures.max_bad)[0] for name in names]
+    parts = [from_uri(storage.join(root, name), known, pictures.max_bad)[0] for name in names]
     if not parts:
         return None
     return np.concatenate(parts), [name for name, part in zip(names, parts) for _ in part]
@@ -108,12 +118,14 @@ def embedded(name: str, shape: tuple[int, int, int]) -> Labelled:
     return refit(images, Rule(*shape)), labels
 
 
-def from_uri(
-    uri: str, shape: tuple[int, int, int], max_bad: int = 10, most: int = MOST
-) -> Labelled:
-    """The first pictures below a folder or prefix, in a shape, each labelled with the folder it
-    lies in."""
-    batches = islice(read_images(uri, shape[:2], shape[2], max_bad=max_bad), -(-most // 64))
+def from_uri(uri: str, known: ImageData, max_bad: int = 10, most: int = MOST) -> Labelled:
+    """The first pictures below a folder or prefix, as the known ones are, each labelled with
+    the folder it lies in."""
+    size, channels = known.shape[:2], known.shape[2]
+    batches = islice(
+        read_images(uri, size, channels, depth=known.depth, max_bad=max_bad, log=known.skipped),
+        -(-most // 64),
+    )
     names, images = zip(*batches)
     folders = [name.rpartition("/")[0].rpartition("/")[2] for some in names for name in some]
     return np.concatenate(images)[:most], folders[:most]

@@ -12,6 +12,7 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 from flow_models.core.failures import pick
+from flow_models.data.images.depth import Range
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,7 +35,7 @@ class Skipped:
         if self.counts[kind] <= _SHOWN:
             self.examples.append((kind, uri, reason))
 
-    def add_unreadable(self, uri: str, reason: str, most: int) -> None:
+    def add_unreadable(self, uri: str, reason: str, most: float) -> None:
         """Note a file that cannot be read. Raises UserError at more than `most` of them."""
         self.add(UNREADABLE, uri, reason)
         number = self.counts[UNREADABLE]
@@ -75,6 +76,7 @@ class ImageData:
     rows: int  # training images in all
     source: str
     licence: str = ""
+    depth: Range | None = None  # of values of more than 8 bits
     skipped: Skipped = field(default_factory=Skipped)
 
     @property

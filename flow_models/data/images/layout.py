@@ -10,12 +10,20 @@ import numpy as np
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
-from flow_models.data.images import embedded
+from flow_models.data.images import depth, embedded
 from flow_models.data.images.listing import ImageFiles
-from flow_models.data.images.reading import BadImage, Rule, header, read_bytes
+from flow_models.data.images.reading import (
+    BadImage,
+    Rule,
+    bounded_map,
+    has_depth,
+    header,
+    read_bytes,
+)
 
 _HELD_OUT = 0.1  # of each class, where no validation images are given
-_SAMPLE = 16  # pictures whose heads are read to learn size and colour
+_SAMPLE = 16  # pictures whose heads are read to learn size, colour and depth
+_DEEP = 1000  # pictures whose values are read to learn the range of deep ones
 
 
 def find_parts(train_uri: str, val_uri: str | None) -> tuple[str, str | None, str | None]:
@@ -101,8 +109,9 @@ def wanted(size: int | Sequence[int] | None, channels: int | None, crop: str) ->
 def find_rule(files: ImageFiles, wanted: Wanted) -> Rule:
     """Size and colour as asked for, else as the pictures have them. Raises UserError where their
     sizes differ."""
+    between = _range(files)
     if wanted.size and wanted.channels:
-        return wanted.rule()
+        return replace(wanted.rule(), depth=between)
     heads = _heads(files)
     sizes = sorted({head[:2] for head in heads})
     if len(sizes) > 1 and not wanted.size:
@@ -116,7 +125,24 @@ def find_rule(files: ImageFiles, wanted: Wanted) -> Rule:
     # a later picture in colour is not made grey unasked
     exact_channels = wanted.channels is None and most == 1
     rule = wanted.rule((*sizes[0], most))
-    return replace(rule, exact_size=not wanted.size, exact_channels=exact_channels)
+    rule = replace(rule, exact_size=not wanted.size, exact_channels=exact_channels)
+    return replace(rule, depth=between)
+
+
+def _range(files: ImageFiles) -> depth.Range | None:
+    """The range of values, of pictures as good as random, where some have more than 8 bits."""
+    rows = np.argsort(files.rows["order"])[:_DEEP]
+
+    def data(row) -> bytes:
+        try:
+            return read_bytes(files.uri(row))
+        except BadImage:
+            return b""  # told when all are read
+
+    with ThreadPoolExecutor(_SAMPLE) as pool:
+        if not any(pool.map(has_depth, map(files.uri, rows[:_SAMPLE]))):
+            return None
+        return depth.find_range(depth.each_deep(bounded_map(pool, data, rows, 64)), files.root)
 
 
 def _heads(files: ImageFiles) -> list[tuple[int, int, int]]:

@@ -17,7 +17,7 @@ from flow_models.core.errors import UserError
 from flow_models.core.failures import pick
 from flow_models.data.images.dataset import Skipped
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp")
 ALL = "all"  # the class of pictures that lie in no class folder
 _ROW = np.dtype(
     [("start", "i8"), ("end", "i8"), ("label", "i4"), ("order", "u8"), ("identity", "u8")]
@@ -86,7 +86,7 @@ def list_images(
     found = (each for place in places for each in storage.list_files(place))
     files = _collect(root, found, log, progress)
     if not len(files):
-        raise UserError(f"{uri}: no picture here (.png, .jpg, .jpeg); skipped: {log}")
+        raise UserError(f"{uri}: no picture here ({', '.join(SUFFIXES)}); skipped: {log}")
     return files if classes is None else files.relabel(classes)
 
 
@@ -113,7 +113,7 @@ def _collect(root: str, found: Iterator[storage.Found], log: Skipped, progress: 
             if each.hidden:
                 log.add("hidden", each.uri, "its name begins with a dot")
             elif not name.lower().endswith(SUFFIXES):
-                log.add("other", each.uri, "not .png, .jpg or .jpeg")
+                log.add("other", each.uri, f"not {', '.join(SUFFIXES)}")
             else:
                 start, stamp = len(names), f"{name}\0{each.size}\0{each.stamp}"
                 names.extend(os.fsencode(name))

@@ -20,6 +20,7 @@ from flow_models.core.errors import UserError
 from flow_models.data.images import embedded
 from flow_models.data.images.cache import ShardCache
 from flow_models.data.images.dataset import ImageData
+from flow_models.data.images.depth import described
 from flow_models.data.images.layout import Wanted, find_parts, find_rule, find_val, hold_out, wanted
 from flow_models.data.images.listing import ALL, ImageFiles, check_classes, list_images
 from flow_models.data.images.reading import Rule, refit
@@ -165,6 +166,7 @@ class _Opener:
             rows=len(store),
             source=self._source(train_uri, val_uri, store),
             skipped=self.reading.log,
+            depth=rule.depth,
         )
 
     def _listed(self, uri: str, classes: tuple[str, ...]) -> ImageFiles | ImageData:
@@ -218,4 +220,5 @@ class _Opener:
         kind = "grey" if channels == 1 else "colour"
         held = f"a tenth held out for validation (seed {self.batching.seed})"
         held = f"validation from {val_uri}" if val_uri else held
-        return f"{len(store):,} images, {height}x{width} {kind}, from {train_uri}; {held}"
+        size = f"{height}x{width} {kind}{described(store.rule.depth)}"
+        return f"{len(store):,} images, {size}, from {train_uri}; {held}"

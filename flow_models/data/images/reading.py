@@ -1,9 +1,10 @@
-"""From the bytes of a PNG or JPEG file to pixels of one size.
+"""From the bytes of a picture to pixels of one size.
 
 A picture is decoded, turned upright, and resized without aliasing so that it covers the target;
 what is over is cropped in equal parts at both sides, so that shapes keep their proportions.
-crop="none" stretches instead. 16-bit PNG keeps its upper 8 bits, transparent pixels lie on white,
-colour becomes grey by Rec. 601, and grey is repeated to make colour.
+crop="none" stretches instead. More than 8 bits are scaled by the range of the training pictures
+(see `depth`), transparent pixels lie on white, colour becomes grey by Rec. 601, and grey is
+repeated to make colour. Of several frames or pages the first is taken.
 """
 
 import contextlib
@@ -16,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.core.failures import is_of_one_file
+from flow_models.data.images.depth import Range, is_deep, levels, values
 
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: its tag, and values that swap the sides
 
@@ -38,6 +41,7 @@ class Rule:
     crop: str = "center"  # or "none"
     exact_size: bool = False
     exact_channels: bool = False
+    depth: Range | None = None  # of values of more than 8 bits
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,17 +58,44 @@ def decode(data: bytes, rule: Rule, name: str = "a picture") -> np.ndarray:
     """Pixels uint8 [H, W, C].
 
     Raises:
-      BadImage: not a whole PNG or JPEG.
+      BadImage: not a whole picture.
       UserError: a size or colour other than the rule's where it is exact.
     """
     from PIL import ImageOps
 
     with _opened(data) as image:
+        deep = is_deep(image)  # before EXIF is looked for, which decodes a PNG
         _check(image, rule, name)
+        turned = image.getexif().get(_ORIENTATION)
+        _tell(image, deep, rule)
         # JPEG alone: detail that resizing removes anyway is not decoded
         image.draft(None, (4 * max(rule.height, rule.width),) * 2)
         image.load()  # a file that ends too early shows it here
-        return _fitted(ImageOps.exif_transpose(image), rule)
+        upright = _shallow(data, rule, turned) if deep else image
+        return _fitted(ImageOps.exif_transpose(upright), rule)
+
+
+def _shallow(data: bytes, rule: Rule, turned: int | None):
+    """A deep picture as one of 8 bits, not turned yet."""
+    from PIL import Image
+
+    image = Image.fromarray(levels(values(data), rule.depth))
+    if turned:
+        image.getexif()[_ORIENTATION] = turned
+    return image
+
+
+def _tell(image, deep: bool, rule: Rule) -> None:
+    """Warns of what a picture loses. Equal lines, so that many pictures are told of once."""
+    if deep and rule.depth is None:
+        warn(
+            "pictures of more than 8 bits where those learned have 8: their upper 8 bits are used;"
+            " scale them as the training pictures are"
+        )
+    elif not deep and rule.depth is not None:
+        warn("pictures of 8 bits beside deeper ones: 0 to 255 is taken as it is")
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        warn("pictures of several frames or pages: the first one is taken")
 
 
 def refit(images: np.ndarray, rule: Rule) -> np.ndarray:
@@ -91,6 +122,22 @@ def read(uri: str, rule: Rule) -> np.ndarray | BadImage:
         return decode(read_bytes(uri), rule, uri)
     except BadImage as bad:
         return bad
+
+
+def has_depth(uri: str) -> bool:
+    """Whether a file has more than 8 bits a channel, from its head alone; False where it cannot be
+    read, which is told when all are."""
+    from PIL import Image
+
+    try:
+        with storage.open_read(uri) as file, Image.open(file, formats=FORMATS) as image:
+            return is_deep(image)
+    except UserError as error:
+        if not is_of_one_file(error):
+            raise
+    except Exception:  # a decoder may raise nearly anything on broken data
+        pass
+    return False
 
 
 def read_bytes(uri: str) -> bytes:
@@ -127,12 +174,12 @@ def _opened(data: bytes):
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             yield image
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise BadImage("not a PNG or JPEG picture" if data else "an empty file") from error
+        raise BadImage("not a readable picture" if data else "an empty file") from error
     except Exception as error:
         raise BadImage(f"broken: {' '.join(str(error).split()) or type(error).__name__}") from error
 
@@ -153,7 +200,15 @@ def _check(image, rule: Rule, name: str) -> None:
 
 
 def _channels(image) -> int:
-    return 1 if image.mode in _GREY else 3
+    return 1 if image.mode in _GREY or _palette_of_greys(image) else 3
+
+
+def _palette_of_greys(image) -> bool:
+    """A palette of greys alone."""
+    if image.mode != "P":
+        return False
+    red, green, blue = np.array(image.getpalette("RGB")).reshape(-1, 3).T
+    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
 
 
 def _upright_size(image) -> tuple[int, int]:
@@ -177,9 +232,6 @@ def _plain(image, channels: int):
     """Mode L or RGB."""
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":
-        levels = np.clip(np.asarray(image, np.int64), 0, 65535) >> 8
-        image = Image.fromarray(levels.astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

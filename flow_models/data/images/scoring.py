@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy as np
 from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.data.images import embedded
-from flow_models.data.images.dataset import Skipped
+from flow_models.data.images.dataset import UNREADABLE, Skipped
+from flow_models.data.images.depth import Range
 from flow_models.data.images.layout import wanted
 from flow_models.data.images.listing import SUFFIXES
 from flow_models.data.images.reading import BadImage, Rule, bounded_map, read, refit
@@ -27,19 +29,21 @@ def read_images(
     channels: int,
     *,
     crop: str = "center",
+    depth: Range | None = None,
     batch_size: int = 64,
-    max_bad: int = 10,
+    max_bad: float = 10,
     log: Skipped | None = None,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Batches (locations, uint8 [n, H, W, C]) in the order of names, the last one smaller.
 
     `uri` is a folder or prefix, one picture, or an embedded set, of which the test part is given.
-    The listing goes on while pictures are read. What is left out is noted in `log`.
+    The listing goes on while pictures are read. What is left out is noted in `log`. `depth` is the
+    range of values of more than 8 bits. `Pixels.read` has size, colour and range of a model.
 
     Raises:
       UserError: nothing there, or more than `max_bad` unreadable pictures.
     """
-    rule = wanted(size, channels, crop).rule()
+    rule = replace(wanted(size, channels, crop).rule(), depth=depth)
     if uri in embedded.names():
         pictures = _embedded_pictures(uri, rule)
     else:
@@ -56,7 +60,9 @@ def _embedded_pictures(name: str, rule: Rule) -> Iterator[tuple[str, np.ndarray]
         yield f"{name}/test/{data.classes[label]}/{number:05d}.png", image
 
 
-def _pictures(uri: str, rule: Rule, max_bad: int, log: Skipped) -> Iterator[tuple[str, np.ndarray]]:
+def _pictures(
+    uri: str, rule: Rule, max_bad: float, log: Skipped
+) -> Iterator[tuple[str, np.ndarray]]:
     folder = not storage.is_s3(uri) and os.path.isdir(storage.local_path(uri))
     one = uri.lower().endswith(SUFFIXES) and not folder
     uris, found = [uri] if one else storage.list_prefix(uri, SUFFIXES), False
@@ -72,4 +78,9 @@ def _pictures(uri: str, rule: Rule, max_bad: int, log: Skipped) -> Iterator[tupl
             else:
                 log.add_unreadable(name, str(image), max_bad)
     if not found:
-        raise UserError(f"{uri}: no readable picture here (.png, .jpg, .jpeg)")
+        raise UserError(f"{uri}: no readable picture here ({', '.join(SUFFIXES)}){_first(log)}")
+
+
+def _first(log: Skipped) -> str:
+    number = log.counts[UNREADABLE]
+    return f"; {number} unreadable, the first: {log.first(UNREADABLE)}" if number else ""
