@@ -359,6 +359,16 @@ def test_chunks_are_the_table(tmp_path, name):
     np.testing.assert_array_equal(whole, read_frame(place))
 
 
+def test_chunks_of_text_and_numbers_are_aligned(tmp_path):
+    frame = pd.DataFrame(
+        {"x": X, "code": [f"{i:04d}" for i in range(N)], "k": ["a", "b"] * (N // 2)}
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    whole = pd.concat(read_chunks(tmp_path / "t.csv", text=["code"], rows=700))
+    assert len(whole) == N and not whole.isna().any().any()
+    assert list(whole["code"]) == list(frame["code"]) and (whole["x"] == X).all()
+
+
 def test_marks_that_only_a_later_part_of_a_long_file_tells(tmp_path):
     """Sorted populations: the first megabyte has none of a thousand or more, and no comma."""
     small, large = np.arange(100_000) % 1000, 1000 + np.arange(60_000) % 700

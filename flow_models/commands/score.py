@@ -5,8 +5,8 @@
 
 Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that
 are at least as strange. A picture that cannot be read has a row too, without scores, with the
-reason in the column `error`. Of rows: -log p(x), nats. The CSV is written a batch at a time, so any
-number of pictures needs the memory of a few batches.
+reason in the column `error`. Of rows: -log p(x), nats, and the same column. The CSV is written a
+batch at a time, so any number of pictures or rows needs the memory of a few batches.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flow_models.commands import refuse_posterior, seed
-from flow_models.core.errors import UserError, warn
+from flow_models.commands import refuse_posterior, score_rows, seed
+from flow_models.core.errors import warn
 from flow_models.data.images.dataset import UNREADABLE, Skipped
 
 Columns = dict[str, Sequence | np.ndarray]
@@ -36,7 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--csv",
         default="scores.csv",
         metavar="FILE",
-        help="where the scores go, local or s3:// (default scores.csv)",
+        help="where the scores go, local or s3://; Parquet if it ends in .parquet (default"
+        " scores.csv)",
+    )
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of a table that stand beside its scores, such as identifiers",
     )
     parser.add_argument(
         "--max-bad",
@@ -55,31 +63,65 @@ def run(given: argparse.Namespace) -> None:
 
     storage.check_target(given.csv)
     with tempfile.TemporaryFile() as file:
-        written = _Written(file)
+        written = _Written(_Parquet(file) if given.csv.endswith(".parquet") else _CSV(file))
         for columns in _scored(given):
             written.add(columns)
+        written.out.close()
         file.seek(0)
         storage.write_file(given.csv, file)
     print(f"{written.rows:,} rows in {given.csv}; the strangest: {written.strangest()}")
 
 
-class _Written:
-    """A CSV that grows batch by batch, and its three strangest rows."""
+class _CSV:
+    """A CSV that grows part by part."""
 
     def __init__(self, file):
         # names of files that are not UTF-8 as they are
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
-        self._text, self._csv = text, csv.writer(text, lineterminator="\n")
+        self._text, self._csv, self._header = text, csv.writer(text, lineterminator="\n"), False
+
+    def add(self, columns: Columns) -> None:
+        if not self._header:
+            self._csv.writerow(columns)
+            self._header = True
+        for row in zip(*columns.values(), strict=True):
+            self._csv.writerow([_cell(each) for each in row])
+
+    def close(self) -> None:
+        """The file stays open, for it is sent yet."""
+
+
+class _Parquet:
+    """A Parquet file that grows part by part."""
+
+    def __init__(self, file):
+        self._file, self._writer = file, None
+
+    def add(self, columns: Columns) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({name: list(values) for name, values in columns.items()})
+        self._writer = self._writer or pq.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+class _Written:
+    """What was written to `out`, and the three strangest rows."""
+
+    def __init__(self, out: _CSV | _Parquet):
+        self.out = out
         self._top: list[tuple[float, int, str]] = []
         self.rows, self._by = 0, ""
 
     def add(self, columns: Columns) -> None:
-        if not self.rows:
-            self._csv.writerow(columns)
-            # what tells best: the likelihood ratio where the run has a background model
-            self._by = "likelihood_ratio" if "likelihood_ratio" in columns else "nll"
-        for row in zip(*columns.values(), strict=True):
-            self._csv.writerow([_cell(each) for each in row])
+        self.out.add(columns)
+        # what tells best: the likelihood ratio where the run has a background model
+        self._by = "likelihood_ratio" if "likelihood_ratio" in columns else "nll"
         scores = np.asarray(columns[self._by], float)
         places = range(self.rows, self.rows + len(scores))
         found = [each for each in zip(-scores, places, columns["name"]) if each[0] == each[0]]
@@ -103,32 +145,9 @@ def _scored(given) -> Iterator[Columns]:
     model = fm.load(given.model)
     refuse_posterior(given.model, model)
     if len(model.event_shape) == 1:
-        yield _rows(model, given.data)
+        yield from score_rows.scored(model, given.data, given.keep)
     else:
         yield from _pictures(given)
-
-
-def _rows(model, uri: str) -> Columns:
-    """Scores of the rows of a table: of the columns that the model knows by name, else of all in
-    their order."""
-    from flow_models.data import tables
-
-    frame = tables.read_frame(uri)
-    missing = [name for name in model.columns if name not in frame.columns]
-    if missing and len(missing) < model.event_size:
-        known = ", ".join(model.columns)
-        raise UserError(
-            f"{uri}: no column {missing[0]!r}; the model has {known}: name all of them, or none"
-        )
-    frame = frame if missing else frame[model.columns]
-    if frame.shape[1] != model.event_size:
-        raise UserError(
-            f"{uri}: {frame.shape[1]} columns, the model has {model.event_size}"
-            f" ({', '.join(model.columns)})"
-        )
-    plain = getattr(model.codec, "is_plain", True)
-    values = tables.as_numbers(frame, uri) if plain else frame.set_axis(model.columns, axis=1)
-    return {"name": [str(row) for row in range(1, len(values) + 1)], "nll": -model.log_prob(values)}
 
 
 class _Unreadable(Skipped):

@@ -23,6 +23,7 @@ class Asked:
       columns: those wanted, None for all.
       text: columns whose values stay text, such as labels.
       rows: of one chunk; None for one chunk of all.
+      strict: whether a cell that is no number may cost the file, see `numerals.convert`.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Asked:
     columns: Sequence[str] | None = None
     text: Sequence[str] = ()
     rows: int | None = None
+    strict: bool = True
 
 
 def read_csv(file: IO[bytes], asked: Asked) -> Iterator:
@@ -49,6 +51,7 @@ def read_csv(file: IO[bytes], asked: Asked) -> Iterator:
         read = pd.read_csv(text, **options)
         first = 1
         for chunk in [read] if asked.rows is None else read:
+            chunk = chunk.reset_index(drop=True)
             columns = [
                 _column(chunk[place], name, place, first, found.decimal, asked)
                 for place, name in enumerate(names)
@@ -61,7 +64,7 @@ def _column(cells, name: str, place: int, first: int, decimal: str, asked: Asked
     if name in asked.text:
         return cells.where(cells != "").rename(name)
     where = f"{asked.source}: column '{name or place + 1}'"
-    return numerals.convert(cells, decimal, where, first).rename(name)
+    return numerals.convert(cells, decimal, where, first, asked.strict).rename(name)
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def decimal_mark(columns: Sequence[Sequence[str]], source: str) -> str:
     return "," if groups else "."
 
 
-def convert(column, decimal: str, where: str, first: int):
+def convert(column, decimal: str, where: str, first: int, strict: bool = True):
     """A pandas column of text as numbers where all cells are, flags where all are True or False,
     else as text, in which only empty cells are missing.
 
@@ -53,6 +53,7 @@ def convert(column, decimal: str, where: str, first: int):
       decimal: the decimal mark; the other one may group thousands.
       where: the column, for messages.
       first: number of the first row in the file.
+      strict: False for a column of objects, numbers and texts, where most cells are numbers.
 
     Raises:
       UserError: digits in groups that can be read in two ways, or not at all; it names the row.
@@ -66,7 +67,10 @@ def convert(column, decimal: str, where: str, first: int):
     if numbers is not None:
         return numbers
     text = pc.if_else(pc.equal(cells, ""), None, cells)
-    _refuse_spaced(text, decimal, where, first)
+    if strict:
+        _refuse_spaced(text, decimal, where, first)
+    elif (mixed := _mixed(pc.if_else(blank, None, cells), decimal, where, first)) is not None:
+        return mixed
     flags = pc.is_in(pc.utf8_lower(cells), pa.array(["true", "false"]))
     if pc.all(flags).as_py():
         return pc.equal(pc.utf8_lower(cells), "true").to_pandas()
@@ -94,6 +98,21 @@ def _numbers(cells, decimal: str, where: str, first: int):
     if not cells.null_count and pc.all(pc.match_substring_regex(cells, r"^-?\d{1,18}$")).as_py():
         return cells.cast(pa.int64()).to_pandas()
     return cells.cast(pa.float64()).to_pandas()
+
+
+def _mixed(cells, decimal: str, where: str, first: int):
+    """Numbers, and text where a cell is none; None where few cells are numbers."""
+    import pyarrow.compute as pc
+
+    other = "," if decimal == "." else "."
+    valid = _NUMBER.replace(r"\.", rf"\{decimal}")
+    grouped = _grouped(other, rf"(?:\{decimal}\d*)?")
+    good = pc.match_substring_regex(cells, f"{valid}|{grouped}")
+    if 2 * (pc.sum(good).as_py() or 0) < len(cells) - cells.null_count:
+        return None
+    numbers = _numbers(pc.if_else(good, cells, None), decimal, where, first)
+    bad = pc.fill_null(pc.invert(good), False).to_pandas()
+    return numbers.astype(object).mask(bad, cells.to_pandas())
 
 
 def _refuse_ambiguous(cells, decimal: str, where: str, first: int) -> None:

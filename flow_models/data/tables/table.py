@@ -60,8 +60,14 @@ def read_chunks(
     columns: Sequence[str] | None = None,
     text: Sequence[str] = (),
     rows: int | None = 100_000,
+    strict: bool = True,
 ) -> Iterator:
-    """`read_frame` in DataFrames of so many rows, for CSV and Parquet in constant memory."""
+    """`read_frame` in DataFrames of so many rows, for CSV and Parquet in constant memory.
+
+    Args:
+      strict: False leaves text in columns of numbers where cells are none, and refuses no file for
+        them.
+    """
     source = os.fspath(uri)
     path, _, key = source.partition("#") if ".npz#" in source.lower() else (source, "", "")
     suffix = os.path.splitext(path)[1].lower()
@@ -74,7 +80,7 @@ def read_chunks(
             raise UserError(f"{source}: the file is empty")
         file.seek(0)
         place, left_out = 0, None
-        for frame in READERS[suffix](file, Asked(source, key, columns, text, rows)):
+        for frame in READERS[suffix](file, Asked(source, key, columns, text, rows, strict)):
             frame.columns = [str(name).strip() for name in frame.columns]
             left_out = _left_out(frame, columns, source) if left_out is None else left_out
             kept = [i for i in range(frame.shape[1]) if i not in left_out]
