@@ -2,7 +2,7 @@
 
 import flow_models as fm
 from flow_models.training.batches import as_batch
-from flow_models.training.trainer import start
+from flow_models.training.prepared import start
 
 
 def new(frame, flow) -> fm.Model:

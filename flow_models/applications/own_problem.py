@@ -15,8 +15,9 @@ from flow_models.models.problem import Data, Parameters
 from flow_models.models.rows import by_name, names_of
 from flow_models.simulators.drawn import Drawn
 from flow_models.training import batches
+from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
-from flow_models.training.trainer import Trainer, start
+from flow_models.training.trainer import Trainer
 
 LEAST = 200  # pairs
 OPTIONS = {

@@ -11,25 +11,17 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from flow_models.core import storage
-from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError, WorkerLost, warn
-from flow_models.core.serializable import to_config
 from flow_models.core.tiling import FixedShapeBatches
-from flow_models.training import batches, checkpoint, devices, losses
-from flow_models.training.batches import as_batch
+from flow_models.training import checkpoint, devices, losses
 from flow_models.training.checkpoint import Progress
 from flow_models.training.optimizer import initial_moments, learning_rate
+from flow_models.training.prepared import PreparedData
 from flow_models.training.settings import FitSettings
-from flow_models.training.sources import fingerprint, make_source
 from flow_models.training.steps import Steps
 
-START_NUMBERS, START_ROWS = (
-    2**18,
-    (64, 10_000),
-)  # data-dependent starting values: about so many numbers, least and most rows
-CALL_SECONDS = (
-    0.5  # a compiled call is meant to last this long: the progress bar's and Ctrl-C's granularity
-)
+# a compiled call is meant to last this long: the granularity of the progress bar and of Ctrl-C
+CALL_SECONDS = 0.5
 
 
 class TrainingDiverged(UserError):
@@ -103,7 +95,6 @@ class Trainer:
         self, model, data, validation=None, settings=None, *, loss=None, folder=None, resume=False
     ):
         self.began, self.seconds_before = time.perf_counter(), 0.0
-        self.frame_seconds = 0.0
         if resume and not folder:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or FitSettings()
@@ -111,17 +102,10 @@ class Trainer:
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
-        data, validation = (batches.named_rows(each, model) for each in (data, validation))
-        data, validation = self._prepared(data), self._prepared(validation)
-        self.draws = data
-        self.source = self._source(data)
-        self.validation = None if validation is None else self._ready(validation)
-        rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
-        first = as_batch(self.source.first_rows(rows), model)
-        self._check_rows(first)
-        self.identity = self._identity(first)
-        start(model, first)
-        self._pass_through_frame()
+        ready = PreparedData(model, data, validation, self.settings, self.devices, self.loss)
+        self.source, self.validation, self.identity = ready.source, ready.validation, ready.identity
+        self.frame_seconds = ready.frame_seconds
+        self.began += self.frame_seconds  # which are no part of the training
         self.steps = Steps(model, self.loss, self.source, self.settings, self.devices)
         self.terms = self.steps.terms
         weights = [tf.identity(v) for v in self.steps.trainable]
@@ -135,96 +119,6 @@ class Trainer:
         )
         if resume and self.folder and checkpoint.exists(folder):
             self._restore()
-
-    def _prepared(self, data):
-        """Arrays of x as their codec prepares them, which is measured by the training data."""
-        if data is None or callable(data) or isinstance(data, tf.data.Dataset):
-            return data
-        named = data if isinstance(data, dict) else {"x": data}
-        if "x" not in named:
-            return data
-        if not self.model.started:
-            fitted = self.model.codec.fitted_to(named["x"])
-            fitted.check_bounds(self.model.codec, self.model.layer)
-            self.model.codecs["x"] = fitted
-        x = self.model.codec.prepare(named["x"])
-        return {**named, "x": x} if isinstance(data, dict) else x
-
-    def _source(self, data):
-        settings, dtype = self.settings, self.model.dtype.as_numpy_dtype
-        workers = self.devices.worker, self.devices.workers
-        return make_source(data, settings.batch_size, settings.seed, dtype, *workers)
-
-    def _ready(self, validation) -> dict[str, np.ndarray]:
-        """Validation data as blocks of the network, with noise that stays the same."""
-        dtype = self.model.dtype.as_numpy_dtype
-        arrays = as_arrays(validation, dtype, "validation data")
-        named = arrays if isinstance(arrays, dict) else {"x": arrays}
-        as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
-        if len(self.model.event_shape) == 1:
-            return self._drawn(named)
-        return {**named, "x": self.model.codec.encode(named["x"], dtype).rows}
-
-    def _drawn(self, named) -> dict[str, np.ndarray]:
-        """Vectors of the user as rows of the network, all at once."""
-        rows = self.model.codec.draw(tf.convert_to_tensor(named["x"]), self.model.dtype, (0, 0))
-        return {**named, "x": rows.numpy()}
-
-    def _check_rows(self, first) -> None:
-        """Refuses rows of another shape than the model's, outside its domain, or without a
-        density."""
-        for rows in (first, self.validation):
-            if rows is not None:
-                self._check_offsets(rows["x"])
-                self.model.layer.check(np.asarray(batches.inputs(self.model, rows)))
-        if self.source.arrays is not None:
-            arrays = self.source.arrays
-            named = arrays if isinstance(arrays, dict) else {"x": arrays}
-            as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
-            if len(self.model.event_shape) == 1:
-                self.model.layer.check(np.asarray(batches.inputs(self.model, self._drawn(named))))
-            self.model.codec.check(np.asarray(named["x"]))
-
-    def _check_offsets(self, x) -> None:
-        """Refuses rows that a simulator or a dataset gives so far from 0 that float32 rounds
-        them; those of arrays are centred by now."""
-        if self.source.arrays is None and self.model.codec.fitted_to(np.asarray(x)).far:
-            raise UserError(
-                "rows of this simulator or dataset lie too far from 0 for 32-bit numbers: subtract"
-                " an offset in it, or give an array of float64"
-            )
-
-    def _pass_through_frame(self) -> None:
-        """Takes the data through a frame in front of the flow now, rather than in every step."""
-        if self.model.frame is None:
-            return
-        before = time.perf_counter()
-        if self.source.arrays is not None:
-            self.source = self._source(batches.through_frame(self.model, self.source.arrays))
-        if self.validation is not None:
-            self.validation = batches.through_frame(self.model, self.validation)
-        self.frame_seconds = time.perf_counter() - before
-        self.began += self.frame_seconds  # which are no part of the training
-
-    def _identity(self, first) -> dict:
-        """What must be equal for a run to be resumed exactly."""
-        fields = dataclasses.asdict(self.settings)
-        fields = {
-            k: v
-            for k, v in fields.items()
-            if k not in ("checkpoint_seconds", "jit", "microbatches", "strategy")
-        }
-        data = first if self.source.arrays is None else self.source.arrays
-        return {
-            **fields,
-            "layer": to_config(self.model.layer),
-            "partition": to_config(self.model.partition),
-            "draws": getattr(self.draws, "identity", None),
-            "loss": getattr(self.loss, "identity", None),
-            "dtype": self.model.dtype.name,
-            "training data": fingerprint(data),
-            "validation data": fingerprint(self.validation),
-        }
 
     def _evaluate_rows(self, weights, *arrays):
         return self.steps.evaluate(weights, dict(zip(self.validation, arrays, strict=True)))
@@ -450,15 +344,3 @@ class Trainer:
         self.at, self.seconds_before = at, seconds
         for variable, value in zip(self.steps.frozen, values):
             variable.assign(value)
-
-
-def start(model, batch) -> None:
-    """Data-dependent initial weights from a batch, once in the life of a model.
-
-    `Trainer` does it with its first rows.
-    """
-    if model.started:
-        return
-    inputs, condition = batches.inputs(model, batch), batches.given(model, batch)
-    model.bijector.data_dependent_init(inputs, condition)
-    model.started = True

@@ -24,8 +24,8 @@ from flow_models.models.pixels import Pixels
 from flow_models.runs.config import replace
 from flow_models.training import losses
 from flow_models.training.batches import as_batch
+from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
-from flow_models.training.trainer import start
 
 START_NUMBERS, START_ROWS = 2**20, 64  # of the rows for initial weights, and the least of them
 TABLE = "Generative classifiers and baselines, on the same test data"

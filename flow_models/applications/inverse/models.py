@@ -13,8 +13,9 @@ from flow_models.models.model import Model
 from flow_models.models.partition import Partition
 from flow_models.models.problem import Components, Data, NoiseLevel, Parameters
 from flow_models.training import batches, losses
+from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
-from flow_models.training.trainer import Trainer, start
+from flow_models.training.trainer import Trainer
 
 
 def conditional(config, problem: InverseProblem, partition: Partition) -> Model:

@@ -1,0 +1,149 @@
+"""What a training takes in: its data made ready for the network, or refused."""
+
+import dataclasses
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from flow_models.core.arrays import as_arrays
+from flow_models.core.errors import UserError
+from flow_models.core.serializable import to_config
+from flow_models.training import batches
+from flow_models.training.batches import as_batch
+from flow_models.training.devices import Devices
+from flow_models.training.settings import FitSettings
+from flow_models.training.sources import fingerprint, make_source
+
+# data-dependent starting values: about so many numbers, least and most rows
+START_NUMBERS, START_ROWS = 2**18, (64, 10_000)
+# settings that a resumed run may change
+FREE = ("checkpoint_seconds", "jit", "microbatches", "strategy")
+
+
+class PreparedData:
+    """Training and validation data of a model, which starts from their first rows.
+
+    Args:
+      loss: its `identity`, if it has one, is part of the run's.
+      (the others as in `fit`)
+
+    Attributes:
+      source: of the training batches.
+      validation: blocks of the network [N, ...] with noise that stays the same, or None.
+      identity: what must be equal for a run to be resumed exactly.
+      frame_seconds: that taking all through the frame took.
+
+    Raises:
+      UserError: data that the model cannot take.
+    """
+
+    def __init__(self, model, data, validation, settings: FitSettings, devices: Devices, loss):
+        self.model, self.settings, self.devices = model, settings, devices
+        data, validation = (batches.named_rows(each, model) for each in (data, validation))
+        data, validation = self._by_codec(data), self._by_codec(validation)
+        self.source = self._source(data)
+        self.validation = None if validation is None else self._ready(validation)
+        rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
+        first = as_batch(self.source.first_rows(rows), model)
+        self._check_rows(first)
+        self.identity = self._identity(data, loss, first)
+        start(model, first)
+        self.frame_seconds = 0.0
+        self._pass_through_frame()
+
+    def _by_codec(self, data):
+        """Arrays of x as their codec prepares them, which is measured by the training data."""
+        if data is None or callable(data) or isinstance(data, tf.data.Dataset):
+            return data
+        named = data if isinstance(data, dict) else {"x": data}
+        if "x" not in named:
+            return data
+        if not self.model.started:
+            fitted = self.model.codec.fitted_to(named["x"])
+            fitted.check_bounds(self.model.codec, self.model.layer)
+            self.model.codecs["x"] = fitted
+        x = self.model.codec.prepare(named["x"])
+        return {**named, "x": x} if isinstance(data, dict) else x
+
+    def _source(self, data):
+        settings, dtype = self.settings, self.model.dtype.as_numpy_dtype
+        workers = self.devices.worker, self.devices.workers
+        return make_source(data, settings.batch_size, settings.seed, dtype, *workers)
+
+    def _ready(self, validation) -> dict[str, np.ndarray]:
+        """Validation data as blocks of the network, with noise that stays the same."""
+        dtype = self.model.dtype.as_numpy_dtype
+        arrays = as_arrays(validation, dtype, "validation data")
+        named = arrays if isinstance(arrays, dict) else {"x": arrays}
+        as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
+        if len(self.model.event_shape) == 1:
+            return self._drawn(named)
+        return {**named, "x": self.model.codec.encode(named["x"], dtype).rows}
+
+    def _drawn(self, named) -> dict[str, np.ndarray]:
+        """Vectors of the user as rows of the network, all at once."""
+        rows = self.model.codec.draw(tf.convert_to_tensor(named["x"]), self.model.dtype, (0, 0))
+        return {**named, "x": rows.numpy()}
+
+    def _check_rows(self, first) -> None:
+        """Refuses rows of another shape than the model's, outside its domain, or without a
+        density."""
+        for rows in (first, self.validation):
+            if rows is not None:
+                self._check_offsets(rows["x"])
+                self.model.layer.check(np.asarray(batches.inputs(self.model, rows)))
+        if self.source.arrays is not None:
+            arrays = self.source.arrays
+            named = arrays if isinstance(arrays, dict) else {"x": arrays}
+            as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
+            if len(self.model.event_shape) == 1:
+                self.model.layer.check(np.asarray(batches.inputs(self.model, self._drawn(named))))
+            self.model.codec.check(np.asarray(named["x"]))
+
+    def _check_offsets(self, x) -> None:
+        """Refuses rows that a simulator or a dataset gives so far from 0 that float32 rounds
+        them; those of arrays are centred by now."""
+        if self.source.arrays is None and self.model.codec.fitted_to(np.asarray(x)).far:
+            raise UserError(
+                "rows of this simulator or dataset lie too far from 0 for 32-bit numbers: subtract"
+                " an offset in it, or give an array of float64"
+            )
+
+    def _pass_through_frame(self) -> None:
+        """Takes the data through a frame in front of the flow now, rather than in every step."""
+        if self.model.frame is None:
+            return
+        before = time.perf_counter()
+        if self.source.arrays is not None:
+            self.source = self._source(batches.through_frame(self.model, self.source.arrays))
+        if self.validation is not None:
+            self.validation = batches.through_frame(self.model, self.validation)
+        self.frame_seconds = time.perf_counter() - before
+
+    def _identity(self, draws, loss, first) -> dict:
+        """What must be equal for a run to be resumed exactly."""
+        fields = dataclasses.asdict(self.settings)
+        data = first if self.source.arrays is None else self.source.arrays
+        return {
+            **{name: value for name, value in fields.items() if name not in FREE},
+            "layer": to_config(self.model.layer),
+            "partition": to_config(self.model.partition),
+            "draws": getattr(draws, "identity", None),
+            "loss": getattr(loss, "identity", None),
+            "dtype": self.model.dtype.name,
+            "training data": fingerprint(data),
+            "validation data": fingerprint(self.validation),
+        }
+
+
+def start(model, batch) -> None:
+    """Data-dependent initial weights from a batch, once in the life of a model.
+
+    `Trainer` does it with its first rows.
+    """
+    if model.started:
+        return
+    inputs, condition = batches.inputs(model, batch), batches.given(model, batch)
+    model.bijector.data_dependent_init(inputs, condition)
+    model.started = True
