@@ -10,7 +10,7 @@ from scipy import stats
 
 from flow_models.core.errors import UserError
 from flow_models.diagnostics import calibration, projections, uniformity
-from flow_models.diagnostics.posterior_report import judge, warnings
+from flow_models.diagnostics.posterior_report import posterior_metrics, warnings
 
 SIZE, SAMPLES, NOISE = 400, 199, 0.5
 MATRIX = np.random.default_rng(7).normal(size=(3, 4))
@@ -54,7 +54,7 @@ def wrong(kind: str, p):
 def judged(kind: str, seed: int = 0):
     p = problem(seed)
     samples, log_q = wrong(kind, p)
-    found = judge(
+    found = posterior_metrics(
         p.x, samples, log_q(p.x[:, None])[:, 0], log_q(samples), p.y, prior_sd=1.0, seed=seed
     )
     return found, warnings(found)
@@ -123,7 +123,7 @@ def test_tarp_and_density_see_strong_dependence():
     flat = calibration.tarp(draws[:, 0], samples)
     assert flat.p_value < 1e-6 and flat.deviation > 0.1
     log_q = [stats.norm.logpdf(x).sum(-1) for x in (draws[:, 0], samples)]
-    found = judge(draws[:, 0], samples, *log_q)
+    found = posterior_metrics(draws[:, 0], samples, *log_q)
     assert found["density_p_value"] < 1e-6 and found["sbc_ecdf_p_value"] > 0.01
     assert all(
         word in warnings(found)[0]
@@ -138,7 +138,9 @@ def test_the_exact_posterior_is_doubted_at_the_stated_rate():
         p = problem(1000 + seed, 150, 99)
         log_q = wrong("exact", p)[1]
         runs.append(
-            judge(p.x, p.samples, log_q(p.x[:, None])[:, 0], log_q(p.samples), p.y, seed=seed)
+            posterior_metrics(
+                p.x, p.samples, log_q(p.x[:, None])[:, 0], log_q(p.samples), p.y, seed=seed
+            )
         )
     alarms = np.mean([bool(warnings(found, rate=0.2)) for found in runs])
     assert 0.0 < alarms < 0.2 + 3 * np.sqrt(0.2 * 0.8 / 60)
@@ -237,7 +239,12 @@ def test_chi_square_is_scipys_and_knows_unequal_bins():
 def test_projections_of_one_parameter_are_none_and_it_is_judged_all_the_same():
     p = problem()
     assert projections.projection_ranks(p.x[:, :1], p.samples[:, :, :1]).shape == (SIZE, 0)
-    assert warnings(judge(p.x[:, :1], p.samples[:, :, :1], observations=np.ones((SIZE, 2)))) == []
+    assert (
+        warnings(
+            posterior_metrics(p.x[:, :1], p.samples[:, :, :1], observations=np.ones((SIZE, 2)))
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(

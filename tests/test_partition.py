@@ -24,10 +24,11 @@ def test_base_density_and_draws_given_y():
         1
     )
     np.testing.assert_allclose(partition.base_log_prob(v, y), expected)
-    draws = partition.base_sample(4000, (1, 2), y[0].astype("f")).numpy()
+    standard = partition.standard_sample(4000, (1, 2))
+    draws = partition.from_standardised(standard, y[0].astype("f")).numpy()
     np.testing.assert_allclose(draws.mean(0), [0.7, 0, 0], atol=0.06)
     np.testing.assert_allclose(draws.std(0), [0.2, 1, 1], atol=0.05)
-    np.testing.assert_array_equal(draws, partition.base_sample(4000, (1, 2), y[0].astype("f")))
+    np.testing.assert_array_equal(standard, partition.standard_sample(4000, (1, 2)))
 
 
 def test_blocks_of_width_0_are_left_out():

@@ -207,7 +207,7 @@ def test_values_that_rounding_has_moved_are_taken_back_into_their_range():
     varied = space.parse("rate=1.23456..9.87654 depth=3..6 kind=a,b")
     past = [({"rate": rate, "depth": "4", "kind": "a"}, 1.0) for rate in ("1.234", "9.877")]
     search = Search(varied, False, past)
-    assert set(search.draw()) == {"rate", "depth", "kind"}
+    assert set(search.suggest()) == {"rate", "depth", "kind"}
     search.tell(2, float("nan"))
 
 

@@ -162,7 +162,7 @@ def track(run: Path, experiment: str, uri: str, **options) -> None:
         tracker.start(CONFIG)
         for row in rows():
             tracker.log_row(row)
-        tracker.finish(metrics(run), run)
+        tracker.finish(metrics(run))
 
 
 def test_embedded_store_end_to_end(run, embedded, flow, capfd):
@@ -223,7 +223,7 @@ def test_a_server_killed_in_the_middle_costs_nothing(run, tracking_server, capfd
         for row in rows()[10:]:
             tracker.log_row(row)
             time.sleep(0.02)
-        tracker.finish(metrics(run), run)
+        tracker.finish(metrics(run))
         tracker.close()
         assert time.monotonic() - began < 10
         (warning,) = told(capfd)
@@ -249,7 +249,7 @@ def test_a_closed_port_is_told_once_and_the_run_goes_up_later(run, embedded, cap
     assert time.monotonic() - began < 0.2
     for row in rows():
         tracker.log_row(row)
-    tracker.finish(metrics(run), run)
+    tracker.finish(metrics(run))
     tracker.close()
     assert time.monotonic() - began < 30
     (warning,) = told(capfd)

@@ -51,7 +51,7 @@ def build(aws: Aws, stack: str, device: str) -> int:
     return _wait(aws, started["build"]["id"], f"{parts['Repository']}:{device}")
 
 
-def check(aws: Aws, stack: str, device: str) -> None:
+def require(aws: Aws, stack: str, device: str) -> None:
     """Raises UserError if the repository of the stack has no image for the device."""
     try:
         aws.call("ecr", "describe_images", repositoryName=stack, imageIds=[{"imageTag": device}])

@@ -89,7 +89,7 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
     check_arguments(job)
     parts = stacks.outputs(aws, stack)
     if not aws.dry:
-        image.check(aws, stack, job.device)
+        image.require(aws, stack, job.device)
     now = datetime.datetime.now(datetime.UTC)
     name = job.name or f"{job.experiment}-{now:%Y%m%d-%H%M%S}"
     output = job.output or f"s3://{parts['Bucket']}/runs/{job.experiment}/{name}"
@@ -153,7 +153,7 @@ def check_arguments(job: Job) -> None:
       UserError: no such application, a flag that it does not take, or a file of this machine.
     """
     varied = space.parse(job.sweep) if job.sweep else {}
-    space.check(job.app, job.arguments, varied, _RESERVED, _WHY)
+    space.try_settings(job.app, job.arguments, varied, _RESERVED, _WHY)
     if job.sweep:
         space.size(varied, least=2)
     for value in job.arguments:

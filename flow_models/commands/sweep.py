@@ -62,7 +62,7 @@ def run(given: argparse.Namespace) -> None:
     seeds = [f"seed={','.join(map(str, range(given.seeds)))}"] if given.seeds else []
     space, folder = " ".join([*given.settings, *seeds]), _folder(given)
     metric = given.metric or METRIC
-    asked = local.check(given.app, space, flags(given.args), given.trials, metric, folder)
+    asked = local.describe(given.app, space, flags(given.args), given.trials, metric, folder)
     header = local.enter(folder, asked, given.resume)
     status = local.run(given.app, header, folder, given.jobs)
     if status:

@@ -15,7 +15,7 @@ SUFFIX = (  # a number of such a name is a test, and a small one raises a warnin
 )
 
 
-def judge(
+def posterior_metrics(
     truths: np.ndarray,
     samples: np.ndarray,
     log_prob_truths: np.ndarray | None = None,
@@ -113,7 +113,7 @@ def _density(truths, samples, seed):
 def warnings(
     metrics: Mapping[str, float], rate: float = 0.01, names: Sequence[str] | None = None
 ) -> list[str]:
-    """One line for each thing that the numbers of `judge` show to be wrong.
+    """One line for each thing that the numbers of `posterior_metrics` show to be wrong.
 
     A right posterior gets a warning with probability at most `rate`: each p-value is held against
     rate over the number of tests. names: of the parameters.

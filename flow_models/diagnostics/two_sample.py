@@ -2,7 +2,7 @@
 mean.
 
 Samples of a Markov chain are dependent and may repeat, which raises both measures although nothing
-is wrong: thin the chain, and compare with `c2st_null`.
+is wrong: thin the chain, and compare with that between its halves.
 """
 
 from __future__ import annotations
@@ -65,15 +65,6 @@ def c2st(
                 for name in classifiers
             )
         )
-
-
-def c2st_null(
-    samples: np.ndarray, seed: int = 0, classifiers: Sequence[str] = ("network", "quadratic")
-) -> float:
-    """`c2st` between the first and second half of samples [n, P], in their order: the score of no
-    difference."""
-    half = len(samples) // 2
-    return c2st(samples[:half], samples[half : 2 * half], seed, classifiers)
 
 
 def _classifier(name, seed):

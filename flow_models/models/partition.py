@@ -101,14 +101,6 @@ class Partition(Serializable):
         widths = self.outputs["y"] * math.log(self.sigma_y)
         return _log_normal(deviation) - widths + sum(_log_normal(each) for each in blocks.values())
 
-    def base_sample(self, n: int, seed, y=None, dtype=tf.float32, temperature=1.0) -> tf.Tensor:
-        """[n, N] draws of the outputs; y [n, M] or [M] where it is among them.
-
-        The temperature multiplies the standard deviations, not y. Equal seed pairs give equal
-        draws.
-        """
-        return self.from_standardised(self.standard_sample(n, seed, dtype, temperature), y)
-
     def standard_sample(self, n: int, seed, dtype=tf.float32, temperature=1.0) -> tf.Tensor:
         """[n, N] draws of N(0, temperature^2 I), as `from_standardised` takes them.
 

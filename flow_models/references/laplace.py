@@ -120,15 +120,6 @@ def modes(
     return Modes(best, tuple(found.mean[index[1:]] for index in ranked), masses)
 
 
-def mean_entropy(simulator: Simulator, n: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Mean Laplace entropy in nats over n prior draws and their data, and its standard error.
-
-    For nearly Gaussian posteriors this is the best possible mean of -log q(theta | y).
-    """
-    entropy = gauss_newton(simulator, simulator.simulate(n, (seed, 0), tf.float64)[1]).entropy
-    return float(entropy.mean()), float(entropy.std() / math.sqrt(n))
-
-
 def _distinct(found: Laplace, index: np.ndarray) -> np.ndarray:
     """Indices of distinct converged modes among `index`, by decreasing mass; the first is kept in
     any case."""

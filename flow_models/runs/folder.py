@@ -313,7 +313,7 @@ class RunFolder:
         if not self.temporary:
             print(f"everything is in {self}, to look at: {self}/report.html")
         self._listen()
-        self.tracker.finish(found, str(self.path))
+        self.tracker.finish(found)
 
     def _listen(self):
         """Starts MLflow at the first row: its import would compete with the compilation of the

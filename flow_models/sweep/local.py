@@ -27,7 +27,7 @@ def experiment_of(app: str) -> str:
     return scripts.path_of(app).stem.removeprefix("train_")
 
 
-def check(
+def describe(
     app: str, space: str, arguments: Sequence[str], trials: int, metric: str, folder: Path
 ) -> Header:
     """Describes a sweep, after trying all its flags and values on the application's settings.
@@ -39,7 +39,7 @@ def check(
     """
     varied = spaces.parse(space)
     spaces.size(varied, trials)
-    config = spaces.check(app, arguments, varied, scripts.OF_A_RUN, _WHY)
+    config = spaces.try_settings(app, arguments, varied, scripts.OF_A_RUN, _WHY)
     asked = (experiment_of(app), space, list(arguments), trials, metric)
     parent = f"{uuid.uuid4().hex} {folder.resolve().name}"
     return Header(*asked, parent, config.run.mlflow, config.run.tracking_uri)

@@ -13,6 +13,7 @@ import yaml
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
+from flow_models.runs.metric_names import is_higher_better
 from flow_models.sweep import results, space
 from flow_models.sweep.results import Trial
 
@@ -79,7 +80,7 @@ def publish(place: str | Path, trials: Sequence[Trial], header: Header, status: 
 
     metric = header.metric
     values = [(trial.setting, trial.value(metric)) for trial in trials]
-    figure = plots.trials(values, metric, results.is_higher_better(metric))
+    figure = plots.trials(values, metric, is_higher_better(metric))
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, results.TABLE), Path(folder, results.FIGURE)]
         files[0].write_text(results.table(trials, metric), encoding="utf-8")

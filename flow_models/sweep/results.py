@@ -13,13 +13,9 @@ from pathlib import Path
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
+from flow_models.runs.metric_names import is_higher_better
 from flow_models.sweep import space
 
-# metrics whose name begins with one of these are better when they are higher
-HIGHER = tuple(
-    "accuracy auroc aupr ess_fraction steps_per_second simulations_per_second"
-    " latent_ks_p latent_radius_p".split()
-)
 TABLE, FIGURE = "trials.csv", "trials.png"
 
 
@@ -54,11 +50,6 @@ class Trial:
     def is_done(self, metric: str) -> bool:
         """Whether it succeeded and its metric is finite."""
         return not self.failed and math.isfinite(self.value(metric))
-
-
-def is_higher_better(metric: str) -> bool:
-    """The direction of a metric, by its name; in doubt, lower is better."""
-    return metric.startswith(HIGHER)
 
 
 def read(place: str | Path, index: int, setting: Mapping[str, str], failed: bool = False) -> Trial:

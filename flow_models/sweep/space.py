@@ -86,7 +86,9 @@ def settings(space: Mapping) -> list[dict[str, str]]:
     return [dict(zip(space, values)) for values in itertools.product(*space.values())]
 
 
-def check(app: str, arguments: Sequence[str], space: Mapping, reserved: Sequence[str], why: str):
+def try_settings(
+    app: str, arguments: Sequence[str], space: Mapping, reserved: Sequence[str], why: str
+):
     """Tries the flags, and each value that is varied, on the settings of the application.
 
     Args:

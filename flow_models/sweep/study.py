@@ -13,6 +13,7 @@ from typing import Any
 
 from flow_models.core import storage
 from flow_models.core.errors import EX_TEMPFAIL
+from flow_models.runs.metric_names import is_higher_better
 from flow_models.sweep import record, results
 from flow_models.sweep import space as spaces
 from flow_models.sweep.results import Trial
@@ -42,7 +43,7 @@ class Study:
         self.size, self._search = spaces.size(space, header.trials), None
         if header.trials:
             past = [(trial.setting, trial.value(self.metric)) for trial in self.trials]
-            self._search = Search(space, results.is_higher_better(self.metric), past)
+            self._search = Search(space, is_higher_better(self.metric), past)
 
     def todo(self) -> Iterator[Trial]:
         """The trials to run: those without a value by now, then, in a search, new ones.
@@ -51,7 +52,7 @@ class Study:
         """
         yield from [trial for trial in self.trials if not trial.is_done(self.metric)]
         while self._search and len(self.trials) < self.size:
-            self.trials.append(Trial(len(self.trials), self._search.draw()))
+            self.trials.append(Trial(len(self.trials), self._search.suggest()))
             table = results.table(self.trials, self.metric).encode()
             storage.write_bytes(storage.join(self.folder, results.TABLE), table)
             yield self.trials[-1]
@@ -107,7 +108,7 @@ class Search:
             return text
         return min(max(float(text), values.low), values.high)
 
-    def draw(self) -> dict[str, str]:
+    def suggest(self) -> dict[str, str]:
         """The next setting to try."""
         drawn = self._study.ask(self._space).params
         return {name: spaces.flag(drawn[name]) for name in self._space}

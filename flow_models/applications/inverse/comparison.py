@@ -57,7 +57,9 @@ def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
             "log_prob_truths": log_prob_whitened(model, test.theta, test.y),
             "log_prob_samples": log_prob_whitened(model, theta[:, :100], test.y[:, None]),
         }
-    metrics = posterior_report.judge(truths, x, **densities, prior_sd=found.spread, seed=0)
+    metrics = posterior_report.posterior_metrics(
+        truths, x, **densities, prior_sd=found.spread, seed=0
+    )
     again = study.residuals(problem.simulator, theta[:, :50], test.y)
     rms = np.sqrt(np.mean(np.square(again), -1))
     metrics["normalised_rms_misfit"] = float(np.median(rms))
@@ -182,7 +184,7 @@ def _other_form(table: Comparison) -> dict[str, float]:
     model, result = table.run.train(other, progress=None, then=False)
     theta = whitened_samples(model, test.y[:OTHERS], min(config.posterior_samples, OTHERS), 1)
     theta = study.replace_outliers(theta)[0]
-    found = posterior_report.judge(test.theta[:OTHERS], theta)
+    found = posterior_report.posterior_metrics(test.theta[:OTHERS], theta)
     samples = whitened_samples(model, table.chosen.y, COMPARED, 2)
     row = table.add(other, samples, result.train_seconds, found)
     kept = ("coverage_50", "coverage_90", "z_score_mean", "z_score_sd")

@@ -80,7 +80,7 @@ def evaluate(run: Run) -> Results:
     metrics = {
         "nll_val": study.validation_nll(run.history),
         "simulations_per_second": problem.rate,
-        **posterior_report.judge(test.theta, theta),
+        **posterior_report.posterior_metrics(test.theta, theta),
         **_of_observed(problem),
     }
     comparison.warn_of(metrics, problem.simulator.parameter_names)
@@ -102,7 +102,7 @@ def _against_exact(run: Run) -> tuple[dict[str, float], list[Figure], list[Table
         run.config.fit.seed,
         config.reference_folder,
     )
-    metrics, rows, errors, theta = _judge(run, truth)
+    metrics, rows, errors, theta = _errors(run, truth)
     few = truth.first(inference_data.MOST)
     x = problem.physical(theta[: len(few.y)])
     inference_data.write(run, inference_data.OF_TEST, x, few.y, few.x)
@@ -114,7 +114,7 @@ def _against_exact(run: Run) -> tuple[dict[str, float], list[Figure], list[Table
     return metrics, figures, [(exact.TABLE, exact.COLUMNS, rows), tail]
 
 
-def _judge(run: Run, truth: exact.Exact):
+def _errors(run: Run, truth: exact.Exact):
     """Metrics against exact posteriors, rows of the table, errors, and the samples judged."""
     config, clock, simulator = run.config.inverse, run.problem.clock, run.problem.simulator
     n, some = config.posterior_samples, truth.first(run.config.corrected)

@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def judged(good: bool, name: str, said: str, fix: str = "") -> Finding:
+def verdict(good: bool, name: str, said: str, fix: str = "") -> Finding:
     """A finding that is ok, or else wrong with a fix."""
     return Finding("ok", name, said) if good else Finding("wrong", name, said, fix)
 

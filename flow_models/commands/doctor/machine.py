@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from flow_models.commands.doctor.finding import Finding, judged, one_line
+from flow_models.commands.doctor.finding import Finding, one_line, verdict
 from flow_models.core.installed import REPOSITORY
 
 LEAST_DRIVER = (525, 60, 13)  # for all of CUDA 12 on Linux
@@ -26,7 +26,7 @@ def python() -> Iterator[Finding]:
     """The interpreter, and whether the packages are those that requirements.txt pins."""
     version = ".".join(map(str, sys.version_info[:3]))
     fix = "Python 3.11 is needed: make create-env PYTHON=python3.11"
-    yield judged(sys.version_info >= (3, 11), "python", f"{version}, {sys.prefix}", fix)
+    yield verdict(sys.version_info >= (3, 11), "python", f"{version}, {sys.prefix}", fix)
     pins, installed = _pins(), {name: _version(name) for name in _PACKAGES}
     listed = [f"{name} {version}" for name, version in installed.items() if version]
     yield Finding("ok", "packages", ", ".join(listed))
@@ -56,10 +56,10 @@ def hardware() -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     said = f"{cores} cores, {memory:.1f} GB of memory"
     fix = f"less than {LEAST_MEMORY:g} GB: take a larger machine"
-    yield judged(memory >= LEAST_MEMORY, "machine", said, fix)
+    yield verdict(memory >= LEAST_MEMORY, "machine", said, fix)
     free = shutil.disk_usage(".").free / 1e9
     fix = "runs and the cache of pictures need space: free some, or work elsewhere"
-    yield judged(free >= LEAST_DISK, "disk", f"{free:.1f} GB free in {Path.cwd()}", fix)
+    yield verdict(free >= LEAST_DISK, "disk", f"{free:.1f} GB free in {Path.cwd()}", fix)
 
 
 def driver() -> Iterator[Finding]:
@@ -87,7 +87,7 @@ def gpu(name: str, version: str, memory: str, capability: str) -> Finding:
         fix = f"CUDA 12 needs driver {least} or later, see doc/ec2_gpu.md"
         return Finding("wrong", "gpu", said, fix)
     fix = f"TensorFlow needs compute capability {LEAST_CAPABILITY:g}: another instance type"
-    return judged(float(capability) >= LEAST_CAPABILITY, "gpu", said, fix)
+    return verdict(float(capability) >= LEAST_CAPABILITY, "gpu", said, fix)
 
 
 def _without_driver() -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from flow_models.commands.doctor.finding import Finding, judged, one_line
+from flow_models.commands.doctor.finding import Finding, one_line, verdict
 from flow_models.core.errors import UserError
 from flow_models.core.installed import package
 
@@ -64,7 +64,7 @@ def s3(place: str) -> Iterator[Finding]:
         yield Finding("wrong", "s3", one_line(error))
         return
     seconds = time.perf_counter() - begin
-    yield judged(same, "s3", f"{place}: written, read and deleted in {seconds:.1f} s")
+    yield verdict(same, "s3", f"{place}: written, read and deleted in {seconds:.1f} s")
 
 
 def mlflow(given: str) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def mlflow(given: str) -> Iterator[Finding]:
         there = file.exists()
         good = os.access(file if there else file.parent, os.W_OK)
         said = f"{file}, {'there' if there else 'made by the first run'}"
-        yield judged(good, "mlflow", said, "it cannot be written: set MLFLOW_TRACKING_URI")
+        yield verdict(good, "mlflow", said, "it cannot be written: set MLFLOW_TRACKING_URI")
     elif not uri.startswith("http"):
         fix = "MLFLOW_TRACKING_URI=http://host:5000"
         yield Finding("wrong", "mlflow", f"{public(uri)} is no server", fix)

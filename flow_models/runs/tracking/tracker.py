@@ -71,7 +71,7 @@ class Tracker:
         self._store: Any = None  # a `Store`, once it is open
         self._down, self._warned = False, False
         self._rows: deque[Mapping[str, object]] = deque()
-        self._results: tuple[Mapping[str, object], Path] | None = None  # see `finish`
+        self._results: Mapping[str, Any] | None = None  # see `finish`
         self._status, self._closing = "FINISHED", threading.Event()
 
     def start(self, config: Mapping[str, object]) -> None:
@@ -88,13 +88,11 @@ class Tracker:
         if self._thread is not None:
             self._rows.append(dict(row))
 
-    def finish(
-        self, metrics: Mapping[str, object], artifacts: str | os.PathLike | None = None
-    ) -> None:
-        """Has `close` send these final metrics, of which a list "warnings" becomes a tag, the
-        files of the run folder (or of `artifacts`), and, where that was asked for, its model,
-        which it registers as a pyfunc."""
-        self._results = dict(metrics), Path(artifacts or self.folder)
+    def finish(self, metrics: Mapping[str, Any]) -> None:
+        """Has `close` send these final metrics, of which a list "warnings" becomes a tag, the files
+        of the run folder, and, where that was asked for, its model, which it registers as a
+        pyfunc."""
+        self._results = dict(metrics)
 
     def close(self, status: str = "FINISHED") -> None:
         """Ends the run as FINISHED, FAILED or KILLED. Waits until all is sent, but at most
@@ -126,7 +124,7 @@ class Tracker:
         self._attempt(self._send_rows)
         if self._results is not None:
             self._down = False  # the folder is complete now, which is worth another attempt
-            self._attempt(self._send_rest, config, *self._results)
+            self._attempt(self._send_rest, config, self._results)
         self._attempt(self._end)
 
     def _attempt(self, action, *args) -> None:
@@ -159,10 +157,10 @@ class Tracker:
         if rows:
             self._store.send_rows(rows)
 
-    def _send_rest(self, config: dict, metrics: Mapping[str, object], folder: Path) -> None:
+    def _send_rest(self, config: dict, metrics: Mapping[str, object]) -> None:
         if self._store is None:
             self._open(config)
-        self._store.send_rest(metrics, folder)
+        self._store.send_rest(metrics, self.folder)
         if self._warned:
             print("MLflow: the store answers again; the run is complete there.", file=sys.stderr)
 
