@@ -736,3 +736,18 @@ def test_nothing_heavy_is_imported(folder, tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_folders_that_training_lacks_are_near_anomalies(folder, tmp_path):
+    from flow_models.applications.pictures import sets
+    from flow_models.applications.settings import Pictures
+    from flow_models.training.settings import FitSettings
+
+    write(folder, "val/beachball/a.png", picture(66))
+    write(folder, "train/cat/bad.png", b"x")
+    pictures = Pictures(train_uri=str(folder), flip=None, cache_dir=str(tmp_path / "c"))
+    with pytest.warns(FlowModelsWarning, match="1 pictures could not be read .*bad.png: not a"):
+        known = sets.open_known(pictures, FitSettings())
+    images, labels = sets.other_classes(pictures, known)
+    assert known.classes == ("cat", "dog") and labels == ["beachball"]
+    assert numbers_of(images) == [66]

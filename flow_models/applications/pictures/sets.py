@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.core.startup import load_tensorflow
 from flow_models.data.images import embedded as embedded_sets
-from flow_models.data.images.dataset import ImageData
+from flow_models.data.images.dataset import UNREADABLE, ImageData
 from flow_models.data.images.layout import find_parts
+from flow_models.data.images.listing import ALL
 from flow_models.data.images.opening import open_images
 from flow_models.data.images.reading import Rule, refit
 from flow_models.data.images.scoring import read_images
@@ -30,7 +31,7 @@ Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what
 def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) -> ImageData:
     """The pictures to learn, as the settings say: data or train_uri, classes, size, augmentation,
     cache."""
-    return open_images(
+    known = open_images(
         pictures.train_uri or pictures.data,
         pictures.val_uri or None,
         size=pictures.image_size or None,
@@ -43,6 +44,10 @@ def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) 
         max_bad=pictures.max_bad,
         labelled=labelled,
     )
+    if number := known.skipped.counts[UNREADABLE]:
+        first = known.skipped.first(UNREADABLE)
+        warn(f"{number:,} pictures could not be read and are left out; the first: {first}")
+    return known
 
 
 def pixels(network, data: ImageData, levels: int) -> Pixels:
@@ -94,19 +99,20 @@ def known_held_out(known: ImageData) -> Labelled:
 def other_classes(pictures, known: ImageData) -> Labelled | None:
     """Held-out pictures of the classes that are not learned, in the shape of the known ones; None
     where there are none."""
-    if pictures.classes is None:
-        return None
-    if not pictures.train_uri:
-        images, labels = embedded(pictures.data, known.shape)
+    if not pictures.train_uri or pictures.train_uri in embedded_sets.names():
+        if pictures.classes is None:
+            return None
+        images, labels = embedded(pictures.train_uri or pictures.data, known.shape)
         foreign = ~np.isin(labels, known.classes)
         return (images[foreign], list(np.array(labels)[foreign])) if foreign.any() else None
     train, validation, test = find_parts(pictures.train_uri, pictures.val_uri or None)
-    root = test or validation or train
-    if root in embedded_sets.names():
-        return None
-    names = [name for name in storage.subfolders(root) if name not in known.classes]
-    parts = [from_uri(storage.join(root, name), known, pictures.max_bad)[0] for name in names]
-    if not parts:
+    roots = [root for root in (train, validation, test) if root]
+    roots = [root for root in roots if root not in embedded_sets.names()]
+    # a class of several roots is taken from the last of them that has it: test, else validation
+    places = {name: storage.join(root, name) for root in roots for name in storage.subfolders(root)}
+    names = [name for name in places if name not in known.classes]
+    parts = [from_uri(places[name], known, pictures.max_bad)[0] for name in names]
+    if known.classes == (ALL,) or not parts:
         return None
     return np.concatenate(parts), [name for name, part in zip(names, parts) for _ in part]
 
