@@ -1,5 +1,6 @@
 """The command line, as `flow-models` and as `python -m flow_models`: `train` runs an application,
-`score`, `sample` and `interpolate` use a trained model, `sweep`, `batch` and `doctor` do the rest.
+`score`, `classify`, `sample` and `interpolate` use a trained model, `sweep`, `batch` and `doctor`
+do the rest.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -15,7 +16,7 @@ import sys
 from flow_models.core.errors import UserError
 from flow_models.runs.program import guarded
 
-COMMANDS = ("train", "score", "sample", "interpolate", "sweep", "doctor", "batch")
+COMMANDS = ("train", "score", "classify", "sample", "interpolate", "sweep", "doctor", "batch")
 
 
 class Parser(argparse.ArgumentParser):

@@ -41,6 +41,14 @@ class Results:
     summary: str = ""
     """one paragraph at the top of the report; by default the source of the data"""
 
+    def __repr__(self) -> str:
+        shown = [f"  {name} {value}"[:100] for name, value in list(self.metrics.items())[:24]]
+        more = [f"  ... {len(self.metrics) - 24} more"] if len(self.metrics) > 24 else []
+        what = (
+            f"{len(self.metrics)} metrics, {len(self.tables)} tables, {len(self.figures)} figures"
+        )
+        return "\n".join([f"Results: {what}", *shown, *more])
+
 
 @dataclasses.dataclass
 class Training:

@@ -11,7 +11,7 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.core.errors import UserError
-from flow_models.models import classification, notes, posteriors, saving
+from flow_models.models import classification, notes, posteriors, saving, shown
 from flow_models.models.arguments import checked_count, checked_seed, generator
 from flow_models.models.codecs import Codec, Encoded, Shape, common_lead
 from flow_models.models.columns import as_codec, completed
@@ -65,6 +65,9 @@ class Model(tf.Module):
         self.started = False  # data-dependent initial weights are there, and stay
         self.passes = Passes(bijector, self.codec.tiles, jit)
         self.compiled: dict = {}  # further compiled functions, by name
+
+    def __repr__(self) -> str:
+        return shown.text(self)
 
     # what it is
 

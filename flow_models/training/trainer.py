@@ -39,6 +39,15 @@ class FitResult:
     steps_per_second: float  # of the training loop once compiled, this session's
     stopped: str  # "finished" or "early"
 
+    def __repr__(self) -> str:
+        epochs = len(next(iter(self.history.values()), ()))
+        last = ", ".join(f"{name} {each[-1]:.5g}" for name, each in self.history.items() if each)
+        return (
+            f"FitResult, {self.stopped} after {self.train_seconds:.1f} s,"
+            f" {self.steps_per_second:.0f} steps/s; history of {epochs} evaluations, the last:\n"
+            f"  {last}"
+        )
+
     def metrics(self) -> dict[str, float]:
         """The three figures of speed, by the names of metrics.json."""
         names = ("train_seconds", "compile_seconds", "steps_per_second")
