@@ -15,6 +15,7 @@ from flow_models.architectures.vectors import (
     mixed,
     realnvp,
     spline_coupling,
+    with_missing,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "pixels_of",
     "realnvp",
     "spline_coupling",
+    "with_missing",
 ]

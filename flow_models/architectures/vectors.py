@@ -18,6 +18,7 @@ from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Frame, Framed
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.missing import Proposal, WithMissing
 from flow_models.bijectors.mixed import Mixed, features_of
 from flow_models.bijectors.networks import MLP
 from flow_models.bijectors.permutation import Permutation
@@ -25,6 +26,7 @@ from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.yeo_johnson import YeoJohnson
 from flow_models.core.errors import UserError
+from flow_models.models.notes import bounds_of
 
 
 def realnvp(
@@ -254,6 +256,24 @@ def class_mixture(
 def framed(flow: FlowBijector, frame: Frame) -> FlowBijector:
     """A conditional flow behind a frame, which makes its condition of the data that are given."""
     return _around(flow, Framed(frame, flow.layer))
+
+
+def with_missing(flow: FlowBijector, size: int, depth: int = 4, hidden=(64, 64)) -> FlowBijector:
+    """A flow of rows with missing cells, NaN: `fit` learns it from what is observed, `log_prob` is
+    of what is observed, and `impute` draws the rest (see `models.missing`).
+
+    Args:
+      flow: of complete rows [size], not trained yet, without a condition.
+      depth, hidden: couplings of the flow that proposes missing cells, and their widths.
+
+    Example:
+      >>> model = fm.Model(fm.architectures.with_missing(fm.spline_coupling(3), 3))
+      >>> fm.fit(model, x)  # NaN where a cell is missing
+    """
+    columns = flow.layer.columns if isinstance(flow.layer, Mixed) else (None,) * size
+    lower, upper = zip(*(bounds_of(flow.layer) or [(None, None)] * size))
+    proposal = Proposal(tuple(columns), lower, upper, depth, tuple(hidden))
+    return _around(flow, WithMissing(flow.layer, proposal))
 
 
 def _around(flow, layer):

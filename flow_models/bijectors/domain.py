@@ -71,7 +71,7 @@ class Domain(Layer):
     def forward_and_log_det(self, weights, x, condition=None):
         columns, total = [], tf.zeros_like(x[:, 0])
         for i, (low, high) in enumerate(zip(self.lower, self.upper)):
-            y, log_slope = _unbound(x[:, i], low, high)
+            y, log_slope = unbound(x[:, i], low, high)
             columns.append(y)
             total += log_slope
         return tf.stack(columns, 1), total
@@ -79,7 +79,7 @@ class Domain(Layer):
     def inverse_and_log_det(self, weights, y, condition=None):
         columns, total = [], tf.zeros_like(y[:, 0])
         for i, (low, high) in enumerate(zip(self.lower, self.upper)):
-            x, log_slope = _bound(y[:, i], low, high)
+            x, log_slope = bound(y[:, i], low, high)
             columns.append(x)
             total += log_slope
         return tf.stack(columns, 1), total
@@ -99,7 +99,8 @@ class Domain(Layer):
                 )
 
 
-def _unbound(x, low, high):
+def unbound(x, low, high):
+    """A column x [B] on the whole line, and log |dy/dx| [B]."""
     if low is None and high is None:
         return x, tf.zeros_like(x)
     below = tf.ones_like(x) if low is None else x - low
@@ -115,7 +116,8 @@ def _unbound(x, low, high):
     return log_below - log_above, tf.where(inside, log_slope, -np.inf)
 
 
-def _bound(y, low, high):
+def bound(y, low, high):
+    """The inverse of `unbound`."""
     if low is None and high is None:
         return y, tf.zeros_like(y)
     if high is None:

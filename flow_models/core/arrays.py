@@ -7,14 +7,18 @@ from flow_models.core.errors import UserError
 DEPENDENT = 1e-11  # least variance of a direction, of columns with variance 1
 
 
-def as_arrays(data, dtype=np.float32, what: str = "data"):
+def as_arrays(data, dtype=np.float32, what: str = "data", missing: bool = False):
     """An array or dictionary of arrays as `dtype`, with equal first dimensions and finite rows.
 
-    uint8 arrays [B, H, W, C], pixels, stay uint8. Raises UserError for anything else than numbers
+    uint8 arrays [B, H, W, C], pixels, stay uint8. NaN may stand in an array, or in the "x" of
+    several, where cells may be `missing`. Raises UserError for anything else than numbers
     [rows, ...].
     """
     named = data if isinstance(data, dict) else {what: data}
-    arrays = {name: _rows(name, value, dtype) for name, value in named.items()}
+    arrays = {
+        name: _rows(name, value, dtype, missing and name in ("x", what))
+        for name, value in named.items()
+    }
     if len({len(a) for a in arrays.values()}) != 1:
         raise UserError(
             f"arrays of unequal length: { {name: len(a) for name, a in arrays.items()} }"
@@ -32,8 +36,8 @@ def dependent_columns(x: np.ndarray) -> list[int]:
     return [] if values[0] > DEPENDENT else list(np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3))
 
 
-def _rows(name, value, dtype):
-    """One array [rows, ...] of finite numbers."""
+def _rows(name, value, dtype, missing):
+    """One array [rows, ...] of finite numbers, or NaN where they may be missing."""
     try:
         array = np.asarray(value)
         array = array if array.dtype == np.uint8 and array.ndim == 4 else np.asarray(array, dtype)
@@ -48,7 +52,7 @@ def _rows(name, value, dtype):
         raise UserError(f"{name} must have shape [rows, dimensions], got {list(array.shape)}")
     if not len(array):
         raise UserError(f"{name} has no rows")
-    bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+    bad = ~(np.isfinite(array) | (missing & np.isnan(array))).reshape(len(array), -1).all(1)
     if bad.any():
         raise UserError(
             f"{name} has {bad.sum()} rows with NaN or Inf, the first is row {int(np.argmax(bad))}"

@@ -217,7 +217,7 @@ class Columns(Codec):
 
     def check(self, values):
         """Refuses columns that do not vary: their density is unbounded."""
-        constant = np.flatnonzero(np.min(values, 0) == np.max(values, 0))
+        constant = np.flatnonzero(np.nanmin(values, 0) == np.nanmax(values, 0))
         constant = [i for i in constant if not self.kinds or self.cdfs[i] is None]
         if len(constant):
             raise UserError(

@@ -11,7 +11,7 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.core.errors import UserError
-from flow_models.models import classification, notes, posteriors, saving, shown
+from flow_models.models import classification, missing, notes, posteriors, saving, shown
 from flow_models.models.arguments import checked_count, checked_seed, generator
 from flow_models.models.codecs import Codec, Encoded, Shape, common_lead
 from flow_models.models.columns import as_codec, completed
@@ -175,7 +175,8 @@ class Model(tf.Module):
 
         Of pixels it is a bound for levels, with noise from the seed. It is -inf outside the domain
         of x and where it is too small to compute, and NaN where a value is missing; a warning
-        names these rows, the column and the reason.
+        names these rows, the column and the reason. Models made for missing cells give
+        log p(x_obs) there, see `missing.observed_log_prob`.
 
         Args:
           y: [..., M]; classes as `Labels` takes them. Without y, classes are summed over.
@@ -190,10 +191,12 @@ class Model(tf.Module):
         return value
 
     def _log_prob(self, x, y, seed):
+        if missing.is_modelled(self) and self.codec.missing(x).any():
+            return missing.observed_log_prob(self, x, seed=seed)[0]
         encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
         value = self.log_prob_of_rows(encoded, y) + _led(encoded.log_det, encoded.lead)
-        missing = self.codec.missing(x)
-        return np.where(missing, np.nan, np.where(np.isnan(value), -np.inf, value))
+        lost = self.codec.missing(x)
+        return np.where(lost, np.nan, np.where(np.isnan(value), -np.inf, value))
 
     def log_prob_of_rows(self, encoded: Encoded, y=None) -> np.ndarray:
         """log p of rows of the network, without the log-determinant of their codec; NaN where it
@@ -286,6 +289,14 @@ class Model(tf.Module):
         if lead != (n,):
             raise UserError(f"{n} samples, but y of {list(lead)} rows: give one y, or as many")
         return _shaped(self.codec.samples(rows), (-1, *self.event_shape))
+
+    def impute(self, x, n: int | None = None, *, seed: int = 0):
+        """Draws of the missing cells of x given the others, [..., D], or [..., n, D].
+
+        Raises:
+          UserError: the model was not made for missing cells (`architectures.with_missing`).
+        """
+        return missing.impute(self, x, n, seed=seed)
 
     # classes
 

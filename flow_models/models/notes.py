@@ -4,7 +4,9 @@ import numpy as np
 
 from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.mixed import Mixed
 from flow_models.core import errors
+from flow_models.models.missing import is_modelled
 from flow_models.models.rows import is_missing
 
 SHOWN = 5  # rows that a warning names
@@ -35,9 +37,11 @@ def of_rows(model, x, log_prob) -> np.ndarray:
 
 def _reasons(model, values: np.ndarray) -> np.ndarray:
     """What is wrong with each of the rows [B, D] of the user's values."""
-    found, empty = np.full(len(values), "", object), is_missing(values)
+    found, gaps = np.full(len(values), "", object), is_missing(values)
+    empty = gaps & (not is_modelled(model))
     rows = model.codec.encode(values, model.dtype.as_numpy_dtype).rows
     bounds = bounds_of(model.layer) or [(None, None)] * len(model.columns)
+    wrong_number = ~np.isfinite(rows) & ~gaps | empty
     for i, (name, (low, high)) in enumerate(zip(model.columns, bounds)):
         number = rows[:, i]
         wrong = {
@@ -46,7 +50,7 @@ def _reasons(model, values: np.ndarray) -> np.ndarray:
             f"column {name!r} is on its upper bound": high is not None and number == high,
             f"column {name!r} is below its lower bound": low is not None and number < low,
             f"column {name!r} is above its upper bound": high is not None and number > high,
-            f"column {name!r} has a value that has no density": ~np.isfinite(number),
+            f"column {name!r} has a value that has no density": wrong_number[:, i],
         }
         for reason, where in wrong.items():
             found[(found == "") & where] = reason
@@ -60,6 +64,10 @@ def bounds_of(layer: Layer | None) -> list[tuple] | None:
         return None
     if hasattr(layer, "lower") and hasattr(layer, "upper"):
         return list(zip(layer.lower, layer.upper))
+    if isinstance(layer, Mixed):
+        rest = iter(bounds_of(layer.layer) or ())
+        free = (None, None)
+        return [next(rest, free) if cdf is None else free for cdf in layer.columns]
     inner = layer.layers if isinstance(layer, Chain) else [getattr(layer, "layer", None)]
     found = (bounds_of(each) for each in inner)
     return next((each for each in found if each is not None), None)

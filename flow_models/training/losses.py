@@ -49,7 +49,7 @@ def mmd_of_latents(model):
     def term(weights, batch, z):
         seen = batches.seen(model, weights, batch)
         found = model.partition.standardised(z, batches.y_of(model, batch))
-        wanted = tf.random.stateless_normal(tf.shape(found), _seed_of(batch, 0), dtype=found.dtype)
+        wanted = tf.random.stateless_normal(tf.shape(found), seed_of(batch, 0), dtype=found.dtype)
         return _of_rows(mmd_squared(tf.concat([found, *seen], 1), tf.concat([wanted, *seen], 1)), z)
 
     return term
@@ -60,7 +60,7 @@ def mmd_of_inputs(model):
     it to the one of latents."""
 
     def term(weights, batch, z):
-        normal = tf.random.stateless_normal(tf.shape(z), _seed_of(batch, 1), dtype=z.dtype)
+        normal = tf.random.stateless_normal(tf.shape(z), seed_of(batch, 1), dtype=z.dtype)
         latents = model.partition.from_standardised(normal, batches.y_of(model, batch))
         drawn = batches.inverse(model, weights, latents, batch)
         return _of_rows(mmd_squared(drawn, batches.inputs(model, batch)), z)
@@ -77,7 +77,7 @@ def reconstruction(model):
 
     def term(weights, batch, z):
         noise = PERTURBATION * tf.random.stateless_normal(
-            tf.shape(z), _seed_of(batch, 2), dtype=z.dtype
+            tf.shape(z), seed_of(batch, 2), dtype=z.dtype
         )
         latents = model.partition.with_y(z + noise, batches.y_of(model, batch))
         back = batches.inverse(model, weights, latents, batch)
@@ -114,7 +114,7 @@ def mmd_squared(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _seed_of(batch, stream: int):
+def seed_of(batch, stream: int):
     """A seed that is a function of the batch, as a loss is one: training resumes exactly,
     validation repeats."""
     return tf.stack([tf.bitcast(tf.cast(tf.reduce_sum(batch["x"]), tf.float32), tf.int32), stream])

@@ -9,6 +9,7 @@ import tensorflow as tf
 from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError
 from flow_models.core.serializable import to_config
+from flow_models.models.missing import is_modelled, refuse_new_gaps
 from flow_models.training import batches
 from flow_models.training.batches import as_batch
 from flow_models.training.devices import Devices
@@ -64,17 +65,20 @@ class PreparedData:
             fitted.check_bounds(self.model.codec, self.model.layer)
             self.model.codecs["x"] = fitted
         x = self.model.codec.prepare(named["x"])
+        if is_modelled(self.model):
+            refuse_new_gaps(self.model.codec, named["x"], x)
         return {**named, "x": x} if isinstance(data, dict) else x
 
     def _source(self, data):
         settings, dtype = self.settings, self.model.dtype.as_numpy_dtype
         workers = self.devices.worker, self.devices.workers
-        return make_source(data, settings.batch_size, settings.seed, dtype, *workers)
+        how = settings.batch_size, settings.seed, dtype, *workers
+        return make_source(data, *how, missing=is_modelled(self.model))
 
     def _ready(self, validation) -> dict[str, np.ndarray]:
         """Validation data as blocks of the network, with noise that stays the same."""
         dtype = self.model.dtype.as_numpy_dtype
-        arrays = as_arrays(validation, dtype, "validation data")
+        arrays = as_arrays(validation, dtype, "validation data", is_modelled(self.model))
         named = arrays if isinstance(arrays, dict) else {"x": arrays}
         as_batch(tf.nest.map_structure(lambda a: a[:1], named), self.model)
         if len(self.model.event_shape) == 1:

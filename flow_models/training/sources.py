@@ -151,19 +151,26 @@ class DatasetSource:
 
 
 def make_source(
-    data, batch_size: int, seed: int, dtype=np.float32, worker: int = 0, workers: int = 1
+    data,
+    batch_size: int,
+    seed: int,
+    dtype=np.float32,
+    worker: int = 0,
+    workers: int = 1,
+    missing: bool = False,
 ):
     """The source for arrays (one, or a dictionary), a `tf.data.Dataset`, or a simulator draw(n,
     seed).
 
     Raises:
-      UserError: something else, arrays of unequal length, or rows that are not finite.
+      UserError: something else, arrays of unequal length, or rows that are not finite;
+        NaN may stand for a `missing` cell.
     """
     if isinstance(data, tf.data.Dataset):
         return DatasetSource(data, batch_size, seed, worker, workers)
     if callable(data):
         return SimulatorSource(data, batch_size, seed)
-    return ArraySource(as_arrays(data, dtype), batch_size, seed)
+    return ArraySource(as_arrays(data, dtype, missing=missing), batch_size, seed)
 
 
 def fingerprint(arrays) -> str:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from flow_models.core import storage
 from flow_models.core.errors import UserError, WorkerLost, warn
 from flow_models.core.tiling import FixedShapeBatches
-from flow_models.training import checkpoint, devices, losses
+from flow_models.models.missing import is_modelled
+from flow_models.training import checkpoint, devices, losses, missing
 from flow_models.training.checkpoint import Progress
 from flow_models.training.optimizer import initial_moments, learning_rate
 from flow_models.training.prepared import PreparedData
@@ -107,7 +108,7 @@ class Trainer:
         if resume and not folder:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or FitSettings()
-        self.loss = loss or losses.negative_log_likelihood(model)
+        self.loss = loss or _likelihood(model)
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
@@ -353,3 +354,10 @@ class Trainer:
         self.at, self.seconds_before = at, seconds
         for variable, value in zip(self.steps.frozen, values):
             variable.assign(value)
+
+
+def _likelihood(model):
+    """The loss of maximum likelihood, of the observed cells where some are missing."""
+    if is_modelled(model):
+        return missing.observed_likelihood(model)
+    return losses.negative_log_likelihood(model)
