@@ -26,8 +26,8 @@ from flow_models.applications.settings import ImageNetwork, Pictures
 class Config:
     """Settings of application 2."""
 
-    anomalies: list[str] = dataclasses.field(default_factory=lambda: ["mnist"])
-    """sets inside packages, as far anomalies"""
+    anomalies: list[str] | None = None
+    """sets inside packages, as far anomalies; null: mnist, and none beside train_uri"""
     anomaly_uri: str = ""
     """a folder or s3:// prefix of far anomalies"""
     sampling_temperature: float = 1.0
@@ -44,7 +44,7 @@ class Config:
     latent_norm"""
     resamples: int = 1000
     """bootstrap draws of the intervals"""
-    pictures: Pictures = Pictures(classes=["cat"])
+    pictures: Pictures = Pictures(classes="auto")
     network: ImageNetwork = ImageNetwork()
     fit: fm.FitSettings = fm.FitSettings()
     run: fm.RunSettings = fm.RunSettings()
@@ -53,6 +53,13 @@ class Config:
         from flow_models.applications.settings import check_detection
 
         check_detection(self)
+
+    @property
+    def far(self) -> list[str]:
+        """The sets inside packages that are far anomalies."""
+        pictures = self.pictures
+        usual = [] if pictures.train_uri or pictures.data == "mnist" else ["mnist"]
+        return usual if self.anomalies is None else self.anomalies
 
 
 PRESETS = {

@@ -231,6 +231,39 @@ def test_own_pictures_with_another_class_and_a_folder_of_anomalies(folder, tmp_p
     assert {row["label"] for row in rows_of(run / "scores.csv")} == {"upright", "lying", "noise"}
 
 
+def test_a_folder_of_colour_photographs_as_the_readme_has_it(tmp_path, monkeypatch, capfd):
+    """All folders of train are known, those that val has beside them near anomalies, no digits are
+    added, and the pictures keep 5 bits."""
+    from sklearn.datasets import load_sample_images
+
+    rng, place = np.random.default_rng(0), tmp_path / "photos"
+    for kind, photo in zip(("temple", "flower"), load_sample_images().images):
+        for part, count in (("train", 24), ("val", 6)):
+            for number in range(count):
+                y, x = rng.integers(0, 300), rng.integers(0, 500)
+                path = place / part / kind / f"{number:02d}.JPG"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(photo[y : y + 40, x : x + 50]).save(path)
+    for number in range(5):
+        picture(place / "val" / "beachball" / f"{number}.png", "noise", number)
+    (place / "train" / "flower" / "cut.png").write_bytes(b"\x89PNG")
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    arguments = ["--train-uri", place / "train", "--val-uri", place / "val", "--image-size", 16]
+    assert 0 == call(monkeypatch, *TINY, *arguments, "--output-dir", run, "--cache-dir", cache)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "auroc_nll_near" in metrics and not any(name.endswith("_mnist") for name in metrics)
+    labels = [(row["set"], row["label"]) for row in rows_of(run / "scores.csv")]
+    assert set(labels) == {("known", "temple"), ("known", "flower"), ("near", "beachball")}
+    assert labels.count(("near", "beachball")) == 5
+    assert fm.load(str(run), jit=False).codec.bits == 5
+    report = (run / "report.html").read_text()
+    assert "5 bits a pixel" in report and "48 images, 16x16 colour" in report
+    (skipped,) = rows_of(run / "skipped.csv")
+    assert skipped["name"].endswith("cut.png") and skipped["kind"] == "unreadable"
+    assert "left out: 1; the first" in report and "cut.png" in metrics["warnings"][0]
+    assert "warning: unreadable pictures" in capfd.readouterr().err
+
+
 def test_a_finished_run_that_is_resumed_stays_what_it_was(finished, tmp_path, monkeypatch):
     import shutil
 

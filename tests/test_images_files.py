@@ -746,8 +746,10 @@ def test_folders_that_training_lacks_are_near_anomalies(folder, tmp_path):
     write(folder, "val/beachball/a.png", picture(66))
     write(folder, "train/cat/bad.png", b"x")
     pictures = Pictures(train_uri=str(folder), flip=None, cache_dir=str(tmp_path / "c"))
-    with pytest.warns(FlowModelsWarning, match="1 pictures could not be read .*bad.png: not a"):
-        known = sets.open_known(pictures, FitSettings())
+    known = sets.open_known(pictures, FitSettings())
+    with pytest.warns(FlowModelsWarning, match="left out: 1; the first: .*bad.png: not a"):
+        sets.tell_skipped(known.skipped)
+    assert "unreadable," in sets.skipped_csv(known.skipped)
     images, labels = sets.other_classes(pictures, known)
     assert known.classes == ("cat", "dog") and labels == ["beachball"]
     assert numbers_of(images) == [66]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 from flow_models.runs.config import flat, refuse, settings
 
@@ -41,8 +42,8 @@ class VectorNetwork:
 class ImageNetwork:
     """The network of pictures."""
 
-    bits: int = 3
-    """of a pixel, 1 to 8; silhouettes are almost black and white"""
+    bits: int = 0
+    """of a pixel, 1 to 8; 0: 3, and 5 for your own pictures in colour or half-tones"""
     architecture: str = "glow"
     """glow, realnvp_image, or flat_realnvp (dense, for comparison)"""
     levels: int = 3
@@ -93,8 +94,9 @@ class Pictures:
     """your pictures: a folder or s3:// prefix with a folder a class, PNG or JPEG"""
     val_uri: str = ""
     """held-out pictures, as train_uri; empty: val beside train, else a tenth of each class"""
-    classes: list[str | int] | None = None
-    """classes to learn, in the order of their numbers; null: all"""
+    classes: list[str | int] | Literal["auto"] | None = None
+    """classes to learn, in the order of their numbers; null: all; auto: cat of
+    silhouettes, all of others"""
     image_size: int = 0
     """height and width that pictures are brought to; 0: as they are"""
     channels: int = 0
@@ -273,7 +275,7 @@ def check_detection(config) -> None:
             "classes is empty: name what is known, or give null for all classes",
         ),
         (
-            known in config.anomalies,
+            known in config.far,
             f"anomalies are sets that are foreign, {pictures.data} is what is learned: its other"
             " classes are near anomalies",
         ),

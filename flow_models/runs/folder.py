@@ -37,6 +37,7 @@ OURS = {
     "checkpoint",
     "mlflow.json",
     "scores.csv",
+    "skipped.csv",
     "posterior.csv",
     "posteriors.nc",
     "posterior_observed.nc",

@@ -14,7 +14,7 @@ from flow_models.applications.classes.problem import Problem
 from flow_models.applications.pictures import sets
 from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
-from flow_models.data.images.dataset import ImageData
+from flow_models.data.images.dataset import ImageData, Skipped
 from flow_models.data.images.listing import ALL
 from flow_models.data.images.stream import EndlessBatches
 from flow_models.data.tables.labelled import Labelled, split_by_class
@@ -35,11 +35,13 @@ class PictureProblem(Problem):
       pixels: what a picture is to the network.
       levels: resolutions of the network.
       mirrored: mirror images are of the same class.
+      skipped: files that were left out.
     """
 
     pixels: Pixels = dataclasses.field(kw_only=True)
     levels: int = 3
     mirrored: bool = False
+    skipped: Skipped = dataclasses.field(default_factory=Skipped)
 
 
 def load(config) -> PictureProblem:
@@ -50,12 +52,17 @@ def load(config) -> PictureProblem:
     mirrored = known if pictures.flip is None else pictures.flip
     sets.refuse_unknown_classes(pictures)
     data = sets.open_known(pictures, config.fit, labelled=True, flip=mirrored)
+    sets.tell_skipped(data.skipped)
     parts = picture_problem(data, sets.augmentation(pictures, mirrored), config.fit.seed)
     levels = network.levels_of(data.shape)
     name = os.path.basename((pictures.train_uri or pictures.data).rstrip("/"))
-    pixels = sets.pixels(network, data, levels)
+    pixels = sets.pixels(config, data, levels)
     problem = PictureProblem(
-        **{**vars(parts), "name": name}, pixels=pixels, levels=levels, mirrored=mirrored
+        **{**vars(parts), "name": name, "source": sets.stated(parts.source, pixels)},
+        pixels=pixels,
+        levels=levels,
+        mirrored=mirrored,
+        skipped=data.skipped,
     )
     problem = problem.leaving_out(asked.unknown) if asked.unknown else problem
     refuse_joint(config, problem)
@@ -64,7 +71,7 @@ def load(config) -> PictureProblem:
 
 def _check(config) -> None:
     """Refuses settings before anything is read."""
-    classes = config.pictures.classes
+    classes = sets.class_names(config.pictures)
     if classes is not None and len(classes) < 2:
         raise UserError("a classifier needs two classes: give more, or null for all")
     for name in ("margin", "sampling_temperature"):
@@ -144,6 +151,8 @@ def training(config, problem: PictureProblem, model) -> Training:
 
 def evaluate(run: Run) -> Results:
     """Metrics beside those of other forms, baselines and the same network without classes."""
+    if run.problem.skipped.examples:
+        run.folder.write_text("skipped.csv", sets.skipped_csv(run.problem.skipped))
     metrics, table = study.compare(run, beta_of)
     if run.config.unconditional:
         found = without_classes(run)

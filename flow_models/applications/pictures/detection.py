@@ -42,7 +42,7 @@ class Problem:
 
     @property
     def source(self) -> str:
-        return self.known.source
+        return sets.stated(self.known.source, self.pixels)
 
     @property
     def train(self):
@@ -75,14 +75,15 @@ def load(config) -> Problem:
             " more, or --val-uri"
         )
     levels = network.levels_of(known.shape)
-    pixels = sets.pixels(network, known, levels)
+    pixels = sets.pixels(config, known, levels)
     found: dict[str, sets.Labelled | None] = {
         KNOWN: sets.known_held_out(known),
         NEAR: sets.other_classes(pictures, known),
     }
-    found |= {name: sets.embedded(name, known.shape) for name in config.anomalies}
+    found |= {name: sets.embedded(name, known.shape) for name in config.far}
     if config.anomaly_uri:
         found[FAR] = sets.from_uri(config.anomaly_uri, known, pictures.max_bad)
+    sets.tell_skipped(known.skipped)
     there = {name: pair for name, pair in found.items() if pair is not None}
     images = {name: pair[0] for name, pair in there.items()}
     labels = {name: pair[1] for name, pair in there.items()}
@@ -102,6 +103,8 @@ def evaluate(run: Run) -> Results:
         metrics |= detection.table(scores, KNOWN, resamples=config.resamples)
     if len(known) >= normality.LEAST:
         metrics |= normality.latent_normality(run.model.encode(known))
+    if problem.known.skipped.examples:
+        run.folder.write_text("skipped.csv", sets.skipped_csv(problem.known.skipped))
     run.folder.write_text("scores.csv", scored.scores_csv(scores, problem.names(), problem.labels))
     shown = figures.of_model(
         run.model, problem.known, known, run.history, config.sampling_temperature

@@ -3,7 +3,9 @@ are scored. `config` stands for the settings of either application."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from flow_models.core import storage
 from flow_models.core.errors import UserError, warn
 from flow_models.core.startup import load_tensorflow
 from flow_models.data.images import embedded as embedded_sets
-from flow_models.data.images.dataset import UNREADABLE, ImageData
+from flow_models.data.images.dataset import UNREADABLE, ImageData, Skipped
 from flow_models.data.images.layout import find_parts
 from flow_models.data.images.listing import ALL
 from flow_models.data.images.opening import open_images
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from flow_models.data.images.augmentation import Augmentation
     from flow_models.models.pixels import Pixels
 
+PLAIN, HALF_TONES = 32, 0.2  # levels from black or white; share of pixels between them
 MOST = 1000  # foreign pictures of a class or place that are scored
 Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each shows
 
@@ -31,7 +34,7 @@ Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what
 def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) -> ImageData:
     """The pictures to learn, as the settings say: data or train_uri, classes, size, augmentation,
     cache."""
-    known = open_images(
+    return open_images(
         pictures.train_uri or pictures.data,
         pictures.val_uri or None,
         size=pictures.image_size or None,
@@ -44,18 +47,44 @@ def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) 
         max_bad=pictures.max_bad,
         labelled=labelled,
     )
-    if number := known.skipped.counts[UNREADABLE]:
-        first = known.skipped.first(UNREADABLE)
-        warn(f"{number:,} pictures could not be read and are left out; the first: {first}")
-    return known
 
 
-def pixels(network, data: ImageData, levels: int) -> Pixels:
+def pixels(config, data: ImageData, levels: int) -> Pixels:
     """What a picture is to the network: its size, bits, and the range of values of deep ones."""
     from flow_models.architectures.images import pixels_of
 
-    found = pixels_of(network.architecture, data.shape, network.bits, levels)
+    bits = config.network.bits or usual_bits(config.pictures, data)
+    found = pixels_of(config.network.architecture, data.shape, bits, levels)
     return dataclasses.replace(found, depth=data.depth)
+
+
+def usual_bits(pictures, data: ImageData) -> int:
+    """3 for the sets inside packages and for pictures nearly black and white, 5 for others."""
+    if not pictures.train_uri or pictures.train_uri in embedded_sets.names():
+        return 3
+    middle = (data.examples > PLAIN) & (data.examples < 255 - PLAIN)
+    return 5 if data.shape[2] == 3 or middle.mean() > HALF_TONES else 3
+
+
+def stated(source: str, found: Pixels) -> str:
+    """A source with what becomes of its pixels, for the report."""
+    return f"{source}; {found.bits} bits a pixel"
+
+
+def tell_skipped(skipped: Skipped) -> None:
+    """Warns of unreadable pictures of all sets of a run."""
+    if number := skipped.counts[UNREADABLE]:
+        first = skipped.first(UNREADABLE)
+        warn(f"unreadable pictures that are left out: {number:,}; the first: {first}")
+
+
+def skipped_csv(skipped: Skipped) -> str:
+    """What was left out: kind, file and reason; of each kind the first ones."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(
+        [("kind", "name", "reason"), *skipped.examples]
+    )
+    return buffer.getvalue()
 
 
 def augmentation(pictures, flip: bool | None = None) -> Augmentation:
@@ -69,6 +98,8 @@ def augmentation(pictures, flip: bool | None = None) -> Augmentation:
 
 def class_names(pictures) -> list[str] | None:
     """The classes to learn; names that YAML takes for numbers are names all the same."""
+    if pictures.classes == "auto":
+        return ["cat"] if pictures.data == "silhouettes" and not pictures.train_uri else None
     return None if pictures.classes is None else [str(name) for name in pictures.classes]
 
 
@@ -76,7 +107,7 @@ def refuse_unknown_classes(pictures) -> None:
     """Raises UserError where the user's validation or test pictures have a class that the training
     pictures lack."""
     folder = pictures.train_uri and pictures.train_uri not in embedded_sets.names()
-    if not folder or pictures.classes is not None:
+    if not folder or class_names(pictures) is not None:
         return
     train, *held = find_parts(pictures.train_uri, pictures.val_uri or None)
     known = set(storage.subfolders(train))
@@ -100,7 +131,7 @@ def other_classes(pictures, known: ImageData) -> Labelled | None:
     """Held-out pictures of the classes that are not learned, in the shape of the known ones; None
     where there are none."""
     if not pictures.train_uri or pictures.train_uri in embedded_sets.names():
-        if pictures.classes is None:
+        if class_names(pictures) is None:
             return None
         images, labels = embedded(pictures.train_uri or pictures.data, known.shape)
         foreign = ~np.isin(labels, known.classes)
