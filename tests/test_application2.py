@@ -255,8 +255,11 @@ def test_a_folder_of_colour_photographs_as_the_readme_has_it(tmp_path, monkeypat
     labels = [(row["set"], row["label"]) for row in rows_of(run / "scores.csv")]
     assert set(labels) == {("known", "temple"), ("known", "flower"), ("near", "beachball")}
     assert labels.count(("near", "beachball")) == 5
+    files = {str(each) for each in (place / "val").rglob("*.*")}
+    assert {row["name"] for row in rows_of(run / "scores.csv")} == files
     assert fm.load(str(run), jit=False).codec.bits == 5
     report = (run / "report.html").read_text()
+    assert "The nearest, from left: " in report and "From: " in report and ".JPG, " in report
     assert "5 bits a pixel" in report and "48 images, 16x16 colour" in report
     (skipped,) = rows_of(run / "skipped.csv")
     assert skipped["name"].endswith("cut.png") and skipped["kind"] == "unreadable"

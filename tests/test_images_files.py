@@ -750,6 +750,13 @@ def test_folders_that_training_lacks_are_near_anomalies(folder, tmp_path):
     with pytest.warns(FlowModelsWarning, match="left out: 1; the first: .*bad.png: not a"):
         sets.tell_skipped(known.skipped)
     assert "unreadable," in sets.skipped_csv(known.skipped)
-    images, labels = sets.other_classes(pictures, known)
+    images, labels, files = sets.other_classes(pictures, known)
+    assert files == [str(folder / "val/beachball/a.png")]
+    for image, name in zip(known.examples, known.example_names):
+        assert numbers_of(image[None]) == [int(os.path.basename(name)[:3])], (
+            "names go with pictures"
+        )
+    held = [int(os.path.basename(name)[:3]) for name in known.held_out_names]
+    assert held == numbers_of(known.held_out[0])
     assert known.classes == ("cat", "dog") and labels == ["beachball"]
     assert numbers_of(images) == [66]

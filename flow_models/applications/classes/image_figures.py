@@ -70,7 +70,7 @@ def of_classifier(
         ),
         (
             "neighbours",
-            image_figures.neighbours(model, train.x, test.x, temperature),
+            image_figures.neighbours(model, train.x, test.x, temperature)[0],
             (
                 "Is it learned by heart? Samples and the training pictures nearest to them,"
                 " mirrored or not."

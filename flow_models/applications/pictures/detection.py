@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Problem:
     Attributes:
       pixels: what a picture is to the network.
       levels: resolutions of the network.
+      files: the names of each set's pictures, empty where they are no files.
     """
 
     known: ImageData
@@ -35,6 +37,7 @@ class Problem:
     levels: int
     sets: dict[str, np.ndarray]
     labels: dict[str, list[str]]
+    files: dict[str, Sequence[str]]
 
     @property
     def name(self) -> str:
@@ -52,10 +55,11 @@ class Problem:
     def validation(self) -> np.ndarray:
         return self.known.validation
 
-    def names(self) -> dict[str, list[str]]:
+    def names(self) -> dict[str, Sequence[str]]:
         """A name for each picture of each set, for the CSV."""
         return {
-            name: [f"{name}/{number:05d}" for number in range(1, len(images) + 1)]
+            name: self.files[name]
+            or [f"{name}/{number:05d}" for number in range(1, len(images) + 1)]
             for name, images in self.sets.items()
         }
 
@@ -85,9 +89,10 @@ def load(config) -> Problem:
         found[FAR] = sets.from_uri(config.anomaly_uri, known, pictures.max_bad)
     sets.tell_skipped(known.skipped)
     there = {name: pair for name, pair in found.items() if pair is not None}
-    images = {name: pair[0] for name, pair in there.items()}
-    labels = {name: pair[1] for name, pair in there.items()}
-    return Problem(known, pixels, levels, images, labels)
+    images = {name: found.images for name, found in there.items()}
+    labels = {name: found.labels for name, found in there.items()}
+    files = {name: found.names for name, found in there.items()}
+    return Problem(known, pixels, levels, images, labels, files)
 
 
 def evaluate(run: Run) -> Results:
@@ -111,7 +116,14 @@ def evaluate(run: Run) -> Results:
     )
     if several:
         shown += figures.of_detector(
-            run.model, problem.known, problem.sets, problem.labels, scores, KNOWN, config.score
+            run.model,
+            problem.known,
+            problem.sets,
+            problem.labels,
+            scores,
+            KNOWN,
+            config.score,
+            problem.files,
         )
     tables = [scored.detection_table(scores, metrics, KNOWN)] if several else []
     return Results(metrics, tables, shown)

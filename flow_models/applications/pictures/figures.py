@@ -4,7 +4,7 @@ caption)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ MOST_SHARES = (
 )
 ROW = 12  # pictures in a row
 MANY = 200  # samples whose nearest training pictures are measured
+PAIRS = 3  # of pictures that are interpolated
 MAPPED = 300  # pictures of a set in the map of latents
 
 Figures = list[tuple[str, Figure, str]]
@@ -30,6 +31,8 @@ def of_model(
     model, known: ImageData, held_out: np.ndarray, history: Mapping[str, list], temperature: float
 ) -> Figures:
     """Data, training, samples, their neighbours, latents, regenerated and interpolated pictures."""
+    near, nearest = neighbours(model, known.examples, held_out, temperature)
+    pairs = min(PAIRS, len(held_out) // 2)
     rows, size = known.examples, math.prod(model.event_shape) * math.log(2)
     return [
         (
@@ -59,10 +62,11 @@ def of_model(
         ),
         (
             "neighbours",
-            neighbours(model, rows, held_out, temperature),
+            near,
             f"Is it learned by heart? Samples at temperature {temperature:g} and the training"
             " pictures nearest to them, "
-            + "mirrored or not; held-out pictures are the measure of how near is near.",
+            + "mirrored or not; held-out pictures are the measure of how near is near."
+            + _listed("The nearest, from left:", known.example_names, nearest),
         ),
         (
             "latents",
@@ -83,6 +87,8 @@ def of_model(
             (
                 "From one held-out picture to another through latent space, on the straight line"
                 " and on the circle."
+                + _listed("From:", known.held_out_names, range(pairs))
+                + _listed("To:", known.held_out_names, range(pairs, 2 * pairs))
             ),
         ),
     ]
@@ -96,6 +102,7 @@ def of_detector(
     scores: scored.Scores,
     name: str,
     by: str,
+    files: Mapping[str, Sequence[str]],
 ) -> Figures:
     """Where the latents of all sets lie, the strangest pictures, scores by set, ROC curves. name:
     of the known set."""
@@ -113,12 +120,12 @@ def of_detector(
         ),
         (
             "anomalies",
-            anomalies(sets, labels, scores, by),
+            anomalies(sets, labels, scores, by, files),
             f"The strangest held-out pictures of all sets, by {title}.",
         ),
         (
             "strangest_known",
-            anomalies({name: sets[name]}, labels, alone, by),
+            anomalies({name: sets[name]}, labels, alone, by, files),
             (
                 f"The strangest of the known set alone, by {title}: what would be flagged first,"
                 " rightly or not."
@@ -149,12 +156,15 @@ def samples(model, data: np.ndarray, seed: int = 1) -> Figure:
 
 def neighbours(
     model, training: np.ndarray, held_out: np.ndarray, temperature: float, seed: int = 2
-) -> Figure:
-    """`ROW` samples over their nearest training pictures; distances of many more."""
+) -> tuple[Figure, np.ndarray]:
+    """`ROW` samples over their nearest training pictures; distances of many more. Also the numbers
+    of the nearest."""
     drawn = model.sample(MANY, seed=seed, sampling_temperature=temperature)
     numbers, distances = generation.nearest(drawn, training, 3)
     _, known = generation.nearest(held_out, training)
-    return plots.neighbours(drawn[:ROW], training[numbers[:ROW]], distances[:, 0], known[:, 0])
+    near = training[numbers[:ROW]]
+    figure = plots.neighbours(drawn[:ROW], near, distances[:, 0], known[:, 0])
+    return figure, numbers[:ROW, 0]
 
 
 def regenerated(model, images: np.ndarray) -> Figure:
@@ -175,7 +185,7 @@ def shares(model) -> list[float]:
     return [0.5**number for number in range(min(levels, MOST_SHARES))]
 
 
-def interpolated(model, images: np.ndarray, pairs: int = 3, steps: int = 10) -> Figure:
+def interpolated(model, images: np.ndarray, pairs: int = PAIRS, steps: int = 10) -> Figure:
     """A row for each pair and kind of interpolation."""
     pairs = min(pairs, len(images) // 2)
     ways = {
@@ -195,13 +205,15 @@ def anomalies(
     labels: Mapping[str, Sequence[str]],
     scores: scored.Scores,
     by: str,
+    files: Mapping[str, Sequence[str]],
     top: int = 30,
 ) -> Figure:
     """The strangest pictures with rank, label and score."""
     order = scored.ranked(scores, by, top)
     pictures = np.stack([sets[name][row] for name, row in order])
     captions = [
-        f"{rank}: {short(labels[name][row], 14)}\n{scores[by][name][row]:.4g}"
+        f"{rank}: {short(labels[name][row], 14)}\n{_file(files[name], row)}"
+        f"{scores[by][name][row]:.4g}"
         for rank, (name, row) in enumerate(order, 1)
     ]
     total = sum(len(images) for images in sets.values())
@@ -211,6 +223,21 @@ def anomalies(
         10,
         captions,
     )
+
+
+def _file(names: Sequence[str], row: int) -> str:
+    """A line with the end of a file's name; nothing where there is no file."""
+    if not names:
+        return ""
+    name = names[row].rpartition("/")[2]
+    return (name if len(name) <= 16 else f"…{name[-15:]}") + "\n"
+
+
+def _listed(introduction: str, names: Sequence[str], rows: Iterable[int]) -> str:
+    """A sentence that names the files of a figure; nothing where there are none."""
+    if not names:
+        return ""
+    return f" {introduction} {', '.join(names[int(row)].rpartition('/')[2] for row in rows)}."
 
 
 def short(text: str, most: int) -> str:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
 PLAIN, HALF_TONES = 32, 0.2  # levels from black or white; share of pixels between them
 MOST = 1000  # foreign pictures of a class or place that are scored
-Labelled = tuple[np.ndarray, list[str]]  # pictures uint8 [n, H, W, C], and what each shows
+
+
+class Labelled(NamedTuple):
+    """Pictures uint8 [n, H, W, C], what each shows, and their files where they are files."""
+
+    images: np.ndarray
+    labels: list[str]
+    names: Sequence[str] = ()
 
 
 def open_known(pictures, fit, labelled: bool = False, flip: bool | None = None) -> ImageData:
@@ -124,7 +132,7 @@ def refuse_unknown_classes(pictures) -> None:
 def known_held_out(known: ImageData) -> Labelled:
     """The scored pictures of the known classes: those of the test, else of the validation."""
     images, labels = known.held_out
-    return images, [known.classes[label] for label in labels]
+    return Labelled(images, [known.classes[label] for label in labels], known.held_out_names)
 
 
 def other_classes(pictures, known: ImageData) -> Labelled | None:
@@ -133,26 +141,31 @@ def other_classes(pictures, known: ImageData) -> Labelled | None:
     if not pictures.train_uri or pictures.train_uri in embedded_sets.names():
         if class_names(pictures) is None:
             return None
-        images, labels = embedded(pictures.train_uri or pictures.data, known.shape)
+        images, labels, _ = embedded(pictures.train_uri or pictures.data, known.shape)
         foreign = ~np.isin(labels, known.classes)
-        return (images[foreign], list(np.array(labels)[foreign])) if foreign.any() else None
+        some = Labelled(images[foreign], list(np.array(labels)[foreign]))
+        return some if foreign.any() else None
     train, validation, test = find_parts(pictures.train_uri, pictures.val_uri or None)
     roots = [root for root in (train, validation, test) if root]
     roots = [root for root in roots if root not in embedded_sets.names()]
     # a class of several roots is taken from the last of them that has it: test, else validation
     places = {name: storage.join(root, name) for root in roots for name in storage.subfolders(root)}
     names = [name for name in places if name not in known.classes]
-    parts = [from_uri(places[name], known, pictures.max_bad)[0] for name in names]
+    parts = [from_uri(places[name], known, pictures.max_bad) for name in names]
     if known.classes == (ALL,) or not parts:
         return None
-    return np.concatenate(parts), [name for name, part in zip(names, parts) for _ in part]
+    return Labelled(
+        np.concatenate([part.images for part in parts]),
+        [name for name, part in zip(names, parts) for _ in part.names],
+        [name for part in parts for name in part.names],
+    )
 
 
 def embedded(name: str, shape: tuple[int, int, int]) -> Labelled:
     """Held-out pictures of an embedded set, in the shape of another set."""
     data = embedded_sets.load(name)
-    images, labels = known_held_out(data)
-    return refit(images, Rule(*shape)), labels
+    images, labels, _ = known_held_out(data)
+    return Labelled(refit(images, Rule(*shape)), labels)
 
 
 def from_uri(uri: str, known: ImageData, max_bad: int = 10, most: int = MOST) -> Labelled:
@@ -164,5 +177,6 @@ def from_uri(uri: str, known: ImageData, max_bad: int = 10, most: int = MOST) ->
         -(-most // 64),
     )
     names, images = zip(*batches)
-    folders = [name.rpartition("/")[0].rpartition("/")[2] for some in names for name in some]
-    return np.concatenate(images)[:most], folders[:most]
+    files = [name for some in names for name in some][:most]
+    folders = [name.rpartition("/")[0].rpartition("/")[2] for name in files]
+    return Labelled(np.concatenate(images)[:most], folders, files)

@@ -76,6 +76,8 @@ class ImageData:
     rows: int  # training images in all
     source: str
     licence: str = ""
+    example_names: Sequence[str] = ()  # files, where they are files
+    held_out_names: Sequence[str] = ()
     depth: Range | None = None  # of values of more than 8 bits
     skipped: Skipped = field(default_factory=Skipped)
 
@@ -126,4 +128,6 @@ class ImageData:
             test=test[0],
             test_labels=test[1],
             rows=len(examples),
+            example_names=(),
+            held_out_names=(),
         )

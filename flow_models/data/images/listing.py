@@ -68,6 +68,22 @@ class ImageFiles:
         return replace(self, rows=rows, classes=(ALL,))
 
 
+@dataclass(frozen=True)
+class Names(Sequence):
+    """Where some pictures of a listing are, each made when it is asked for."""
+
+    files: ImageFiles
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number):
+        if isinstance(number, slice):
+            return [self.files.uri(int(row)) for row in self.rows[number]]
+        return self.files.uri(int(self.rows[number]))
+
+
 def list_images(
     uri: str, log: Skipped, classes: Sequence[str] | None = None, progress: bool = True
 ) -> ImageFiles:

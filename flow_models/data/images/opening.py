@@ -134,7 +134,8 @@ class _Opener:
         rule = self.shape.rule(data.shape)
         data = data.changed(lambda images, labels: (refit(images, rule), labels))
         if val_uri:
-            images, labels = self._loaded(self._listed(find_val(val_uri), data.classes), rule)
+            held = self._listed(find_val(val_uri), data.classes)
+            images, labels, _ = self._loaded(held, rule)
             data = replace(data, validation=images, validation_labels=labels)
         train = self.batching.of_array(data.examples, data.example_labels, data.classes)
         return replace(data, train=train, skipped=self.reading.log)
@@ -151,8 +152,10 @@ class _Opener:
         rule = find_rule(files, self.shape)
         store = ImageStore(files, rule, self.reading)
         train, examples, labels = self._train(store)
-        validation, validation_labels = self._loaded(held, rule)
-        test, test_labels = (None, None) if tests is None else self._loaded(tests, rule)
+        validation, validation_labels, names = self._loaded(held, rule)
+        test, test_labels = None, None
+        if tests is not None:
+            test, test_labels, names = self._loaded(tests, rule)
         return ImageData(
             name=os.path.basename(train_uri.rstrip("/")),
             train=train,
@@ -167,6 +170,8 @@ class _Opener:
             source=self._source(train_uri, val_uri, store),
             skipped=self.reading.log,
             depth=rule.depth,
+            example_names=store.names[: len(labels)],
+            held_out_names=names,
         )
 
     def _listed(self, uri: str, classes: tuple[str, ...]) -> ImageFiles | ImageData:
@@ -182,13 +187,17 @@ class _Opener:
             check_classes(uri, classes)
         return list_images(uri, log, present, progress).relabel(classes)
 
-    def _loaded(self, held: ImageFiles | ImageData, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of all files, or of a random part in a quarter of the memory."""
+    def _loaded(
+        self, held: ImageFiles | ImageData, rule: Rule
+    ) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
+        """Images, labels and places of all files, or of a random part in a quarter of the
+        memory."""
         if isinstance(held, ImageData):
-            return refit(held.validation, rule), held.validation_labels
+            return refit(held.validation, rule), held.validation_labels, ()
         some = np.argsort(held.rows["order"])[: self._quarter(rule)]
         held = held if len(some) == len(held) else held.take(some)
-        return ImageStore(held, rule, self.reading).load()
+        store = ImageStore(held, rule, self.reading)
+        return *store.load(), store.names
 
     def _train(
         self, store: ImageStore

@@ -17,7 +17,7 @@ from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.data.images.cache import Shard, ShardCache, shard_key
 from flow_models.data.images.dataset import UNREADABLE, Skipped
-from flow_models.data.images.listing import ImageFiles
+from flow_models.data.images.listing import ImageFiles, Names
 from flow_models.data.images.reading import BadImage, Rule, bounded_map, read
 
 _SHARD_BYTES, _SHARD_ROWS = 16 * 2**20, 512  # what a shard is meant to hold at most
@@ -60,8 +60,16 @@ class ImageStore:
     @property
     def labels(self) -> np.ndarray:
         """int32 [len]."""
-        rows = [rows[good] for rows, good in zip(self._shards, self._good)]
-        return self.files.labels[np.concatenate(rows)]
+        return self.files.labels[self._rows()]
+
+    @property
+    def names(self) -> Names:
+        """Where the pictures are."""
+        return Names(self.files, self._rows())
+
+    def _rows(self) -> np.ndarray:
+        parts = [rows[good] for rows, good in zip(self._shards, self._good)]
+        return np.concatenate(parts)
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         """All pictures uint8 [len, H, W, C] in memory, and their labels. Raises UserError where
