@@ -162,6 +162,15 @@ def test_endings_hidden_files_and_strangers(folder, opened):
     assert data.classes == ("cat", "dog")
 
 
+def test_empty_folders_and_pictures_beside_folders_are_told(folder, opened):
+    (folder / "train" / "cow").mkdir()
+    write(folder, "train/beside.png", picture(0))
+    with pytest.warns(FlowModelsWarning) as told:
+        assert opened(folder).classes == ("cat", "dog")
+    lines = " ".join(str(each.message) for each in told)
+    assert "no classes: cow" in lines and "left out: 1; the first" in lines and "beside" in lines
+
+
 def test_unreadable_files_are_listed_and_bounded(folder, opened):
     whole = encoded(picture(0, 64, 64, 3), "JPEG")
     write(folder, "train/cat/cut.jpg", whole[: len(whole) // 2])

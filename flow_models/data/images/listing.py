@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.core.failures import pick
 from flow_models.data.images.dataset import Skipped
 
@@ -101,6 +101,9 @@ def list_images(
     places = [root] if classes is None else [storage.join(root, name) for name in classes]
     found = (each for place in places for each in storage.list_files(place))
     files = _collect(root, found, log, progress)
+    empty = set(classes or storage.subfolders(root)) - set(files.classes)
+    if empty and files.classes != (ALL,):
+        warn(f"{root}: folders without a picture are no classes: {', '.join(sorted(empty))}")
     if not len(files):
         raise UserError(f"{uri}: no picture here ({', '.join(SUFFIXES)}); skipped: {log}")
     return files if classes is None else files.relabel(classes)
@@ -147,8 +150,13 @@ def _with_sorted_classes(files: ImageFiles, log: Skipped) -> ImageFiles:
     if files.classes == ("",):
         return files.as_one_class()
     if "" in files.classes:
-        for row in np.flatnonzero(files.labels == files.classes.index("")):
+        beside = np.flatnonzero(files.labels == files.classes.index(""))
+        for row in beside:
             log.add("other", files.uri(int(row)), "beside the class folders, not in one")
+        warn(
+            f"{files.root}: pictures beside the class folders are left out: {len(beside):,}; the"
+            f" first: {files.uri(int(beside[0]))}"
+        )
     return files.relabel(sorted(name for name in files.classes if name))
 
 
