@@ -37,7 +37,8 @@ class Config:
     weights: str = ""
     """column with the weight of each row; it is not learned"""
     missing: str = "refuse"
-    """rows of a table with missing or infinite cells: refuse the table, or drop the rows"""
+    """rows of a table with missing or infinite cells: refuse the table, drop the rows, or
+    model what is observed of them (missing completely at random)"""
     test_points: int = 50_000
     """fresh points for the test where the density is known; tables are split 80 : 10 : 10"""
     network: VectorNetwork = VectorNetwork()
@@ -75,6 +76,8 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
     bijector = fm.architectures.mixed(
         options.pop("architecture"), columns.cdfs, **options, **bounds
     )
+    if config.missing == "model":
+        bijector = fm.architectures.with_missing(bijector, len(columns.names))
     model = fm.Model(bijector, partition, {"x": columns}, jit=config.fit.jit)
     model.layer.check(columns.prepare(problem.test))
     return model

@@ -1,11 +1,13 @@
 """Tables with missing cells: the density of what is observed, and draws of the rest."""
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import application, status
 from scipy.stats import multivariate_normal, norm
 
 import flow_models as fm
@@ -182,3 +184,23 @@ def test_values_without_a_density_are_not_taken_for_missing(of_kinds):
     assert of_kinds.log_prob(frame)[0] == -np.inf
     with pytest.raises(fm.UserError, match="column 'count' has a value that has no density"):
         of_kinds.impute(frame)
+
+
+@pytest.mark.parametrize("kinds", [False, True])
+def test_application_1_models_missing_cells(tmp_path, monkeypatch, kinds):
+    frame = _table(500) if kinds else pd.DataFrame(_gaussian(500, 0), columns=["a", "b", "c"])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    told = ["--data", str(tmp_path / "rows.csv"), "--missing", "model", "--steps", "40"]
+    told += ["--output-dir", str(tmp_path / "run"), "--mlflow", "false", "--batch-size", "64"]
+    told += ["--depth", "1", "--hidden", "[8]", "--architecture", "realnvp"]
+    assert application(monkeypatch, 1, *told) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert np.isfinite(metrics["nll_test"])
+    model = fm.load(str(tmp_path / "run"))
+    assert np.isfinite(model.log_prob(frame)).all()
+    from flow_models.__main__ import main
+
+    scores = tmp_path / "scores.csv"
+    call = ["flow_models", "score", str(tmp_path / "run"), str(tmp_path / "rows.csv")]
+    monkeypatch.setattr("sys.argv", [*call, "--csv", str(scores)])
+    assert status(main) == 0 and np.isfinite(pd.read_csv(scores).nll).all()

@@ -17,6 +17,7 @@ from flow_models.data import points, tables
 from flow_models.data.tables import embedded
 from flow_models.diagnostics import baselines, normality
 from flow_models.models.columns import Columns, by_column
+from flow_models.models.missing import is_modelled
 
 MIN_ROWS = 80  # of a table, so that a tenth is enough to test on
 VALIDATION_POINTS = 10_000  # drawn where the density is known
@@ -118,19 +119,25 @@ def metrics(model, problem: Problem) -> dict[str, float]:
     nll = -np.average(log_prob, weights=problem.test_weights)
     found = {"nll_test": nll, "nll_test_se": log_prob.std() / len(log_prob) ** 0.5}
     rows = problem.train if isinstance(problem.train, np.ndarray) else problem.validation
-    if isinstance(rows, np.ndarray):
+    if isinstance(rows, np.ndarray) and not np.isnan(rows).any():
         found["nll_test_gaussian"] = baselines.gaussian_nll(rows, problem.test)
     if problem.truth:
         gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(problem.test))
         found |= {"kl_to_truth": gap, "kl_to_truth_se": error, "entropy": problem.truth.entropy}
-    return found | normality.latent_normality(model.encode(problem.test))
+    return found | normality.latent_normality(model.encode(completed(model, problem.test)))
+
+
+def completed(model, rows):
+    """Rows whose missing cells are drawn by a model that knows them; others as they are."""
+    known = is_modelled(model) and model.codec.missing(rows).any()
+    return model.impute(rows) if known else rows
 
 
 def figures(model, problem: Problem, history: dict) -> list[Figure]:
     """The density, the latents, the training, the strangest rows and, in 2-D, the map."""
     if problem.of_kinds:
         return _figures_of_kinds(model, problem, history)
-    truth, size, test = problem.truth, model.event_size, problem.test
+    truth, size, test = problem.truth, model.event_size, completed(model, problem.test)
     rest = size / 2 * (1 + np.log(2 * np.pi))
     perfect = truth and {
         "objective": truth.entropy,
@@ -139,7 +146,7 @@ def figures(model, problem: Problem, history: dict) -> list[Figure]:
     }
     samples, log_prob = model.sample(len(test), seed=1), truth and truth.log_prob
     density = plots.density(test, samples, model.log_prob, log_prob, problem.columns)
-    strangest = plots.anomalies(test, model.anomaly_score(test), problem.columns)
+    strangest = plots.anomalies(test, model.anomaly_score(problem.test), problem.columns)
     found = [
         ("density", density, "Held-out data, samples of the model, and its density."),
         (
@@ -165,11 +172,11 @@ def figures(model, problem: Problem, history: dict) -> list[Figure]:
 
 def _figures_of_kinds(model, problem: Problem, history: dict) -> list[Figure]:
     """Margins, latents, training and the strangest rows of a table of several kinds."""
-    test = problem.test
+    test = completed(model, problem.test)
     seen = model.codec.decode(model.codec.encode(test, np.float32).rows)  # texts that are dates
     margins = plots.margins(seen, model.sample(len(test), seed=1))
     numbers = model.codec.prepare(test)
-    strangest = plots.anomalies(numbers, model.anomaly_score(test), problem.columns)
+    strangest = plots.anomalies(numbers, model.anomaly_score(problem.test), problem.columns)
     training = plots.training_curves(history)
     found = "Held-out data and samples of the model, column by column."
     return [

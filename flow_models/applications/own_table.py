@@ -10,6 +10,7 @@ import numpy as np
 from flow_models.core.errors import UserError
 from flow_models.data import tables
 from flow_models.models.columns import Columns
+from flow_models.models.kinds import numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,8 @@ def read(
       wanted: names of the columns to use; None for all.
       kinds: kinds by name, which win over those found (see `Columns.of`).
       weights: the column that holds the weight of each row; it is not learned.
-      missing: "drop" leaves rows with missing or infinite cells out, "refuse" raises an error.
+      missing: "drop" leaves rows with missing or infinite cells out, "refuse" raises an error,
+        "model" keeps missing cells, for a model that learns what is observed of a row.
 
     Raises:
       UserError: data that have no density, with the column and the row at fault.
@@ -65,14 +67,15 @@ def read(
     plain = columns.is_plain and all(kind.is_plain for kind in columns.kinds)
     learned = frame[list(columns.names)]
     if plain:
-        values = tables.check_table(learned, min_rows=min_rows, source=uri)
+        check = _check_observed if missing == "model" else tables.check_table
+        values = check(learned, min_rows=min_rows, source=uri)
         columns = dataclasses.replace(columns, kinds=())
     else:
-        _check(columns, learned, min_rows, uri)
-    numbers = [name for name, cdf in zip(columns.names, columns.cdfs) if cdf is None]
-    tables.warn_of_steps(learned[_undated(learned, numbers)], uri)
+        _check(columns, learned, min_rows, uri, missing == "model")
+    of_flow = [name for name, cdf in zip(columns.names, columns.cdfs) if cdf is None]
+    tables.warn_of_steps(learned[_undated(learned, of_flow)], uri)
     parts = tables.split(np.arange(len(frame)), seed=seed)
-    if numbers:
+    if of_flow:
         tables.warn_of_copies(learned.iloc[parts[0]], learned.iloc[parts[2]], uri)
     rows = [values[part] if plain else learned.iloc[part] for part in parts]
     kept = [frame[list(columns.identifiers)].iloc[part] for part in parts]
@@ -82,8 +85,10 @@ def read(
 
 def _complete(frame, kinds: dict[str, str] | None, missing: str, uri: str):
     """The rows without gaps in what is learned, or all."""
-    if missing == "refuse":
+    if missing in ("refuse", "model"):
         return frame
+    if missing != "drop":
+        raise UserError(f"missing is {missing!r}, must be refuse, drop or model")
     kept = Columns.of(frame, kinds).identifiers
     complete = tables.without_missing(frame.drop(columns=list(kept)), missing, uri)
     return frame.loc[complete.index]
@@ -107,9 +112,10 @@ def _weights(frame, name: str | None, uri: str) -> np.ndarray | None:
     return weights
 
 
-def _check(columns: Columns, frame, min_rows: int, uri: str) -> None:
-    """Refuses missing cells, and columns of the flow that have no density together."""
-    for name in frame.columns:
+def _check(columns: Columns, frame, min_rows: int, uri: str, gaps: bool) -> None:
+    """Refuses missing cells where there may be no `gaps`, and columns of the flow that have no
+    density together."""
+    for name in () if gaps else frame.columns:
         missing = np.flatnonzero(frame[name].isna().to_numpy())
         if len(missing):
             raise UserError(
@@ -118,10 +124,25 @@ def _check(columns: Columns, frame, min_rows: int, uri: str) -> None:
             )
     if len(frame) < min_rows:
         raise UserError(f"{uri}: {len(frame)} rows; at least {min_rows} are expected")
-    numbers = [i for i, cdf in enumerate(columns.cdfs) if cdf is None]
-    if numbers:
-        names = [columns.names[i] for i in numbers]
-        tables.check_table(columns.prepare(frame)[:, numbers], names, source=uri)
+    places = [i for i, cdf in enumerate(columns.cdfs) if cdf is None]
+    if places:
+        names = [columns.names[i] for i in places]
+        values = columns.prepare(frame)[:, places]
+        if gaps:
+            _check_observed(type(frame)(values, frame.index, names), 2, uri)
+        else:
+            tables.check_table(values, names, source=uri)
+
+
+def _check_observed(frame, min_rows: int, source: str) -> np.ndarray:
+    """Numbers [N, D] of a DataFrame, NaN where a cell is missing. What is observed of each column
+    must have a density, and the columns together in rows without gaps."""
+    for name in frame.columns:
+        tables.check_table(frame[[name]].dropna(), min_rows=min_rows, source=source)
+    complete = frame.dropna()
+    if len(complete) >= min_rows > 2:
+        tables.check_table(complete, min_rows=min_rows, source=source)
+    return np.stack([numbers(frame[name]) for name in frame.columns], 1).astype(np.float32)
 
 
 def _report(columns: Columns) -> None:

@@ -13,8 +13,8 @@ def scored(model, uri: str, keep: Sequence[str] = ()) -> Iterator[dict]:
     """Names (row numbers of the file), kept columns, `nll` and `error`, in parts that need little
     memory.
 
-    Columns are those that the model knows by name, else all others in their order. A row with a
-    cell that is missing, infinite or no number has nll NaN; `error` says which.
+    Columns are those that the model knows by name, else all others in their order. Models of missing
+    cells score what is observed of a row. Else a row with a cell that is missing, infinite or no number has nll NaN; `error` says which.
 
     Raises:
       UserError: no such columns.
@@ -73,6 +73,8 @@ def _of_model(model, frame, uri: str, keep: Sequence[str]):
 
 def _numbers(model, frame):
     """Values that the model takes, and what is wrong with each row, empty where nothing is."""
+    from flow_models.models.missing import is_modelled
+
     errors = [""] * len(frame)
     columns = {}
     for name in frame.columns:
@@ -80,6 +82,7 @@ def _numbers(model, frame):
         found = column if name in _others(model) else _as_numbers(column)
         columns[name] = found
         wrong = found.isna() if found.dtype.kind != "f" else ~np.isfinite(found)
+        wrong = wrong & ~(column.isna() & is_modelled(model))
         for row in np.flatnonzero(wrong.to_numpy(bool)):
             cell = column.iloc[row]
             gap = column.isna().iloc[row]

@@ -65,7 +65,7 @@ def check_bounds(
             if bound is None or frame.iloc[:, i].dtype.kind not in "fiu":
                 continue
             values = frame.iloc[:, i].to_numpy(np.float64)
-            outside = ~(sign * values > sign * bound)
+            outside = ~(sign * values > sign * bound) & ~np.isnan(values)
             if outside.any():
                 first = int(np.argmax(outside))
                 more = f" (and {outside.sum() - 1} more)" if outside.sum() > 1 else ""
@@ -79,7 +79,7 @@ def warn_of_steps(frame, source: str) -> None:
     """Warns of columns of numbers [N] whose density is unbounded: of one value in many rows, and of
     whole numbers."""
     for name in frame.columns if len(frame) >= 2 * _FEWEST else ():
-        column = frame[name]
+        column = frame[name].dropna()
         values, counts = np.unique(column.to_numpy(np.float64), return_counts=True)
         share = counts.max() / len(column)
         about = f"{source}: column '{name}'"
