@@ -13,8 +13,9 @@ def scored(model, uri: str, keep: Sequence[str] = ()) -> Iterator[dict]:
     """Names (row numbers of the file), kept columns, `nll` and `error`, in parts that need little
     memory.
 
-    Columns are those that the model knows by name, else all others in their order. Models of missing
-    cells score what is observed of a row. Else a row with a cell that is missing, infinite or no number has nll NaN; `error` says which.
+    Columns are those that the model knows by name, else all others in their order. A row with a
+    cell that is missing, infinite or no number has nll NaN; `error` says which. Models of missing
+    cells score what is observed of a row.
 
     Raises:
       UserError: no such columns.
