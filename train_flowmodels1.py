@@ -67,35 +67,55 @@ def load_data(config: Config):
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
-    from flow_models.applications import mapping
+    from flow_models.applications import few_rows, mapping
 
     columns = problem.codec or fm.Columns(tuple(problem.columns))
-    mapping.check_bounds(problem, columns, config.lower, config.upper)
-    options = config.network.options(seed=config.fit.seed)
+    sizes = few_rows.network(config, problem, PRESETS)
+    options = config.network.options(seed=config.fit.seed, **sizes)
     bounds = columns.bounds(config.lower, config.upper)
     bijector = fm.architectures.mixed(
         options.pop("architecture"), columns.cdfs, **options, **bounds
     )
     if config.missing == "model":
         bijector = fm.architectures.with_missing(bijector, len(columns.names))
+    mapping.check_bounds(problem, columns, config.lower, config.upper)
     model = fm.Model(bijector, partition, {"x": columns}, jit=config.fit.jit)
     model.layer.check(columns.prepare(problem.test))
     return model
 
 
 def evaluate(run) -> fm.Results:
-    """Held-out likelihood, the gap to the truth, and how normal the latents are."""
-    from flow_models.applications import mapping
+    """Held-out likelihood beside baselines, the gap to the truth, latents, the strangest rows."""
+    from flow_models.applications import mapping, strange
 
     metrics = {
         "nll_val": min(run.history["val_objective"]),
         **mapping.metrics(run.model, run.problem),
     }
+    frame, gained = strange.strangest(run.model, run.problem)
+    run.folder.write_text("strangest.csv", frame.to_csv(index=False))
+    tables = [
+        mapping.comparison(metrics),
+        *mapping.table_of_columns(run.problem),
+        strange.report_table(frame, gained, run.problem.columns),
+    ]
     figures = mapping.figures(run.model, run.problem, run.history)
-    return fm.Results(metrics, mapping.table_of_columns(run.problem), figures)
+    summary = f"{run.problem.source} {mapping.training_in_words(run.result)}"
+    return fm.Results(metrics, tables, figures, summary)
 
 
-APPLICATION = fm.Application(Config, PRESETS, partitions, load_data, build_model, evaluate)
+def training(config: Config, problem, model):
+    """Maximum likelihood; the length of the training follows the number of rows."""
+    from flow_models.applications import few_rows
+    from flow_models.applications.application import Training
+
+    settings = few_rows.fit(config, problem, PRESETS)
+    return Training(problem.train, problem.validation, settings)
+
+
+APPLICATION = fm.Application(
+    Config, PRESETS, partitions, load_data, build_model, evaluate, training
+)
 
 if __name__ == "__main__":
     fm.run(APPLICATION)

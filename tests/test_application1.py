@@ -68,6 +68,11 @@ def test_a_run_leaves_all_that_was_promised(finished):
     figures = ["sides", "density", "latents", "training", "anomalies", "mapping"]
     assert set(os.listdir(folder / "figures")) == {f"{name}.png" for name in figures}
     metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"nll_test_gaussian", "nll_test_kde", "nll_test_mixture"} <= set(metrics)
+    strangest = list(csv.DictReader((folder / "strangest.csv").open()))
+    assert len(strangest) == 20 and {"row", "nll", "tail_probability", "driven_by"} <= set(
+        strangest[0]
+    )
     assert {
         "nll_val",
         "nll_test",
@@ -95,7 +100,9 @@ def test_a_run_leaves_all_that_was_promised(finished):
     assert base64.b64decode(first) == (folder / "figures" / "sides.png").read_bytes()
     assert "The two sides of the network" in report
     assert "kl_to_truth" in result.stdout and str(folder) in result.stdout
-    assert result.stderr == "", "quiet when not a terminal"
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("warning: a ") for line in lines), "quiet when not a terminal"
+    assert [f"warning: {line}" for line in metrics.get("warnings", [])] == lines
     assert fm.load(str(folder)).log_prob(np.zeros((1, 2))).shape == (1,)
 
 

@@ -85,7 +85,7 @@ def test_every_figure_draws_and_touches_nothing_global():
     assert pyplot is None or not pyplot.get_fignums()
 
 
-@pytest.mark.parametrize("dimensions, panels", [(1, 1), (2, 4), (3, 8), (5, 8)])
+@pytest.mark.parametrize("dimensions, panels", [(1, 1), (2, 4), (3, 9), (5, 25), (9, 64)])
 def test_density_in_each_dimension(dimensions, panels):
     x = draw(dimensions)
     figure = plots.density(

@@ -11,16 +11,19 @@ import numpy as np
 
 from flow_models import plots
 from flow_models.applications import own_table
-from flow_models.applications.application import Figure, no_data
-from flow_models.core.errors import UserError
+from flow_models.applications.application import Figure, Table, no_data
+from flow_models.core.errors import UserError, warn
 from flow_models.data import points, tables
 from flow_models.data.tables import embedded
 from flow_models.diagnostics import baselines, normality
+from flow_models.diagnostics.strangest import overfitting
 from flow_models.models.columns import Columns, by_column
 from flow_models.models.missing import is_modelled
 
+OVERFITTED = 0.05  # nats that validation rises by before it is a warning
 MIN_ROWS = 80  # of a table, so that a tenth is enough to test on
 VALIDATION_POINTS = 10_000  # drawn where the density is known
+CHOICE = 2_000  # of them that choose among baselines, which the others are fitted to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Problem:
     truth: Any = None  # has log_prob and entropy
     codec: Columns | None = None  # of the user's own table
     test_weights: np.ndarray | None = None
-    test_kept: Any = None  # identifiers of the test rows, a DataFrame
+    rows: Any = None  # of the three parts: numbers of their rows in the file
+    kept: Any = None  # identifiers of the rows of the three parts, DataFrames
     frame: Any = None  # all rows of the user's own table, a DataFrame
 
     @property
@@ -73,9 +77,9 @@ def load(
         raise no_data(data, [*points.names(), *embedded.names()], tables.SUFFIXES)
     table = embedded.load(data)
     train, validation, test = tables.split(table.values, seed=seed)
-    return Problem(
-        os.path.basename(data), table.source, tuple(table.columns), train, validation, test
-    )
+    places = tables.split(np.arange(len(table.values)), seed=seed)
+    names, name = tuple(table.columns), os.path.basename(data)
+    return Problem(name, table.source, names, train, validation, test, rows=places)
 
 
 def _own(data: str, table: own_table.OwnTable) -> Problem:
@@ -87,11 +91,10 @@ def _own(data: str, table: own_table.OwnTable) -> Problem:
             for x, weight in zip((train, validation), table.weights)
         )
     weights = table.weights[2] if table.weights else None
-    names, kept = table.columns.names, table.kept[2]
-    name = os.path.basename(data)
-    return Problem(
-        name, data, names, train, validation, test, None, table.columns, weights, kept, table.frame
-    )
+    places = [np.asarray(part.index) for part in table.kept]
+    own = table.columns, weights, places, table.kept, table.frame
+    name, names = os.path.basename(data), table.columns.names
+    return Problem(name, data, names, train, validation, test, None, *own)
 
 
 def check_bounds(problem: Problem, columns: Columns, lower, upper) -> None:
@@ -118,9 +121,7 @@ def metrics(model, problem: Problem) -> dict[str, float]:
     log_prob = model.log_prob(problem.test).astype(np.float64)
     nll = -np.average(log_prob, weights=problem.test_weights)
     found = {"nll_test": nll, "nll_test_se": log_prob.std() / len(log_prob) ** 0.5}
-    rows = problem.train if isinstance(problem.train, np.ndarray) else problem.validation
-    if isinstance(rows, np.ndarray) and not np.isnan(rows).any():
-        found["nll_test_gaussian"] = baselines.gaussian_nll(rows, problem.test)
+    found |= {f"nll_test_{name}": value for name, value in _baselines(problem).items()}
     if problem.truth:
         gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(problem.test))
         found |= {"kl_to_truth": gap, "kl_to_truth_se": error, "entropy": problem.truth.entropy}
@@ -131,6 +132,51 @@ def completed(model, rows):
     """Rows whose missing cells are drawn by a model that knows them; others as they are."""
     known = is_modelled(model) and model.codec.missing(rows).any()
     return model.impute(rows) if known else rows
+
+
+def _baselines(problem: Problem) -> dict[str, float]:
+    """-log p of the test rows under densities without a flow, nats; of columns that are all numbers
+    of the flow."""
+    if problem.of_kinds:
+        return {}
+    train, held = problem.train, problem.validation
+    if callable(train):
+        train, held = held[CHOICE:], held[:CHOICE]
+    train, held = (part["x"] if isinstance(part, dict) else part for part in (train, held))
+    if any(np.isnan(part).any() for part in (train, held, problem.test)):
+        return {}  # cells are missing
+    found = baselines.densities(train, held, problem.test)
+    weights = problem.test_weights
+    return {name: float(-np.average(log_p, weights=weights)) for name, log_p in found.items()}
+
+
+TITLES = {
+    "": "this flow",
+    "_gaussian": "Gaussian",
+    "_kde": "kernel density estimate",
+    "_mixture": "Gaussian mixture",
+}
+
+
+def comparison(found: dict[str, float]) -> Table:
+    """The flow beside the baselines; warns where one of them is better."""
+    known = {f"nll_test{end}": title for end, title in TITLES.items()}
+    rows = [(title, found[name]) for name, title in known.items() if name in found]
+    title, best = min(rows, key=lambda row: row[1])
+    if best < found["nll_test"] - 2 * found["nll_test_se"] - 0.01:
+        warn(
+            f"a {title} describes the held-out rows better than this flow ({best:.4g} against"
+            f" {found['nll_test']:.4g} nats): use it, or train longer or with more rows"
+        )
+    return "Held-out rows under this flow and the baselines", ["density", "-log p(x), nats"], rows
+
+
+def training_in_words(result) -> str:
+    """When validation was best; a rise since is a warning where nothing stopped the training."""
+    text, rise = overfitting(result.history["step"], result.history["val_objective"])
+    if rise > OVERFITTED and result.stopped != "early":
+        warn(f"overfitting: {text}; the weights of the best step are kept")
+    return f"Training: {text}."
 
 
 def figures(model, problem: Problem, history: dict) -> list[Figure]:

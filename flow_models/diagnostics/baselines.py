@@ -11,10 +11,82 @@ import scipy.stats
 
 def gaussian_nll(train: np.ndarray, test: np.ndarray) -> float:
     """Mean -log N(x; mean, covariance) of test rows [N, D], nats; both moments are those of
-    `train`, by sums in float64."""
-    train, test = np.asarray(train, np.float64), np.asarray(test, np.float64)
-    normal = scipy.stats.multivariate_normal(train.mean(0), np.cov(train.T), allow_singular=True)
-    return float(-np.mean(normal.logpdf(test)))
+    `train`, in 64 bits."""
+    return float(-np.mean(_gaussian(np.asarray(train, np.float64), test)))
+
+
+def _gaussian(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """log p [N]. Columns are standardised first: of units that differ much, small ones would be
+    taken for a singular direction and left out."""
+    mean, scale = train.mean(0), train.std(0)
+    rows = (train - mean) / scale
+    normal = scipy.stats.multivariate_normal(np.zeros(len(mean)), np.cov(rows.T), True)
+    return np.atleast_1d(normal.logpdf((test - mean) / scale)) - np.log(scale).sum()
+
+
+FITTED, KERNELS, SHOWN = 20_000, 5_000, 2_000  # most rows of a mixture, of kernels, of a choice
+BANDWIDTHS = np.geomspace(0.03, 2.0, 13)  # in standard deviations of the data
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+
+def densities(
+    train: np.ndarray, validation: np.ndarray, test: np.ndarray, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """log p [N], nats, of test rows [N, D] under three densities that need no flow.
+
+    gaussian   mean and covariance of the training rows
+    kde        kernel density estimate; the likelihood of `validation` chooses the bandwidth, and
+               whether kernels have the shape of the covariance or of the standard deviations
+    mixture    Gaussian mixture; `validation` chooses the components, full or diagonal
+
+    Values are in the units of the rows. At most FITTED training rows make the mixture, KERNELS the
+    kernels. A density that cannot be fitted is left out.
+    """
+    some = np.random.default_rng((seed, 2)).permutation(len(train))
+    train, held = np.asarray(train, np.float64)[some], np.asarray(validation, np.float64)[:SHOWN]
+    test = np.asarray(test, np.float64)
+    found = {"gaussian": _gaussian(train, test)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # convergence at the ends of the grids
+        for name, kinds in (("kde", _kernels), ("mixture", _mixtures)):
+            fitted = list(kinds(train, seed))
+            if fitted:
+                best = max(fitted, key=lambda log_prob: np.mean(log_prob(held)))
+                found[name] = best(test)
+    return found
+
+
+def _kernels(train, seed):
+    """log p of kernel density estimates, one a bandwidth and a shape."""
+    from sklearn.neighbors import KernelDensity
+
+    for covariance in (np.diag(train.var(0)), np.atleast_2d(np.cov(train.T))):
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            continue
+        inverse, log_det = np.linalg.inv(factor), np.log(np.diag(factor)).sum()
+        rows = train[:KERNELS] @ inverse.T
+        for bandwidth in BANDWIDTHS:
+            kernels = KernelDensity(bandwidth=bandwidth, rtol=1e-4).fit(rows)
+            yield lambda x, f=kernels, a=inverse, d=log_det: f.score_samples(x @ a.T) - d
+
+
+def _mixtures(train, seed):
+    """log p of Gaussian mixtures, one a number of components and a form of covariance."""
+    from sklearn.mixture import GaussianMixture
+
+    mean, scale = train.mean(0), train.std(0)
+    rows, log_det = (train[:FITTED] - mean) / scale, np.log(scale).sum()
+    for count in COMPONENTS:
+        for form in ("full", "diag"):
+            if count * 2 > len(rows):
+                continue
+            try:
+                mixture = GaussianMixture(count, covariance_type=form, random_state=seed).fit(rows)
+            except ValueError:  # a component has shrunk to a point
+                continue
+            yield lambda x, f=mixture: f.score_samples((x - mean) / scale) - log_det
 
 
 CHOICE_ROWS = 2000

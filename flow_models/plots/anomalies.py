@@ -18,13 +18,17 @@ from flow_models.plots.style import (
     styled,
 )
 
+COLUMNS = 30  # most strips of columns
+STRIP = 2000  # rows of a strip
+LIMIT = 30.0  # robust standard deviations at which a strip is cut
+
 
 @styled
 def anomalies(
     x: np.ndarray, score: np.ndarray, columns: Sequence[str] | None = None, top: int = 10
 ) -> Figure:
-    """Histogram of scores [N], higher is stranger, and the first two columns of x [N, D] with the
-    strangest rows numbered.
+    """Histogram of scores [N], higher is stranger, and x [N, D] with the strangest rows numbered:
+    the plane of two columns, or a strip for each of more.
 
     Raises:
       UserError: the number of scores is not the number of rows of x.
@@ -37,8 +41,9 @@ def anomalies(
         )
     names = column_names(columns, x.shape[1])
     worst = np.argsort(-np.nan_to_num(score, nan=np.inf), kind="stable")[:top]
-    figure = new_figure(11.0, 4.8)
-    left, right = figure.subplots(1, 2)
+    wide = min(x.shape[1], COLUMNS) > 8
+    figure = new_figure(14.0 if wide else 11.0, 4.8)
+    left, right = figure.subplots(1, 2, width_ratios=[1, 2.2 if wide else 1])
     low, high = np.quantile(score[np.isfinite(score)], [0.01, 0.99])
     edge = min(score[np.isfinite(score)].max(), high + 2.0 * (high - low))
     left.hist(score[score <= edge], 60, color=DATA, alpha=0.4)
@@ -50,6 +55,9 @@ def anomalies(
         )
     left.set(yscale="log", ylim=(0.5, None), xlabel="anomaly score", ylabel="points per bin")
     left.set_title(f"Scores of {len(x):,} points, the {len(worst)} highest marked")
+    if x.shape[1] > 2:
+        _strips(right, x, worst, names)
+        return figure
     if x.shape[1] == 1:
         plane, names = np.column_stack([x[:, 0], score]), [names[0], "anomaly score"]
     else:
@@ -72,3 +80,45 @@ def anomalies(
     right.margins(0.08)
     colour_bar(right, dots, "anomaly score", extend="both")
     return figure
+
+
+def _strips(axes, x: np.ndarray, worst: np.ndarray, names) -> None:
+    """A strip a column, in robust standard deviations from its median, the rows `worst`
+    numbered; of many columns those where these rows lie farthest out."""
+    middle = np.nanmedian(x, 0)
+    low, high = np.nanquantile(x, [0.159, 0.841], axis=0)
+    width = np.where(high > low, (high - low) / 2, np.maximum(np.nanstd(x, 0), 1e-30))
+    scaled = np.clip((x - middle) / width, -LIMIT, LIMIT)
+    chosen = np.sort(np.argsort(-np.abs(scaled[worst]).mean(0), kind="stable")[:COLUMNS])
+    some = scaled[:: max(1, -(-len(x) // STRIP))]
+    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(some))
+    for place, j in enumerate(chosen):
+        axes.scatter(
+            place + jitter, some[:, j], s=2, color=DATA, alpha=0.25, linewidths=0, rasterized=True
+        )
+        for rank, value in enumerate(scaled[worst, j], start=1):
+            across = place - 0.35 + 0.7 * (rank - 0.5) / len(worst)
+            axes.text(
+                across,
+                value,
+                str(rank),
+                color=MODEL,
+                fontsize=7,
+                weight="bold",
+                ha="center",
+                va="center",
+            )
+    axes.axhline(0.0, color="#BBBBBB", lw=0.7, zorder=0)
+    labels = [names[j] if len(names[j]) <= 22 else f"{names[j][:21]}…" for j in chosen]
+    axes.set_xticks(
+        range(len(chosen)),
+        labels,
+        rotation=40 if len(chosen) > 4 else 0,
+        ha="right" if len(chosen) > 4 else "center",
+    )
+    edge = 1.15 * float(np.abs(scaled[worst][:, chosen]).max())
+    axes.set_ylim(-max(edge, 3.5), max(edge, 3.5))
+    cut = f", {len(chosen)} of {len(names)} columns" if len(chosen) < len(names) else ""
+    axes.set(
+        ylabel="standard deviations from the median", title=f"Strangest rows numbered from 1{cut}"
+    )

@@ -1,9 +1,9 @@
-"""The density figure: data, samples and learned density in one, two, three and more dimensions."""
+"""The density figure: data, samples and learned density in one, two and more dimensions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +31,7 @@ from flow_models.plots.style import (
 )
 
 GRID = 200  # cells along a side of a density panel
+PAIRS = 8  # most columns in pairs
 LOG_FLOOR = 12.0  # nats below the maximum at which a log-density panel ends
 
 
@@ -45,9 +46,9 @@ def density(
     """Data [N, D] beside samples of the model [M, D] and its density, drawn as suits D.
 
     D = 1: histograms and the density. D = 2: data, samples, the density on a grid, and the true
-    density or else the log-density of the model. D > 2: pairs and margins of the first three
-    columns, and both clouds in space, coloured by the log-density of the model. `log_prob` and
-    `truth_log_prob` take float32 [B, D] and return [B] in nats.
+    density or else the log-density of the model. D > 2: all pairs of columns and their margins,
+    coloured by the log-density of the model; of more than PAIRS columns those that depend most on
+    others. `log_prob` and `truth_log_prob` take float32 [B, D] and return [B] in nats.
 
     Raises:
       UserError: the arrays do not match.
@@ -59,7 +60,7 @@ def density(
         return _density_line(data, samples, log_prob, truth_log_prob, names[0])
     if data.shape[1] == 2:
         return _density_plane(data, samples, log_prob, truth_log_prob, names)
-    return _density_space(data, samples, log_prob, names)
+    return _density_pairs(data, samples, log_prob, names)
 
 
 def _histograms(
@@ -146,44 +147,58 @@ def _density_plane(data, samples, log_prob, truth_log_prob, names) -> Figure:
     return figure
 
 
-def _density_space(data, samples, log_prob, names) -> Figure:
-    limits, figure = robust_limits(data), new_figure(14.0, 7.0)
-    grid = figure.add_gridspec(2, 4, width_ratios=[1, 1, 1, 1.35])
-    for column, (i, j) in enumerate(combinations(range(3), 2)):
-        axes = figure.add_subplot(grid[0, column])
-        scatter(axes, data[:, [i, j]], DATA)
-        scatter(axes, samples[:, [i, j]], MODEL, size=2.0)
-        axes.set(xlim=limits[i], ylim=limits[j], xlabel=names[i], ylabel=names[j])
-        margin = figure.add_subplot(grid[1, column])
-        _histograms(margin, data[:, column], samples[:, column], limits[column], names[column])
-        if column == 0:
-            axes.set_title(f"{len(samples):,} model samples over {len(data):,} data")
-            margin.set(title="Margins", ylim=(0.0, 1.3 * margin.get_ylim()[1]))
-            margin.legend()
+def _density_pairs(data, samples, log_prob, names) -> Figure:
+    """Every pair of columns: data below the diagonal, samples above it, both by the log-density of
+    the model; margins on it."""
+    chosen = most_dependent(data)
+    limits, size = robust_limits(data), len(chosen)
+    side = max(1.75 * size + 1.2, 7.5)
+    figure = new_figure(side + 0.8, side)
     clouds = [thin(data), thin(samples)]
     heights = [evaluate(log_prob, cloud) for cloud in clouds]
     finite = heights[0][np.isfinite(heights[0])]
     low, high = np.quantile(finite, [0.02, 0.98]) if len(finite) else (0.0, 1.0)
-    for row, (title, cloud, height) in enumerate(
-        zip(("Data", "Model samples"), clouds, heights, strict=True)
-    ):
-        axes = figure.add_subplot(grid[row, 3], projection="3d")
-        inside = ((cloud[:, :3] > limits[:3, 0]) & (cloud[:, :3] < limits[:3, 1])).all(axis=1)
-        dots = axes.scatter(
-            *cloud[inside, :3].T, s=2, c=height[inside], cmap=SCORE_MAP, vmin=low, vmax=high
-        )
-        axes.set(
-            xlabel=names[0],
-            ylabel=names[1],
-            zlabel=names[2],
-            xlim=limits[0],
-            ylim=limits[1],
-            zlim=limits[2],
-        )
-        axes.set_title(
-            title + " in space" + ("" if len(names) == 3 else f", 3 of {len(names)} columns")
-        )
-        figure.colorbar(
-            dots, ax=axes, label="model log-density, nats", shrink=0.75, pad=0.15, extend="both"
-        )
+    axes, dots = figure.subplots(size, size, squeeze=False), None
+    for (row, i), (column, j) in product(enumerate(chosen), repeat=2):
+        panel = axes[row, column]
+        if i == j:
+            _histograms(panel, data[:, i], samples[:, i], limits[i], names[i])
+            panel.set(ylabel="", yticks=[])
+        else:
+            above = int(column > row)
+            dots = panel.scatter(
+                *clouds[above][:, [j, i]].T,
+                s=3,
+                c=heights[above],
+                cmap=SCORE_MAP,
+                vmin=low,
+                vmax=high,
+                linewidths=0,
+                rasterized=True,
+            )
+            panel.set(xlim=limits[j], ylim=limits[i])
+        panel.set_xlabel(names[j] if row == size - 1 else "")
+        panel.set_ylabel(names[i] if column == 0 else "")
+        panel.tick_params(labelbottom=row == size - 1, labelleft=column == 0 and row > 0)
+        panel.locator_params(nbins=4)
+    axes[0, 0].legend(fontsize=7.5)
+    cut = f"; the {size} of {len(names)} columns that depend most on others" * (size < len(names))
+    figure.suptitle(
+        f"{len(data):,} data below the diagonal, {len(samples):,} model samples above{cut}",
+        fontsize=10.5,
+    )
+    figure.colorbar(
+        dots, ax=axes, label="model log-density, nats", shrink=0.5, aspect=40, extend="both"
+    )
     return figure
+
+
+def most_dependent(data: np.ndarray, most: int = PAIRS) -> list[int]:
+    """At most `most` columns of data [N, D], in their order: those whose ranks the ranks of the
+    others explain best, by multiple correlation."""
+    if data.shape[1] <= most:
+        return list(range(data.shape[1]))
+    ranks = data.argsort(0).argsort(0)
+    correlation = np.nan_to_num(np.corrcoef(ranks.T)) + 1e-6 * np.eye(data.shape[1])
+    explained = 1 - 1 / np.diag(np.linalg.pinv(correlation))
+    return sorted(int(i) for i in np.argsort(-explained, kind="stable")[:most])

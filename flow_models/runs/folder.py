@@ -41,6 +41,7 @@ OURS = {
     "posterior.csv",
     "posteriors.nc",
     "posterior_observed.nc",
+    "strangest.csv",
     "reference",
     "background",
     "checkpoint-background",
