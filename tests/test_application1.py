@@ -296,7 +296,7 @@ WRONG = {
     "no bins": (["--bins", "0"], "bins is 0"),
     "outside the bounds": (
         ["--data", "{}/good.csv", "--lower", "[null, null, 0]"],
-        "not inside the bounds",
+        "is not above the lower bound 0",
     ),
     "bounds the wrong way": (
         ["--data", "{}/good.csv", "--lower", "[3, 0, 0]", "--upper", "[2, 9, 9]"],

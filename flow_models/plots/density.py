@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -158,7 +159,8 @@ def _density_pairs(data, samples, log_prob, names) -> Figure:
     heights = [evaluate(log_prob, cloud) for cloud in clouds]
     finite = heights[0][np.isfinite(heights[0])]
     low, high = np.quantile(finite, [0.02, 0.98]) if len(finite) else (0.0, 1.0)
-    axes, dots = figure.subplots(size, size, squeeze=False), None
+    axes = figure.subplots(size, size, squeeze=False)
+    dots: Any = None
     for (row, i), (column, j) in product(enumerate(chosen), repeat=2):
         panel = axes[row, column]
         if i == j:
