@@ -84,6 +84,15 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
     return model
 
 
+def training(config: Config, problem, model):
+    """Maximum likelihood; the length of the training follows the number of rows."""
+    from flow_models.applications import few_rows
+    from flow_models.applications.application import Training
+
+    settings = few_rows.fit(config, problem, PRESETS)
+    return Training(problem.train, problem.validation, settings)
+
+
 def evaluate(run) -> fm.Results:
     """Held-out likelihood beside baselines, the gap to the truth, latents, the strangest rows."""
     from flow_models.applications import mapping, strange
@@ -102,15 +111,6 @@ def evaluate(run) -> fm.Results:
     figures = mapping.figures(run.model, run.problem, run.history)
     summary = f"{run.problem.source} {mapping.training_in_words(run.result)}"
     return fm.Results(metrics, tables, figures, summary)
-
-
-def training(config: Config, problem, model):
-    """Maximum likelihood; the length of the training follows the number of rows."""
-    from flow_models.applications import few_rows
-    from flow_models.applications.application import Training
-
-    settings = few_rows.fit(config, problem, PRESETS)
-    return Training(problem.train, problem.validation, settings)
 
 
 APPLICATION = fm.Application(

@@ -30,7 +30,7 @@ def of_rows(model, x, log_prob) -> np.ndarray:
     reasons = np.full(len(log_prob), "", object)
     bad = np.flatnonzero(~np.isfinite(log_prob))
     values = _values(model.codec.array(x), names) if len(bad) and names else ()
-    if len(values) == len(log_prob):  # else one x has many y
+    if len(bad) and len(values) == len(log_prob):  # else one x has many y
         reasons[bad] = _reasons(model, values[bad])
     return reasons
 
