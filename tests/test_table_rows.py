@@ -74,7 +74,7 @@ def test_rows_with_gaps_are_dropped_and_counted(tmp_path, suffix):
     assert not {5, 10, 21} & set(table.frame.index) and table.frame.index[-1] == N
     with pytest.raises(UserError, match="position.*row 5"):
         own_table.read(data)
-    with pytest.raises(UserError, match="missing is 'keep', must be refuse or drop"):
+    with pytest.raises(UserError, match="missing is 'keep', must be refuse, drop or model"):
         own_table.read(data, missing="keep")
 
 
