@@ -109,7 +109,7 @@ def evaluate(run) -> fm.Results:
         strange.report_table(frame, gained, run.problem.columns),
     ]
     figures = mapping.figures(run.model, run.problem, run.history)
-    summary = f"{run.problem.source} {mapping.training_in_words(run.result)}"
+    summary = f"{run.problem.source.rstrip('.')}. {mapping.training_in_words(run.result)}"
     return fm.Results(metrics, tables, figures, summary)
 
 

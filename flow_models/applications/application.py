@@ -20,6 +20,7 @@ from flow_models.core.errors import UserError
 from flow_models.runs.config import parse, replace
 from flow_models.runs.program import guarded, join_workers
 from flow_models.runs.warned import recorded
+from flow_models.training import cluster
 
 if TYPE_CHECKING:
     from flow_models.models.model import Model
@@ -194,7 +195,8 @@ def run(application: Application) -> None:
 
 def train_and_report(application: Application, config) -> None:
     """One run, from the settings to the report, which also tells all that was warned of."""
-    with recorded() as warnings:
+    is_first = cluster.task(config.fit.strategy).index == 0
+    with recorded(is_first) as warnings:
         _train_and_report(application, config, warnings)
 
 

@@ -9,10 +9,13 @@ from flow_models.core.errors import FlowModelsWarning
 
 
 @contextlib.contextmanager
-def recorded() -> Iterator[list[str]]:
+def recorded(speaks: bool = True) -> Iterator[list[str]]:
     """Shows each `FlowModelsWarning` as one line on stderr and collects it, the same text once.
 
     Warnings of other packages go where they went before.
+
+    Args:
+      speaks: whether it is shown; of several workers only the first one speaks.
     """
     found: list[str] = []
     with warnings.catch_warnings():
@@ -24,7 +27,8 @@ def recorded() -> Iterator[list[str]]:
                 return elsewhere(message, category, filename, lineno, file, line)
             if str(message) not in found:
                 found.append(str(message))
-                print(f"warning: {message}", file=sys.stderr, flush=True)
+                if speaks:
+                    print(f"warning: {message}", file=sys.stderr, flush=True)
 
         warnings.showwarning = show
         yield found
