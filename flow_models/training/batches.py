@@ -2,6 +2,7 @@
 
 A batch of a user is x, or a dictionary with a value for each block of inputs and for each block
 that y fills, and perhaps the "weight" [B, 1] of its rows, whose mean over the data should be 1.
+Where a density is annealed, "beta" [B, 1] is its power (see `reverse_kl`).
 Behind a frame (see `bijectors.frames`) the data of a training are taken through it once; a batch
 then holds "x" in the frame, the "context" of the data, and the "log_det" [B, 1].
 """
@@ -14,6 +15,8 @@ from flow_models.models import rows
 from flow_models.models.labels import Labels
 from flow_models.models.passes import ROWS
 from flow_models.models.problem import Parameters
+
+OF_ROWS = ("weight", "beta")  # that a batch may have beside the blocks, a number a row
 
 
 def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
@@ -63,9 +66,7 @@ def _by_name(values, block, model):
 
 
 def _check_blocks(named, model) -> None:
-    shapes = block_shapes(model)
-    if "weight" in named:
-        shapes["weight"] = (1,)
+    shapes = block_shapes(model) | {name: (1,) for name in OF_ROWS if name in named}
     for name in {**shapes, **named}:
         if name not in named:
             raise UserError(f"the data have no {name}, which the model needs")

@@ -1,0 +1,116 @@
+"""Training on a density without data, against closed forms."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import flow_models as fm
+from flow_models.architectures.vectors import build
+from flow_models.bijectors.layer import leaves, rebuild
+from flow_models.models.weighted import target, weighted_samples
+from flow_models.training import reverse_kl
+
+MEAN, FACTOR = np.array([1.0, -2.0]), np.array([[2.0, 0.0], [-1.2, 0.5]])
+LOG_Z = 3.7
+QUICK = fm.FitSettings(steps=600, batch_size=128, learning_rate=2e-2, eval_every_steps=50)
+
+
+def gaussian(x):
+    """e^LOG_Z N(MEAN, FACTOR FACTOR^T)."""
+    u = tf.linalg.matvec(
+        tf.constant(np.linalg.inv(FACTOR), x.dtype), x - tf.constant(MEAN, x.dtype)
+    )
+    log_det = np.log(np.diag(FACTOR)).sum()
+    return LOG_Z - 0.5 * tf.reduce_sum(u * u, -1) - np.log(2 * np.pi) - log_det
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A linear flow trained on a Gaussian by reverse KL."""
+    return fm.fit_density(gaussian, build("glow", 2, depth=1, hidden=(8,)), QUICK, scale=3.0)
+
+
+def test_reverse_kl_finds_a_gaussian_and_its_normaliser(fitted):
+    drawn = fitted.sample(2000, seed=1)
+    assert drawn.log_z == pytest.approx(LOG_Z, abs=2e-3)
+    assert drawn.log_z_se < 2e-3 and drawn.ess_fraction > 0.995
+    assert fitted.history["train_objective"][-1] == pytest.approx(-LOG_Z, abs=0.05)
+    x = fitted.model.sample(20_000, seed=2)
+    np.testing.assert_allclose(x.mean(0), MEAN, atol=0.06)
+    np.testing.assert_allclose(np.cov(x.T), FACTOR @ FACTOR.T, atol=0.12)
+
+
+def test_the_path_gradient_vanishes_where_the_model_is_the_density(fitted):
+    """Sticking the landing: without variance at the optimum, row by row."""
+    model, z = fitted.model, tf.random.stateless_normal([4, 2], (0, 1))
+    of_model = lambda x: model.distribution().log_prob(x)
+    loss = reverse_kl.reverse_kl(model, of_model)
+    weights = [tf.identity(each) for each in leaves(model.weights).values()]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
+        batch = {"x": z, "beta": tf.ones([4, 1])}
+        value = loss(rebuild(model.weights, weights), batch)["objective"]
+    jacobians = tape.jacobian(value, weights, unconnected_gradients="zero")
+    assert max(float(tf.reduce_max(tf.abs(g))) for g in jacobians) < 1e-4
+    np.testing.assert_allclose(value, 0, atol=1e-5)
+
+
+def test_weights_correct_a_model_that_is_not_the_density():
+    """Expectations, log Z and masses of a mixture, from a Gaussian that is too wide."""
+    model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
+    model.bijector.data_dependent_init(3 * tf.random.stateless_normal([4096, 2], (0, 0)))
+    centres, shares = tf.constant([[2.0, 0.0], [-2.0, 1.0]]), tf.constant([0.3, 0.7])
+
+    def mixture(x):
+        squares = tf.reduce_sum((x[:, None] - centres) ** 2, -1)
+        return 1.5 + tf.reduce_logsumexp(tf.math.log(shares) - 0.5 * squares, -1)
+
+    drawn = weighted_samples(model, mixture, 40_000, seed=3)
+    assert drawn.log_z == pytest.approx(1.5 + np.log(2 * np.pi), abs=4 * drawn.log_z_se)
+    assert 0 < drawn.log_z_se < 0.02 and 0.1 < drawn.ess_fraction < 0.9
+    np.testing.assert_allclose(drawn.mean(drawn.x), [-0.8, 0.7], atol=0.06)
+    masses = drawn.masses((drawn.x[:, 0] < 0).astype(int), 2)
+    np.testing.assert_allclose(masses, [0.3, 0.7], atol=0.03)
+    np.testing.assert_allclose(drawn.resample(20_000, 0).mean(0), [-0.8, 0.7], atol=0.08)
+
+
+def test_other_inputs_are_noise_of_a_wider_space():
+    partition = fm.Partition({"x": 2, "eps": 1}, {"z": 3})
+    model = fm.Model(build("realnvp", 3, depth=2, hidden=(4,)), partition)
+    u = tf.constant([[0.5, -1.0, 2.0]])
+    found = target(model, gaussian)(u)
+    wanted = gaussian(u[:, :2]) - 0.5 * 4.0 - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_annealing_rises_from_the_start_to_the_density():
+    model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
+    latents = reverse_kl.Latents(model, annealed_steps=10)
+    betas = [float(latents(3, (0, step))["beta"][0, 0]) for step in (-1, 0, 5, 10, 99)]
+    assert betas == pytest.approx([0, 0, 0.5, 1, 1])
+    assert float(reverse_kl.Latents(model)(3, (0, 0))["beta"][0, 0]) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (lambda x: np.square(x.numpy()).sum(-1), "written with TensorFlow"),
+        (lambda x: tf.square(x), "one number a row"),
+        (lambda x: tf.cast(tf.reduce_sum(x, -1), tf.float64), "keep the type float32"),
+    ],
+)
+def test_densities_that_do_not_fit_are_refused(wrong, said):
+    with pytest.raises(fm.UserError, match=said):
+        fm.fit_density(wrong, build("realnvp", 2, depth=1), QUICK)
+
+
+@pytest.mark.parametrize("options", [{"scale": 0.0}, {"annealed_share": 1.0}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(fm.UserError, match="must be"):
+        fm.fit_density(gaussian, build("realnvp", 2, depth=1), QUICK, **options)
+
+
+def test_a_density_that_is_nan_is_refused_by_name():
+    model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
+    with pytest.raises(fm.UserError, match="NaN at x = "):
+        weighted_samples(model, lambda x: tf.math.log(x[:, 0]), 50)
