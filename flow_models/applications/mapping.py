@@ -118,10 +118,13 @@ def metrics(model, problem: Problem) -> dict[str, float]:
 
     The test rows are looked at once.
     """
-    log_prob = model.log_prob(problem.test).astype(np.float64)
-    nll = -np.average(log_prob, weights=problem.test_weights)
-    found = {"nll_test": nll, "nll_test_se": log_prob.std() / len(log_prob) ** 0.5}
-    found |= {f"nll_test_{name}": value for name, value in _baselines(problem).items()}
+    each = log_probs(model, problem)
+    log_prob, weights = each.pop(""), problem.test_weights
+    found = {
+        "nll_test": -np.average(log_prob, weights=weights),
+        "nll_test_se": log_prob.std() / len(log_prob) ** 0.5,
+    }
+    found |= {f"nll_test_{k}": -np.average(v, weights=weights) for k, v in each.items()}
     if problem.truth:
         gap, error = normality.kl_to_truth(log_prob, problem.truth.log_prob(problem.test))
         found |= {"kl_to_truth": gap, "kl_to_truth_se": error, "entropy": problem.truth.entropy}
@@ -134,20 +137,22 @@ def completed(model, rows):
     return model.impute(rows) if known else rows
 
 
-def _baselines(problem: Problem) -> dict[str, float]:
-    """-log p of the test rows under densities without a flow, nats; of columns that are all numbers
-    of the flow."""
-    if problem.of_kinds:
-        return {}
+def log_probs(model, problem: Problem) -> dict[str, np.ndarray]:
+    """log p of the test rows [N], nats, under the model, named "", and under the baselines.
+
+    Baselines are of the network's rows, where whole numbers and categories are k + u with uniform
+    noise u: the density of k + u is compared with P(k). There are none where cells are missing.
+    """
+    found = {"": model.log_prob(problem.test).astype(np.float64)}
     train, held = problem.train, problem.validation
     if callable(train):
         train, held = held[CHOICE:], held[:CHOICE]
     train, held = (part["x"] if isinstance(part, dict) else part for part in (train, held))
-    if any(np.isnan(part).any() for part in (train, held, problem.test)):
-        return {}  # cells are missing
-    found = baselines.densities(train, held, problem.test)
-    weights = problem.test_weights
-    return {name: float(-np.average(log_p, weights=weights)) for name, log_p in found.items()}
+    parts = [model.codec.encode(part, np.float64) for part in (train, held, problem.test)]
+    if any(np.isnan(part.rows).any() for part in parts):
+        return found
+    of_rows = baselines.densities(*(part.rows for part in parts))
+    return found | {name: log_p + parts[2].log_det for name, log_p in of_rows.items()}
 
 
 TITLES = {
