@@ -4,8 +4,9 @@ and a Gaussian mixture, over splits whose seeds chose no default.
     make bench-small-tables                                   # four tables, five splits
     make bench-small-tables ARGS="--tables iris --seeds 201"  # prints, and writes nothing
 
-Each run learns a CSV of scikit-learn's features with `python train_flowmodels1.py --data`, `default`
-preset. Prints -log p of the held-out rows of each split, and writes the table into doc/tables.md.
+Each run learns a CSV of scikit-learn's features, as `python train_flowmodels1.py --data` does with
+the default preset. Prints -log p of the held-out rows of each split, and writes the table into
+doc/tables.md.
 """
 
 import argparse
@@ -16,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_flowmodels1 as script
 from flow_models.applications import mapping
 from flow_models.applications.application import Run
 from flow_models.runs.config import nested
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 SEEDS = (301, 302, 303, 304, 305)
