@@ -32,12 +32,15 @@ from flow_models.bijectors import (
     LULinear,
     MultiScale,
     Permutation,
+    Planar,
+    Radial,
     RationalQuadratic,
     Repeat,
     Reversible,
     Squeeze,
     Standardise,
     Summarised,
+    Sylvester,
 )
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
 from flow_models.bijectors.networks import MLP, of_channels
@@ -124,6 +127,19 @@ LAYERS = {
     ),
     "conditional_class_gaussian": ClassGaussian(Coupling(3, **SMALL), 3, 2),
     "conditional_class_gaussian_diagonal": ClassGaussian(Coupling(3, **SMALL), 3, 2, "diagonal"),
+    "planar": Planar(3),
+    "planar_1d": Planar(1),
+    "conditional_planar": Planar(3, 2, (8,), "silu"),
+    "planar_loop": Repeat(Planar(2), 4, 1),
+    "reversible_planar": Reversible(Repeat(Planar(2), 4, 2)),
+    "radial": Radial(3),
+    "conditional_radial": Radial(2, 2, (8,), "silu"),
+    "radial_loop": Repeat(Radial(2), 4, 1),
+    "sylvester": Sylvester(3),
+    "sylvester_of_two": Sylvester(4, units=2),
+    "conditional_sylvester": Sylvester(3, 2, (8,), "silu"),
+    "sylvester_loop": Repeat(Sylvester(3), 4, 1),
+    "reversible_sylvester": Reversible(Chain([Sylvester(3), Coupling(3, **SMALL)])),
     "automatic": Bent(3),
     "automatic_conditional": Bent(3, 2),
     "automatic_loop": Repeat(Bent(3), 2, 1),
@@ -207,6 +223,9 @@ ARCHITECTURES = {
         ("glow", 4, {}),
         ("glow", 2, {"additive": True}),
         ("maf", 1, {"bins": 4}),
+        ("planar", 2, {}),
+        ("radial", 3, {}),
+        ("sylvester", 4, {"units": 3}),
     )
 }
 

@@ -12,7 +12,7 @@ class VectorNetwork:
     """The network of vectors."""
 
     architecture: str = "spline_coupling"
-    """realnvp, spline_coupling, maf, iaf or glow"""
+    """realnvp, spline_coupling, maf, iaf, glow, planar, radial or sylvester (doc/families.md)"""
     depth: int = 5
     """layers"""
     hidden: tuple[int, ...] = (64, 64)

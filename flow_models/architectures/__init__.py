@@ -1,5 +1,6 @@
 """Recipes that read like their papers, for vectors and for images."""
 
+from flow_models.architectures.families import planar, radial, sylvester
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.vectors import (
@@ -31,7 +32,10 @@ __all__ = [
     "maf",
     "mixed",
     "pixels_of",
+    "planar",
+    "radial",
     "realnvp",
     "spline_coupling",
+    "sylvester",
     "with_missing",
 ]

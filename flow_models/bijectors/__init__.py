@@ -14,9 +14,11 @@ from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
 from flow_models.bijectors.permutation import Permutation
+from flow_models.bijectors.planar import Planar, Radial
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.bijectors.summary import Summarised
+from flow_models.bijectors.sylvester import Sylvester
 from flow_models.bijectors.yeo_johnson import YeoJohnson
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "Layer",
     "MultiScale",
     "Permutation",
+    "Planar",
+    "Radial",
     "Levels",
     "RationalQuadratic",
     "Repeat",
@@ -48,5 +52,6 @@ __all__ = [
     "Squeeze",
     "Standardise",
     "Summarised",
+    "Sylvester",
     "YeoJohnson",
 ]

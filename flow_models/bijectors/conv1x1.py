@@ -72,7 +72,8 @@ class Householder(Layer):
     def init(self, rng):
         return {"vectors": rng.normal(size=(self.size, self.size)).astype(np.float32)}
 
-    def _matrix(self, weights):
+    def matrix(self, weights):
+        """Q."""
         vectors = weights["vectors"] / tf.norm(weights["vectors"], axis=0, keepdims=True)
         gram = tf.matmul(vectors, vectors, transpose_a=True)
         strict = tf.constant(np.triu(np.ones((self.size, self.size)), 1), gram.dtype)
@@ -81,7 +82,7 @@ class Householder(Layer):
         return tf.eye(self.size, dtype=gram.dtype) - vectors @ solved
 
     def forward_and_log_det(self, weights, x, condition=None):
-        return of_channels(x, self._matrix(weights)), no_log_det(x)
+        return of_channels(x, self.matrix(weights)), no_log_det(x)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        return of_channels(y, tf.transpose(self._matrix(weights))), no_log_det(y)
+        return of_channels(y, tf.transpose(self.matrix(weights))), no_log_det(y)
