@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flow_models.applications.about import about
 from flow_models.core.errors import UserError
 from flow_models.runs.config import parse, replace
 from flow_models.runs.program import guarded, join_workers
@@ -210,6 +211,7 @@ def _train_and_report(application: Application, config, warnings: list[str]) -> 
     reused = getattr(problem, "reused", None)
     if reused is not None and not config.run.resume:
         with folder:
+            folder.describe(about(application, config, problem, reused.model, None))
             reused.model.save(folder.model)
             under_way = Run(
                 application, config, problem, folder, reused.model, None, reused.result, warnings
@@ -221,6 +223,7 @@ def _train_and_report(application: Application, config, warnings: list[str]) -> 
         model, training, config, folder=folder.checkpoints, resume=config.run.resume
     )
     with folder:
+        folder.describe(about(application, config, problem, model, trainer))
         result = trainer.run(on_epoch=folder.log_epoch)
         if training.then:
             training.then(model, trainer)

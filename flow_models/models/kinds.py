@@ -52,6 +52,13 @@ class Kind(Serializable):
         return False
 
     @property
+    def is_text(self) -> bool:
+        """Whether values are texts outside Python, as dates are in JSON."""
+        return self.name == "date" or any(
+            isinstance(value, str) for value in getattr(self, "categories", ())
+        )
+
+    @property
     def cdf(self) -> cdf.CDF | None:
         """The distribution function that models it; None for a number of the flow."""
         return None

@@ -1,4 +1,4 @@
-"""The folder of one run: config.yaml, history.csv, metrics.json, figures/, model/ and
+"""The folder of one run: config.yaml, about.json, history.csv, metrics.json, figures/, model/ and
 report.html."""
 
 import csv
@@ -24,10 +24,11 @@ from flow_models.runs import report
 from flow_models.runs.config import flat, replace
 from flow_models.runs.mirror import Mirror
 from flow_models.runs.tracking import Tracker
-from flow_models.runs.tracking.folder import public
+from flow_models.runs.tracking.folder import ABOUT, public
 from flow_models.training import cluster
 
 OURS = {
+    ABOUT,
     "config.yaml",
     "history.csv",
     "metrics.json",
@@ -268,6 +269,10 @@ class RunFolder:
         figure.savefig(buffer, format="png", dpi=110)
         self._write(f"figures/{name}.png", buffer.getvalue())
         return f"{name}.png"
+
+    def describe(self, about: dict) -> None:
+        """about.json: what the run is, from which MLflow's pages are filled."""
+        self._write(ABOUT, (json.dumps(about, indent=1) + "\n").encode())
 
     def write_text(self, name: str, text: str) -> None:
         """A file of the run's own, one of OURS."""

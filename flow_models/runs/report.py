@@ -72,7 +72,7 @@ def write_report(
         when=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
         warnings=warnings,
         observed=_observed(metrics, folder / "config.yaml"),
-        headline=_headline(metrics),
+        headline=headline(metrics),
         figures=[_figure(folder, name, caption) for name, caption in figures],
         tables=[_table(*table) for table in tables],
         folds=[fold for fold in _folds(folder, metrics) if fold["rows"]],
@@ -103,7 +103,7 @@ def _is_number(value: object) -> bool:
     return value is None or (hasattr(value, "__float__") and not isinstance(value, (bool, str)))
 
 
-def _headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
+def headline(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     """The first HEADLINE metrics as cards, each with its standard error where there is one."""
     names = [
         name

@@ -11,6 +11,7 @@ from flow_models.core import storage
 
 PACKAGE = Path(__file__).resolve().parents[2]
 STATE = "mlflow.json"
+ABOUT = "about.json"
 EMBEDDED = "sqlite:///"  # a store of this scheme is a file on this machine
 REASONS = (  # patterns in the long messages of the HTTP library, and what they mean
     ("refused", "connection refused"),

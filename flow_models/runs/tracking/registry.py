@@ -5,6 +5,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from flow_models.runs.tracking.about import NOTE
 from flow_models.runs.tracking.client import ignored, safe_name
 from flow_models.runs.tracking.folder import PACKAGE
 
@@ -15,28 +16,36 @@ def register(client, run, name: str, folder: Path) -> None:
     """Logs the model in `folder` as a pyfunc of the run and registers a version of it.
 
     MLflow's own `log_model` would switch the store of the whole process, so this goes through the
-    client. `run` is the `RunInfo`.
+    client. The version takes the description of the run, and its tags but MLflow's own.
     """
     import mlflow.pyfunc
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
-    content = _content(folder)
+    content, info = _content(folder), run.info
     logged = client.create_logged_model(
-        run.experiment_id, "model", run.run_id, model_type="normalizing flow"
+        info.experiment_id, "model", info.run_id, model_type="normalizing flow"
     )
     location, model_id = logged.artifact_location, logged.model_id
-    card = Model(location, run.run_id, model_id=model_id, model_uuid=model_id)
+    card = Model(location, info.run_id, model_id=model_id, model_uuid=model_id)
     with tempfile.TemporaryDirectory() as place:
         mlflow.pyfunc.save_model(f"{place}/model", mlflow_model=card, **content)
         client.log_model_artifacts(model_id, f"{place}/model")
     client.finalize_logged_model(model_id, "READY")
-    client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=0)])
+    client.log_outputs(info.run_id, [LoggedModelOutput(model_id, step=0)])
     name = safe_name(name)
     with ignored("RESOURCE_ALREADY_EXISTS"):
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_title(run))
     # MLflow would look up "models:/<id>" in the global store, so the version names the location.
-    client.create_model_version(name, location, run.run_id, model_id=model_id)
+    tags = {key: text for key, text in run.data.tags.items() if not key.startswith("mlflow.")}
+    described = {"tags": tags, "description": run.data.tags.get(NOTE)}
+    client.create_model_version(name, location, info.run_id, model_id=model_id, **described)
+
+
+def _title(run) -> str | None:
+    """The name of the application in words, from the description of the run."""
+    first = run.data.tags.get(NOTE, "").partition("\n")[0]
+    return first.strip("*").partition(":")[0] or None
 
 
 def _content(folder: Path) -> dict:

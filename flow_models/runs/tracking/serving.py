@@ -170,15 +170,10 @@ def signature(model) -> ModelSignature:
         return ModelSignature(Schema([pixels]), outputs, params)
     types = dict.fromkeys([*model.columns, *y_columns(model), *latents(model)], DataType.double)
     kinds = getattr(model.codec, "kinds", ())
-    types |= {name: _type(kind) for name, kind in zip(model.columns, kinds)}
+    texts = [name for name, kind in zip(model.columns, kinds) if kind.is_text]
+    types |= dict.fromkeys(texts, DataType.string)
     columns = [ColSpec(kind, name, required=False) for name, kind in types.items()]
     return ModelSignature(Schema(columns), outputs, params)
-
-
-def _type(kind) -> DataType:
-    """MLflow's type of a column: text for dates and for categories that are texts."""
-    texts = any(isinstance(each, str) for each in getattr(kind, "categories", ()))
-    return DataType.string if texts or kind.name == "date" else DataType.double
 
 
 def example(model):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flow_models.runs.history import read_history, to_number
-from flow_models.runs.tracking import registry
+from flow_models.runs.tracking import about, registry
 from flow_models.runs.tracking.client import connect, experiment_id, ignored, origin_tags, safe_name
 from flow_models.runs.tracking.folder import digest, files, public, read_state, write_state
 from flow_models.runs.tracking.parents import ABOVE, find_or_make
@@ -69,6 +69,7 @@ class Store:
                 points = self.client.get_metric_history(run_id, name)
                 self.points |= {(name, point.step) for point in points}
         self._send_settings(config)
+        self._send_about()
 
     def send_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Sends metrics over steps, but for points that the store has and values that are not
@@ -91,6 +92,7 @@ class Store:
         become a tag."""
         if told := metrics.get("warnings"):
             self.client.set_tag(self.run.info.run_id, "warnings", "\n".join(told)[:LONGEST_TAG])
+        self._send_note(metrics)
         rows = read_history(folder)
         self.send_rows(rows)
         self._send_metrics(metrics, rows[-1] if rows else {"step": 0, "seconds": 0.0})
@@ -138,6 +140,29 @@ class Store:
             if known.get(name, text) != text:
                 self.client.set_tag(run_id, f"resumed.{name}", text)
 
+    def _send_about(self) -> None:
+        """Sends tags, data sets and a description of the run and of a new experiment."""
+        known, run_id = about.read(self.folder), self.run.info.run_id
+        if not known:
+            return
+        for name, value in known["tags"].items():
+            self.client.set_tag(run_id, name, public(value)[:LONGEST_TAG])
+        self.client.log_inputs(run_id, datasets=about.data_sets(known))
+        experiment = self.client.get_experiment(self.run.info.experiment_id)
+        if about.NOTE not in experiment.tags:
+            title = known["title"].partition(":")[0]
+            self.client.set_experiment_tag(experiment.experiment_id, about.NOTE, title)
+        self._send_note({})
+
+    def _send_note(self, metrics: Mapping[str, Any]) -> None:
+        """Describes the run, unless a user has written another description by now."""
+        known, run_id = about.read(self.folder), self.run.info.run_id
+        there = self.client.get_run(run_id).data.tags.get(about.NOTE)
+        if known and there in (None, "", self.sent.get("note")):
+            text = about.note(known, metrics)[:LONGEST_TAG]
+            self.client.set_tag(run_id, about.NOTE, text)
+            self._remember(note=text)
+
     def _send_metrics(self, metrics: Mapping[str, Any], row: Mapping[str, float]) -> None:
         """Sends final metrics at the step and the time of a row."""
         from mlflow.entities import Metric
@@ -155,7 +180,8 @@ class Store:
         """Registers the model, once for each of its states."""
         state = digest(sorted(path for path in folder.iterdir() if path.is_file()))
         if self.sent.get("model") != state:
-            registry.register(self.client, self.run.info, self.experiment, folder)
+            run = self.client.get_run(self.run.info.run_id)
+            registry.register(self.client, run, self.experiment, folder)
             self._remember(model=state)
 
     def _moment(self, row: Mapping[str, object]) -> int:
