@@ -71,7 +71,7 @@ def test_one_parameter_and_a_resumed_run(tmp_path):
     "change, message",
     [
         ({"x": np.zeros((10, 2))}, "unequal length"),
-        ({"lower": [0.0]}, "1 bounds for 2 parameters"),
+        ({"lower": [0.0]}, "bounds for 1 columns"),
         ({"lower": [0.0, 0.0]}, "lower|outside|bound"),
         ({"names": ["a"]}, "1 and 1 names|names for"),
         ({"x": np.full((300, 2), np.nan)}, "NaN"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -36,8 +36,8 @@ def fit_posterior(
     names: Sequence[str] | None = None,
     data_names: Sequence[str] | None = None,
     *,
-    lower: Sequence[float | None] | None = None,
-    upper: Sequence[float | None] | None = None,
+    lower: Sequence[float | None] | Mapping[str, float] | None = None,
+    upper: Sequence[float | None] | Mapping[str, float] | None = None,
     architecture: str = "spline_coupling",
     settings: FitSettings | None = None,
     validation: float = 0.1,
@@ -51,7 +51,8 @@ def fit_posterior(
     Args:
       names, data_names: of the columns of x and of y. Data frames and records are taken by these
         names and other columns of them are ignored; without names, all their columns are taken.
-      lower, upper: bounds of each column of x, None where there is none; no sample lies outside.
+      lower, upper: bounds of each column of x, None where there is none, or a dictionary by name.
+        No sample lies on a bound or outside; the density may be positive at a bound.
       architecture, options: see `architectures`; depth, hidden, bins and the like.
       validation: share of the pairs that training is watched on; the weights kept are the best ones
         there.
@@ -68,7 +69,7 @@ def fit_posterior(
     data_names = names_of(y) if data_names is None else data_names
     x = x if names is None else by_name(x, names, "x")
     y = y if data_names is None else by_name(y, data_names, "y")
-    simulator = Drawn.of(x, y, names, data_names)
+    simulator = Drawn.of(x, y, names, data_names, lower, upper)
     if len(x) < LEAST:
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
     if not 0 < validation < 1:
@@ -78,9 +79,8 @@ def fit_posterior(
     own = {"condition_size", "standardise"} & set(options)
     if own:
         raise UserError(f"no option {min(own)!r}: it follows from the pairs")
-    bounds = _scaled_bounds(simulator, lower=lower, upper=upper)
     theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
-    model = _model(simulator, y[:KEPT], architecture, {**OPTIONS, **options, **bounds})
+    model = _model(simulator, y[:KEPT], architecture, {**OPTIONS, **options})
     start(model, batches.as_batch({"x": theta, "y": y}, model))
     held_out = max(int(len(x) * validation), 1)
     train, held = (
@@ -95,25 +95,11 @@ def _model(simulator: Drawn, kept: np.ndarray, architecture: str, options: dict)
     size, frame = simulator.size, PriorFrame(simulator)
     # couplings need two columns
     name = "maf" if size == 1 and architecture == "spline_coupling" else architecture
-    bounded = "lower" in options or "upper" in options
+    lower, upper = simulator.whitened_bounds
+    bounds = {"lower": lower, "upper": upper} if simulator.lower else {}
     flow = architectures.build(
-        name, size, **options, condition_size=frame.context_size, standardise=bounded
+        name, size, **options, **bounds, condition_size=frame.context_size, standardise=False
     )
     partition = Partition({"x": size}, {"z": size}, given={"y": simulator.data_size})
     codecs = {"x": Parameters(simulator), "y": Data(simulator, kept)}
     return Model(architectures.framed(flow, frame), partition, codecs)
-
-
-def _scaled_bounds(simulator, **bounds) -> dict[str, list[float | None]]:
-    """Bounds of x, where there are some, as bounds of theta."""
-    return {side: _scaled(each, simulator) for side, each in bounds.items() if each is not None}
-
-
-def _scaled(bounds, simulator):
-    """Bounds of x as bounds of theta."""
-    if len(bounds) != simulator.size:
-        raise UserError(f"{len(bounds)} bounds for {simulator.size} parameters")
-    return [
-        None if b is None else (b - m) / s
-        for b, m, s in zip(bounds, simulator.mean, simulator.scale)
-    ]

@@ -21,6 +21,7 @@ from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.missing import Proposal, WithMissing
 from flow_models.bijectors.mixed import Mixed, features_of
 from flow_models.bijectors.networks import MLP
+from flow_models.bijectors.number_cdf import NumberCDF
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.summary import Summarised
@@ -197,6 +198,14 @@ def build(
     if name not in ARCHITECTURES:
         raise UserError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
     refuse_unknown(options, *ARCHITECTURES.values(), in_units_of_the_data)
+    cdfs = _bounded(size, options.pop("lower", None), options.pop("upper", None))
+    if any(cdfs):
+        own = {
+            "condition_size": condition_size,
+            "summary": summary,
+            "summary_hidden": summary_hidden,
+        }
+        return mixed(name, cdfs, **own, **options)
     if summary < 0 or summary and not condition_size:
         raise UserError(f"summary is {summary}: it is a number of columns made of a condition")
     bijector = ARCHITECTURES[name](
@@ -216,7 +225,7 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
 
     Args:
       columns: `Columns.cdfs`; without any it is `build`.
-      options: lower and upper have a bound a column.
+      options: lower and upper have a bound a column, of those without a distribution function.
 
     Example:
       >>> columns = fm.Columns.of(frame)
@@ -227,10 +236,9 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     if len(rest) == len(columns):
         return build(name, len(columns), **options)
     given, flow = options.get("condition_size", 0), None
-    for side in ("lower", "upper"):
-        bounds = options.pop(side, None)
-        kept = [bounds[i] for i in rest] if bounds is not None else []
-        options |= {side: kept} if any(each is not None for each in kept) else {}
+    of_bounds = _bounded(len(columns), options.pop("lower", None), options.pop("upper", None))
+    columns = [own or bounded for own, bounded in zip(columns, of_bounds, strict=True)]
+    rest = [i for i, cdf in enumerate(columns) if cdf is None]
     if rest:
         # couplings need two columns
         alone = "maf" if len(rest) == 1 and name not in ("maf", "iaf") else name
@@ -241,6 +249,20 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     layer = Mixed(tuple(columns), flow and flow.layer, given, hidden, activation)
     dtype = flow.dtype if flow else options.get("dtype", tf.float32)
     return FlowBijector(layer, options.get("seed", 0), dtype)
+
+
+def _bounded(size: int, lower, upper) -> list[CDF | None]:
+    """A distribution function for each column that has a bound, None for the others.
+
+    Raises:
+      UserError: more or fewer bounds than columns, or a lower one that is not below the upper one.
+    """
+    sides = [[None] * size if side is None else list(side) for side in (lower, upper)]
+    for side in sides:
+        if len(side) != size:
+            raise UserError(f"bounds for {len(side)} columns, but the data have {size}")
+    pairs = zip(*sides, strict=True)
+    return [None if pair == (None, None) else NumberCDF(*pair) for pair in pairs]
 
 
 def class_mixture(

@@ -11,6 +11,7 @@ bound, and nothing to average. z is then the randomised quantile residual of Dun
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +30,13 @@ FURTHEST = 12.0  # largest asinh of a sampled count
 
 @dataclasses.dataclass(frozen=True)
 class CDF(Serializable):
-    """The interface: rows x [B], parameters o [B, parameters], all in float."""
+    """The interface: rows x [B], parameters o [B, parameters], all in float.
+
+    Attributes of a class:
+      measures: so many numbers of the training data, from `measure`, stand behind the parameters.
+    """
+
+    measures: ClassVar[int] = 0
 
     @property
     def parameters(self) -> int:
@@ -52,9 +59,16 @@ class CDF(Serializable):
         """x [B] with F(x) = lower and 1 - F(x) = upper."""
         raise TypeError(f"{type(self).__name__} must define the method quantile")
 
-    def seen(self, x):
+    def seen(self, x, measured=None):
         """What networks of other columns are given of x, [B, features]."""
         raise TypeError(f"{type(self).__name__} must define the method seen")
+
+    def measure(self, x: np.ndarray) -> np.ndarray:
+        """Numbers [measures] of training data x [N]; they are saved and not trained."""
+        return np.zeros(0)
+
+    def check(self, x: np.ndarray, what: str) -> None:
+        """Raises UserError, about `what`, if one of the numbers x [N] has no density."""
 
     def forward_and_log_det(self, o, x):
         lower, upper, log_p = self.tails(o, x)
@@ -120,7 +134,7 @@ class CategoryCDF(CDF):
         below, above, mass = (tf.reduce_sum(chosen * each, -1) for each in (below, above, p))
         return _placed(k, lower, upper, below, above, mass)
 
-    def seen(self, x):
+    def seen(self, x, measured=None):
         return self._one_hot(tf.floor(x), x.dtype)
 
     def _one_hot(self, k, dtype):
@@ -194,7 +208,7 @@ class CountCDF(CDF):
         mass = tf.exp(log_p)
         return _placed(k, lower, upper, below, above - mass, mass)
 
-    def seen(self, x):
+    def seen(self, x, measured=None):
         k = tf.floor(x)
         first = tf.cast(k <= (-np.inf if self.lowest is None else self.lowest), x.dtype)
         return tf.stack([tf.asinh((k - self.centre) / self.scale), first], 1)
@@ -258,7 +272,7 @@ class AngleCDF(CDF):
     def _rotation(self, o):
         return tf.math.atan2(o[:, 1], o[:, 0]) / (2 * math.pi)
 
-    def seen(self, x):
+    def seen(self, x, measured=None):
         turns = 2 * math.pi * x
         return tf.stack([wave(n * turns) for n in (1, 2) for wave in (tf.cos, tf.sin)], 1)
 
@@ -355,7 +369,7 @@ class AtomCDF(CDF):
         y = self._curved(o, tf.zeros_like(rest))[0]
         return rest * tf.sigmoid(y), rest * tf.sigmoid(-y)
 
-    def seen(self, x):
+    def seen(self, x, measured=None):
         is_atom, _, v = self._parts(x)
         w = v if self.two_sided else tf.math.log(tf.maximum(v, 1e-30))
         w = tf.where(is_atom, tf.zeros_like(w), (w - self.centre) / self.scale)

@@ -1,13 +1,14 @@
 """A flow of columns of several kinds: categories, counts, angles and atoms first, numbers last."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.cdf import CDF
-from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.layer import Frozen, Layer
 from flow_models.bijectors.networks import MLP
 
 
@@ -57,20 +58,30 @@ class Mixed(Layer):
     def _cdfs(self) -> list[CDF]:
         return [cdf for cdf in self.columns if cdf is not None]
 
+    @property
+    def _measuring(self) -> dict[str, CDF]:
+        """Columns, by their number, whose CDF measures the training data."""
+        return {str(i): self.columns[i] for i in self._first if self.columns[i].measures}
+
     def init(self, rng):
         networks = [network.init(rng) for network in self._networks()]
         for weights, cdf in zip(networks, self._cdfs(), strict=True):
             weights[f"b{len(self.hidden)}"] = cdf.start().astype(np.float32)
         weights = {"networks": networks}
+        if self._measuring:
+            ones = {
+                name: np.ones(cdf.measures, np.float32) for name, cdf in self._measuring.items()
+            }
+            weights["measured"] = {name: Frozen(value) for name, value in ones.items()}
         return weights if self.layer is None else {**weights, "layer": self.layer.init(rng)}
 
     def forward_and_log_det(self, weights, x, condition=None):
         columns, total = tf.unstack(x, axis=1), tf.zeros_like(x[:, 0])
         seen, latents = self._nothing(x, condition), dict.fromkeys(range(self.size))
-        for place, cdf, network, w in self._steps(weights):
-            z, log_det = cdf.forward_and_log_det(network(w, tf.concat(seen, 1)), columns[place])
+        for place, cdf, measured, parameters in self._steps(weights):
+            z, log_det = cdf.forward_and_log_det(parameters(seen), columns[place])
             latents[place], total = z, total + log_det
-            seen.append(cdf.seen(columns[place]))
+            seen.append(cdf.seen(columns[place], measured))
         if self.layer is not None:
             rest, c = tf.stack([columns[place] for place in self._rest], 1), self._given(seen)
             c = self.layer.prepare(weights["layer"], c)
@@ -82,9 +93,9 @@ class Mixed(Layer):
     def inverse(self, weights, y, condition=None):
         latents, columns = tf.unstack(y, axis=1), dict.fromkeys(range(self.size))
         seen = self._nothing(y, condition)
-        for place, cdf, network, w in self._steps(weights):
-            columns[place] = cdf.inverse(network(w, tf.concat(seen, 1)), latents[place])
-            seen.append(cdf.seen(columns[place]))
+        for place, cdf, measured, parameters in self._steps(weights):
+            columns[place] = cdf.inverse(parameters(seen), latents[place])
+            seen.append(cdf.seen(columns[place], measured))
         if self.layer is not None:
             rest, c = tf.stack([latents[place] for place in self._rest], 1), self._given(seen)
             c = self.layer.prepare(weights["layer"], c)
@@ -93,9 +104,16 @@ class Mixed(Layer):
         return tf.stack(list(columns.values()), 1)
 
     def data_dependent_init(self, weights, x, condition=None):
+        x = tf.convert_to_tensor(x)
+        found = {
+            name: cdf.measure(np.asarray(x[:, int(name)], np.float64))
+            for name, cdf in self._measuring.items()
+        }
+        found = {name: tf.constant(value, x.dtype) for name, value in found.items()}
+        weights = {**weights, "measured": found} if found else weights
         if self.layer is not None:
-            x, seen = tf.convert_to_tensor(x), self._nothing(x, condition)
-            seen += [self.columns[i].seen(x[:, i]) for i in self._first]
+            seen = self._nothing(x, condition)
+            seen += [self.columns[i].seen(x[:, i], found.get(str(i))) for i in self._first]
             rest = tf.gather(x, self._rest, axis=1)
             layer = weights["layer"]
             c = self.layer.prepare(layer, self._given(seen))
@@ -103,11 +121,19 @@ class Mixed(Layer):
         return weights, self.forward_and_log_det(weights, x, condition)[0]
 
     def check(self, x):
+        for place in self._first:
+            self.columns[place].check(x[:, place], f"column {place}")
         if self.layer is not None:
             self.layer.check(x[:, self._rest])
 
     def _steps(self, weights):
-        return zip(self._first, self._cdfs(), self._networks(), weights["networks"], strict=True)
+        """The place, the CDF and what it measured, and its parameters as a function of what is
+        seen."""
+        found = weights.get("measured", {})
+        steps = zip(self._first, self._cdfs(), self._networks(), weights["networks"], strict=True)
+        for place, cdf, network, w in steps:
+            measured = found.get(str(place))
+            yield place, cdf, measured, functools.partial(_parameters, network, w, measured)
 
     def _nothing(self, x, condition):
         ones = tf.ones_like(x[:, :1])
@@ -116,6 +142,14 @@ class Mixed(Layer):
     def _given(self, seen):
         """What the flow is given; the ones in front say nothing."""
         return tf.concat(seen[1:], 1)
+
+
+def _parameters(network, weights, measured, seen):
+    """Parameters of a CDF [B, parameters], and what it measured behind them."""
+    o = network(weights, tf.concat(seen, 1))
+    if measured is None:
+        return o
+    return tf.concat([o, tf.tile(measured[None], [tf.shape(o)[0], 1])], 1)
 
 
 def features_of(columns: Sequence[CDF | None]) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from flow_models.core import bounds
 from flow_models.core.arrays import as_arrays, dependent_columns
 from flow_models.core.errors import UserError
 from flow_models.simulators.simulator import Simulator
@@ -22,21 +23,25 @@ class Drawn(Simulator):
 
     Attributes:
       names, observed: names of the columns of x and of y.
-      mean, scale: of the columns of x; theta = (x - mean) / scale.
+      mean, scale: of the columns of x; theta = (x - mean) / scale. Where a column has a bound near
+        by, the bound stands in place of the mean.
+      lower, upper: bounds of x, None where there is none; empty for no bounds at all.
     """
 
     names: tuple[str, ...]
     observed: tuple[str, ...]
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    lower: tuple[float | None, ...] = ()
+    upper: tuple[float | None, ...] = ()
 
     @classmethod
-    def of(cls, x, y, names=None, observed=None) -> Drawn:
+    def of(cls, x, y, names=None, observed=None, lower=None, upper=None) -> Drawn:
         """The problem of draws x [N, P] from the prior and their data y [N, M].
 
         Raises:
           UserError: unequal lengths, values that are not finite, names that do not fit, or a
-            column that is constant in float32.
+            column that is constant in float32; bounds that do not fit, or x outside of them.
         """
         pairs = as_arrays({"x": x, "y": y}, np.float64)
         for name, array in pairs.items():
@@ -61,7 +66,13 @@ class Drawn(Simulator):
             which = " and ".join(repr(str(names[i])) for i in found)
             raise UserError(f"columns {which} of x depend on each other linearly: leave one out")
         _check_digits(y, observed)
-        return cls(tuple(map(str, names)), tuple(map(str, observed)), x.mean(0), x.std(0))
+        names, mean, scale = tuple(map(str, names)), x.mean(0), x.std(0)
+        if lower is not None or upper is not None:
+            lower, upper = _bounds(lower, upper, names)
+            bounds.check(x, names, lower, upper)
+            columns = zip(mean, scale, lower, upper, strict=True)
+            mean = np.array([bounds.origin(*each) for each in columns])
+        return cls(names, tuple(map(str, observed)), mean, scale, lower or (), upper or ())
 
     @property
     def parameter_names(self):
@@ -77,18 +88,59 @@ class Drawn(Simulator):
 
     @property
     def needs_float64(self):
-        return any(abs(m) > FAR * s for m, s in zip(self.mean, self.scale, strict=True))
+        far = any(abs(m) > FAR * s for m, s in zip(self.mean, self.scale, strict=True))
+        return far or bool(self.lower)
+
+    @property
+    def whitened_bounds(self) -> tuple[tuple[float | None, ...], ...]:
+        """Bounds of theta, lower and upper; empty for none."""
+        scales = list(zip(self.mean, self.scale, strict=True))
+        return tuple(
+            tuple(None if b is None else (b - m) / s for b, (m, s) in zip(side, scales))
+            for side in (self.lower, self.upper)
+        )
 
     def physical(self, theta):
-        return theta * tf.constant(self.scale, theta.dtype) + tf.constant(self.mean, theta.dtype)
+        x = theta * tf.constant(self.scale, theta.dtype) + tf.constant(self.mean, theta.dtype)
+        if not self.lower:
+            return x
+        columns = zip(tf.unstack(x, axis=-1), self.lower, self.upper, strict=True)
+        inside = [bounds.inside(column.numpy(), low, high) for column, low, high in columns]
+        return tf.stack(inside, -1)
 
     def whitened(self, x) -> np.ndarray:
         """theta [N, P] of x, computed in float64."""
-        return (np.asarray(x, np.float64) - self.mean) / self.scale
+        return self._placed((np.asarray(x, np.float64) - self.mean) / self.scale)
+
+    def _placed(self, theta: np.ndarray) -> np.ndarray:
+        """theta that stays between its bounds in float32."""
+        if not self.lower:
+            return theta
+        columns = zip(theta.T, *self.whitened_bounds, strict=True)
+        return np.stack([bounds.inside(*each, np.float32) for each in columns], 1)
 
     def whiten(self, x):
         theta = (x - tf.constant(self.mean, x.dtype)) / tf.constant(self.scale, x.dtype)
+        if self.lower:
+            columns = zip(x.numpy().T, self.lower, self.upper, strict=True)
+            outside = np.stack([bounds.is_outside(*each) for each in columns], 1)
+            theta = tf.where(outside, np.nan, self._placed(theta.numpy()))
         return theta, tf.fill(tf.shape(x)[:1], tf.constant(-np.log(self.scale).sum(), x.dtype))
+
+
+def _bounds(lower, upper, names) -> tuple[tuple, tuple]:
+    """Lower and upper bounds, one each a column, by position or by name.
+
+    Raises:
+      UserError: more or fewer, a name that is no column, or a lower one that is not below.
+    """
+    sides = [bounds.by_column(side, names) for side in (lower, upper)]
+    for name, low, high in zip(names, *sides, strict=True):
+        if None not in (low, high) and not low < high:
+            raise UserError(
+                f"parameter {name!r}: the lower bound {low:g} is not below the upper bound {high:g}"
+            )
+    return sides[0], sides[1]
 
 
 def _check_digits(y, observed) -> None:
