@@ -96,7 +96,7 @@ def _model(simulator: Drawn, kept: np.ndarray, architecture: str, options: dict)
     # couplings need two columns
     name = "maf" if size == 1 and architecture == "spline_coupling" else architecture
     lower, upper = simulator.whitened_bounds
-    bounds = {"lower": lower, "upper": upper} if simulator.lower else {}
+    bounds: dict = {"lower": lower, "upper": upper} if simulator.lower else {}
     flow = architectures.build(
         name, size, **options, **bounds, condition_size=frame.context_size, standardise=False
     )

@@ -61,7 +61,8 @@ class Mixed(Layer):
     @property
     def _measuring(self) -> dict[str, CDF]:
         """Columns, by their number, whose CDF measures the training data."""
-        return {str(i): self.columns[i] for i in self._first if self.columns[i].measures}
+        steps = zip(self._first, self._cdfs(), strict=True)
+        return {str(i): cdf for i, cdf in steps if cdf.measures}
 
     def init(self, rng):
         networks = [network.init(rng) for network in self._networks()]

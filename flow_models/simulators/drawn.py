@@ -92,13 +92,13 @@ class Drawn(Simulator):
         return far or bool(self.lower)
 
     @property
-    def whitened_bounds(self) -> tuple[tuple[float | None, ...], ...]:
+    def whitened_bounds(self) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
         """Bounds of theta, lower and upper; empty for none."""
-        scales = list(zip(self.mean, self.scale, strict=True))
-        return tuple(
-            tuple(None if b is None else (b - m) / s for b, (m, s) in zip(side, scales))
-            for side in (self.lower, self.upper)
-        )
+        return self._in_theta(self.lower), self._in_theta(self.upper)
+
+    def _in_theta(self, side: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        scales = zip(self.mean, self.scale)
+        return tuple(None if b is None else (b - m) / s for b, (m, s) in zip(side, scales))
 
     def physical(self, theta):
         x = theta * tf.constant(self.scale, theta.dtype) + tf.constant(self.mean, theta.dtype)
@@ -117,7 +117,8 @@ class Drawn(Simulator):
         if not self.lower:
             return theta
         columns = zip(theta.T, *self.whitened_bounds, strict=True)
-        return np.stack([bounds.inside(*each, np.float32) for each in columns], 1)
+        inside = [bounds.inside(x, low, high, np.float32) for x, low, high in columns]
+        return np.stack(inside, 1)
 
     def whiten(self, x):
         theta = (x - tf.constant(self.mean, x.dtype)) / tf.constant(self.scale, x.dtype)
