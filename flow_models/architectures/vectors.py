@@ -293,6 +293,7 @@ def with_missing(flow: FlowBijector, size: int, depth: int = 4, hidden=(64, 64))
       >>> fm.fit(model, x)  # NaN where a cell is missing
     """
     columns = flow.layer.columns if isinstance(flow.layer, Mixed) else (None,) * size
+    columns = [None if isinstance(cdf, NumberCDF) else cdf for cdf in columns]
     lower, upper = zip(*(bounds_of(flow.layer) or [(None, None)] * size))
     proposal = Proposal(tuple(columns), lower, upper, depth, tuple(hidden))
     return _around(flow, WithMissing(flow.layer, proposal))

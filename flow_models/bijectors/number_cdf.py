@@ -1,20 +1,18 @@
 """The conditional distribution function of a number that has bounds, or heavy tails."""
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from flow_models.bijectors.cdf import CDF, LOG_TWO_PI, TAIL
+from flow_models.bijectors.cdf import CDF, TAIL, _steep
 from flow_models.bijectors.elementwise import Affine, Composed
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.core import bounds
 from flow_models.core.errors import UserError
 
 REACH = 5.0  # of the spline, in standard deviations
-SMALLEST = 1e-7  # difference of two log-probabilities that is told from 0
+SMALLEST = 1e-7  # difference of two values of the curve that is told from 0
 FURTHEST = 40.0  # largest asinh of a sampled number
 
 
@@ -23,7 +21,7 @@ class NumberCDF(CDF):
     """A smooth distribution on the line, truncated to the bounds:
 
         F(x) = (G(x) - G(lowest)) / (G(highest) - G(lowest)),
-        G(x) = Phi(spline(affine(w))),   v = (x - centre) / scale
+        G(x) = S(spline(affine(w))),   S logistic,   v = (x - centre) / scale
 
     with w = v between two bounds, else w = asinh(v), so that tails may be heavy. The density is
     positive at a bound, or as small there as the data want it. It integrates to one for every
@@ -71,23 +69,24 @@ class NumberCDF(CDF):
         low, centre, high = np.quantile(x, (0.16, 0.5, 0.84))
         return np.array([centre, max(0.5 * (high - low), 1e-6 * x.std(), 1e-30)])
 
+    def start(self):
+        return _steep(self.parameters)
+
     def tails(self, o, x):
-        inside = self._is_inside(x)
         t, log_slope, a, b = self._curved(o, self._clip(x))
-        mass = _log_mass(a, b)
-        log_p = log_slope - 0.5 * (t * t + LOG_TWO_PI) - mass
-        lower, upper = tf.exp(_log_mass(a, t) - mass), tf.exp(_log_mass(t, b) - mass)
-        return lower, upper, tf.where(inside, log_p, -np.inf)
+        log_mass = _log_between(a, b)
+        log_p = log_slope + tf.math.log_sigmoid(t) + tf.math.log_sigmoid(-t) - log_mass
+        lower, upper = (tf.exp(_log_between(*ends) - log_mass) for ends in ((a, t), (t, b)))
+        return lower, upper, tf.where(self._is_inside(x), log_p, -np.inf)
 
     def quantile(self, o, lower, upper):
         _, _, a, b = self._curved(o, tf.zeros_like(lower))
-        mass = _log_mass(a, b)
-        below = mass + tf.math.log(tf.maximum(lower, TAIL))
-        above = mass + tf.math.log(tf.maximum(upper, TAIL))
-        below = below if a is None else _log_add(_log_phi(a), below)
-        above = above if b is None else _log_add(_log_phi(-b), above)
-        t = tf.where(below < above, _quantile(below), -_quantile(above))
-        w = self._curve.inverse_and_log_det(o[:, None, :-2], t[:, None])[0][:, 0]
+        log_mass = _log_between(a, b)
+        below, above = (log_mass + tf.math.log(tf.maximum(p, TAIL)) for p in (lower, upper))
+        below = below if a is None else _log_add(tf.math.log_sigmoid(a), below)
+        above = above if b is None else _log_add(tf.math.log_sigmoid(-b), above)
+        t = (below - above)[:, None]
+        w = self._curve.inverse_and_log_det(o[:, None, :-2], t)[0][:, 0]
         v = w if self._is_linear else tf.sinh(tf.clip_by_value(w, -FURTHEST, FURTHEST))
         return self._clip(o[:, -2] + o[:, -1] * v)
 
@@ -126,38 +125,19 @@ class NumberCDF(CDF):
         bounds.check_column(x, self.lowest, self.highest, what)
 
 
-def _log_phi(x):
-    """log Phi(x), precise in both tails."""
-    return tfp.distributions.Normal(tf.zeros([], x.dtype), 1.0).log_cdf(x)
+def _log_between(a, b):
+    """log (S(b) - S(a)) of the logistic S; None: minus or plus infinity.
 
-
-def _log_mass(a, b):
-    """log (Phi(b) - Phi(a)), without a or b that of the whole side."""
+    S(b) - S(a) = S(b) S(-a) (1 - exp(a - b))
+    """
     if a is None:
-        return 0.0 if b is None else _log_phi(b)
+        return 0.0 if b is None else tf.math.log_sigmoid(b)
     if b is None:
-        return _log_phi(-a)
-    mirrored = a + b > 0  # the smaller tails
-    low, high = tf.where(mirrored, -b, a), tf.where(mirrored, -a, b)
-    log_high = _log_phi(high)
-    return log_high + tf.math.log(-tf.math.expm1(tf.minimum(_log_phi(low) - log_high, -SMALLEST)))
+        return tf.math.log_sigmoid(-a)
+    apart = tf.math.log(-tf.math.expm1(tf.minimum(a - b, -SMALLEST)))
+    return tf.math.log_sigmoid(b) + tf.math.log_sigmoid(-a) + apart
 
 
 def _log_add(a, b):
     """log (exp a + exp b)."""
     return tf.maximum(a, b) + tf.math.softplus(-tf.abs(a - b))
-
-
-def _quantile(log_p):
-    """x with log Phi(x) = log p, p up to 1/2, however small.
-
-    Abramowitz and Stegun 26.2.23, to 5e-4, and two steps of Newton.
-    """
-    t = tf.sqrt(-2 * tf.minimum(log_p, -math.log(2)))
-    top = 2.515517 + t * (0.802853 + t * 0.010328)
-    x = top / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
-    for _ in range(2):
-        found = _log_phi(x)
-        slope = tf.exp(tf.minimum(found + 0.5 * (x * x + LOG_TWO_PI), 1.0))
-        x -= tf.stop_gradient((found - log_p) * slope)
-    return x

@@ -5,6 +5,7 @@ import numpy as np
 from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.mixed import Mixed
+from flow_models.bijectors.number_cdf import NumberCDF
 from flow_models.core import errors
 from flow_models.models.missing import is_modelled
 from flow_models.models.rows import is_missing
@@ -67,7 +68,14 @@ def bounds_of(layer: Layer | None) -> list[tuple] | None:
     if isinstance(layer, Mixed):
         rest = iter(bounds_of(layer.layer) or ())
         free = (None, None)
-        return [next(rest, free) if cdf is None else free for cdf in layer.columns]
+        return [
+            (cdf.lowest, cdf.highest)
+            if isinstance(cdf, NumberCDF)
+            else next(rest, free)
+            if cdf is None
+            else free
+            for cdf in layer.columns
+        ]
     inner = layer.layers if isinstance(layer, Chain) else [getattr(layer, "layer", None)]
     found = (bounds_of(each) for each in inner)
     return next((each for each in found if each is not None), None)
