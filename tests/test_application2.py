@@ -517,7 +517,7 @@ def wrong_commands(run, vectors, folder, tmp_path):
         "both": (["sample", run, "--png", "x", "--folder", "y"], "give one of them"),
         "one step": (["interpolate", run, a, a, "--steps", "1"], "must be at least 2"),
         "a folder for a picture": (["interpolate", run, a.parent, a], "one picture is expected"),
-        "vectors between": (["interpolate", vectors, a, a], "needs one of images"),
+        "vectors between": (["interpolate", vectors, a, a], "a table is a file whose name ends in"),
         "no command": ([], "COMMAND"),
         "another command": (["scor", run], "invalid choice"),
         "not a number": (["sample", run, "-n", "many"], "invalid int value: 'many'"),

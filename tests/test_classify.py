@@ -60,7 +60,7 @@ def test_rows_of_a_table_by_name_with_kept_columns(of_table, capsys):
     found = place / "classes.csv"
     main(["classify", str(place), str(place / "rows.csv"), "--csv", str(found), "--keep", "site"])
     rows, shares = rows_of(found), model.classify(frame)
-    assert list(rows[0]) == ["name", "site", "predicted", "deep", "shallow"]
+    assert list(rows[0]) == ["name", "site", "predicted", "deep", "shallow", "error"]
     assert [row["site"] for row in rows] == [f"s{i}" for i in range(20)]
     np.testing.assert_allclose([float(row["deep"]) for row in rows], shares[:, 0], rtol=1e-4)
     names = np.array(model.classes)[shares.argmax(1)]

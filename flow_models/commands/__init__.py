@@ -21,13 +21,3 @@ def flags(text: str) -> tuple[str, ...]:
         return tuple(shlex.split(text))
     except ValueError as error:
         raise UserError(f"--args {text!r}: {error}") from error
-
-
-def refuse_posterior(place: str, model) -> None:
-    """Raises UserError for a model of an inverse problem, which says nothing before it is given
-    data."""
-    if model.is_posterior:
-        raise UserError(
-            f"{place} holds a model of parameters given data: give its script the data by"
-            " --observed, or call posterior(y, n) of fm.load(...)"
-        )

@@ -4,85 +4,103 @@
     python -m flow_models classify runs/flowmodels4/latest table.csv --keep id,site
 
 Pictures are brought to the model's size and colour, as in training. Rows are taken by the names of
-the model's columns, or, where the table names none of them, by position.
+the model's columns, or, where the table names none of them, by position. A picture that cannot be
+read, or a row with a cell that is missing or no number, has no class, and the column `error` says
+why. The file is written part by part, so any number of rows needs the memory of one part.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import os
 from collections import Counter
 from collections.abc import Iterator
 
-from flow_models.core.errors import UserError
+import numpy as np
+
+from flow_models.commands import pictures, table_rows, writing
+from flow_models.commands.pictures import Columns
+from flow_models.core.errors import UserError, warn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = "folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)"
     parser.add_argument("data", metavar="DATA", help=data)
-    place = "where the classes go, local or s3:// (default classes.csv)"
+    place = "where the classes go, local or s3://; Parquet if it ends so (default classes.csv)"
     parser.add_argument("--csv", default="classes.csv", metavar="FILE", help=place)
-    kept = "columns of the table to copy into the CSV, such as its labels: id,site"
-    parser.add_argument("--keep", default="", metavar="NAMES", help=kept)
-    most = "unreadable pictures that are skipped (default 10)"
-    parser.add_argument("--max-bad", type=int, default=10, metavar="N", help=most)
+    kept = "columns of the table to copy, such as its labels: id site, or id,site"
+    parser.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help=kept)
+    most = "end at more unreadable pictures than N (default: never)"
+    parser.add_argument("--max-bad", type=int, default=None, metavar="N", help=most)
 
 
 def run(given: argparse.Namespace) -> None:
     import flow_models as fm
-    from flow_models.core import storage
 
-    storage.check_target(given.csv)
+    writing.check_place(given.csv)
     model = fm.load(given.model)
     if not model.classes:
         raise UserError(
             f"{given.model} has no classes: train_flowmodels3.py and 4.py make models that have"
         )
-    keep = [name.strip() for name in given.keep.split(",") if name.strip()]
     of_pictures = len(model.event_shape) == 3
-    if keep and of_pictures:
+    if given.keep and of_pictures:
         raise UserError("--keep names columns of a table, and these are pictures")
-    parts = _pictures(model, given) if of_pictures else _rows(model, given.data, keep)
     counts: Counter[str] = Counter()
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", *keep, "predicted", *model.classes])
-    for name, kept, shares in parts:
-        missing = shares[0] != shares[0]
-        predicted = "" if missing else model.classes[shares.argmax()]
-        counts[predicted or "no class, as a value is missing"] += 1
-        writer.writerow([name, *kept, predicted, *("" if missing else f"{p:.6g}" for p in shares)])
-    storage.write_bytes(given.csv, os.fsencode(buffer.getvalue()))
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(8))
+    with writing.opened(given.csv, digits=6) as file:
+        for columns in _pictures(model, given) if of_pictures else _rows(model, given):
+            file.add(columns)
+            counts.update(columns["predicted"])
+    told = ", ".join(f"{count:,} {name or 'no class'}" for name, count in counts.most_common(8))
     print(f"{sum(counts.values()):,} rows in {given.csv}: {told}")
 
 
-def _pictures(model, given) -> Iterator[tuple]:
-    """Location and p(class) of each picture."""
-    from flow_models.data.images import read_images
-
-    height, width, channels = model.event_shape
-    for names, images in read_images(given.data, (height, width), channels, max_bad=given.max_bad):
-        for name, shares in zip(names, model.classify(images), strict=True):
-            yield name, (), shares
+def _pictures(model, given) -> Iterator[Columns]:
+    taken = ("name", "predicted", "error")
+    return pictures.rows(
+        model.codec, given, "classifying", lambda images: _of(model, model.classify(images), taken)
+    )
 
 
-def _rows(model, uri: str, keep: list[str]) -> Iterator[tuple]:
+def _rows(model, given) -> Iterator[Columns]:
     """Number, kept cells and p(class) of each row of a table."""
-    from flow_models.data import tables
+    from tqdm import tqdm
 
-    frame = tables.read_frame(uri)
-    absent = [name for name in keep if name not in frame.columns]
-    if absent:
-        raise UserError(f"{uri}: no column {absent[0]!r} to keep; there are {list(frame.columns)}")
-    known = [name for name in model.columns if name in frame.columns]
-    if not known and frame.shape[1] == model.event_size:
-        rows = frame.set_axis(model.columns, axis=1)
-    else:
-        rows = frame
-    shares = model.classify(rows)
-    kept = frame[keep].astype(object).itertuples(index=False, name=None)
-    for number, (cells, each) in enumerate(zip(kept, shares, strict=True), 1):
-        yield str(number), cells, each
+    bad, count, first = 0, 0, ""
+    with tqdm(desc="classifying", unit=" rows", disable=None, delay=2) as bar:
+        for part in table_rows.read(model, given.data, given.keep):
+            shares, errors = _classified(model, part)
+            taken = ["name", "predicted", "error"]
+            kept = {table_rows.free_name(name, taken): cells for name, cells in part.kept.items()}
+            columns = _of(model, shares, [*taken, *kept])
+            yield {"name": part.names, **kept, **columns, "error": errors}
+            wrong = [place for place, error in enumerate(errors) if error]
+            first = first or (f"row {part.names[wrong[0]]}: {errors[wrong[0]]}" if wrong else "")
+            bad, count = bad + len(wrong), count + len(errors)
+            bar.update(len(errors))
+    if bad:
+        warn(f"{given.data}: {bad:,} of {count:,} rows: see the column `error`; {first}")
+
+
+def _classified(model, part: table_rows.Part) -> tuple[np.ndarray, list[str]]:
+    """p(class) [B, M], NaN where a row has none, and what is wrong with each row."""
+    from flow_models.models import classification, notes
+
+    good, errors = part.good, list(part.errors)
+    shares = np.full((len(good), len(model.classes)), np.nan)
+    if good.any():
+        values = part.values[good]
+        log_p = classification.averaged_log_prob(model, values)
+        shares[good] = classification.shares(model, log_p)
+        reasons = notes.of_rows(model, values, log_p.max(-1))
+        for row, reason in zip(np.flatnonzero(good), reasons):
+            errors[row] = f"{reason}: the shares are the priors" if reason else ""
+    return shares, errors
+
+
+def _of(model, shares: np.ndarray, taken) -> dict:
+    """The class of the highest share, empty where there is none, and the share of each class."""
+    known = ~np.isnan(shares).any(1)
+    best = np.where(known, shares.argmax(1), 0)
+    predicted = [model.classes[k] if ok else "" for k, ok in zip(best, known)]
+    names = [table_rows.free_name(name, taken) for name in model.classes]
+    return {"predicted": predicted, **dict(zip(names, shares.T))}

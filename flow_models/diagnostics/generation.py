@@ -49,6 +49,22 @@ def interpolated(
     )
 
 
+def path(model, ends, steps: int = 9, kind: str = "spherical", label: str | None = None):
+    """Events from the first to the last of two `ends` [2, ...] through the latents: an array
+    [steps, ...], or a DataFrame where the columns of a table are of several kinds.
+
+    Classes go on the straight line from that of one end to that of the other, each the most
+    probable one, or `label` for both.
+    """
+    t, y = np.linspace(0.0, 1.0, steps), None
+    if model.classes:
+        numbers = [model.classes.index(label)] * 2 if label else model.classify(ends).argmax(-1)
+        y = np.eye(len(model.classes))[numbers]
+    z = model.encode(ends, y)
+    z = between(z[:1], z[1:], t, kind)[0]
+    return model.decode(z, None if y is None else (1 - t[:, None]) * y[0] + t[:, None] * y[1])
+
+
 def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical") -> np.ndarray:
     """Points [n, T, N] between rows of a and b [n, N] at fractions t [T].
 

@@ -102,7 +102,8 @@ def class_log_prob(
     drawn = _drawn(model, x, rows, draws, seed)
     values = np.stack([of_each(model.weights, each) - log_noise for each, log_noise in drawn])
     if tighten:
-        values = np.logaddexp.reduce(values, 0) - math.log(len(values))
+        with np.errstate(invalid="ignore"):  # rows that lack a number stay NaN
+            values = np.logaddexp.reduce(values, 0) - math.log(len(values))
     else:
         values = values.mean(0)
     values += np.asarray(log_det, values.dtype).reshape(-1, 1)
@@ -141,10 +142,11 @@ def averaged_log_prob(model, x) -> np.ndarray:
     return np.mean([class_log_prob(model, each, CLASSIFY_DRAWS, False) for each in seen], 0)
 
 
-def classify(model, x, priors=None) -> np.ndarray:
-    """p(class | x), [..., *event] -> [..., M]; the priors where no density can be computed."""
+def shares(model, log_prob_of_each: np.ndarray, priors=None) -> np.ndarray:
+    """p(class | x) of `averaged_log_prob`, [..., M]; the priors where no density can be
+    computed."""
     labels = labels_of(model)
-    values = np.asarray(averaged_log_prob(model, x) / labels.calibration_temperature, np.float64)
+    values = np.asarray(log_prob_of_each / labels.calibration_temperature, np.float64)
     values = np.where(np.isneginf(values.max(-1, keepdims=True)), 0.0, values)
     log_priors = tf.constant(labels.log_priors(priors))
     return np.exp(log_posterior(tf.constant(values), log_priors).numpy())
@@ -154,11 +156,12 @@ def log_prob(model, x, y=None, priors=None, seed: int = 0) -> np.ndarray:
     """log p(x) over the classes, or log p(x | y); [..., *event] -> [...], nats."""
     labels, values = labels_of(model), class_log_prob(model, x, seed=seed)
     if y is None:
-        return np.logaddexp.reduce(values + labels.log_priors(priors), -1)
+        with np.errstate(invalid="ignore"):
+            return np.logaddexp.reduce(values + labels.log_priors(priors), -1)
     rows, of_y, _ = labels.encode(y, model.dtype.as_numpy_dtype)
     common_lead(values.shape[:-1], of_y)
     shares = rows.reshape(*of_y, len(labels.classes))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.logaddexp.reduce(values + np.log(shares), -1)
 
 

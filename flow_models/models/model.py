@@ -309,9 +309,9 @@ class Model(tf.Module):
           UserError: the model has no classes.
         """
         x = self.codec.array(x)
-        shares = classification.classify(self, x, priors)
-        notes.warn(self, x, shares.max(-1))
-        return shares
+        of_each = classification.averaged_log_prob(self, x)
+        notes.warn(self, x, of_each.max(-1))
+        return classification.shares(self, of_each, priors)
 
     def class_log_prob(self, x, *, draws: int | None = None, tighten: bool = True) -> np.ndarray:
         """log p(x | class), [..., *event] -> [..., M], nats; see `classification`."""
