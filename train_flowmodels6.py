@@ -73,8 +73,9 @@ PRESETS = {
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
     p, m = problem.simulator.size, problem.simulator.data_size
     forms = {"conditional": fm.Partition({"x": p}, {"z": p}, given={"y": m})}
-    if problem.parts:  # the joint form sees the components that rise well above the noise
-        components = problem.components_for(most=min(m, p), least_sd=3.0)
+    # the joint form sees the components that rise well above the noise, if there are some
+    components = problem.parts and problem.components_for(most=min(m, p), least_sd=3.0)
+    if components:
         k, sigma = components.flat_size, 1 / components.scale
         forms["joint"] = fm.Partition({"x": p}, {"y": k, "z": p - k}, sigma_y=sigma)
     return forms

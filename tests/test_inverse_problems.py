@@ -6,16 +6,20 @@ import os
 from pathlib import Path
 
 import arviz
+import mlflow
 import numpy as np
 import pytest
 from in_process import application
 
 import flow_models as fm
+import train_flowmodels6 as gravity_script
 from flow_models import __main__ as commands
-from flow_models.applications.inverse import traces
+from flow_models.applications.inverse import profile, traces
+from flow_models.applications.inverse.observed import noise_level
 from flow_models.applications.inverse.problem import draw
 from flow_models.applications.inverse.views import View
 from flow_models.models.problem import Components
+from flow_models.runs.config import replace
 from flow_models.runs.tracking import serving
 from flow_models.simulators.gravity import Gravity
 from flow_models.simulators.kinematics import Kinematics
@@ -225,6 +229,67 @@ def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profil
     assert "prior samples are in their place" in capsys.readouterr().err
     rows = list(csv.DictReader(open(tmp_path / "far" / "posterior.csv")))
     assert all(np.isfinite(float(row["q0.5"])) for row in rows)
+
+
+def test_stations_in_metres_are_called_out_everywhere(call, tmp_path, capsys):
+    """On stderr, in the report's box, in metrics.json and as a tag in MLflow; status 0."""
+    file, run = tmp_path / "metres.csv", tmp_path / "run"
+    lines = [f"{s},{-30 * np.sin(np.pi * s / 40e3):.2f}" for s in range(1000, 40_000, 2000)]
+    file.write_text(table(lines))
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    place = ["--output-dir", str(run), "--mlflow", "true", "--tracking-uri", store]
+    more = ["--compare", "true", "--observed", str(file)]
+    assert call(6, *TINY, *place, *more) == 0
+    asked = "column station_km: stations between 1,000 and 39,000: are these metres?"
+    assert f"warning: {asked}" in capsys.readouterr().err
+    page = (run / "report.html").read_text()
+    assert asked in page.partition('class="warnings"')[2].partition("</div>")[0]
+    lines = metrics_of(run)["warnings"]
+    assert any(line.startswith(asked) for line in lines)
+    left_out = "the joint form is left out of the comparison: the data allow no form 'joint'"
+    assert any(line.startswith(left_out) for line in lines)
+    (state,) = json.loads((run / "mlflow.json").read_text())["stores"].values()
+    found = mlflow.MlflowClient(store).get_run(state["run_id"])
+    assert asked in found.data.tags["warnings"] and asked in found.data.tags["mlflow.note.content"]
+    training, observed = [each.dataset for each in found.inputs.dataset_inputs]
+    assert training.name == "depth of a valley" and json.loads(training.profile)["num_rows"] == 1000
+    assert observed.name == "metres.csv" and json.loads(observed.source) == {"uri": str(file)}
+
+
+STATIONS = [(3, -7), (11, -22), (20, -30), (28, -24), (36, -9)]
+
+
+@pytest.mark.parametrize(
+    "length, gravity, said",
+    [
+        (1, 1, None),
+        (1000, 1, "stations between 3,000 and 36,000: are these metres? Expected km from the left"),
+        (10, 1, "stations between 30 and 360: are these metres?"),
+        (1e6, 1, "stations between 3e+06 and 3.6e+07: is this right? Expected km"),
+        (-1, 1, "stations between -36 and -3: is this right?"),
+        (1, 1000, "gravity of at most 3e+04 mGal: are these microgal? Expected mGal, 0.5 to 671"),
+        (1, 1e-5, "gravity of at most 0.0003 mGal: are these m/s^2?"),
+        (1, 0, "gravity of at most 0 mGal: is this right?"),
+    ],
+)
+def test_units_of_a_profile_are_doubted_at_the_door(tmp_path, recwarn, length, gravity, said):
+    file = tmp_path / "profile.csv"
+    file.write_text(table([f"{length * s:g},{gravity * g:g}" for s, g in STATIONS]))
+    config = replace(gravity_script.Config(), observed=str(file))
+    simulator, y = profile.read(config)
+    assert y.shape == (1, 5) and simulator.stations[0] == length * 3
+    told = [str(each.message) for each in recwarn]
+    assert told == [] if said is None else len(told) == 1 and said in told[0]
+
+
+@pytest.mark.parametrize(
+    "sigma, said", [(0.02, None), (20, "are these m/s?"), (0.5, "is this right?")]
+)
+def test_noise_that_no_network_is_trained_for_is_doubted(recwarn, sigma, said):
+    assert noise_level({}, sigma, (0.005, 0.05), {"m/s": 1e-3}) == sigma
+    told = [str(each.message) for each in recwarn]
+    expected = f"the noise has the standard deviation {sigma:g}: {said} Expected 0.005 to 0.05"
+    assert told == [] if said is None else len(told) == 1 and told[0].startswith(expected)
 
 
 def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):

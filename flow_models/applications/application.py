@@ -108,9 +108,16 @@ class Application:
         return said[:1].upper() + said[1:]
 
     def partition(self, config, problem) -> Partition:
-        """The partition of the form that the settings name."""
+        """The partition of the form that the settings name.
+
+        Raises:
+          UserError: the data do not allow the form.
+        """
         found = self.partitions(config, problem)
-        return found[form_of(config) or next(iter(found))]
+        form = form_of(config) or next(iter(found))
+        if form not in found:
+            raise UserError(f"the data allow no form {form!r}; there is {', '.join(found)}")
+        return found[form]
 
     def prepared(self, config, problem, form: str | None = None) -> tuple[Model, Training]:
         """A model of one form, not yet trained, and how to train it."""

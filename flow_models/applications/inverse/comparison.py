@@ -11,7 +11,7 @@ from flow_models.applications.application import Run
 from flow_models.applications.inverse import study
 from flow_models.applications.inverse.problem import Clock, InverseProblem, Pairs
 from flow_models.bijectors.frames import LaplaceFrame
-from flow_models.core.errors import warn
+from flow_models.core.errors import UserError, warn
 from flow_models.diagnostics import calibration, posterior_report
 from flow_models.diagnostics.posterior import predictive_check
 from flow_models.models.posteriors import log_prob_whitened, whitened_samples
@@ -178,10 +178,15 @@ def _corrected(table: Comparison) -> dict[str, float]:
 
 
 def _other_form(table: Comparison) -> dict[str, float]:
-    """The form that was not chosen, trained as long and judged on fewer pairs."""
+    """The form that was not chosen, trained as long and judged on fewer pairs; none, and a warning,
+    where it cannot be trained."""
     config, test = table.run.config.inverse, table.problem.test
     other = "joint" if config.form == "conditional" else "conditional"
-    model, result = table.run.train(other, progress=None, then=False)
+    try:
+        model, result = table.run.train(other, progress=None, then=False)
+    except UserError as error:
+        warn(f"the {other} form is left out of the comparison: {error}")
+        return {}
     theta = whitened_samples(model, test.y[:OTHERS], min(config.posterior_samples, OTHERS), 1)
     theta = study.replace_outliers(theta)[0]
     found = posterior_report.posterior_metrics(test.theta[:OTHERS], theta)

@@ -9,6 +9,7 @@ from flow_models import plots
 from flow_models.applications.application import Figure
 from flow_models.applications.inverse.observed import noise_level, read_columns
 from flow_models.core.errors import UserError
+from flow_models.simulators.dispersion import SIGMA_RANGE
 
 SAME_PERIOD = 0.006  # s: periods of a file may be rounded to hundredths
 FASTEST = 20.0  # km/s: phase velocities above it are in other units
@@ -43,7 +44,7 @@ def read(uri: str, sigma: float, simulator) -> np.ndarray:
             f"column phase_velocity_km_s: {wrong:g} is no speed in km/s, above 0 and below"
             f" {FASTEST:g}"
         )
-    return np.append(velocity, np.log(noise_level(table, sigma)))[None]
+    return np.append(velocity, np.log(noise_level(table, sigma, SIGMA_RANGE, {"m/s": 1e-3})))[None]
 
 
 def show(simulator, views) -> list[Figure]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.data import tables
 
 LARGEST = 1e18  # its square is still a 32-bit number
@@ -45,8 +46,34 @@ def read_columns(
     return dict(zip(wanted, values.T))
 
 
-def noise_level(table: dict[str, np.ndarray], sigma: float) -> float:
+def doubt_unit(
+    said: str, size: float, usual: tuple[float, float], unit: str, others: Mapping[str, float]
+) -> None:
+    """Warns where a size lies outside its usual range; the other unit in which it lies inside, if
+    there is one, is asked for.
+
+    Args:
+      said: what is odd, for example "column station_km: stations between 1,000 and 39,000".
+      others: name of another unit -> what turns it into `unit`.
+    """
+    low, high = usual
+    if low <= size <= high:
+        return
+    known = [name for name, factor in others.items() if low <= factor * size <= high]
+    question = f"are these {known[0]}?" if known else "is this right?"
+    warn(f"{said}: {question} Expected {unit}; do not trust this posterior otherwise")
+
+
+def noise_level(
+    table: dict[str, np.ndarray],
+    sigma: float,
+    trained: tuple[float, float],
+    others: Mapping[str, float] = MappingProxyType({}),
+) -> float:
     """The standard deviation of the noise: column sigma of the table, else the one given.
+
+    Warns where it lies outside the range that the network is trained for; `others` as in
+    `doubt_unit`.
 
     Raises:
       UserError: neither, or a column of several values.
@@ -56,6 +83,10 @@ def noise_level(table: dict[str, np.ndarray], sigma: float) -> float:
         raise UserError(
             "give the noise as one number above 0: --sigma, or a column sigma with one value"
         )
+    low, high = trained
+    said = f"the noise has the standard deviation {found[0]:g}"
+    unit = f"{low:g} to {high:g}, which the network is trained for"
+    doubt_unit(said, found[0], trained, unit, others)
     return found[0]
 
 

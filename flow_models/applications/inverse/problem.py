@@ -3,6 +3,7 @@ judged on."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -150,10 +151,12 @@ class InverseProblem:
         return np.asarray(self.simulator.physical(tf.constant(theta)))
 
     def components_for(self, most: int, least_sd: float = 0.0):
-        """The components of the data that a joint form sees; measured once."""
+        """The components of the data that a joint form sees, measured once; None where all of them
+        vary by less than `least_sd` times the noise."""
         if self.components is None:
             y = self.train.y[:MEASURED]
-            self.components = Components.measured(self.simulator, y, most, least_sd)
+            with contextlib.suppress(UserError):
+                self.components = Components.measured(self.simulator, y, most, least_sd)
         return self.components
 
 

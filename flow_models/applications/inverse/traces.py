@@ -8,6 +8,7 @@ from flow_models import plots
 from flow_models.applications.application import Figure
 from flow_models.applications.inverse.observed import noise_level, read_columns
 from flow_models.core.errors import UserError
+from flow_models.simulators.seismic import SIGMA_RANGE
 
 NEAR = 1e-4  # s and s/km within which the file's times and rays are those of the configuration
 
@@ -39,7 +40,8 @@ def read(uri: str, sigma: float, simulator) -> np.ndarray:
                 f" {', '.join(f'{p:.4f}' for p in rays)} s/km and times 0 to {times[-1]:g} s every"
                 f" {simulator.interval:g} s"
             )
-    return np.append(table["amplitude"][order], np.log(noise_level(table, sigma)))[None]
+    noise = noise_level(table, sigma, SIGMA_RANGE)
+    return np.append(table["amplitude"][order], np.log(noise))[None]
 
 
 def show(simulator, views) -> list[Figure]:
