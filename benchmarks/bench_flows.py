@@ -136,7 +136,7 @@ def make_quality(arguments: argparse.Namespace, truth: dict) -> QualityPlan:
     }
     common = {
         "hidden": list(network.hidden),
-        "activation": network.activation,
+        "activation": network.activation or "relu",  # of spline_coupling
         "bins": network.bins,
         "bound": network.bound,
         "batch": fit.batch_size,
@@ -154,7 +154,7 @@ def make_quality(arguments: argparse.Namespace, truth: dict) -> QualityPlan:
     }
     wanted = arguments.libraries or (("ours", "flowjax") if arguments.quick else MODULES)
     plan = QualityPlan(
-        {"spline": common | {"depth": network.depth}, "realnvp": common},
+        {"spline": common | {"depth": network.depth or 5}, "realnvp": common},
         {form: changes for form, changes in forms.items() if form[0] in wanted},
         truth["nll"],
         truth["validation"],

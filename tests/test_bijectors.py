@@ -36,6 +36,7 @@ from flow_models.bijectors import (
     Radial,
     RationalQuadratic,
     Repeat,
+    Residual,
     Reversible,
     Squeeze,
     Standardise,
@@ -140,6 +141,11 @@ LAYERS = {
     "conditional_sylvester": Sylvester(3, 2, (8,), "silu"),
     "sylvester_loop": Repeat(Sylvester(3), 4, 1),
     "reversible_sylvester": Reversible(Chain([Sylvester(3), Coupling(3, **SMALL)])),
+    "residual": Residual(3, **SMALL),
+    "residual_1d": Residual(1, **SMALL),
+    "conditional_residual": Residual(2, condition_size=2, **SMALL),
+    "residual_loop": Repeat(Chain([ActNorm(2), Residual(2, **SMALL)]), 2, 1),
+    "reversible_residual": Reversible(Chain([Residual(2, **SMALL), Coupling(2, **SMALL)])),
     "automatic": Bent(3),
     "automatic_conditional": Bent(3, 2),
     "automatic_loop": Repeat(Bent(3), 2, 1),
@@ -226,6 +232,7 @@ ARCHITECTURES = {
         ("planar", 2, {}),
         ("radial", 3, {}),
         ("sylvester", 4, {"units": 3}),
+        ("residual", 2, {}),
     )
 }
 

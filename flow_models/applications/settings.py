@@ -12,13 +12,13 @@ class VectorNetwork:
     """The network of vectors."""
 
     architecture: str = "spline_coupling"
-    """realnvp, spline_coupling, maf, iaf, glow, planar, radial or sylvester (doc/families.md)"""
-    depth: int = 5
-    """layers"""
+    """realnvp, spline_coupling, maf, iaf, glow, or another of doc/families.md"""
+    depth: int = 0
+    """layers; 0: as many as the architecture has by itself, 5 for spline_coupling"""
     hidden: tuple[int, ...] = (64, 64)
     """widths of the hidden layers of each conditioner"""
-    activation: str = "relu"
-    """relu, silu, tanh or gelu"""
+    activation: str = ""
+    """relu, silu, tanh or gelu; empty: the architecture's own, relu for spline_coupling"""
     bins: int = 8
     """of the splines; maf and iaf with 0 are affine, as in their papers"""
     bound: float = 4.0
@@ -34,8 +34,10 @@ class VectorNetwork:
         refuse((not 0 < self.bound < math.inf, f"bound is {self.bound}; it must be above 0"))
 
     def options(self, **changed) -> dict:
-        """What `architectures.build` takes."""
-        return {**dataclasses.asdict(self), **changed}
+        """What `architectures.build` takes; what is left to the architecture is left out."""
+        options = {**dataclasses.asdict(self), **changed}
+        own = {name for name in ("depth", "activation") if not options[name]}
+        return {name: each for name, each in options.items() if name not in own}
 
 
 @settings

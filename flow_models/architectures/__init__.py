@@ -1,6 +1,7 @@
 """Recipes that read like their papers, for vectors and for images."""
 
 from flow_models.architectures.families import planar, radial, sylvester
+from flow_models.architectures.free_form import residual
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.vectors import (
@@ -35,6 +36,7 @@ __all__ = [
     "planar",
     "radial",
     "realnvp",
+    "residual",
     "spline_coupling",
     "sylvester",
     "with_missing",

@@ -15,6 +15,7 @@ from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.planar import Planar, Radial
+from flow_models.bijectors.residual import Residual
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.bijectors.summary import Summarised
@@ -48,6 +49,7 @@ __all__ = [
     "Levels",
     "RationalQuadratic",
     "Repeat",
+    "Residual",
     "Reversible",
     "Squeeze",
     "Standardise",

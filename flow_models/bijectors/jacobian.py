@@ -39,7 +39,7 @@ def value_and_log_det(function: Callable, x: tf.Tensor, condition=None):
     one_each = tf.tile(tf.eye(size, dtype=x.dtype), [tf.shape(x)[0], 1])
     dy = tf.reshape(one_each, [-1, *y.shape[1:]])
     rows = tape.gradient(y, copies, dy, unconnected_gradients="zero")
-    return y[::size], _log_abs_det(tf.reshape(rows, [-1, size, size]))
+    return y[::size], log_abs_det(tf.reshape(rows, [-1, size, size]))
 
 
 def _repeated(x, times):
@@ -49,7 +49,7 @@ def _repeated(x, times):
 
 
 @tf.custom_gradient
-def _log_abs_det(matrices):
+def log_abs_det(matrices):
     """log |det A|, [B, D, D] -> [B], with the gradient A^-T; by QR, as XLA has no LU."""
     q, r = tf.linalg.qr(matrices)
 
