@@ -3,6 +3,7 @@ labels. Every case has its right values, or one line that names what is wrong.""
 
 import csv
 import io
+import tracemalloc
 import warnings
 import zlib
 
@@ -381,3 +382,40 @@ def test_marks_that_only_a_later_part_of_a_long_file_tells(tmp_path):
         frame = _read(tmp_path, text)
     np.testing.assert_array_equal(frame["p"], numbers)
     assert frame["b"].max() == 5.5
+
+
+@pytest.mark.parametrize("name", ["a.npy", "f.npy", "s.npy", "a.npz", "z.npz", "n.npz", "f.npz"])
+def test_parts_of_arrays_are_the_table_in_the_memory_of_a_part(tmp_path, name):
+    x = np.arange(400_000.0).reshape(-1, 4)
+    fields = np.rec.fromarrays(list(x.T), names=["a", "Höhe", "c", "d"])
+    place = str(tmp_path / name)
+    if name.endswith("npy"):
+        np.save(place, {"a": x, "f": np.asfortranarray(x), "s": fields}[name[0]])
+    elif name == "z.npz":
+        np.savez_compressed(place, x=x)
+    else:
+        np.savez(place, **(dict(zip("abcd", x.T)) if name == "n.npz" else {"x": x}))
+    if name == "f.npz":
+        np.savez(place, x=np.asfortranarray(x))
+    parts, whole = list(read_chunks(place, rows=7000)), read_frame(place)
+    assert [len(part) for part in parts] == [7000] * 14 + [2000]
+    np.testing.assert_array_equal(np.concatenate(parts), x)
+    np.testing.assert_array_equal(whole, x)
+    assert list(parts[-1]) == list(whole) and parts[-1].index[-1] == len(x)
+    assert "Höhe" in whole or name != "s.npy"
+    if name[0] in "as":
+        tracemalloc.start()
+        for _ in read_chunks(place, rows=7000):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < x.nbytes / 2
+
+
+def test_arrays_that_end_too_early(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((1000, 2)))
+    whole = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(whole[:-100])
+    for rows in (None, 300):
+        with pytest.raises(UserError, match="not an NPY array, or damaged: .* bytes are expected"):
+            list(read_chunks(tmp_path / "a.npy", rows=rows))

@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO
 
 import numpy as np
 
 from flow_models.core.errors import UserError, warn
-from flow_models.data.tables import layout, numerals
+from flow_models.data.tables import arrays, layout, numerals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,57 +95,59 @@ def read_npy(file: IO[bytes], asked: Asked) -> Iterator:
         raise UserError(f"{source}: not an NPY file, whatever its name; write it with numpy.save")
     file.seek(0)
     with _damage(source, "an NPY array", ValueError, EOFError):
-        array = np.load(file, allow_pickle=False)
-    return _pieces(_frame(array, source), asked.rows)
+        rows = arrays.rows_of(file, asked.rows)
+        yield from (_frame(part, source) for part in rows)
 
 
 def read_npz(file: IO[bytes], asked: Asked) -> Iterator:
     """The array `key`, or the only one, or several of one dimension and equal length as named
     columns. Pickled objects and single numbers beside them are left out."""
     source = asked.source
-    with _damage(source, "an NPZ file", zipfile.BadZipFile, ValueError, EOFError):
-        archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
-        if asked.key and asked.key not in archive.files:
-            there = ", ".join(archive.files) or "none"
+    with _damage(source, "an NPZ file", zipfile.BadZipFile, zlib.error, ValueError, EOFError):
+        archive = zipfile.ZipFile(file)
+        heads = arrays.heads_of(archive)
+        if asked.key and asked.key not in heads:
+            there = ", ".join(heads) or "none"
             raise UserError(f"{source}: no array '{asked.key}'; there are {there}")
-        chosen = [asked.key] if asked.key else archive.files
-        arrays = {name: _unpickled(archive, name) for name in chosen}
-    objects = [name for name, array in arrays.items() if array is None]
-    rows = {name: a for name, a in arrays.items() if a is not None and (asked.key or a.ndim)}
-    if objects and not rows:
-        raise UserError(
-            f"{source}: {', '.join(objects)} holds Python objects, which are not loaded: an array"
-            " of numbers is expected"
-        )
-    left_out = [name for name in arrays if name not in rows]
-    if left_out and rows:
-        warn(f"{source}: left out, for they are no rows: {', '.join(left_out)}")
-    return _pieces(_one_frame(rows, source), asked.rows)
+        chosen = {asked.key: heads[asked.key]} if asked.key else heads
+        objects = [name for name, head in chosen.items() if head.dtype.hasobject]
+        rows = {
+            name: head
+            for name, head in chosen.items()
+            if name not in objects and (asked.key or head.shape)
+        }
+        if objects and not rows:
+            raise UserError(
+                f"{source}: {', '.join(objects)} holds Python objects, which are not loaded: an"
+                " array of numbers is expected"
+            )
+        left_out = [name for name in chosen if name not in rows]
+        if left_out and rows:
+            warn(f"{source}: left out, for they are no rows: {', '.join(left_out)}")
+        _check_arrays(rows, source)
+        parts = [arrays.rows_of(archive.open(f"{name}.npy"), asked.rows) for name in rows]
+        for part in zip(*parts, strict=True):
+            yield _one_frame(dict(zip(rows, part)), source)
 
 
-def _unpickled(archive, name: str) -> np.ndarray | None:
-    """An array of the archive; None for Python objects."""
-    try:
-        return np.asarray(archive[name])
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            return None
-        raise
-
-
-def _one_frame(arrays: dict[str, np.ndarray], source: str):
-    import pandas as pd
-
-    if len(arrays) == 1:
-        return _frame(next(iter(arrays.values())), source)
-    lengths = {len(array) if array.ndim == 1 else None for array in arrays.values()}
-    if len(lengths) == 1 and None not in lengths:
-        return pd.DataFrame(arrays)
-    there = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+def _check_arrays(heads: dict[str, arrays.Head], source: str) -> None:
+    """Refuses several arrays that are not columns of one table."""
+    shapes = [head.shape for head in heads.values()]
+    if len(shapes) == 1 or len(set(shapes)) == 1 and len(shapes[0]) == 1:
+        return
+    there = ", ".join(f"{name} {list(head.shape)}" for name, head in heads.items())
     raise UserError(
         f"{source}: which array? There are {there or 'none'}; name one at the end, as in"
         " file.npz#name"
     )
+
+
+def _one_frame(columns: dict[str, np.ndarray], source: str):
+    import pandas as pd
+
+    if len(columns) == 1:
+        return _frame(next(iter(columns.values())), source)
+    return pd.DataFrame({name: _native(column) for name, column in columns.items()})
 
 
 def read_parquet(file: IO[bytes], asked: Asked) -> Iterator:
@@ -175,11 +178,6 @@ READERS = {
     ".parquet": read_parquet,
 }
 SUFFIXES = tuple(READERS)
-
-
-def _pieces(frame, rows: int | None) -> Iterator:
-    starts = range(0, max(len(frame), 1), rows or max(len(frame), 1))
-    return (frame.iloc[start : start + rows] if rows else frame for start in starts)
 
 
 def _frame(array: np.ndarray, source: str):
