@@ -8,7 +8,7 @@ import flow_models as fm
 from flow_models.architectures.vectors import build
 from flow_models.bijectors.layer import leaves, rebuild
 from flow_models.models.weighted import target, weighted_samples
-from flow_models.training import reverse_kl
+from flow_models.training import annealed, reverse_kl
 
 MEAN, FACTOR = np.array([1.0, -2.0]), np.array([[2.0, 0.0], [-1.2, 0.5]])
 LOG_Z = 3.7
@@ -27,7 +27,8 @@ def gaussian(x):
 @pytest.fixture(scope="module")
 def fitted():
     """A linear flow trained on a Gaussian by reverse KL."""
-    return fm.fit_density(gaussian, build("glow", 2, depth=1, hidden=(8,)), QUICK, scale=3.0)
+    flow = build("glow", 2, depth=1, hidden=(8,))
+    return fm.fit_density(gaussian, flow, QUICK, scale=3.0, method="reverse_kl")
 
 
 def test_reverse_kl_finds_a_gaussian_and_its_normaliser(fitted):
@@ -104,7 +105,7 @@ def test_densities_that_do_not_fit_are_refused(wrong, said):
         fm.fit_density(wrong, build("realnvp", 2, depth=1), QUICK)
 
 
-@pytest.mark.parametrize("options", [{"scale": 0.0}, {"annealed_share": 1.0}])
+@pytest.mark.parametrize("options", [{"scale": 0.0}, {"forward_share": 1.0}, {"method": "kl"}])
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(fm.UserError, match="must be"):
         fm.fit_density(gaussian, build("realnvp", 2, depth=1), QUICK, **options)
@@ -114,3 +115,80 @@ def test_a_density_that_is_nan_is_refused_by_name():
     model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
     with pytest.raises(fm.UserError, match="NaN at x = "):
         weighted_samples(model, lambda x: tf.math.log(x[:, 0]), 50)
+
+
+# annealing
+
+CENTRES, SHARES = np.array([[4.0, 0.0], [-4.0, 2.0]]), np.array([0.25, 0.75])
+
+
+def two_modes(x):
+    """e^1.5 times a mixture of two Gaussians, sd 0.5, far from each other."""
+    squares = tf.reduce_sum((x[:, None] - tf.constant(CENTRES, x.dtype)) ** 2, -1)
+    logs = tf.constant(np.log(SHARES), x.dtype) - 2 * squares
+    return 1.5 + tf.reduce_logsumexp(logs, -1) - np.log(2 * np.pi * 0.25)
+
+
+@pytest.fixture(scope="module")
+def buffer():
+    """Draws of two modes, annealed from a wide Gaussian; the flow is a Gaussian too."""
+    model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
+    model.bijector.data_dependent_init(4 * tf.random.stateless_normal([4096, 2], (0, 0)))
+    return annealed.Buffer(model, two_modes, 0.0, 4.0, rows=4096, kept=1)
+
+
+def drawn_from(buffer):
+    rows = tf.function(buffer.__call__, jit_compile=True)(20_000, tf.constant([0, 5]))
+    x = rows["x"].numpy()
+    return x, x[:, 0] < 0
+
+
+def test_annealing_from_a_gaussian_finds_both_modes(buffer):
+    x, second = drawn_from(buffer)
+    assert buffer.log_z == pytest.approx(1.5, abs=0.15)
+    assert second.mean() == pytest.approx(0.75, abs=0.06)
+    for mode, rows in enumerate((x[~second], x[second])):
+        np.testing.assert_allclose(rows.mean(0), CENTRES[mode], atol=0.06)
+        np.testing.assert_allclose(rows.std(0), 0.5, atol=0.04)
+
+
+def test_draws_annealed_towards_p2_over_q_have_weights_for_p(buffer):
+    """Where p^2 / q is another density than p, weights make the difference."""
+    buffer.refresh(buffer._model.weights)
+    unweighted = buffer._x.numpy()
+    x, second = drawn_from(buffer)
+    assert buffer.log_z == pytest.approx(1.5, abs=0.1)
+    assert second.mean() == pytest.approx(0.75, abs=0.06)
+    assert (unweighted[:, 0] < 0).mean() > 0.8  # of p^2 / q: 0.88
+    np.testing.assert_allclose(x[second].std(0), 0.5, atol=0.04)
+    np.testing.assert_allclose(unweighted[unweighted[:, 0] < 0].std(0), 0.5 / 2**0.5, atol=0.03)
+
+
+def test_rows_of_density_zero_do_not_stay():
+    half = lambda z: (z, tf.where(z[:, 0] > 1, -0.5 * tf.reduce_sum(z * z, -1), -np.inf))
+    z = tf.random.stateless_normal([4096, 2], (0, 0))
+    run = tf.function(lambda z: annealed.anneal(lambda z: _floor(half(z)), z, 1.0, 0.3, (0, 1)))
+    z, _, log_z, _ = run(z)
+    assert (z.numpy()[:, 0] > 1).all()
+    assert float(log_z) == pytest.approx(np.log(2 * np.pi * 0.158655), abs=0.1)
+
+
+def _floor(found):
+    return found[0], annealed._floored(found[1])
+
+
+def test_the_trainer_refreshes_a_source_after_each_row():
+    seen = []
+
+    class Draws:
+        def __call__(self, n, seed):
+            return tf.random.stateless_normal([n, 2], seed)
+
+        def refresh(self, weights):
+            seen.append(leaves(weights))
+
+    model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
+    fm.fit(model, Draws(), settings=fm.FitSettings(steps=40, batch_size=16, eval_every_steps=10))
+    assert len(seen) == 3  # not after the last row
+    assert list(seen[0]) == list(leaves(model.weights))
+    assert any(np.abs(seen[0][name] - seen[2][name]).max() > 0 for name in seen[0])

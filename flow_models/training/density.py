@@ -10,18 +10,26 @@ from flow_models.core.errors import UserError
 from flow_models.diagnostics.importance import WeightedSamples
 from flow_models.models.model import Model
 from flow_models.models.weighted import weighted_samples
+from flow_models.training.annealed import Buffer
 from flow_models.training.prepared import START_ROWS, start
 from flow_models.training.reverse_kl import Latents, reverse_kl
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import FitResult, Trainer
 
+METHODS = ("annealed", "reverse_kl")
+
 
 @dataclasses.dataclass(repr=False)
 class DensityFit(FitResult):
-    """What the training did, the trained model, and the density that it was trained on."""
+    """What the training did, the trained model, and the density that it was trained on.
+
+    `history` is that of the reverse divergence; `forward` is the training on annealed draws before
+    it, where there was one.
+    """
 
     model: Model
     log_density: Callable
+    forward: FitResult | None = None
 
     def sample(self, n: int, seed: int = 0) -> WeightedSamples:
         """n draws of the model with importance weights: log Z, its standard error, the effective
@@ -34,9 +42,10 @@ def fit_density(
     model: Model | FlowBijector,
     settings: FitSettings | None = None,
     *,
+    method: str = "annealed",
     location: float = 0.0,
     scale: float = 1.0,
-    annealed_share: float = 0.5,
+    forward_share: float = 0.5,
     folder: str | None = None,
     resume: bool = False,
     on_epoch: Callable[[dict], None] | None = None,
@@ -46,11 +55,19 @@ def fit_density(
 
     Args:
       log_density: log p(x) up to a constant, tensors [B, D] -> [B], written with TensorFlow.
-      model: a `Model` of vectors without y, or a flow; it is trained in place.
+      model: a `Model` of vectors without y, or a flow; it is trained in place. Other input blocks
+        than x are noise, N(0, I).
+      settings: of both trainings together; `eval_every_steps` is also the number of steps between
+        annealings.
+      method: "annealed" learns draws that are annealed from the Gaussian and then from the flow
+        (see `annealed`), by maximum likelihood, and then minimises the reverse divergence, which is
+        exact in the end; "reverse_kl" minimises that alone while the density is annealed, which
+        costs less and may lose modes.
       location, scale: mean and standard deviation of the Gaussian that a new model starts from;
         wide enough to reach all modes. A trained model starts as it is.
-      annealed_share: of the steps, over which the density is annealed from that Gaussian.
-      settings, folder, resume, on_epoch, progress: as in `fit`.
+      forward_share: of the steps that go to annealed draws, or, with "reverse_kl", over which the
+        density is annealed.
+      folder, resume, on_epoch, progress: as in `fit`.
 
     Raises:
       UserError: the density or the model does not fit.
@@ -62,16 +79,33 @@ def fit_density(
     """
     model = model if isinstance(model, Model) else Model(model)
     settings = settings or FitSettings()
-    if not scale > 0:
-        raise UserError(f"scale is {scale}, must be above 0")
-    if not 0 <= annealed_share < 1:
-        raise UserError(f"annealed_share is {annealed_share}, must be at least 0 and below 1")
+    _check(method, scale, forward_share)
+    options = {"resume": resume, "on_epoch": on_epoch, "progress": progress}
+    first = max(int(forward_share * settings.steps), 0 if method == "reverse_kl" else 1)
     loss = reverse_kl(model, log_density, location, scale)
-    begin(model, location, scale, settings.seed)
-    latents = Latents(model, int(annealed_share * settings.steps))
-    trainer = Trainer(model, latents, None, settings, loss=loss, folder=folder, resume=resume)
-    result = trainer.run(on_epoch, progress)
-    return DensityFit(**vars(result), model=model, log_density=log_density)
+    forward = None
+    if method == "annealed":
+        buffer = annealed_draws(log_density, model, location, scale, settings.seed)
+        of_first = of_steps(settings, first)
+        forward = _run(model, buffer, of_first, None, _inside(folder, "forward"), **options)
+        latents, settings = Latents(model), of_steps(settings, settings.steps - first)
+    else:
+        begin(model, location, scale, settings.seed)
+        latents = Latents(model, first)
+    result = _run(model, latents, settings, loss, _inside(folder, "reverse"), **options)
+    return DensityFit(**vars(result), model=model, log_density=log_density, forward=forward)
+
+
+def annealed_draws(log_density, model: Model, location=0.0, scale=1.0, seed: int = 0) -> Buffer:
+    """Data for a `Trainer` that learns annealed draws by maximum likelihood; starts the model."""
+    buffer = Buffer(model, log_density, location, scale, seed=seed)
+    begin(model, location, scale, seed)
+    return buffer
+
+
+def of_steps(settings: FitSettings, steps: int) -> FitSettings:
+    """The settings for so many steps."""
+    return dataclasses.replace(settings, steps=steps)
 
 
 def begin(model: Model, location: float, scale: float, seed: int) -> None:
@@ -79,3 +113,21 @@ def begin(model: Model, location: float, scale: float, seed: int) -> None:
     z = model.partition.standard_sample(START_ROWS[1], (seed, -1), model.dtype)
     blocks = model.partition.split("inputs", z)
     start(model, {**blocks, "x": location + scale * blocks["x"]})
+
+
+def _run(model, data, settings, loss, folder, *, resume, on_epoch, progress) -> FitResult:
+    trainer = Trainer(model, data, None, settings, loss=loss, folder=folder, resume=resume)
+    return trainer.run(on_epoch, progress)
+
+
+def _inside(folder: str | None, name: str) -> str | None:
+    return folder and f"{folder.rstrip('/')}/{name}"
+
+
+def _check(method: str, scale: float, share: float) -> None:
+    if method not in METHODS:
+        raise UserError(f"method is {method!r}, must be one of {', '.join(METHODS)}")
+    if not scale > 0:
+        raise UserError(f"scale is {scale}, must be above 0")
+    if not 0 <= share < 1:
+        raise UserError(f"forward_share is {share}, must be at least 0 and below 1")

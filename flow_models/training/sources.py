@@ -3,7 +3,8 @@ draws on the device.
 
 A source gives, for a run of steps, the tensors that a compiled loop needs (`chunk`), and inside the
 loop the batch of one step (`batch`). Everything follows from the seed and the number of the step,
-so a resumed run sees the same batches.
+so a resumed run sees the same batches. `refresh` is called with the weights after each row of the
+history; it does nothing, but for simulators that draw by the model (`annealed.Buffer`).
 """
 
 import hashlib
@@ -19,7 +20,14 @@ CHUNK = 256  # most steps in one compiled call
 CHUNK_BYTES = 64 * 2**20  # most data of a dataset that is stacked for one call
 
 
-class ArraySource:
+class Source:
+    """What all sources share."""
+
+    def refresh(self, weights) -> None:
+        """Takes note of the weights that are trained."""
+
+
+class ArraySource(Source):
     """Rows of arrays [n, ...] in shuffled passes; the incomplete last batch of a pass is left
     out."""
 
@@ -61,7 +69,7 @@ class ArraySource:
         return tf.nest.map_structure(lambda a: tf.gather(a, rows), self.arrays)
 
 
-class SimulatorSource:
+class SimulatorSource(Source):
     """A pure function draw(n, seed) -> nest of tensors [n, ...], compiled into the training
     loop."""
 
@@ -80,6 +88,10 @@ class SimulatorSource:
     def first_rows(self, n: int):
         return self._drawn(n, tf.constant([self._seed, -1], tf.int32))
 
+    def refresh(self, weights):
+        if hasattr(self._draw, "refresh"):
+            self._draw.refresh(weights)
+
     def _drawn(self, n, seed):
         rows = self._draw(n, seed)
         if not all(tf.is_tensor(leaf) for leaf in tf.nest.flatten(rows)):
@@ -90,7 +102,7 @@ class SimulatorSource:
         return rows
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """Batches of a `tf.data.Dataset`, repeated; single rows are batched. Deterministic if the
     dataset is.
 

@@ -50,7 +50,7 @@ class Steps:
 
     def evaluate(self, weights, batch):
         """The terms of the loss [B] of a batch."""
-        return self._terms(self._nest(weights), batch)
+        return self._terms(self.nest(weights), batch)
 
     def _terms(self, weights, batch):
         """The terms of the loss [B], times the weight of each row where the data have one."""
@@ -65,7 +65,7 @@ class Steps:
         traced = tf.function(lambda: self.loss(self.model.weights, batch), autograph=False)
         return list(traced.get_concrete_function().structured_outputs)
 
-    def _nest(self, weights, frozen=None):
+    def nest(self, weights, frozen=None):
         """The model's nest of weights with the trained ones replaced, frozen ones as they are, or
         replaced too."""
         trained, rest = iter(weights), iter(frozen or ())
@@ -76,7 +76,7 @@ class Steps:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             parts = [
-                self._terms(self._nest(weights, frozen), part)
+                self._terms(self.nest(weights, frozen), part)
                 for part in _microbatches(batch, self.settings.microbatches)
             ]
             terms = [

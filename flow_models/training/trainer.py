@@ -149,12 +149,15 @@ class Trainer:
         ) as bar:
             try:
                 self._join()
+                if self.at.step:
+                    self._refresh()
                 while not self._is_over():
                     self._advance(bar)
                     if self._row_is_due():
                         row = self._finish_epoch()
                         if on_epoch:
                             on_epoch(row)
+                        self._refresh()
                     if time.perf_counter() - self.last_saved > self.settings.checkpoint_seconds:
                         self._try_to_save(storage.is_s3(self.folder or "-"))
             except KeyboardInterrupt:
@@ -291,7 +294,7 @@ class Trainer:
             "learning_rate": float(learning_rate(settings, tf.constant(at.step - 1))),
         }
         row |= {f"train_{name}": float(value / count) for name, value in zip(self.terms, at.sums)}
-        average = at.moments["average"] if settings.ema else at.weights
+        average = self._averaged()
         objective = row["train_objective"]
         if self.validation is not None:
             row |= {f"val_{name}": value for name, value in self._validated(average).items()}
@@ -322,6 +325,14 @@ class Trainer:
         }
         self.devices.from_chief([values[name] for name in self.terms], len(self.terms))
         return values
+
+    def _refresh(self) -> None:
+        """Tells the source of the averaged weights, while there are steps to come."""
+        if self.at.step < self.settings.steps:
+            self.source.refresh(self.steps.nest(self._averaged()))
+
+    def _averaged(self):
+        return self.at.moments["average"] if self.settings.ema else self.at.weights
 
     def _keep_best(self):
         for variable, value in zip(self.steps.trainable, self.at.best):
