@@ -1,13 +1,26 @@
 """Families of flows after a short training: the density has mass one, samples come back, and saving
 keeps it."""
 
+import re
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models.bijectors import Planar, Sylvester
+from flow_models.bijectors import (
+    BatchNorm,
+    Chain,
+    DeepSigmoid,
+    FlowBijector,
+    LULinear,
+    MonotonicIntegral,
+    Planar,
+    Sylvester,
+)
 from flow_models.bijectors.planar import tanh_root
 from flow_models.diagnostics import normality
 
@@ -16,6 +29,12 @@ MOONS = {  # options, most of a Gaussian's distance from the truth
     "planar": ({"depth": 24}, 0.4),
     "radial": ({"depth": 24}, 0.95),
     "sylvester": ({"depth": 12}, 0.4),
+    "naf": ({"hidden": (32, 32)}, 0.2),
+    "umnn": ({"hidden": (32, 32), "units": 6}, 0.4),
+    "realnvp_batch_norm": ({"depth": 6, "hidden": (32, 32)}, 0.8),
+    "hint": ({"depth": 4, "hidden": (32, 32)}, 0.8),
+    "hyperbolic": ({"depth": 8, "hidden": (32,)}, 0.9),
+    "irim": ({"depth": 8, "hidden": (32, 32)}, 0.5),
 }
 LOOP = {"layers_per_loop_body": 1}
 
@@ -36,7 +55,7 @@ def test_the_density_is_near_the_truth_and_has_mass_one(trained):
     gap, _ = normality.kl_to_truth(model.log_prob(x), moons.log_prob(x))
     gaussian = scipy.stats.multivariate_normal(x.mean(0), np.cov(x.T)).logpdf(x)
     assert gap < most * normality.kl_to_truth(gaussian, moons.log_prob(x))[0]
-    side = np.linspace(-6, 6, 801)
+    side = np.linspace(-6, 6, 401)
     grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2).astype("f")
     mass = np.exp(model.log_prob(grid).astype(float)).sum() * (side[1] - side[0]) ** 2
     assert abs(mass - 1) < 2e-3
@@ -49,6 +68,22 @@ def test_latents_come_back_and_a_saved_model_is_the_same(trained, tmp_path):
     model.save(tmp_path / "model")
     again = fm.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
+
+
+def test_running_statistics_follow_the_batches_and_stay_at_evaluation():
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(4000, 2)) * [1.0, 3.0] + [5.0, -2.0]).astype("f")
+    model = fm.Model(FlowBijector(Chain([LULinear(2), BatchNorm(2)])))
+    fm.fit(model, rows, settings=fm.FitSettings(steps=1, batch_size=250, jit=False))
+    for name in ("mean", "log_sd"):
+        model.weights[1][name].assign_add([0.5, -0.5])
+    fm.fit(model, rows, settings=SHORT)
+    seen = model.layer.layers[0].forward_and_log_det(model.weights[0], tf.constant(rows))[0]
+    np.testing.assert_allclose(model.weights[1]["mean"], np.mean(seen, 0), atol=0.1)
+    np.testing.assert_allclose(model.weights[1]["log_sd"], np.log(np.std(seen, 0)), atol=0.05)
+    before = model.weights[1]["mean"].numpy()
+    np.testing.assert_allclose(model.log_prob(rows[:3]), model.log_prob(rows)[:3], rtol=1e-5)
+    np.testing.assert_array_equal(model.weights[1]["mean"], before)
 
 
 def test_steep_ridges_are_inverted_in_float32():
@@ -72,3 +107,85 @@ def test_steep_ridges_are_inverted_in_float32():
         assert np.isfinite(log_det).all() and np.min(log_det) < -3, "nearly flat somewhere"
         np.testing.assert_allclose(layer.forward_and_log_det(weights, back)[0], y, atol=1e-4)
         assert np.isfinite(opposite).all()
+
+
+@pytest.mark.parametrize("units", [1, 3, 8])
+def test_the_rule_of_the_integral_increases_whatever_its_parameters(units):
+    """Its slope, which is the density, stays near the function that is integrated."""
+    transform, rng = MonotonicIntegral(units, 3.0), np.random.default_rng(0)
+    scale = rng.choice([0.3, 1.0, 3.0, 10.0, 100.0], (4000, 1, 1))
+    o = tf.constant(scale * rng.normal(size=(4000, 1, transform.parameters)))
+    x = tf.constant(rng.uniform(-3, 3, (4000, 16)))
+    log_slope = transform.forward_and_log_det(o, x)[1]
+    _, s, w, a, c = transform._integrand(o)
+    log_g = s + tf.reduce_sum(w * tf.tanh(a * (x[..., None, None] / 3 - c)), -1)[..., 0]
+    off = np.abs(log_slope - log_g)
+    assert off.max() < 0.15 and np.median(off) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "transform", [DeepSigmoid(8), MonotonicIntegral(8)], ids=["sum", "integral"]
+)
+def test_extreme_parameters_are_inverted_in_float32(transform):
+    rng = np.random.default_rng(0)
+    o = tf.constant(5 * rng.normal(size=(5000, 1, transform.parameters)).astype("f"))
+    y = tf.constant(np.concatenate([rng.normal(size=4900), rng.normal(size=100) * 1e4])[:, None])
+    y = tf.cast(y, tf.float32)
+    x, log_slope = transform.inverse_and_log_det(o, y)
+    assert np.isfinite(x).all() and np.isfinite(log_slope).all()
+    again, opposite = transform.forward_and_log_det(o, x)
+    np.testing.assert_allclose(opposite, -log_slope, atol=1e-4)
+    # a rounding error of x, times the slope
+    error = np.abs(again - y) / (1 + np.abs(y) + np.exp(opposite) * np.abs(x))
+    assert error.max() < 1e-5
+
+
+def test_the_layer_of_the_page_trains_and_is_loaded(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "doc" / "families.md").read_text()
+    (tmp_path / "own_layer.py").write_text(re.findall(r"```python\n(.*?)```", page, re.S)[-1])
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_layer
+
+    rows = np.sinh(np.random.default_rng(0).normal(size=(2000, 2))).astype("f")
+    fm.fit(own_layer.model, rows, settings=fm.FitSettings(steps=60, batch_size=200, jit=False))
+    assert np.abs(own_layer.model.weights[1]["stretch"]).min() > 0
+    own_layer.model.save(tmp_path / "model")
+    again = fm.load(str(tmp_path / "model"))
+    np.testing.assert_array_equal(again.log_prob(rows), own_layer.model.log_prob(rows))
+    np.testing.assert_allclose(again.decode(again.encode(rows)), rows, rtol=1e-3, atol=1e-3)
+    del sys.modules["own_layer"]
+
+
+@pytest.fixture(scope="module")
+def torus():
+    """Two angles in degrees, the second within 20 of twice the first, over all seams."""
+    rng = np.random.default_rng(0)
+    first = 360 * rng.uniform(size=4000)
+    angles = np.stack([first, 2 * first + 20 * rng.normal(size=4000)], 1) % 360
+    model = fm.Model(fm.architectures.torus(2, 4, (32, 32), period=360.0, **LOOP))
+    fm.fit(model, angles.astype("f"), settings=SHORT)
+    return model, angles
+
+
+def test_densities_of_angles_have_no_seam(torus):
+    model, angles = torus
+    inside = 360 * np.random.default_rng(1).uniform(size=(2000, 1)).astype("f")
+    for swap in (1, -1):
+        seam = [np.hstack([inside, np.full_like(inside, x)][::swap]) for x in (0.0, 359.9999, 360)]
+        before, at, after = (model.log_prob(rows) for rows in seam)
+        np.testing.assert_allclose(at, before, atol=2e-2)
+        np.testing.assert_allclose(after, before, atol=2e-2)
+    np.testing.assert_allclose(model.log_prob(angles + 360), model.log_prob(angles), atol=1e-2)
+
+
+def test_angles_are_learnt_and_have_mass_one(torus):
+    model, angles = torus
+    truth = np.log(1 / 360) + scipy.stats.norm(0, 20).entropy() * -1
+    assert model.log_prob(angles).mean() > truth - 0.25
+    side = np.arange(0.5, 360)
+    grid = np.stack(np.meshgrid(side, side), -1).astype("f")
+    assert abs(np.exp(model.log_prob(grid).astype(float)).sum() - 1) < 2e-3
+    draws = model.sample(2000)
+    assert (0 <= draws).all() and (draws < 360).all()
+    off = (draws[:, 1] - 2 * draws[:, 0] + 180) % 360 - 180
+    assert abs(off.mean()) < 3 and off.std() < 35

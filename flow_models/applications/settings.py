@@ -61,7 +61,7 @@ class ImageNetwork:
     multiscale: bool = True
     """half of the channels leave after each resolution"""
     mixing: str = "lu"
-    """of the channels: lu, householder or shuffle"""
+    """of the channels: lu, householder, shuffle or periodic (3x3 convolutions)"""
     coupling: str = "affine"
     """affine or additive"""
     dequantisation: str = "uniform"

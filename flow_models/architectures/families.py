@@ -1,11 +1,27 @@
 """Recipes for further families of flows of vectors; see doc/families.md."""
 
+import math
 from collections.abc import Sequence
 
-from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data
-from flow_models.bijectors.chain import Repeat
+import tensorflow as tf
+
+from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, require_pairs
+from flow_models.bijectors.actnorm import ActNorm
+from flow_models.bijectors.autoregressive import Autoregressive
+from flow_models.bijectors.batchnorm import BatchNorm
+from flow_models.bijectors.chain import Chain, Repeat, Reversible
+from flow_models.bijectors.circular import CircularCoupling, CircularSpline, OnTorus
+from flow_models.bijectors.conv1x1 import LULinear
+from flow_models.bijectors.coupling import Coupling
+from flow_models.bijectors.elementwise import Additive, Affine
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.hint import RecursiveCoupling
+from flow_models.bijectors.hyperbolic import Hyperbolic
+from flow_models.bijectors.integral import MonotonicIntegral
+from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.planar import Planar, Radial
+from flow_models.bijectors.rotated import Rotated
+from flow_models.bijectors.sigmoidal import DeepSigmoid
 from flow_models.bijectors.sylvester import Sylvester
 
 
@@ -68,4 +84,187 @@ def sylvester(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
-ARCHITECTURES.update(planar=planar, radial=radial, sylvester=sylvester)
+def naf(
+    size: int,
+    depth: int = 2,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    units: int = 16,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Neural autoregressive flow (Huang et al. 2018): `maf` with sums of sigmoids.
+
+    Args:
+      units: sigmoids of each number.
+      (the others as in `realnvp`)
+    """
+    step = _autoregressive(size, DeepSigmoid(units), hidden, activation, condition_size)
+    return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
+
+
+def umnn(
+    size: int,
+    depth: int = 2,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    units: int = 8,
+    bound: float = 4.0,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Unconstrained monotonic flow (Wehenkel and Louppe 2019): `maf` with integrals.
+
+    Args:
+      units: of the function that is integrated for each number.
+      bound: of the interval, in standard deviations; the map is straight beyond.
+      (the others as in `realnvp`)
+    """
+    transform = MonotonicIntegral(units, bound)
+    step = _autoregressive(size, transform, hidden, activation, condition_size)
+    return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
+
+
+def realnvp_batch_norm(
+    size: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Real NVP with batch normalisation after every coupling, as in its paper (Dinh,
+    Sohl-Dickstein and Bengio 2017). Arguments as in `realnvp`."""
+    require_pairs("realnvp_batch_norm", size)
+    coupling = Coupling(size, Affine(), hidden, activation, condition_size)
+    step = Chain([coupling, BatchNorm(size)])
+    return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
+
+
+def hint(
+    size: int,
+    depth: int = 4,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    *,
+    reversible: bool = True,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Recursive affine couplings behind learned linear maps (HINT, Kruse et al. 2021).
+
+    Args:
+      reversible: trains by inversion, in memory that does not grow with depth.
+      (the others as in `realnvp`)
+    """
+    require_pairs("hint", size)
+    coupling = RecursiveCoupling(size, Affine(), hidden, activation, condition_size)
+    steps = _repeated([LULinear(size), coupling], depth, layers_per_loop_body, reversible)
+    return in_units_of_the_data([steps], size, seed, **data)
+
+
+def hyperbolic(
+    size: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (128,),
+    activation: str = "tanh",
+    *,
+    reversible: bool = True,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Leapfrog steps behind learned linear maps, which scale (hyperbolic networks, Lensink et al.
+    2022).
+
+    Args:
+      size: an even number.
+      hidden: its first number is the width of a step.
+      (the others as in `hint`)
+    """
+    step = Hyperbolic(size, hidden[0], activation, condition_size)
+    steps = _repeated([LULinear(size), step], depth, layers_per_loop_body, reversible)
+    return in_units_of_the_data([steps], size, seed, **data)
+
+
+def irim(
+    size: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    *,
+    reversible: bool = True,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Additive couplings in learned orthogonal coordinates behind actnorms, which scale: the
+    invertible layers of i-RIM (Putzky and Welling 2019). Arguments as in `hint`."""
+    require_pairs("irim", size)
+    coupling = Rotated(size, Coupling(size, Additive(), hidden, activation, condition_size))
+    steps = _repeated([ActNorm(size), coupling], depth, layers_per_loop_body, reversible)
+    return in_units_of_the_data([steps], size, seed, **data)
+
+
+def torus(
+    size: int,
+    depth: int = 6,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    *,
+    bins: int = 8,
+    period: float = 2 * math.pi,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    dtype: tf.DType = tf.float32,
+) -> FlowBijector:
+    """Couplings of angles with circular splines (Rezende et al. 2020); densities are periodic.
+
+    Args:
+      size: angles, at least 2. Angles among other columns are of the kind circular (doc/tables.md).
+      bins: of the splines.
+      period: of all angles.
+      (the others as in `realnvp`)
+    """
+    require_pairs("torus", size)
+    spline = CircularSpline(bins)
+    coupling = CircularCoupling(size, spline, hidden, activation, condition_size)
+    layer = OnTorus(Repeat(coupling, depth, layers_per_loop_body), period)
+    return FlowBijector(layer, seed, dtype)
+
+
+def _repeated(layers, depth, layers_per_loop_body, reversible):
+    steps = Repeat(Chain(layers), depth, layers_per_loop_body)
+    return Reversible(steps) if reversible else steps
+
+
+def _autoregressive(size, transform, hidden, activation, condition_size):
+    step = Autoregressive(size, transform, hidden, activation, condition_size)
+    return Chain([step, Permutation(size, "reverse")])
+
+
+ARCHITECTURES.update(
+    planar=planar,
+    radial=radial,
+    sylvester=sylvester,
+    naf=naf,
+    umnn=umnn,
+    realnvp_batch_norm=realnvp_batch_norm,
+    hint=hint,
+    hyperbolic=hyperbolic,
+    irim=irim,
+)

@@ -15,6 +15,7 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
+from flow_models.bijectors.periodic import PeriodicConv
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.core.errors import UserError
@@ -23,6 +24,7 @@ from flow_models.models.pixels import Pixels
 MIXINGS = {
     "lu": LULinear,
     "householder": Householder,
+    "periodic": PeriodicConv,
     "shuffle": lambda size: Permutation(size, "random"),
 }
 # scales above e per step make training unsteady
@@ -56,7 +58,8 @@ def glow_image(
       levels, depth: L and K of the paper.
       hidden, activation: of the coupling networks of 3x3, 1x1, ..., 3x3 convolutions.
       coupling: affine, or additive, which preserves volume.
-      mixing: of the channels: lu, householder (a rotation), or shuffle (a fixed permutation).
+      mixing: of the channels: lu, householder (a rotation), shuffle (a fixed permutation), or
+        periodic (3x3 convolutions over the edges, Hoogeboom et al. 2019).
       squeeze: space, or haar (wavelets).
       multiscale: half of the channels leave after each level, standard normal given the rest;
         otherwise all channels pass all levels.

@@ -62,7 +62,7 @@ def realnvp(
       >>> base = tfd.MultivariateNormalDiag(tf.zeros(2))
       >>> density = tfd.TransformedDistribution(base, tfb.Invert(f))
     """
-    _require_pairs("realnvp", size)
+    require_pairs("realnvp", size)
     coupling = Coupling(size, Affine(), hidden, activation, condition_size)
     return in_units_of_the_data([Repeat(coupling, depth, layers_per_loop_body)], size, seed, **data)
 
@@ -91,7 +91,7 @@ def spline_coupling(
       linear: puts an LU linear layer before each coupling, which starts at a random rotation.
       (the others as in `realnvp`)
     """
-    _require_pairs("spline_coupling", size)
+    require_pairs("spline_coupling", size)
     spline = RationalQuadratic(bins, bound)
     transform = Composed(Affine(), spline) if affine else spline
     step = Coupling(size, transform, hidden, activation, condition_size)
@@ -159,7 +159,7 @@ def glow(
 
     `additive` couplings keep volumes. Others as in `realnvp`.
     """
-    _require_pairs("glow", size)
+    require_pairs("glow", size)
     coupling = Coupling(
         size, Additive() if additive else Affine(), hidden, activation, condition_size
     )
@@ -373,7 +373,8 @@ def _maybe_linear(step, size, linear):
     return Chain([LULinear(size), step]) if linear else step
 
 
-def _require_pairs(name, size):
+def require_pairs(name: str, size: int) -> None:
+    """Refuses vectors that cannot be split in two."""
     if size < 2:
         raise UserError(
             f"{name} splits a vector in two and needs at least 2 dimensions, got {size}; use maf"

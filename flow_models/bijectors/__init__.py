@@ -2,7 +2,9 @@
 
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
+from flow_models.bijectors.batchnorm import BatchNorm
 from flow_models.bijectors.chain import Chain, Inverse, Repeat, Reversible
+from flow_models.bijectors.circular import CircularCoupling, CircularSpline, OnTorus
 from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.conv1x1 import Householder, LULinear
 from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
@@ -10,12 +12,19 @@ from flow_models.bijectors.domain import Domain, Standardise
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.from_tfp import FromTFP
+from flow_models.bijectors.hint import RecursiveCoupling
+from flow_models.bijectors.hyperbolic import Hyperbolic
+from flow_models.bijectors.integral import MonotonicIntegral
 from flow_models.bijectors.layer import Layer
+from flow_models.bijectors.leaky_relu import LeakyReLU
 from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
+from flow_models.bijectors.periodic import PeriodicConv
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.planar import Planar, Radial
 from flow_models.bijectors.residual import Residual
+from flow_models.bijectors.rotated import Rotated
+from flow_models.bijectors.sigmoidal import DeepSigmoid
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
 from flow_models.bijectors.summary import Summarised
@@ -27,30 +36,41 @@ __all__ = [
     "Additive",
     "Affine",
     "Autoregressive",
+    "BatchNorm",
     "Chain",
     "CheckerboardCoupling",
+    "CircularCoupling",
+    "CircularSpline",
     "ClassGaussian",
     "Composed",
     "ConvCoupling",
     "Coupling",
+    "DeepSigmoid",
     "Dequantisation",
     "Domain",
     "Flatten",
     "FlowBijector",
     "FromTFP",
     "Householder",
+    "Hyperbolic",
     "Inverse",
     "LULinear",
     "Layer",
+    "LeakyReLU",
+    "MonotonicIntegral",
     "MultiScale",
+    "OnTorus",
+    "PeriodicConv",
     "Permutation",
     "Planar",
     "Radial",
     "Levels",
     "RationalQuadratic",
+    "RecursiveCoupling",
     "Repeat",
     "Residual",
     "Reversible",
+    "Rotated",
     "Squeeze",
     "Standardise",
     "Summarised",
