@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-flows data-images bench-data bench-images check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-flows data-images bench-data bench-images bench-commands check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -76,6 +76,9 @@ bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and
 
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
+
+bench-commands:  ## rows and pictures a second and peak memory of score and sample; doc/benchmarks_commands.md has the table: ARGS="--rows 1000000"
+	@$(use_env); exec python benchmarks/bench_commands.py $(ARGS)
 
 check-dashboard:  ## look at MLflow's pages and a report in headless Chromium (the system's; skipped without): ARGS="--shots shots"
 	@$(use_env); python -m pip install --quiet --disable-pip-version-check playwright==1.65.2; exec python benchmarks/dashboard.py $(ARGS)

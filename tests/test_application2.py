@@ -14,6 +14,7 @@ from PIL import Image
 
 import flow_models as fm
 from flow_models.bijectors.multiscale import MultiScale
+from flow_models.core.errors import FlowModelsWarning
 from flow_models.data.images.export import png
 
 TINY = [
@@ -429,6 +430,19 @@ def test_pictures_are_scored_in_the_memory_of_a_few_batches(finished, tmp_path, 
     assert command("score", finished[0], tmp_path / "many", "--csv", out) == 0
     names = [os.path.basename(row["name"]) for row in rows_of(out)]
     assert names == [f"{number:04d}.png" for number in range(600)]
+
+
+def test_foreign_pictures_beyond_the_most_are_told(folder, tmp_path):
+    from flow_models.applications.pictures import sets
+    from flow_models.data.images import open_images
+
+    known = open_images(str(folder / "bars"), size=8, channels=1, cache_dir=None)
+    for number in range(70):
+        picture(tmp_path / "many" / f"{number:04d}.png", "noise", number % 7)
+    with pytest.warns(FlowModelsWarning, match="of more than 64 pictures the first 64 by name"):
+        found = sets.from_uri(str(tmp_path), known, most=64)
+    assert len(found.images) == 64 and found.names[-1].endswith("0063.png")
+    assert len(sets.from_uri(str(tmp_path), known, most=70).images) == 70
 
 
 def test_sample_pictures_as_a_sheet_or_a_folder(finished, tmp_path):

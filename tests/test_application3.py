@@ -137,11 +137,30 @@ def test_ones_own_folder_in_colour_of_odd_sides_with_a_class_of_one_picture(
     x = model.sample(6, seed=1)
     np.testing.assert_allclose(model.classify(x).sum(1), 1, atol=1e-6)
     assert model.bits_per_dim(x).shape == (6,) and model.encode(x).shape == (6, model.latent_size)
-    assert (
-        "half of the validation pictures are the test"
-        in (tmp_path / "run" / "report.html").read_text()
-    )
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "half of the validation pictures are the test" in report
+    for words in ("The nearest, from left: 0", "From above: 0", "From: 0", "To: 0"):
+        assert words in report, "the figures name files"
     assert metrics_of(tmp_path / "run")["accuracy"] > 0.5
+
+
+def test_files_go_with_their_pictures():
+    """Through splits, a class left out and labels taken off, a name stays with its picture."""
+    from flow_models.applications.classes.pictures import picture_problem
+    from flow_models.data.images.dataset import ImageData
+
+    images = np.arange(120, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    labels = (np.arange(120) % 3).astype(np.int32)
+    parts = slice(0, 60), slice(60, 120)
+    names = [f"p{number}.png" for number in range(120)]
+    train, held = ((images[part], labels[part]) for part in parts)
+    classes = ("a", "b", "c")
+    files = {"example_names": names[parts[0]], "held_out_names": names[parts[1]]}
+    data = ImageData("x", train[0], *train, *held, None, None, classes, 60, "made up", **files)
+    problem = picture_problem(data)
+    for each in (problem, problem.leaving_out("b"), problem.with_labels(6)):
+        for part in (each.train, each.validation, each.test):
+            assert list(part.names) == [f"p{number}.png" for number in part.x[:, 0, 0, 0]]
 
 
 def test_few_labels_and_studies(tmp_path, monkeypatch):

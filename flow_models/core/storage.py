@@ -188,23 +188,37 @@ def _walk(folder: str, above: frozenset[str]) -> Iterator[Found]:
         found = "this is a file" if os.path.exists(folder) else f"there is none{near(folder)}"
         raise UserError(f"{folder}: a folder is expected; {found}")
     with local_failures(folder):
-        entries = list(os.scandir(folder))
+        names = _names(folder)
     real = os.path.realpath(folder)
-    for entry in sorted(entries, key=lambda e: os.fsencode(e.name + ("/" if e.is_dir() else ""))):
-        if entry.name.startswith(".") or not entry.is_dir():
-            yield _found(entry)
-        elif os.path.realpath(entry.path) not in above | {real}:
-            yield from _walk(entry.path, above | {real})
+    for each in names:
+        name = os.fsdecode(each)
+        path = os.path.join(folder, name.rstrip("/"))
+        if name.startswith(".") or not name.endswith("/"):
+            yield _found(path, name.startswith("."))
+        elif os.path.realpath(path) not in above | {real}:
+            yield from _walk(path, above | {real})
 
 
-def _found(entry: os.DirEntry) -> Found:
+def _names(folder: str) -> Iterator[bytes]:
+    """Sorted names of all that lies in a folder, with / behind those of folders; a million short
+    ones take 20 MB."""
+    import numpy as np
+
+    parts: list[np.ndarray] = [np.empty(0, "S1")]
+    with os.scandir(folder) as entries:
+        found = (os.fsencode(entry.name) + b"/" * entry.is_dir() for entry in entries)
+        while some := list(itertools.islice(found, 10_000)):
+            parts.append(np.array(some))
+    return map(bytes, np.sort(np.concatenate(parts)))
+
+
+def _found(path: str, hidden: bool) -> Found:
     """A broken link has size -1: it is listed, and fails when it is read."""
-    hidden = entry.name.startswith(".")
     try:
-        status = entry.stat()
-        return Found(entry.path, status.st_size, str(status.st_mtime_ns), hidden)
+        status = os.stat(path)
+        return Found(path, status.st_size, str(status.st_mtime_ns), hidden)
     except OSError:
-        return Found(entry.path, -1, "", hidden)
+        return Found(path, -1, "", hidden)
 
 
 def _write_local(path: str, data: bytes | IO[bytes]) -> None:

@@ -31,7 +31,9 @@ def evidence(images: np.ndarray, weights: np.ndarray, captions: Sequence[str]) -
         )
     columns = min(COLUMNS, len(pictures))
     rows, aspect = -(-len(pictures) // columns), pictures.shape[1] / pictures.shape[2]
-    figure = new_figure(3.4 * CELL * columns + 0.4, rows * (1.6 * CELL * aspect + 0.55) + 0.4)
+    lines = max(caption.count("\n") for caption in captions) + 1
+    height = 1.6 * CELL * aspect + 0.15 + 0.2 * max(lines, 2)
+    figure = new_figure(3.4 * CELL * columns + 0.4, rows * height + 0.4)
     panels = np.atleast_2d(figure.subplots(rows, 2 * columns, squeeze=False))
     for panel in panels.ravel():
         panel.axis("off")

@@ -35,6 +35,7 @@ def of_classifier(
     test, train = problem.test, problem.train
     p, score = model.classify(test.x), model.anomaly_score(test.x)
     moved, paths, kinds = study.carried(model, spread(test), CARRIED, 10, "spherical")
+    near, nearest = image_figures.neighbours(model, train.x, test.x, temperature)
     return [
         ("data", by_class(train, model), "Training pictures of each class."),
         (
@@ -53,14 +54,15 @@ def of_classifier(
         (
             "transfer",
             transfer(model, spread(test), moved),
-            "Test pictures, and their latents in every class: same z, other y.",
+            "Test pictures, and their latents in every class: same z, other y."
+            + image_figures.listed("From above:", spread(test).names, range(len(moved))),
         ),
         (
             "interpolated",
             interpolated(model, paths, kinds),
             (
                 "From one test picture to another, along circles of latents and straight lines of"
-                " labels."
+                " labels." + _ends(spread(test))
             ),
         ),
         (
@@ -70,10 +72,11 @@ def of_classifier(
         ),
         (
             "neighbours",
-            image_figures.neighbours(model, train.x, test.x, temperature)[0],
+            near,
             (
                 "Is it learned by heart? Samples and the training pictures nearest to them,"
                 " mirrored or not."
+                + image_figures.listed("The nearest, from left:", train.names, nearest)
             ),
         ),
         (
@@ -85,6 +88,13 @@ def of_classifier(
         ("strangest", strangest(model, test, score), "The strangest test pictures, by -log p(x)."),
         *study.unknown_figures(model, problem, score, metrics),
     ]
+
+
+def _ends(rows: Labelled) -> str:
+    """A sentence that names the files of the paths of `study.carried`."""
+    pairs = study.pairs_of(rows)
+    first = image_figures.listed("From:", rows.names, [pair[0] for pair in pairs])
+    return first + image_figures.listed("To:", rows.names, [pair[1] for pair in pairs])
 
 
 def spread(rows: Labelled) -> Labelled:
@@ -149,7 +159,8 @@ def evidence(model: Model, rows: Labelled, p: np.ndarray) -> Figure:
     ]
     some = np.concatenate([right, wrong]).astype(int)
     captions = [
-        f"{model.classes[found[i]]} {p[i].max():.0%}"
+        image_figures.file_of(rows.names, i)
+        + f"{model.classes[found[i]]} {p[i].max():.0%}"
         + ("" if found[i] == rows.y[i] else f"\n(is {model.classes[rows.y[i]]})")
         for i in some
     ]
@@ -160,7 +171,9 @@ def strangest(model: Model, rows: Labelled, score: np.ndarray) -> Figure:
     """The test pictures of the highest score, with class and score."""
     order = np.argsort(-score, kind="stable")[:STRANGEST]
     captions = [
-        f"{image_figures.short(model.classes[rows.y[i]], 12)}\n{score[i]:.4g}" for i in order
+        image_figures.file_of(rows.names, i)
+        + f"{image_figures.short(model.classes[rows.y[i]], 12)}\n{score[i]:.4g}"
+        for i in order
     ]
     return plots.image_grid(
         rows.x[order],

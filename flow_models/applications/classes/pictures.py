@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -106,20 +107,28 @@ def picture_problem(data: ImageData, augment: Augmentation | None = None, seed: 
             f"{data.name}: {there}; a classifier needs two classes, the density of one is the"
             " business of train_flowmodels2.py"
         )
-    validation = Labelled(data.validation, data.validation_labels.astype(np.int64))
+    # of the test part, where there is one
+    held = () if data.test is not None else data.held_out_names
+    validation = _labelled(data.validation, data.validation_labels, held)
     source = data.source
     if data.test is None or data.test_labels is None:
         validation, test = split_by_class(validation, (0.5, 0.5), seed)
         source += "; half of the validation pictures are the test"
     else:
-        test = Labelled(data.test, data.test_labels.astype(np.int64))
-    train = Labelled(data.examples, data.example_labels.astype(np.int64))
+        test = _labelled(data.test, data.test_labels, data.held_out_names)
+    train = _labelled(data.examples, data.example_labels, data.example_names)
     stream = None
     if isinstance(data.train, EndlessBatches) and data.rows > len(data.examples):
         stream = data.train
     return Problem(
         train, validation, test, data.classes, (), source, stream=stream, augment=augment
     )
+
+
+def _labelled(images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Labelled:
+    """Pictures with their files, where they are files."""
+    known = len(names) == len(images) > 0
+    return Labelled(images, labels.astype(np.int64), np.array(list(names)) if known else None)
 
 
 def beta_of(config, problem: Problem) -> float:

@@ -100,7 +100,10 @@ class Problem:
         parts = {part: getattr(self, part) for part in ("train", "validation", "test")}
         unknown = np.concatenate([part.x[part.y == number] for part in parts.values()])
         parts = {key: part[part.y != number] for key, part in parts.items()}
-        parts = {key: Labelled(part.x, part.y - (part.y > number)) for key, part in parts.items()}
+        parts = {
+            key: dataclasses.replace(part, y=part.y - (part.y > number))
+            for key, part in parts.items()
+        }
         classes = tuple(other for other in self.classes if other != name)
         return dataclasses.replace(
             self, **parts, unknown=unknown, classes=classes, truth=None, simulator=None, stream=None

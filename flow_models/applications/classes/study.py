@@ -235,10 +235,7 @@ def carried(model: Model, rows: Labelled, shown: int = 4, steps: int = 15, kind:
     count, labels = len(model.classes), rows.onehot(len(model.classes))
     z = model.encode(rows.x[:shown], rows.y[:shown])
     moved = np.stack([model.decode(z, np.full(len(z), k)) for k in range(count)], 1)
-    firsts = [np.flatnonzero(rows.y == k)[:2] for k in np.unique(rows.y)]
-    pairs = [pair for pair in firsts if len(pair) == 2][:3] + [
-        (a[0], b[0]) for a, b in zip(firsts, firsts[1:])
-    ][:3]
+    pairs = pairs_of(rows)
     kinds = ["within a class" if rows.y[i] == rows.y[j] else "between classes" for i, j in pairs]
     t, paths = np.linspace(0, 1, steps), []
     for i, j in pairs:
@@ -246,6 +243,13 @@ def carried(model: Model, rows: Labelled, shown: int = 4, steps: int = 15, kind:
         between = generation.between(ends[:1], ends[1:], t, kind)[0]
         paths.append(model.decode(between, (1 - t[:, None]) * labels[i] + t[:, None] * labels[j]))
     return moved, np.stack(paths), kinds
+
+
+def pairs_of(rows: Labelled) -> list[tuple[int, int]]:
+    """Numbers of the two rows of each path: within classes, and between classes."""
+    firsts = [np.flatnonzero(rows.y == k)[:2].tolist() for k in np.unique(rows.y)]
+    within = [(pair[0], pair[1]) for pair in firsts if len(pair) == 2][:3]
+    return within + [(a[0], b[0]) for a, b in zip(firsts, firsts[1:])][:3]
 
 
 def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, float]]:

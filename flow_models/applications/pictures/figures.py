@@ -66,7 +66,7 @@ def of_model(
             f"Is it learned by heart? Samples at temperature {temperature:g} and the training"
             " pictures nearest to them, "
             + "mirrored or not; held-out pictures are the measure of how near is near."
-            + _listed("The nearest, from left:", known.example_names, nearest),
+            + listed("The nearest, from left:", known.example_names, nearest),
         ),
         (
             "latents",
@@ -87,8 +87,8 @@ def of_model(
             (
                 "From one held-out picture to another through latent space, on the straight line"
                 " and on the circle."
-                + _listed("From:", known.held_out_names, range(pairs))
-                + _listed("To:", known.held_out_names, range(pairs, 2 * pairs))
+                + listed("From:", known.held_out_names, range(pairs))
+                + listed("To:", known.held_out_names, range(pairs, 2 * pairs))
             ),
         ),
     ]
@@ -212,7 +212,7 @@ def anomalies(
     order = scored.ranked(scores, by, top)
     pictures = np.stack([sets[name][row] for name, row in order])
     captions = [
-        f"{rank}: {short(labels[name][row], 14)}\n{_file(files[name], row)}"
+        f"{rank}: {short(labels[name][row], 14)}\n{file_of(files[name], row)}"
         f"{scores[by][name][row]:.4g}"
         for rank, (name, row) in enumerate(order, 1)
     ]
@@ -225,17 +225,17 @@ def anomalies(
     )
 
 
-def _file(names: Sequence[str], row: int) -> str:
+def file_of(names: Sequence[str] | np.ndarray | None, row: int) -> str:
     """A line with the end of a file's name; nothing where there is no file."""
-    if not names:
+    if names is None or not len(names):
         return ""
     name = names[row].rpartition("/")[2]
     return (name if len(name) <= 16 else f"…{name[-15:]}") + "\n"
 
 
-def _listed(introduction: str, names: Sequence[str], rows: Iterable[int]) -> str:
+def listed(introduction: str, names: Sequence[str] | np.ndarray | None, rows: Iterable[int]) -> str:
     """A sentence that names the files of a figure; nothing where there are none."""
-    if not names:
+    if names is None or not len(names):
         return ""
     return f" {introduction} {', '.join(names[int(row)].rpartition('/')[2] for row in rows)}."
 

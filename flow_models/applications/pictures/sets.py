@@ -174,9 +174,12 @@ def from_uri(uri: str, known: ImageData, max_bad: int = 10, most: int = MOST) ->
     size, channels = known.shape[:2], known.shape[2]
     batches = islice(
         read_images(uri, size, channels, depth=known.depth, max_bad=max_bad, log=known.skipped),
-        -(-most // 64),
+        most // 64 + 1,
     )
     names, images = zip(*batches)
-    files = [name for some in names for name in some][:most]
+    files = [name for some in names for name in some]
+    if len(files) > most:  # of the last batch, which goes beyond
+        warn(f"{uri}: of more than {most:,} pictures the first {most:,} by name are scored")
+    files = files[:most]
     folders = [name.rpartition("/")[0].rpartition("/")[2] for name in files]
     return Labelled(np.concatenate(images)[:most], folders, files)

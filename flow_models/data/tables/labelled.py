@@ -22,16 +22,19 @@ _SEED = 19980701  # of the noise that fills the steps of whole numbers
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Events x [N, ...] and class numbers y [N], `UNLABELLED` where there is no label."""
+    """Events x [N, ...] and class numbers y [N], `UNLABELLED` where there is no label; names [N]
+    of their files, where they are files."""
 
     x: np.ndarray
     y: np.ndarray
+    names: np.ndarray | None = None
 
     def __len__(self):
         return len(self.y)
 
     def __getitem__(self, rows) -> Labelled:
-        return Labelled(self.x[rows], self.y[rows])
+        names = None if self.names is None else self.names[rows]
+        return Labelled(self.x[rows], self.y[rows], names)
 
     def onehot(self, classes: int) -> np.ndarray:
         """float32 [N, M], a row of zeros where there is no label."""
@@ -127,7 +130,7 @@ def without_labels(rows: Labelled, keep: int, seed: int = 0) -> Labelled:
     kept = order[np.argsort(rank, kind="stable")[:keep]]
     y = np.full(len(rows), UNLABELLED)
     y[kept] = rows.y[kept]
-    return Labelled(rows.x, y)
+    return dataclasses.replace(rows, y=y)
 
 
 def _word(value) -> str:
