@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -20,53 +22,42 @@ LEAST_ROWS = 5
 SEEDS = 2**31 - 1  # random_state draws a seed below this
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class FlowEstimator(BaseEstimator):
     """Parameters of all estimators, as scikit-learn asks: stored as they came, used by `fit`.
 
-    Args:
-      architecture: see `flow_models.architectures`; couplings of one column become `maf`.
-      depth, hidden, bins: of the flow: layers, hidden widths, bins of a spline.
-      steps, batch_size, learning_rate: of the optimizer.
-      validation_fraction: share of the rows that training is watched on; the weights that are best
-        there stay.
-      patience: evaluations (50 in all) without a better one before training stops; 0: never.
-      random_state: of split, weights, batches and samples; an integer makes `fit` repeatable.
-      jit: compile with XLA; False starts sooner, and trains more slowly.
-      verbose: show a progress bar.
+    The dataclass writes `__init__`, in which scikit-learn looks for parameters; a subclass with
+    further ones is a dataclass too.
 
     Attributes:
       model_: the trained `Model`.
       n_features_in_, feature_names_in_: of the rows.
     """
 
-    def __init__(
-        self,
-        *,
-        architecture: str = "spline_coupling",
-        depth: int = 4,
-        hidden: tuple[int, ...] = (64, 64),
-        bins: int = 8,
-        steps: int = 2000,
-        batch_size: int = 256,
-        learning_rate: float = 4e-3,
-        validation_fraction: float = 0.1,
-        patience: int = 10,
-        random_state=None,
-        jit: bool = True,
-        verbose: bool = False,
-    ):
-        self.architecture = architecture
-        self.depth = depth
-        self.hidden = hidden
-        self.bins = bins
-        self.steps = steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.random_state = random_state
-        self.jit = jit
-        self.verbose = verbose
+    architecture: str = "spline_coupling"
+    """see `flow_models.architectures`; couplings of one column become `maf`"""
+    depth: int = 4
+    """layers"""
+    hidden: tuple[int, ...] = (64, 64)
+    """widths of the hidden layers"""
+    bins: int = 8
+    """of a spline"""
+    steps: int = 2000
+    """of the optimizer"""
+    batch_size: int = 256
+    """rows a step"""
+    learning_rate: float = 4e-3
+    """at its peak"""
+    validation_fraction: float = 0.1
+    """share of the rows that training is watched on; the weights that are best there stay"""
+    patience: int = 10
+    """evaluations (50 in all) without a better one before training stops; 0: never"""
+    random_state: Any = None
+    """of split, weights, batches and samples; an integer makes `fit` repeatable"""
+    jit: bool = True
+    """compile with XLA; False starts sooner, and trains more slowly"""
+    verbose: bool = False
+    """show a progress bar"""
 
     def _rows(self, X, *, fitting: bool = False, **kwargs):
         """X (and y) as scikit-learn checks them: numbers, finite, the columns of training."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
@@ -74,50 +76,19 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return self.n_features_in_
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class FlowOutlierDetector(OutlierMixin, _Density):
     """Rows that are less likely than almost all training rows, after scikit-learn's convention.
 
-    Args:
-      contamination: share of outliers among the training rows, above 0 and at most 0.5; they lie
-        below the threshold.
-      others: see `FlowEstimator`.
+    Takes what `FlowEstimator` lists, and `contamination`.
 
     Attributes:
       offset_: the threshold of log p(x), nats.
     """
 
-    def __init__(
-        self,
-        *,
-        contamination: float = 0.1,
-        architecture: str = "spline_coupling",
-        depth: int = 4,
-        hidden: tuple[int, ...] = (64, 64),
-        bins: int = 8,
-        steps: int = 2000,
-        batch_size: int = 256,
-        learning_rate: float = 4e-3,
-        validation_fraction: float = 0.1,
-        patience: int = 10,
-        random_state=None,
-        jit: bool = True,
-        verbose: bool = False,
-    ):
-        super().__init__(
-            architecture=architecture,
-            depth=depth,
-            hidden=hidden,
-            bins=bins,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            random_state=random_state,
-            jit=jit,
-            verbose=verbose,
-        )
-        self.contamination = contamination
+    contamination: float = 0.1
+    """share of outliers among the training rows, above 0 and at most 0.5; they lie below the
+    threshold"""
 
     def fit(self, X, y=None):
         """Learns the density of rows X [N, D], and the threshold; y is ignored."""
