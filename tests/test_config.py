@@ -206,3 +206,22 @@ def _timed_help():
         and "kl_to_truth" in result.stdout
     )
     return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_settings_are_shown_on_one_screen_what_differs_first(number):
+    script = importlib.import_module(f"train_flowmodels{number}")
+    config = replace(script.Config(), steps=77, output_dir="x" * 300)
+    head, changed, *rest = repr(config).splitlines()
+    assert head == f"Config: Settings of application {number}."
+    assert changed.startswith("  changed: ") and "steps=77" in changed and len(rest) < 23
+    assert all(len(line) <= 100 for line in [head, changed, *rest])
+    assert all(f"{name}=" in repr(config) for name in flat(config))
+    assert repr(script.Config()).splitlines()[1] == "  changed: nothing"
+
+
+def test_groups_and_the_settings_of_a_training_are_shown_alike():
+    shown = repr(FitSettings(steps=100)).splitlines()
+    assert shown[:2] == ["FitSettings: How to train.", "  changed: steps=100"]
+    assert shown[2].startswith("  by default: batch_size=512, eval_every_steps=0")
+    assert repr(RunSettings()).startswith("RunSettings: Where a run writes, and how it starts.")

@@ -116,9 +116,12 @@ def test_depths_that_differ_are_told(tmp_path):
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(flat, "PNG")
     shallow = folder(tmp_path / "flat", {"a.png": flat.getvalue()})
     with pytest.warns(FlowModelsWarning, match="more than 8 bits where those learned have 8"):
-        list(Pixels(8, 8, 1).read(deep))
+        ((_, found),) = Pixels(8, 8, 1).read(deep)
+    assert found.dtype == np.uint8 and found.shape == (1, 8, 8, 1)
+    assert found.max() <= 4095 // 256, "of 16 bits"
     with pytest.warns(FlowModelsWarning, match="8 bits beside deeper ones"):
-        list(Pixels(8, 8, 1, depth=(0.0, 4096.0)).read(shallow))
+        ((_, found),) = Pixels(8, 8, 1, depth=(0.0, 4096.0)).read(shallow)
+    np.testing.assert_array_equal(found[0, :, :, 0], np.eye(8))
 
 
 def test_a_model_keeps_the_range(tmp_path):

@@ -197,7 +197,8 @@ def test_rows_without_a_density_are_named_with_the_reason(density, classes):
         shares = classes[0].classify(frame)
     assert np.isnan(shares[1]).all() and np.isfinite(shares[[0, 2]]).all()
     with pytest.warns(UserWarning, match="rows 1 is NaN: no value of 'depth'"):
-        classes[0].encode(frame)
+        latents = classes[0].encode(frame)
+    assert np.isnan(latents[1]).any() and np.isfinite(latents[[0, 2]]).all()
 
 
 def test_rows_on_a_bound_are_named_with_column_and_bound():

@@ -82,7 +82,8 @@ def test_a_bound_is_named_by_the_row_of_the_file_after_rows_were_dropped(tmp_pat
     columns = _gaps()
     columns["depth"][1499] = 0
     data = _file(tmp_path, **columns)
-    with pytest.warns(FlowModelsWarning), pytest.raises(UserError, match="'depth', row 1500: 0 is"):
+    told = pytest.warns(FlowModelsWarning, match="3 rows of 3,000 left out")
+    with told, pytest.raises(UserError, match="'depth', row 1500: 0 is"):
         _built(data, lower={"depth": 0.0}, missing="drop")
 
 
@@ -111,15 +112,18 @@ def test_values_without_a_density_are_warned_of(tmp_path, name):
     column, message = STEPS[name]
     data = _file(tmp_path, odd=column, kind=np.resize(["a", "b"], N))
     with pytest.warns(FlowModelsWarning, match=f"column 'odd'.*{message}"):
-        read_labelled(data, "kind")
+        labelled = read_labelled(data, "kind")
+    np.testing.assert_allclose(labelled.rows.x[:, labelled.columns.index("odd")], column, rtol=1e-6)
     with pytest.warns(FlowModelsWarning, match=f"column 'odd'.*{message}"):
-        own_table.read(data, kinds={"odd": "continuous"})
+        table = own_table.read(data, kinds={"odd": "continuous"})
+    np.testing.assert_allclose(table.frame["odd"], column, rtol=1e-6)
 
 
 def test_test_rows_that_training_has_are_warned_of(tmp_path):
     pd.DataFrame({"a": np.repeat(X, 10), "b": np.repeat(Y, 10)}).to_csv(tmp_path / "t.csv")
     with pytest.warns(FlowModelsWarning, match="100% of the test rows are training rows"):
-        own_table.read(str(tmp_path / "t.csv"))
+        table = own_table.read(str(tmp_path / "t.csv"))
+    assert sum(map(len, table.parts)) == 10 * N
     train, test = np.stack([X, Y], 1), RNG.normal(size=(200, 2))
     test[:50] = train[:50]
     with pytest.warns(FlowModelsWarning, match="25% of the test rows"):

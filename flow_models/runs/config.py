@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from flow_models.core.errors import UserError
+from flow_models.core.shown import shown
 
 Config = TypeVar("Config")
 LONGEST = 300  # characters of a message of the parser, which may quote a whole file
@@ -31,8 +32,11 @@ RENAMED = {
 
 @typing.dataclass_transform(frozen_default=True)
 def settings(cls: type[Config]) -> type[Config]:
-    """Makes a class of settings: a frozen dataclass whose fields are flags or groups of flags."""
-    return dataclasses.dataclass(frozen=True)(cls)
+    """Makes a class of settings: a frozen dataclass whose fields are flags or groups of flags, and
+    whose `repr` fits one screen."""
+    made = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    made.__repr__ = lambda self: shown(self, flat(self), flat(type(self)()))  # type: ignore
+    return made
 
 
 @settings

@@ -4,12 +4,13 @@ import dataclasses
 import math
 
 from flow_models.core.errors import UserError
+from flow_models.core.shown import flat_repr
 from flow_models.training.cluster import STRATEGIES
 
 SCHEDULES = ("constant", "exponential", "cosine")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class FitSettings:
     """How to train."""
 
@@ -102,6 +103,9 @@ class FitSettings:
         for is_wrong, message in wrong:
             if is_wrong:
                 raise UserError(message)
+
+    def __repr__(self) -> str:
+        return flat_repr(self)
 
     @property
     def row_steps(self) -> int:

@@ -31,43 +31,57 @@ def of_model(
     model, known: ImageData, held_out: np.ndarray, history: Mapping[str, list], temperature: float
 ) -> Figures:
     """Data, training, samples, their neighbours, latents, regenerated and interpolated pictures."""
-    near, nearest = neighbours(model, known.examples, held_out, temperature)
-    pairs = min(PAIRS, len(held_out) // 2)
-    rows, size = known.examples, math.prod(model.event_shape) * math.log(2)
+    return [
+        *_learned(model, known, history),
+        *_drawn(model, known, held_out, temperature),
+        *_through_latents(model, known, held_out),
+    ]
+
+
+def _learned(model, known: ImageData, history: Mapping[str, list]) -> Figures:
+    """Data and training."""
+    size = math.prod(model.event_shape) * math.log(2)
+    title = f"{known.rows:,} training pictures: {short(', '.join(known.classes), 60)}"
+    training = plots.training_curves(history, unit="bits per dimension", nats=size)
     return [
         (
             "data",
-            plots.image_grid(
-                rows[: 4 * ROW],
-                f"{known.rows:,} training pictures: {short(', '.join(known.classes), 60)}",
-                ROW,
-            ),
+            plots.image_grid(known.examples[: 4 * ROW], title, ROW),
             f"What is learned: the first of {known.rows:,} pictures.",
         ),
         (
             "training",
-            plots.training_curves(history, unit="bits per dimension", nats=size),
-            (
-                "Training, in bits per dimension: the latent part and the log-determinant, which"
-                " make the objective."
-            ),
+            training,
+            "Training, in bits per dimension: the latent part and the log-determinant, which"
+            " make the objective.",
         ),
+    ]
+
+
+def _drawn(model, known: ImageData, held_out: np.ndarray, temperature: float) -> Figures:
+    """Samples, and the training pictures nearest to them."""
+    near, nearest = neighbours(model, known.examples, held_out, temperature)
+    return [
         (
             "samples",
-            samples(model, rows),
-            (
-                "Samples by temperature, the standard deviation of their latents: low ones are"
-                " plain and alike, 1 is the model's own."
-            ),
+            samples(model, known.examples),
+            "Samples by temperature, the standard deviation of their latents: low ones are"
+            " plain and alike, 1 is the model's own.",
         ),
         (
             "neighbours",
             near,
             f"Is it learned by heart? Samples at temperature {temperature:g} and the training"
-            " pictures nearest to them, "
-            + "mirrored or not; held-out pictures are the measure of how near is near."
-            + listed("The nearest, from left:", known.example_names, nearest),
+            " pictures nearest to them, mirrored or not; held-out pictures are the measure of how"
+            " near is near." + listed("The nearest, from left:", known.example_names, nearest),
         ),
+    ]
+
+
+def _through_latents(model, known: ImageData, held_out: np.ndarray) -> Figures:
+    """Latents, and pictures that go through them and back."""
+    pairs, names = min(PAIRS, len(held_out) // 2), known.held_out_names
+    return [
         (
             "latents",
             plots.latents(model.encode(held_out)),
@@ -76,20 +90,16 @@ def of_model(
         (
             "regenerated",
             regenerated(model, held_out),
-            (
-                "Held-out pictures, to latents and back, from ever fewer latents: the coarsest are"
-                " kept, the others set to 0."
-            ),
+            "Held-out pictures, to latents and back, from ever fewer latents: the coarsest are"
+            " kept, the others set to 0.",
         ),
         (
             "interpolated",
             interpolated(model, held_out),
-            (
-                "From one held-out picture to another through latent space, on the straight line"
-                " and on the circle."
-                + listed("From:", known.held_out_names, range(pairs))
-                + listed("To:", known.held_out_names, range(pairs, 2 * pairs))
-            ),
+            "From one held-out picture to another through latent space, on the straight line"
+            " and on the circle."
+            + listed("From:", names, range(pairs))
+            + listed("To:", names, range(pairs, 2 * pairs)),
         ),
     ]
 
