@@ -109,6 +109,10 @@ def rows_of(path) -> list[dict[str, str]]:
 
 def test_a_run_leaves_all_that_was_promised(finished):
     run, result = finished
+    about = json.loads((run / "about.json").read_text())
+    (data,) = about["data"]
+    assert data["shape"] == [8, 8, 1] and data["source"] == "" and len(data["digest"]) == 16
+    assert about["tags"]["application"] == "flowmodels2" and about["tags"]["architecture"] == "glow"
     assert set(os.listdir(run / "figures")) == {
         f"{name}.png"
         for name in (

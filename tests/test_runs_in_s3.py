@@ -53,6 +53,7 @@ def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket)
 def test_all_that_a_run_writes_is_in_s3_and_nothing_stays_here(killed):
     uri, _ = killed
     assert storage.names(uri) == {
+        "about.json",
         "config.yaml",
         "history.csv",
         "metrics.json",

@@ -249,6 +249,7 @@ def test_an_application_of_your_own_runs_as_a_program_and_writes_its_folder(own)
     assert "runs/ring/" in out and (folder / "runs" / "ring" / "latest").resolve() == place
     found = {path.name for path in place.iterdir()}
     assert {
+        "about.json",
         "config.yaml",
         "metrics.json",
         "history.csv",

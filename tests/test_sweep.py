@@ -454,6 +454,9 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
         assert family(store, "flowmodels1")[0].info.status == ("RUNNING" if index else "FINISHED")
     above, below = family(store, "flowmodels1")
     assert above.info.run_name == "mine" and sorted(below) == ["000-depth=3", "001-depth=5"]
+    note = above.data.tags["mlflow.note.content"]
+    assert note.startswith("**Sweep of flowmodels1: depth=3,5**")
+    assert "best: depth=3, nll_val 1; its best run: 000-depth=3" in note
     assert (
         above.data.metrics["best_nll_val"] == 1.0
         and (tmp_path / "runs" / "mine" / "trials.png").exists()

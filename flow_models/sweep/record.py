@@ -98,8 +98,10 @@ def _send(place, files: Sequence[Path], trials: Sequence[Trial], header: Header,
     uri, metrics = store_uri(header.tracking_uri or None), results.summary(trials, header.metric)
     arguments = public(" ".join(header.arguments))
     settings = {"sweep": header.space, "arguments": arguments, "metric": header.metric}
+    note = f"**Sweep of {header.experiment}: {header.space}**\n\n"
+    note += results.described(trials, header.metric)
     try:
-        send(uri, header.experiment, header.parent, metrics, settings, files, status)
+        send(uri, header.experiment, header.parent, metrics, settings, files, status, note)
     except Exception as error:  # MLflow's own, SQL's, the network's: none may end a sweep
         _warn(
             f"MLflow: {public(uri)}: {reason(error)}. The sweep goes on without it; python -m"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from flow_models.runs.tracking.about import NOTE
 from flow_models.runs.tracking.client import connect, experiment_id, origin_tags
 
 PARENT_VARIABLE = "FLOW_MODELS_PARENT"
@@ -49,11 +50,13 @@ def publish(
     settings: Mapping[str, object],
     files: Iterable[Path],
     status: str,
+    note: str = "",
 ) -> str:
     """Puts what is known of a sweep into the run above, and returns its id.
 
     Args:
       status: RUNNING, FINISHED or KILLED.
+      note: the description, Markdown.
 
     Raises what MLflow raises.
     """
@@ -63,6 +66,8 @@ def publish(
     known = client.get_run(run_id).data.params
     for name in settings.keys() - known.keys():
         client.log_param(run_id, name, str(settings[name])[:6000])
+    if note:
+        client.set_tag(run_id, NOTE, note)
     for name, value in metrics.items():
         client.log_metric(run_id, name, value)
     for file in files:
