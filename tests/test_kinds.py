@@ -12,15 +12,23 @@ from scipy import stats
 
 import flow_models as fm
 from flow_models.bijectors import cdf
+from flow_models.bijectors.heaped import HeapedCDF
 from flow_models.bijectors.mixed import Mixed, features_of
-from flow_models.models import kinds
+from flow_models.models import heaps
+from flow_models.models.atoms import Atom
+from flow_models.models.categories import Categorical
+from flow_models.models.circular import Circular
 from flow_models.models.columns import Columns
+from flow_models.models.dates import Date
 from flow_models.models.finding import kinds_of
+from flow_models.models.kinds import Continuous
+from flow_models.models.whole import Count, Integer
 
 CDFS = {
     "category": cdf.CategoryCDF((0.2, 0.5, 0.3)),
     "count": cdf.CountCDF(3.0, 2.0),
     "integer": cdf.CountCDF(0.0, 30.0, None),
+    "heaped": HeapedCDF(30.0, 20.0, 0.0, 16, ((10, 0), (5, 2)), (17,), (0.5, 0.2, 0.2, 0.1)),
     "angle": cdf.AngleCDF(),
     "atom": cdf.AtomCDF(0.6),
     "atom between": cdf.AtomCDF(0.3, True),
@@ -58,7 +66,12 @@ def test_the_log_determinant_is_that_of_the_map(name):
 
 @pytest.mark.parametrize(
     "name, whole",
-    [("category", range(3)), ("count", range(100_000)), ("integer", range(-400_000, 400_000))],
+    [
+        ("category", range(3)),
+        ("count", range(100_000)),
+        ("heaped", range(300_000)),
+        ("integer", range(-400_000, 400_000)),
+    ],
 )
 def test_probabilities_sum_to_one(name, whole):
     one, k = CDFS[name], np.array(whole, np.float32)
@@ -109,21 +122,21 @@ def test_mixed_columns_are_inverted_with_latents_in_the_places_of_their_columns(
 
 
 KINDS = {
-    "plain": (kinds.Continuous.of, [0.5, 1.0, -3.0]),
-    "far": (kinds.Continuous.of, [1.7e9, 1.7e9 + 10, 1.7e9 - 5]),
-    "large": (kinds.Continuous.of, [3e20, -1e20, 5e19]),
-    "dates": (kinds.Date.of_dates, pd.to_datetime(["2024-02-29 12:00:00", "2025-01-01 00:00:03"])),
-    "days": (kinds.Date.of_dates, pd.to_datetime(["2024-02-29", "2025-01-01"])),
-    "texts": (kinds.Categorical.of, np.array(["a", "b", "a"], object)),
-    "flags": (kinds.Categorical.of, np.array([True, False])),
-    "counts": (kinds.Count.of, np.array([0, 5, 3, 1_000_000])),
-    "integers": (kinds.Integer.of, np.array([-7, 1_999_993, 2_000_003])),
-    "whole floats": (kinds.Count.of, np.array([0.0, 2.0, 7.0])),
-    "degrees": (lambda v: kinds.Circular.of(v, 360.0), np.array([0.0, 359.9, 180.0])),
-    "signed": (kinds.Circular.of, np.array([-3.0, 0.0, 3.1])),
-    "rain": (kinds.Atom.of, np.array([0, 0, 0, 0.5, 1e-6, 100.0])),
-    "debts": (kinds.Atom.of, np.array([0, 0, -1.0, -100.0])),
-    "both": (kinds.Atom.of, np.array([2.0, 2.0, 1.5, 7.0])),
+    "plain": (Continuous.of, [0.5, 1.0, -3.0]),
+    "far": (Continuous.of, [1.7e9, 1.7e9 + 10, 1.7e9 - 5]),
+    "large": (Continuous.of, [3e20, -1e20, 5e19]),
+    "dates": (Date.of_dates, pd.to_datetime(["2024-02-29 12:00:00", "2025-01-01 00:00:03"])),
+    "days": (Date.of_dates, pd.to_datetime(["2024-02-29", "2025-01-01"])),
+    "texts": (Categorical.of, np.array(["a", "b", "a"], object)),
+    "flags": (Categorical.of, np.array([True, False])),
+    "counts": (Count.of, np.array([0, 5, 3, 1_000_000])),
+    "integers": (Integer.of, np.array([-7, 1_999_993, 2_000_003])),
+    "whole floats": (Count.of, np.array([0.0, 2.0, 7.0])),
+    "degrees": (lambda v: Circular.of(v, 360.0), np.array([0.0, 359.9, 180.0])),
+    "signed": (Circular.of, np.array([-3.0, 0.0, 3.1])),
+    "rain": (Atom.of, np.array([0, 0, 0, 0.5, 1e-6, 100.0])),
+    "debts": (Atom.of, np.array([0, 0, -1.0, -100.0])),
+    "both": (Atom.of, np.array([2.0, 2.0, 1.5, 7.0])),
 }
 
 
@@ -147,13 +160,72 @@ def test_a_kind_brings_its_values_back(name):
 
 def test_what_has_no_place_has_no_density():
     """An unseen category has probability 0, a missing one none that is known."""
-    column = kinds.Categorical.of(["a", "b"])
+    column = Categorical.of(["a", "b"])
     assert np.isnan(column.prepare(np.array([None, "a"], object))[0])
     one, rows = column.cdf, column.prepare(np.array(["z"], object)).astype(np.float32)
     assert one.tails(_parameters(one, 1), tf.constant(rows))[2].numpy() == -np.inf
-    rain = kinds.Atom.of(np.array([0, 0, 1.0, 2.0]))
+    rain = Atom.of(np.array([0, 0, 1.0, 2.0]))
     below = rain.placed(rain.prepare(np.array([-0.5])), np.array([0.5])).astype(np.float32)
     assert rain.cdf.tails(_parameters(rain.cdf, 1), tf.constant(below))[2].numpy() == -np.inf
+
+
+def _rounded(n, seed):
+    """Whole numbers [n] of N(-40, 60), half rounded to tens, a fifth to fives, 5% of all 999; and
+    the entropy, nats."""
+    rng = np.random.default_rng(seed)
+    x, way = rng.normal(-40, 60, n), rng.choice(4, n, p=[0.25, 0.2, 0.5, 0.05])
+    h = np.array([1, 5, 10, 1])[way]
+    k = np.where(way == 3, 999, (np.round(x / h) * h).astype(int))
+    every, p = np.arange(-700, 1000), np.zeros(1700)
+    for h, share in ((1, 0.25), (5, 0.2), (10, 0.5)):
+        mass = np.diff(stats.norm.cdf([every - h / 2, every + h / 2], -40, 60), axis=0)[0]
+        p += share * np.where(every % h == 0, mass, 0)
+    p[-1] += 0.05
+    return k, -np.sum(p[p > 0] * np.log(p[p > 0]))
+
+
+def test_whole_numbers_that_crowd_at_multiples_keep_their_probabilities():
+    values, entropy = _rounded(20_000, 0)
+    test = pd.DataFrame({"price": _rounded(20_000, 1)[0]})
+    frame = pd.DataFrame({"price": values})
+    columns = Columns.of(frame)
+    assert columns.described()["price"] == "integer, many at multiples of 10, multiples of 5, 999"
+    kind = columns.kinds[0]
+    assert kind.shares == pytest.approx((0.25, 0.5, 0.2, 0.05), abs=0.02)
+    flow = fm.architectures.mixed("realnvp", columns.cdfs, hidden=(8,))
+    model = fm.Model(flow, codecs={"x": columns})
+    settings = fm.FitSettings(steps=400, batch_size=512, learning_rate=1e-2)
+    fm.fit(model, frame, test, settings, progress=False)
+    assert -model.log_prob(test).mean() == pytest.approx(entropy, abs=0.02)
+    drawn = model.sample(20_000, seed=2).price
+    for h in (10, 5):
+        wanted = (values % h == 0).mean()
+        assert (drawn % h == 0).mean() == pytest.approx(wanted, abs=0.02)
+    assert (drawn == 999).mean() == pytest.approx(0.05, abs=0.01)
+    every = pd.DataFrame({"price": np.arange(-3000, 3000)})
+    assert np.exp(model.log_prob(every).astype(float)).sum() == pytest.approx(1, abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).poisson(3, 20_000),
+        np.random.default_rng(0).geometric(0.05, 20_000) - 1,
+        np.random.default_rng(0).integers(0, 3000, 20_000),
+        np.random.default_rng(0).normal(40, 12, 500).astype(int),
+        np.random.default_rng(0).poisson(0.1, 20_000),
+    ],
+)
+def test_smooth_whole_numbers_crowd_nowhere(values):
+    assert heaps.found(values) == ((), (), (1.0,))
+
+
+def test_prices_that_end_in_nine_and_multiples_alone():
+    rng = np.random.default_rng(0)
+    prices = rng.integers(0, 60, 5000) * 10 + np.where(rng.random(5000) < 0.7, 9, 3)
+    assert heaps.found(prices)[0][0] == (10, 9)
+    steps, atoms, shares = heaps.found(np.round(rng.normal(5000, 800, 5000) / 100) * 100)
+    assert steps == ((100, 0),) and not atoms and shares == pytest.approx((0, 1), abs=0.01)
 
 
 def _frame(n, seed):

@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from in_process import application, status
 from scipy.stats import multivariate_normal, norm
 
 import flow_models as fm
 from flow_models.models import missing
+from flow_models.training import missing as training
 
 MEAN = np.array([3.0, -1.0, 100.0])
 COVARIANCE = np.array([[1.0, 0.8, -6.0], [0.8, 1.0, -3.0], [-6.0, -3.0, 100.0]])
@@ -96,6 +99,50 @@ def test_missing_cells_are_drawn_given_the_others(model):
     assert full.shape == (50, 3) and np.isfinite(np.asarray(full)).all()
     known = frame.notna().to_numpy()
     np.testing.assert_allclose(np.asarray(full)[known], frame.to_numpy()[known], rtol=1e-6)
+
+
+def test_latents_of_incomplete_rows_are_of_drawn_cells(model):
+    x = _gaussian(2000, 6, share=0.4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z = model.encode(x, seed=3)
+    np.testing.assert_array_equal(z, model.encode(x, seed=3))
+    np.testing.assert_allclose(z, model.encode(model.impute(x, seed=3)), atol=2e-3)
+    assert (z != model.encode(x, seed=4))[np.isnan(x).any(1)].any(1).all()
+    assert np.abs(z.mean(0)).max() < 0.1 and np.abs(np.cov(z.T) - np.eye(3)).max() < 0.15
+    row = model.encode(x[7], seed=3)
+    assert row.shape == (3,) and np.isfinite(row).all()
+
+
+def _two_sided(rows, seed):
+    """x and y = +-1, with noise 0.15, P(y > 0 | x) = 1 / (1 + exp(-2 x)); a third of y missing."""
+    rng = np.random.default_rng(seed)
+    x, noise = rng.normal(size=(2, rows))
+    sign = np.where(rng.random(rows) < 1 / (1 + np.exp(-2 * x)), 1.0, -1.0)
+    y = np.where(rng.random(rows) < 1 / 3, np.nan, sign + 0.15 * noise)
+    return np.stack([x, y], 1)
+
+
+def test_imputation_has_both_modes_in_the_right_shares():
+    flow = fm.spline_coupling(2, depth=3, hidden=(32, 32))
+    model = fm.Model(fm.architectures.with_missing(flow, 2, hidden=(32, 32)))
+    fm.fit(model, _two_sided(8000, 0), _two_sided(800, 1), SETTINGS, progress=False)
+    for x in (-1.0, 0.0, 0.7):
+        y = model.impute(np.array([x, np.nan]), 4000, seed=1)[:, 1]
+        assert (y > 0).mean() == pytest.approx(1 / (1 + np.exp(-2 * x)), abs=0.06)
+        assert y[y > 0].mean() == pytest.approx(1.0, abs=0.06)
+        assert y[y < 0].mean() == pytest.approx(-1.0, abs=0.06)
+        assert (np.abs(y) < 0.4).mean() < 0.03  # between the modes
+
+
+def test_a_step_shares_its_completions_among_the_rows_with_missing_cells():
+    x = np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, 4.0], [2.0, np.nan]], np.float32)
+    assert list(training._in_turn(tf.constant(x))) == [1, 3, 1, 3]
+    assert list(training._in_turn(tf.constant(x[::2]))) == [0, 1]
+    owner, log_w = tf.constant([1, 3, 1, 1]), tf.constant([0.0, -1.0, 2.0, -np.inf])
+    assert list(training._best(log_w, owner, 4)) == [0, 2, 0, 1]
+    mean = training._log_mean(tf.maximum(log_w, -3e38), owner, 4).numpy()
+    assert mean[[1, 3]] == pytest.approx([np.log((1 + np.exp(2.0)) / 3), -1.0])
 
 
 def test_a_new_process_knows_it_all(model, tmp_path):

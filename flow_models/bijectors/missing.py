@@ -51,16 +51,20 @@ class Proposal(Serializable):
     def _transform(self) -> Composed:
         return Composed(Affine(), RationalQuadratic(self.bins, 4.0))
 
-    @property
-    def _network(self) -> MLP:
-        outputs = self.size * self._transform.parameters
+    def _moved(self, step: int) -> list[int]:
+        """The columns that a coupling moves: a random half, then the others."""
+        order = np.random.default_rng(step // 2).permutation(self.size)
+        return sorted(order[self.size // 2 :] if step % 2 == 0 else order[: self.size // 2])
+
+    def _network(self, step: int) -> MLP:
+        outputs = max(len(self._moved(step)), 1) * self._transform.parameters
         return MLP(2 * self.size, outputs, self.hidden, self.activation)
 
     def init(self, rng):
         return {
             "mean": Frozen(np.zeros(self.size, np.float32)),
             "sd": Frozen(np.ones(self.size, np.float32)),
-            "couplings": [self._network.init(rng) for _ in range(self.depth)],
+            "couplings": [self._network(step).init(rng) for step in range(self.depth)],
         }
 
     def fitted(self, weights, x):
@@ -96,17 +100,23 @@ class Proposal(Serializable):
 
     def _coupled(self, weights, step, u, known, inverse):
         """One coupling, or its inverse, and its log-derivatives [B, D]."""
-        order = np.random.default_rng(step // 2).permutation(self.size)
-        half = (order < self.size // 2) == bool(step % 2)
-        moved = tf.constant(half) & ~known
-        seen = tf.concat([tf.where(moved, 0.0, u), tf.cast(known, u.dtype)], 1)
-        o = self._network(weights["couplings"][step], seen)
-        o = tf.reshape(o, [-1, self.size, self._transform.parameters])
-        run = (
-            self._transform.inverse_and_log_det if inverse else self._transform.forward_and_log_det
-        )
-        y, log_slopes = run(o, u)
-        return tf.where(moved, y, u), tf.where(moved, log_slopes, 0.0)
+        moved, columns = self._moved(step), tf.unstack(u, axis=1)
+        slopes = [tf.zeros_like(column) for column in columns]
+        if not moved:  # one column alone has no other half
+            return u, tf.stack(slopes, 1)
+        free = ~tf.stack([known[:, i] for i in moved], 1)
+        half = tf.constant([i in moved for i in range(self.size)])
+        seen = tf.where(half & ~known, 0.0, u)
+        seen = tf.concat([seen, tf.cast(known, u.dtype)], 1)
+        o = self._network(step)(weights["couplings"][step], seen)
+        o = tf.reshape(o, [-1, len(moved), self._transform.parameters])
+        x, run = tf.stack([columns[i] for i in moved], 1), self._transform
+        direction = run.inverse_and_log_det if inverse else run.forward_and_log_det
+        y, log_slopes = direction(o, x)
+        y, log_slopes = tf.where(free, y, x), tf.where(free, log_slopes, 0.0)
+        for place, i in enumerate(moved):
+            columns[i], slopes[i] = y[:, place], log_slopes[:, place]
+        return tf.stack(columns, 1), tf.stack(slopes, 1)
 
     def _filled(self, weights, x):
         """Missing cells replaced by the middle of their columns."""

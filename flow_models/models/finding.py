@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from flow_models.core.errors import UserError
-from flow_models.models import kinds as k
+from flow_models.models.atoms import Atom
+from flow_models.models.categories import Categorical
+from flow_models.models.circular import Circular
+from flow_models.models.dates import Date
+from flow_models.models.kinds import Continuous, Kind, most_frequent, numbers
+from flow_models.models.whole import WIDEST, Count, Integer
 
 LOOKED_AT = 100_000  # rows that tell a kind
 FEWEST = 20  # rows, below which nothing is said of repeated values
@@ -18,18 +23,18 @@ WIDE = 500.0  # spread of whole numbers, above which a step does not matter
 DATE = r"\s*\d{4}-\d{2}-\d{2}([T ].*)?"
 
 NAMES: dict[str, Callable] = {
-    "continuous": k.Continuous.of,
-    "categorical": k.Categorical.of,
-    "count": k.Count.of,
-    "integer": k.Integer.of,
-    "circular": k.Circular.of,
-    "date": k.Date.of_dates,
-    "atom": k.Atom.of,
+    "continuous": Continuous.of,
+    "categorical": Categorical.of,
+    "count": Count.of,
+    "integer": Integer.of,
+    "circular": Circular.of,
+    "date": Date.of_dates,
+    "atom": Atom.of,
 }
 NUMBERED = ("circular", "atom")  # may have a number behind the name
 
 
-def kinds_of(frame, told: Mapping[str, str] | None = None) -> dict[str, k.Kind | None]:
+def kinds_of(frame, told: Mapping[str, str] | None = None) -> dict[str, Kind | None]:
     """Name -> kind of the columns of a DataFrame; None for identifiers, which are not learned.
 
     Dates, booleans and texts are told by their type. A text that is distinct in (almost) every row
@@ -71,49 +76,49 @@ def _told(column, told: str):
     return NAMES[name](column.dropna(), *options)
 
 
-def found(column) -> k.Kind | None:
+def found(column) -> Kind | None:
     """The kind of a pandas column by its values."""
     import pandas as pd
 
     known = column.dropna()
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return k.Date.of_dates(known)
+        return Date.of_dates(known)
     if pd.api.types.is_bool_dtype(column.dtype) or isinstance(column.dtype, pd.CategoricalDtype):
-        return k.Categorical.of(known)
+        return Categorical.of(known)
     if not pd.api.types.is_numeric_dtype(column.dtype):
         return _of_texts(known)
     return _of_numbers(known.to_numpy(np.float64), known)
 
 
-def _of_texts(column) -> k.Kind | None:
+def _of_texts(column) -> Kind | None:
     import pandas as pd
 
     values = pd.to_numeric(column, errors="coerce")
     if len(column) and values.notna().mean() > 0.5:  # a wrong cell among numbers is no text
-        return _of_numbers(k.numbers(column.to_numpy()), values)
+        return _of_numbers(numbers(column.to_numpy()), values)
     texts = column.astype(str)
     if len(texts) and texts.str.fullmatch(DATE).all():
-        return k.Date.of_dates(column)
+        return Date.of_dates(column)
     distinct = column.nunique()
     if distinct > MOST_CATEGORIES or distinct > max(0.5 * len(column), 2):
         return None
-    return k.Categorical.of(column)
+    return Categorical.of(column)
 
 
-def _of_numbers(values: np.ndarray, column) -> k.Kind | None:
+def _of_numbers(values: np.ndarray, column) -> Kind | None:
     if len(values) < FEWEST:
-        return k.Continuous.of(values)
+        return Continuous.of(values)
     distinct, whole = len(np.unique(values)), bool((values == np.round(values)).all())
     if whole and distinct == len(values) and (np.abs(np.diff(values)) == 1).all():
         return None  # it counts the rows
     is_code = whole and distinct <= MOST_CODES and np.ptp(values) > 2 * distinct
     if distinct == 2 or is_code and distinct > 1:
-        return k.Categorical.of(column)
-    if whole and distinct > 1 and np.ptp(values) <= k.WIDEST:
-        kind = (k.Count if values.min() >= 0 else k.Integer).of(column.to_numpy())
-        if kind.scale <= WIDE:
+        return Categorical.of(column)
+    if whole and distinct > 1 and np.ptp(values) <= WIDEST:
+        kind = (Count if values.min() >= 0 else Integer).of(column.to_numpy())
+        if kind.scale <= WIDE or kind.is_heaped:
             return kind
-    value, share = k.most_frequent(values)
+    value, share = most_frequent(values)
     if share >= ATOM and distinct > MOST_CATEGORIES and distinct > 0.5 * (1 - share) * len(values):
-        return k.Atom.of(values, value)
-    return k.Continuous.of(values, whole=whole and distinct > 1)
+        return Atom.of(values, value)
+    return Continuous.of(values, whole=whole and distinct > 1)

@@ -85,26 +85,35 @@ def impute(model, x, n: int | None = None, *, seed: int = 0) -> Any:
     """
     _check(model)
     count, values = 1 if n is None else checked_count(n, 1), model.codec.array(x)
-    rows, lost, encoded = _encoded(model, values, checked_seed(seed))
-    if (np.isnan(rows) & ~lost).any():
-        row, column = np.argwhere(np.isnan(rows) & ~lost)[0]
+    encoded, lost = drawn(model, values, count, seed)
+    wrong = np.argwhere(np.isnan(encoded.rows[::count]))
+    if len(wrong):
+        row, column = wrong[0]
         name = model.columns[column]
         raise UserError(f"row {row}: column {name!r} has a value that has no density")
-    completed, rng = np.repeat(rows[:, None], count, 1), generator(seed)
-    partial = lost.any(1)
-    draws = _power_of_two(max(DRAWS, DRAWS_OF_EACH * count))
-    chosen = [
-        _resampled(drawn, log_w, count, rng)
-        for drawn, log_w in _proposed(model, rows[partial], draws, seed)
-    ]
-    if chosen:
-        completed[partial] = np.concatenate(chosen)
-    decoded = model.codec.decode(completed.reshape(-1, rows.shape[1]))
+    decoded, width = model.codec.decode(encoded.rows), lost.shape[1]
     kept = _with_given(decoded, values, np.repeat(lost, count, 0), count)
     if n is None and hasattr(kept, "columns") and hasattr(x, "index"):
         return kept.set_axis(x.index, axis=0)
     kept = kept.to_numpy(object) if hasattr(kept, "columns") else kept
-    return kept.reshape(*encoded.lead, *([] if n is None else [count]), rows.shape[1])
+    return kept.reshape(*encoded.lead, *([] if n is None else [count]), width)
+
+
+def drawn(model, values, count: int, seed: int) -> tuple[Encoded, np.ndarray]:
+    """Values as rows of the network [B count, D] whose missing cells are drawn, `count` times each
+    row; and which cells were missing, [B, D]. A row stays as it is where another of its cells has a
+    value without a density, NaN in its row."""
+    rows, lost, encoded = _encoded(model, values, checked_seed(seed))
+    completed, rng = np.repeat(rows[:, None], count, 1), generator(seed)
+    partial = lost.any(1) & ~(np.isnan(rows) & ~lost).any(1)
+    draws = _power_of_two(max(DRAWS, DRAWS_OF_EACH * count))
+    chosen = [
+        _resampled(cells, log_w, count, rng)
+        for cells, log_w in _proposed(model, rows[partial], draws, seed)
+    ]
+    if chosen:
+        completed[partial] = np.concatenate(chosen)
+    return Encoded(completed.reshape(-1, rows.shape[1]), encoded.lead), lost
 
 
 def proposals(model, weights, x, noise):

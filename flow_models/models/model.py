@@ -241,13 +241,14 @@ class Model(tf.Module):
         """Latents [..., N] of x, N(0, I) where x belongs to y.
 
         Without y, a model with classes takes the most probable one, and one with data among its
-        outputs gives f(x) = (v_y, v_z) as it is.
+        outputs gives f(x) = (v_y, v_z) as it is. Missing cells are drawn given the others, as
+        `impute` with the same seed does, where the model was made for them.
         """
         x, seed = self.codec.array(x), checked_seed(seed)
         if self.labels:
             y = self.classify(x).argmax(-1) if y is None else y
         elif y is None and not self.partition.given:
-            return self._outputs(self.codec.encode(x, self.dtype.as_numpy_dtype, seed), seed)
+            return self._outputs(self._completed(x, seed), seed)
         encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
         rows, blocks, number, lead = self._together(encoded, y)
         v = self.passes.forward(self.with_noise(rows, seed), self.given_rows(blocks), number)[0]
@@ -256,6 +257,12 @@ class Model(tf.Module):
         if lead == encoded.lead:
             notes.warn(self, x, z.sum(-1))
         return z
+
+    def _completed(self, x, seed):
+        """Rows of the network, with missing cells drawn where the model knows how."""
+        if missing.is_modelled(self) and self.codec.missing(x).any():
+            return missing.drawn(self, x, 1, seed)[0]
+        return self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
 
     def _outputs(self, encoded, seed):
         v = self.passes.forward(self.with_noise(encoded.rows, seed))[0]

@@ -7,15 +7,19 @@ from flow_models.core.errors import UserError
 from flow_models.models import missing
 from flow_models.training import batches, losses
 
-DRAWS = 8  # of the proposal for each row and step
+DRAWS = 2  # of the proposal in a step, for each row of the batch
+DRAWS_OF_VALIDATION = 16
 
 
 def observed_likelihood(model, draws: int = DRAWS):
     """-log 1/K sum_k w_k, an upper bound of -log p(x_obs) in nats, tight where q is the conditional
     distribution of the missing cells (see `models.missing`); of complete rows it is -log p(x).
 
-    Each step draws K completions of every row and keeps one, x', with probabilities proportional to
-    w_k. The flow's gradient is that of log p(x'), which estimates the bound's (Fisher's identity:
+    Each step draws K completions of every row with missing cells and keeps one, x', with
+    probabilities proportional to w_k. A batch has `draws` times its rows of completions in all,
+    which only such rows share: K is `draws` where all have missing cells, and more where few have.
+
+    The flow's gradient is that of log p(x'), which estimates the bound's (Fisher's identity:
     stochastic EM). The proposal's is that of log q(hidden cells of x' | others), with the missing
     cells of some row of the batch hidden: maximum likelihood, so that q covers all of the
     conditional distribution, which a bound's own gradient does not ask of it. This is the wake
@@ -29,16 +33,18 @@ def observed_likelihood(model, draws: int = DRAWS):
     if set(model.partition.inputs) != {"x"} or model.partition.observed:
         raise UserError("missing cells are modelled in x alone: this model has other blocks too")
 
-    def loss(weights, batch):
+    def terms(weights, batch, draws):
         x = batch["x"]
-        completed, log_p = _completed(model, weights, x, draws)
-        log_p += missing.log_det_of_observed(model.codec, x)
+        completed, bound = _completed(model, weights, x, draws)
         z, log_det = batches.forward(model, weights, {"x": completed})
         latent = -model.partition.base_log_prob(z)
         proposal = model.layer.proposal
-        log_q = proposal.log_prob(weights["proposal"], completed, _hiding(~tf.math.is_nan(x)))
+        log_q = proposal.log_prob(weights["proposal"], completed, _hiding(x))
+        partial = tf.reduce_any(tf.math.is_nan(x), 1)
+        log_p = tf.where(partial, bound, log_det - latent)
+        log_p += missing.log_det_of_observed(model.codec, x)
         followed = log_det - latent + log_q  # whose gradient is taken
-        objective = -(log_p + followed - tf.stop_gradient(followed))
+        objective = tf.stop_gradient(followed - log_p) - followed
         return {
             "objective": objective,
             "latent": latent,
@@ -46,30 +52,62 @@ def observed_likelihood(model, draws: int = DRAWS):
             "proposal": -log_q,
         }
 
+    def loss(weights, batch):
+        return terms(weights, batch, draws)
+
+    # a resumed training must have the same; validation takes a tighter bound
     loss.identity = {"missing": draws}  # type: ignore[attr-defined]
+    loss.of_validation = lambda weights, batch: terms(  # type: ignore[attr-defined]
+        weights, batch, max(draws, DRAWS_OF_VALIDATION)
+    )
     return loss
 
 
 def _completed(model, weights, x, draws):
-    """One completion of each row x [B, D] out of K, and the bound [B], without gradients."""
+    """One completion of each row x [B, D], and the bound of those with missing cells [B], without
+    gradients. Completion i of all is of the row `owner[i]`."""
     weights = tf.nest.map_structure(tf.stop_gradient, weights)
+    count = tf.shape(x)[0]
+    owner = tf.tile(_in_turn(x), [draws])
     known = tf.where(tf.math.is_nan(x), 0.0, x)
     noise, chance = (losses.seed_of({"x": known}, stream) for stream in (3, 4))
-    rows = tf.repeat(x, draws, 0)
+    rows = tf.gather(x, owner)
     normal = tf.random.stateless_normal(tf.shape(rows), noise, dtype=x.dtype)
     drawn, log_w = missing.proposals(model, weights, rows, normal)
-    log_w = tf.reshape(log_w, [-1, draws])
+    log_w = tf.maximum(log_w, x.dtype.min)
     tiny = np.finfo(x.dtype.as_numpy_dtype).tiny
     uniform = tf.random.stateless_uniform(tf.shape(log_w), chance, tiny, 1.0, x.dtype)
-    chosen = tf.argmax(log_w - tf.math.log(-tf.math.log(uniform)), 1)
-    drawn = tf.reshape(drawn, [-1, draws, x.shape[1]])
-    one = tf.gather(drawn, chosen, axis=1, batch_dims=1)
-    return one, tf.reduce_logsumexp(log_w, 1) - np.log(draws)
+    chosen = _best(log_w - tf.math.log(-tf.math.log(uniform)), owner, count)
+    partial = tf.reduce_any(tf.math.is_nan(x), 1, keepdims=True)
+    return tf.where(partial, tf.gather(drawn, chosen), x), _log_mean(log_w, owner, count)
 
 
-def _hiding(known):
-    """Which cells [B, D] are not hidden: those that rows with missing cells know, in turn."""
-    partial = tf.reduce_any(~known, 1)
-    count = tf.maximum(tf.reduce_sum(tf.cast(partial, tf.int32)), 1)
-    first = tf.argsort(tf.cast(~partial, tf.int32), stable=True)  # the partial ones
-    return tf.gather(known, tf.gather(first, tf.range(tf.shape(known)[0]) % count))
+def _best(keys, owner, count):
+    """The place of the largest of the keys [N] of each owner, [B]; 0 where there is none."""
+    best = tf.gather(tf.math.unsorted_segment_max(keys, owner, count), owner)
+    places = tf.where(keys >= best, tf.range(tf.shape(keys)[0]), 0)
+    return tf.maximum(tf.math.unsorted_segment_max(places, owner, count), 0)
+
+
+def _log_mean(log_w, owner, count):
+    """The logarithm of the mean of w [N] of each owner, [B]."""
+    top = tf.math.unsorted_segment_max(log_w, owner, count)
+    sums = tf.math.unsorted_segment_sum(tf.exp(log_w - tf.gather(top, owner)), owner, count)
+    number = tf.math.unsorted_segment_sum(tf.ones_like(log_w), owner, count)
+    return top + tf.math.log(sums / tf.maximum(number, 1.0))
+
+
+def _hiding(x):
+    """Which cells [B, D] are not hidden: those that rows x with missing cells know, in turn."""
+    return tf.gather(~tf.math.is_nan(x), _in_turn(x))
+
+
+def _in_turn(x):
+    """The numbers of the rows x [B, D] with missing cells, one after the other, [B]; all rows where
+    none has any."""
+    complete = tf.reduce_all(~tf.math.is_nan(x), 1)
+    count = tf.shape(x)[0]
+    # sorted: those with missing cells come first
+    first = tf.argsort(tf.cast(complete, tf.int32) * count + tf.range(count))
+    partial = count - tf.reduce_sum(tf.cast(complete, tf.int32))
+    return tf.gather(first, tf.range(count) % tf.maximum(partial, 1))

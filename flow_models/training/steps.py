@@ -50,11 +50,12 @@ class Steps:
 
     def evaluate(self, weights, batch):
         """The terms of the loss [B] of a batch."""
-        return self._terms(self.nest(weights), batch)
+        loss = getattr(self.loss, "of_validation", self.loss)
+        return self._terms(self.nest(weights), batch, loss)
 
-    def _terms(self, weights, batch):
+    def _terms(self, weights, batch, loss=None):
         """The terms of the loss [B], times the weight of each row where the data have one."""
-        terms = self.loss(weights, batch)
+        terms = (loss or self.loss)(weights, batch)
         if "weight" not in batch:
             return terms
         return {name: batch["weight"][:, 0] * term for name, term in terms.items()}
