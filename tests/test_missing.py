@@ -135,10 +135,20 @@ def test_imputation_has_both_modes_in_the_right_shares():
         assert (np.abs(y) < 0.4).mean() < 0.03  # between the modes
 
 
+def test_a_row_without_observed_cells_is_of_the_whole_density(model):
+    x = np.full((4000, 3), np.nan)
+    assert (model.log_prob(x[:3]) == 0).all()
+    drawn = model.impute(x, seed=5)
+    np.testing.assert_allclose(drawn.mean(0), MEAN, atol=0.15 * np.sqrt(np.diag(COVARIANCE)))
+    assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(0.8, abs=0.05)
+
+
 def test_a_step_shares_its_completions_among_the_rows_with_missing_cells():
     x = np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, 4.0], [2.0, np.nan]], np.float32)
     assert list(training._in_turn(tf.constant(x))) == [1, 3, 1, 3]
-    assert list(training._in_turn(tf.constant(x[::2]))) == [0, 1]
+    empty = np.concatenate([np.full((1, 2), np.nan, np.float32), x])
+    assert list(training._in_turn(tf.constant(empty))) == [2, 4, 2, 4, 2]  # it says nothing
+    assert list(training._in_turn(tf.constant(x[::2]))) == [0, 0]  # nothing is missing
     owner, log_w = tf.constant([1, 3, 1, 1]), tf.constant([0.0, -1.0, 2.0, -np.inf])
     assert list(training._best(log_w, owner, 4)) == [0, 2, 0, 1]
     mean = training._log_mean(tf.maximum(log_w, -3e38), owner, 4).numpy()

@@ -9,6 +9,8 @@ import numpy as np
 from flow_models import architectures
 from flow_models.bijectors.frames import PriorFrame
 from flow_models.core.errors import UserError
+from flow_models.models.columns import Columns
+from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
 from flow_models.models.model import Model
 from flow_models.models.partition import Partition
 from flow_models.models.problem import Data, Parameters
@@ -36,6 +38,7 @@ def fit_posterior(
     names: Sequence[str] | None = None,
     data_names: Sequence[str] | None = None,
     *,
+    data_kinds: Mapping[str, str] | None = None,
     lower: Sequence[float | None] | Mapping[str, float] | None = None,
     upper: Sequence[float | None] | Mapping[str, float] | None = None,
     architecture: str = "spline_coupling",
@@ -51,6 +54,10 @@ def fit_posterior(
     Args:
       names, data_names: of the columns of x and of y. Data frames and records are taken by these
         names and other columns of them are ignored; without names, all their columns are taken.
+      data_kinds: kinds of columns of y by name, such as {"angle": "circular 360"}, which win over
+        those found (see `Columns.of`). Kinds are looked for where some are told, or where y has
+        text or dates; else all of y are numbers. Networks see features of them, see
+        `models.data_of_kinds.features`.
       lower, upper: bounds of each column of x, None where there is none, or a dictionary by name.
         No sample lies on a bound or outside; the density may be positive at a bound.
       architecture, options: see `architectures`; depth, hidden, bins and the like.
@@ -69,6 +76,10 @@ def fit_posterior(
     data_names = names_of(y) if data_names is None else data_names
     x = x if names is None else by_name(x, names, "x")
     y = y if data_names is None else by_name(y, data_names, "y")
+    table = _table(y, data_names, data_kinds)
+    prepared = y if table is None else table.prepare(_frame(y, data_names))
+    y = y if table is None else features(table, prepared)
+    data_names = data_names if table is None else names_of_features(table)
     simulator = Drawn.of(x, y, names, data_names, lower, upper)
     if len(x) < LEAST:
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
@@ -80,7 +91,9 @@ def fit_posterior(
     if own:
         raise UserError(f"no option {min(own)!r}: it follows from the pairs")
     theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
-    model = _model(simulator, y[:KEPT], architecture, {**OPTIONS, **options})
+    kept = (y if table is None else prepared)[:KEPT]
+    data = Data(simulator, kept) if table is None else DataOfKinds(simulator, kept, table)
+    model = _model(simulator, data, architecture, {**OPTIONS, **options})
     start(model, batches.as_batch({"x": theta, "y": y}, model))
     held_out = max(int(len(x) * validation), 1)
     train, held = (
@@ -90,7 +103,23 @@ def fit_posterior(
     return model
 
 
-def _model(simulator: Drawn, kept: np.ndarray, architecture: str, options: dict) -> Model:
+def _table(y, names: Sequence[str] | None, told: Mapping[str, str] | None) -> Columns | None:
+    """The columns of data with kinds; None where all are numbers and no kind is told."""
+    if not told and np.asarray(y).dtype.kind in "fiub" or names is None and not told:
+        return None
+    if names is None:
+        raise UserError("data_kinds go by name: give a DataFrame, or data_names")
+    return Columns.of(_frame(y, names), told)
+
+
+def _frame(y, names):
+    """Data [N, M] as a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame(np.asarray(y), columns=[str(name) for name in names]).infer_objects()
+
+
+def _model(simulator: Drawn, data: Data, architecture: str, options: dict) -> Model:
     """The model of p(x | y), not yet trained."""
     size, frame = simulator.size, PriorFrame(simulator)
     # couplings need two columns
@@ -101,5 +130,5 @@ def _model(simulator: Drawn, kept: np.ndarray, architecture: str, options: dict)
         name, size, **options, **bounds, condition_size=frame.context_size, standardise=False
     )
     partition = Partition({"x": size}, {"z": size}, given={"y": simulator.data_size})
-    codecs = {"x": Parameters(simulator), "y": Data(simulator, kept)}
+    codecs = {"x": Parameters(simulator), "y": data}
     return Model(architectures.framed(flow, frame), partition, codecs)

@@ -1,11 +1,12 @@
 """Whole numbers that crowd at multiples of a step, or at single values."""
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
 
-from flow_models.bijectors.cdf import FAR, CountCDF, _placed, _whole
+from flow_models.bijectors.cdf import BEND, FAR, CountCDF, _placed, _steep, _whole
 
 FINE = 0.01  # scales: a shorter step of a smooth distribution is taken as a differential
 BITS = 24  # of whole numbers that float32 knows
@@ -42,7 +43,7 @@ class HeapedCDF(CountCDF):
 
     def start(self):
         shares = np.log(np.maximum(self.shares, 1e-4))
-        return np.concatenate([shares, super().start()]).astype(np.float32)
+        return np.concatenate([shares, _steep(super().parameters)]).astype(np.float32)
 
     def tails(self, o, x):
         k, u = _whole(x)
@@ -77,6 +78,13 @@ class HeapedCDF(CountCDF):
         v, log_slope = (k - self.centre) / self.scale, self._curved(o, k[:, None])[1]
         by_slope = (tf.abs(v) > FAR)[:, None] | (h / self.scale < FINE)
         return tf.where(by_slope, h * tf.exp(log_slope), tf.maximum(difference, 1e-30))
+
+    def _curved(self, o, k):
+        """The curve at k [B, n], and the logarithm of its slope."""
+        v = (k - self.centre) / self.scale
+        y, log_slope = self._curve.forward_and_log_det(o[:, None], BEND * tf.asinh(v / BEND))
+        bend = 0.5 * tf.math.log1p((v / BEND) ** 2)
+        return y, log_slope - math.log(self.scale) - bend
 
     def _single(self, k):
         """As `_rounded`, of the single values."""

@@ -42,7 +42,8 @@ def observed_log_prob(
 ) -> tuple[np.ndarray, np.ndarray]:
     """log p(x_obs) of rows x [..., D] with NaN, None or NA in missing cells, and its error, [...].
 
-    The density is per units of the observed columns alone; of a complete row it is exact.
+    The density is per units of the observed columns alone. It is exact of a complete row, and 0 of
+    a row where nothing is observed.
 
     Args:
       draws: K; it is rounded up to a power of two. The draws are quasi-random, a function of the
@@ -58,11 +59,12 @@ def observed_log_prob(
     draws, values = _power_of_two(draws), model.codec.array(x)
     rows, lost, encoded = _encoded(model, values, checked_seed(seed))
     wrong = (np.isnan(rows) & ~lost).any(1)
-    partial = lost.any(1) & ~wrong
+    partial = lost.any(1) & ~lost.all(1) & ~wrong
     log_p, error = np.full(len(rows), -np.inf, rows.dtype), np.zeros(len(rows), rows.dtype)
     complete = ~lost.any(1) & ~wrong
     exact = model.log_prob_of_rows(Encoded(rows[complete], (int(complete.sum()),)))
     log_p[complete] = np.where(np.isnan(exact), -np.inf, exact)
+    log_p[lost.all(1)] = 0.0  # nothing is observed
     found = [weigh(w) for _, w in _proposed(model, rows[partial], draws, seed)]
     if found:
         log_p[partial], error[partial] = (np.concatenate(each) for each in zip(*found, strict=True))
@@ -105,7 +107,11 @@ def drawn(model, values, count: int, seed: int) -> tuple[Encoded, np.ndarray]:
     value without a density, NaN in its row."""
     rows, lost, encoded = _encoded(model, values, checked_seed(seed))
     completed, rng = np.repeat(rows[:, None], count, 1), generator(seed)
-    partial = lost.any(1) & ~(np.isnan(rows) & ~lost).any(1)
+    empty = lost.all(1)
+    partial = lost.any(1) & ~empty & ~(np.isnan(rows) & ~lost).any(1)
+    if empty.any():
+        z = rng.normal(size=(empty.sum() * count, rows.shape[1])).astype(rows.dtype)
+        completed[empty] = model.passes.inverse(z).reshape(-1, *completed.shape[1:])
     draws = _power_of_two(max(DRAWS, DRAWS_OF_EACH * count))
     chosen = [
         _resampled(cells, log_w, count, rng)

@@ -1,5 +1,7 @@
 """Posteriors of inverse problems: what a `Model` of parameters x and data y does with them."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -23,14 +25,17 @@ def whitened_samples(
     """
     _check_posterior(model)
     if y is None:
-        raise UserError(f"this model is of p(x | y): give y [..., {model.simulator.data_size}]")
-    y, lead = _one_or_many(y, n, seed, model.simulator.data_names, "y", model.dtype)
-    blocks, _ = model.observed(y)
-    size, drawn = model.simulator.size, np.empty((len(y), n, model.simulator.size), y.dtype)
+        raise UserError(f"this model is of p(x | y): give y [..., {_width(model)}]")
+    checked_count(n, least=1)
+    checked_seed(seed)
+    blocks, lead = model.observed(y)
+    _check_lead(lead, _width(model), "y")
+    size, rows_of_y = model.simulator.size, math.prod(lead)
+    drawn = np.empty((rows_of_y, n, size), model.dtype.as_numpy_dtype)
     most = max(SAMPLES // n, 1)
-    for first in range(0, len(y), most):
+    for first in range(0, rows_of_y, most):
         part = {name: rows[first : first + most] for name, rows in blocks.items()}
-        count = len(y[first : first + most])
+        count = min(most, rows_of_y - first)
         z = model.partition.standard_sample(
             count * n, (seed, first), model.dtype, sampling_temperature
         )
@@ -89,8 +94,8 @@ def predict(model, x, n: int, seed: int = 0) -> np.ndarray:
         raise UserError("this model was saved without data to predict from: train it anew")
     else:
         drawn = _simulated(model, x, n, seed)
-    none = np.empty((0, model.simulator.data_size), model.dtype.as_numpy_dtype)  # of no x
-    return np.concatenate([none, *drawn]).reshape(*lead, n, model.simulator.data_size)
+    none = np.empty((0, _width(model)), model.dtype.as_numpy_dtype)  # of no x
+    return np.concatenate([none, *drawn]).reshape(*lead, n, _width(model))
 
 
 def _by_network(model, x, n, seed):
@@ -133,7 +138,7 @@ def _simulated(model, x, n, seed):
 
 def _resampled(model, x, n, seed):
     """n of the data that the codec keeps, [n, M], by the weights p(x | y)."""
-    kept = model.codecs["y"].kept
+    kept = model.codecs["y"].of_prior
     log_weights = model.log_prob(x, kept).astype(np.float64)
     # all may be -inf
     weights = np.exp(log_weights - max(log_weights.max(), np.finfo(float).min))
@@ -165,9 +170,19 @@ def _one_or_many(values, n, seed, names, what: str, dtype):
     checked_count(n, least=1)
     checked_seed(seed)
     rows, lead = finite_rows(values, names, what, dtype.as_numpy_dtype)
-    if len(lead) > 1:
-        raise UserError(f"{what} must have shape [{len(names)}] or [B, {len(names)}]")
+    _check_lead(lead, len(names), what)
     return rows, lead
+
+
+def _check_lead(lead, width: int, what: str) -> None:
+    """Refuses more leading axes than one."""
+    if len(lead) > 1:
+        raise UserError(f"{what} must have shape [{width}] or [B, {width}]")
+
+
+def _width(model) -> int:
+    """Columns of the data, as the user has them."""
+    return model.codecs["y"].shape[-1]
 
 
 def _check_posterior(model) -> None:

@@ -71,6 +71,11 @@ class Data(Codec):
     def columns(self):
         return self.simulator.data_names
 
+    @property
+    def of_prior(self):
+        """The kept data as the user has them [K, M]."""
+        return self.kept
+
     def encode(self, values, dtype, seed=0):
         return Encoded(*finite_rows(values, self.columns, "y", dtype))
 

@@ -13,11 +13,12 @@ DRAWS_OF_VALIDATION = 16
 
 def observed_likelihood(model, draws: int = DRAWS):
     """-log 1/K sum_k w_k, an upper bound of -log p(x_obs) in nats, tight where q is the conditional
-    distribution of the missing cells (see `models.missing`); of complete rows it is -log p(x).
+    distribution of the missing cells (see `models.missing`); of complete rows it is -log p(x), and
+    0 of rows without an observed cell, which say nothing.
 
-    Each step draws K completions of every row with missing cells and keeps one, x', with
-    probabilities proportional to w_k. A batch has `draws` times its rows of completions in all,
-    which only such rows share: K is `draws` where all have missing cells, and more where few have.
+    Each step draws K completions of every other row and keeps one, x', with probabilities
+    proportional to w_k. A batch has `draws` times its rows of completions in all, which only such
+    rows share: K is `draws` where all have missing cells, and more where few have.
 
     The flow's gradient is that of log p(x'), which estimates the bound's (Fisher's identity:
     stochastic EM). The proposal's is that of log q(hidden cells of x' | others), with the missing
@@ -40,10 +41,12 @@ def observed_likelihood(model, draws: int = DRAWS):
         latent = -model.partition.base_log_prob(z)
         proposal = model.layer.proposal
         log_q = proposal.log_prob(weights["proposal"], completed, _hiding(x))
-        partial = tf.reduce_any(tf.math.is_nan(x), 1)
-        log_p = tf.where(partial, bound, log_det - latent)
+        gaps = tf.math.is_nan(x)
+        log_p = tf.where(tf.reduce_any(gaps, 1), bound, log_det - latent)
         log_p += missing.log_det_of_observed(model.codec, x)
         followed = log_det - latent + log_q  # whose gradient is taken
+        empty = tf.reduce_all(gaps, 1)
+        log_p, followed = (tf.where(empty, 0.0, each) for each in (log_p, followed))
         objective = tf.stop_gradient(followed - log_p) - followed
         return {
             "objective": objective,
@@ -65,7 +68,8 @@ def observed_likelihood(model, draws: int = DRAWS):
 
 def _completed(model, weights, x, draws):
     """One completion of each row x [B, D], and the bound of those with missing cells [B], without
-    gradients. Completion i of all is of the row `owner[i]`."""
+    gradients. Completion i of all is of the row `owner[i]`; rows without an observed cell get
+    another row's."""
     weights = tf.nest.map_structure(tf.stop_gradient, weights)
     count = tf.shape(x)[0]
     owner = tf.tile(_in_turn(x), [draws])
@@ -78,8 +82,8 @@ def _completed(model, weights, x, draws):
     tiny = np.finfo(x.dtype.as_numpy_dtype).tiny
     uniform = tf.random.stateless_uniform(tf.shape(log_w), chance, tiny, 1.0, x.dtype)
     chosen = _best(log_w - tf.math.log(-tf.math.log(uniform)), owner, count)
-    partial = tf.reduce_any(tf.math.is_nan(x), 1, keepdims=True)
-    return tf.where(partial, tf.gather(drawn, chosen), x), _log_mean(log_w, owner, count)
+    gaps = tf.reduce_any(tf.math.is_nan(x), 1, keepdims=True)
+    return tf.where(gaps, tf.gather(drawn, chosen), x), _log_mean(log_w, owner, count)
 
 
 def _best(keys, owner, count):
@@ -103,11 +107,10 @@ def _hiding(x):
 
 
 def _in_turn(x):
-    """The numbers of the rows x [B, D] with missing cells, one after the other, [B]; all rows where
-    none has any."""
-    complete = tf.reduce_all(~tf.math.is_nan(x), 1)
-    count = tf.shape(x)[0]
-    # sorted: those with missing cells come first
-    first = tf.argsort(tf.cast(complete, tf.int32) * count + tf.range(count))
-    partial = count - tf.reduce_sum(tf.cast(complete, tf.int32))
-    return tf.gather(first, tf.range(count) % tf.maximum(partial, 1))
+    """The numbers of the rows x [B, D] with missing and with observed cells, one after the other,
+    [B]; 0 where there is none."""
+    gaps, count = tf.math.is_nan(x), tf.shape(x)[0]
+    other = tf.cast(~tf.reduce_any(gaps, 1) | tf.reduce_all(gaps, 1), tf.int32)
+    first = tf.argsort(other * count + tf.range(count))  # those wanted come first
+    wanted = tf.maximum(count - tf.reduce_sum(other), 1)
+    return tf.gather(first, tf.range(count) % wanted)
