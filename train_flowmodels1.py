@@ -6,6 +6,7 @@
     python train_flowmodels1.py --data moons     # a set of known density: metrics has kl_to_truth
     python train_flowmodels1.py --data my.csv --columns '[easting, depth]' --lower '{depth: 0}'
     python train_flowmodels1.py --data my.csv --kinds '{angle: circular 360}'   # doc/tables.md
+    python train_flowmodels1.py --target funnel  # a density without data: doc/densities.md
     python train_flowmodels1.py --preset smoke   # to see it run
 
 Expect a kl_to_truth of at most 0.003 nats for moons and eight_gaussians, 0.002 for banana and
@@ -41,6 +42,13 @@ class Config:
     model what is observed of them (missing completely at random)"""
     test_points: int = 50_000
     """fresh points for the test where the density is known; tables are split 80 : 10 : 10"""
+    target: str = ""
+    """instead of data, a density: mixture_3x3, funnel, many_well, two_moons_ring, or
+    FILE.py:function, log p(x) of TensorFlow tensors [B, D] -> [B]"""
+    size: int | None = None
+    """dimensions D of the target; null: its own"""
+    scale: float = 0.0
+    """sd of the Gaussian that training on a target starts from; 0: the target's own, or 3"""
     network: VectorNetwork = VectorNetwork()
     fit: fm.FitSettings = fm.FitSettings()
     run: fm.RunSettings = fm.RunSettings()
@@ -59,16 +67,20 @@ def partitions(config: Config, problem) -> dict[str, fm.Partition]:
 
 
 def load_data(config: Config):
-    """Rows or a simulator for training, and rows held out."""
-    from flow_models.applications import mapping
+    """Rows or a simulator for training, and rows held out; or a density."""
+    from flow_models.applications import mapping, targets
 
+    if config.target:
+        return targets.load(config.target, config.size, config.scale)
     own = config.kinds, config.weights, config.missing
     return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
-    from flow_models.applications import few_rows, mapping
+    from flow_models.applications import few_rows, mapping, targets
 
+    if config.target:
+        return targets.build_model(config, problem, partition, PRESETS)
     columns = problem.codec or fm.Columns(tuple(problem.columns))
     sizes = few_rows.network(config, problem, PRESETS)
     options = config.network.options(seed=config.fit.seed, **sizes)
@@ -86,17 +98,21 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
 
 def training(config: Config, problem, model):
     """Maximum likelihood; the length of the training follows the number of rows."""
-    from flow_models.applications import few_rows
+    from flow_models.applications import few_rows, targets
     from flow_models.applications.application import Training
 
+    if config.target:
+        return targets.training(config, problem, model)
     settings = few_rows.fit(config, problem, PRESETS)
     return Training(problem.train, problem.validation, settings)
 
 
 def evaluate(run) -> fm.Results:
     """Held-out likelihood beside baselines, the gap to the truth, latents, the strangest rows."""
-    from flow_models.applications import mapping, strange
+    from flow_models.applications import mapping, strange, targets
 
+    if run.config.target:
+        return targets.evaluate(run)
     metrics = {
         "nll_val": min(run.history["val_objective"]),
         **mapping.metrics(run.model, run.problem),

@@ -10,7 +10,7 @@ from flow_models import UserError
 from flow_models.core.errors import FlowModelsWarning
 from flow_models.references import cache as reference_cache
 from flow_models.references.laplace import gauss_newton, laplace, modes
-from flow_models.references.reference import Sampling, _convergence, reference, sample
+from flow_models.references.reference import Sampling, convergence, reference, sample
 from flow_models.simulators.gravity import Gravity
 from flow_models.simulators.simulator import Simulator
 
@@ -229,7 +229,7 @@ def test_tensorflow_says_nothing_of_complex_numbers(caplog):
     tf.get_logger().addHandler(caplog.handler)
     level = tf.get_logger().level
     try:
-        rhat, effective = _convergence(np.random.default_rng(0).normal(size=(200, 2, 4, 3)))
+        rhat, effective = convergence(np.random.default_rng(0).normal(size=(200, 2, 4, 3)))
     finally:
         tf.get_logger().removeHandler(caplog.handler)
     assert not caplog.records and tf.get_logger().level == level

@@ -27,7 +27,7 @@ def count(problem) -> int:
 
 def holds(config, problem, presets) -> bool:
     """Whether a table has few rows and the user has not chosen a network."""
-    return 0 < count(problem) <= MOST and not _changed(config, NETWORK, presets)
+    return 0 < count(problem) <= MOST and not is_chosen(config, NETWORK, presets)
 
 
 def network(config, problem, presets) -> dict[str, Any]:
@@ -40,14 +40,14 @@ def fit(config, problem, presets):
     rows = count(problem)
     if not 0 < rows <= MOST:
         return config.fit
-    names = [name for name in FIT if not _changed(config, [name], presets)]
+    names = [name for name in FIT if not is_chosen(config, [name], presets)]
     changed = {name: FIT[name] for name in names} if holds(config, problem, presets) else {}
-    if not _changed(config, ["batch_size"], presets):
+    if not is_chosen(config, ["batch_size"], presets):
         changed["batch_size"] = min(config.fit.batch_size, rows)
     return dataclasses.replace(config.fit, **changed)
 
 
-def _changed(config, names, presets) -> bool:
+def is_chosen(config, names, presets) -> bool:
     """Whether one of these settings is neither a default nor that of a preset."""
     given, default = flat(config), flat(type(config)())
     known = {

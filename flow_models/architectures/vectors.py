@@ -108,6 +108,7 @@ def maf(
     *,
     bins: int = 0,
     bound: float = 5.0,
+    log_scale: float = 3.0,
     condition_size: int = 0,
     layers_per_loop_body: int = 0,
     seed: int = 0,
@@ -118,8 +119,11 @@ def maf(
 
     Densities are fast (one pass), samples slow (`size` passes). `bins` > 0 puts splines behind the
     affine maps. Others as in `spline_coupling`.
+
+    Args:
+      log_scale: bound of the logarithm of the scale of one layer; a funnel needs a wide one.
     """
-    step = _autoregressive(size, hidden, activation, bins, bound, condition_size)
+    step = _autoregressive(size, hidden, activation, bins, bound, condition_size, log_scale)
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
@@ -363,8 +367,9 @@ def in_units_of_the_data(
     return FlowBijector(Chain([*front, *layers]), seed, dtype)
 
 
-def _autoregressive(size, hidden, activation, bins, bound, condition_size):
-    transform = Composed(Affine(), RationalQuadratic(bins, bound)) if bins else Affine()
+def _autoregressive(size, hidden, activation, bins, bound, condition_size, log_scale=3.0):
+    affine = Affine(log_scale)
+    transform = Composed(affine, RationalQuadratic(bins, bound)) if bins else affine
     step = Autoregressive(size, transform, hidden, activation, condition_size)
     return Chain([step, Permutation(size, "reverse")])
 

@@ -29,8 +29,8 @@ class Target:
     Attributes:
       size: D.
       log_density: log p(x) + log Z, tensors [B, D] -> [B].
-      log_z: log of its integral, nats.
       scale: sd of a centred Gaussian that reaches all modes.
+      log_z: log of its integral, nats; None where nobody knows it, as the others.
       draw: draw(rng, n) -> float64 [n, D], exact.
       regions: regions(x [n, D]) -> bool [n, M], by which lost modes are seen.
       masses: mass of each region [M].
@@ -40,18 +40,27 @@ class Target:
     definition: str
     size: int
     log_density: Callable
-    log_z: float
     scale: float
-    draw: Callable[[np.random.Generator, int], np.ndarray]
-    regions: Callable[[np.ndarray], np.ndarray]
-    masses: np.ndarray
+    log_z: float | None = None
+    draw: Callable[[np.random.Generator, int], np.ndarray] | None = None
+    regions: Callable[[np.ndarray], np.ndarray] | None = None
+    masses: np.ndarray | None = None
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n exact draws, float64 [n, D]."""
+        if self.draw is None:
+            raise UserError(f"nobody can draw from {self.name} exactly")
         return self.draw(np.random.default_rng(seed), n)
 
+    def mass_error(self, x: np.ndarray, shares=None) -> float:
+        """Largest error of the mass of a region, of draws x [n, D] with weights that sum to one."""
+        assert self.regions is not None and self.masses is not None
+        found = np.average(self.regions(x), 0, shares)
+        return float(np.abs(found - self.masses).max())
+
     def __str__(self) -> str:
-        return f"{self.size}-D: {self.definition}; log Z = {self.log_z:.5f}"
+        known = "" if self.log_z is None else f"; log Z = {self.log_z:.5f}"
+        return f"{self.size}-D: {self.definition}{known}"
 
 
 def mixture_3x3(size: int = 2) -> Target:
@@ -61,8 +70,8 @@ def mixture_3x3(size: int = 2) -> Target:
         "nine Gaussians on a 3 x 3 grid of spacing 5, sd 0.5477, equal weights",
         _only(2, size, "mixture_3x3"),
         _log_mixture,
-        0.0,
         6.0,
+        0.0,
         lambda rng, n: _CENTRES[rng.integers(9, size=n)] + _SD * rng.normal(size=(n, 2)),
         lambda x: ((x[:, None] - _CENTRES) ** 2).sum(-1).argmin(1)[:, None] == np.arange(9),
         np.full(9, 1 / 9),
@@ -78,8 +87,8 @@ def funnel(size: int = 10) -> Target:
         f"x0 ~ N(0, 3^2), x1 .. x{size - 1} ~ N(0, e^x0)",
         size,
         _log_funnel,
-        0.0,
         3.0,
+        0.0,
         lambda rng, n: _draw_funnel(rng, n, size),
         lambda x: x[:, :1] < -_NECK,  # the neck, one standard deviation below the middle
         np.array([0.5 * math.erfc(1 / math.sqrt(2))]),
@@ -98,8 +107,8 @@ def many_well(size: int = 32) -> Target:
         f"{size // 2} pairs (d, v), log density 0.5 d + 6 d^2 - d^4 - v^2 / 2 each",
         size,
         _log_many_well,
-        size // 2 * of_pair,
         2.0,
+        size // 2 * of_pair,
         lambda rng, n: _draw_many_well(rng, n, size),
         lambda x: x[:, ::2] > 0,
         np.full(size // 2, right),
@@ -113,8 +122,8 @@ def two_moons_ring(size: int = 2) -> Target:
         "-((|x| - 2) / 0.2)^2 / 2 - ((|x1| - 2) / 0.3)^2 / 2 + log(1 + exp(-4 |x1| / 0.09))",
         _only(2, size, "two_moons_ring"),
         _log_ring,
-        _ring_log_z(),
         2.5,
+        _ring_log_z(),
         _draw_ring,
         lambda x: x[:, :1] > 0,
         np.array([0.5]),

@@ -3,6 +3,7 @@
 
 from flow_models.plots.anomalies import anomalies
 from flow_models.plots.arms import arms
+from flow_models.plots.beside import beside
 from flow_models.plots.calibration import (
     contraction,
     coverage_curve,
@@ -32,6 +33,7 @@ from flow_models.plots.training import training_curves
 __all__ = [
     "anomalies",
     "arms",
+    "beside",
     "class_probabilities",
     "class_samples",
     "contraction",

@@ -150,7 +150,7 @@ def sample(
     found = modes(simulator, y, settings.starts, settings.seed)
     start = _starts(found, settings)
     draws, acceptance = _run(simulator, y, found.best, start, settings, progress)
-    rhat, effective = _convergence(draws)
+    rhat, effective = convergence(draws)
     theta = _from_unit(found.best, draws[:: settings.thin]).transpose(1, 2, 0, 3)
     other = np.array([masses.sum() for masses in found.masses])
     return Reference(
@@ -276,7 +276,7 @@ def _log_density(simulator, y, mean, inverse_factor, u):
     return density(u)
 
 
-def _convergence(draws):
+def convergence(draws):
     """Largest R-hat and smallest effective sample size over the parameters, [B] each, of draws [n,
     B, C, P]."""
     chains = tf.constant(draws.transpose(0, 2, 1, 3))

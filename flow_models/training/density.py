@@ -80,20 +80,50 @@ def fit_density(
     model = model if isinstance(model, Model) else Model(model)
     settings = settings or FitSettings()
     _check(method, scale, forward_share)
-    options = {"resume": resume, "on_epoch": on_epoch, "progress": progress}
     first = max(int(forward_share * settings.steps), 0 if method == "reverse_kl" else 1)
-    loss = reverse_kl(model, log_density, location, scale)
     forward = None
     if method == "annealed":
-        buffer = annealed_draws(log_density, model, location, scale, settings.seed)
+        draws = annealed_draws(log_density, model, location, scale, settings.seed)
         of_first = of_steps(settings, first)
-        forward = _run(model, buffer, of_first, None, _inside(folder, "forward"), **options)
-        latents, settings = Latents(model), of_steps(settings, settings.steps - first)
-    else:
-        begin(model, location, scale, settings.seed)
-        latents = Latents(model, first)
-    result = _run(model, latents, settings, loss, _inside(folder, "reverse"), **options)
+        trainer = Trainer(
+            model, draws, None, of_first, folder=_inside(folder, "forward"), resume=resume
+        )
+        forward = trainer.run(on_epoch, progress)
+        settings, first = of_steps(settings, settings.steps - first), 0
+    begin(model, location, scale, settings.seed)
+    result = reverse(
+        model,
+        log_density,
+        settings,
+        location,
+        scale,
+        annealed_steps=first,
+        folder=_inside(folder, "reverse"),
+        resume=resume,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
     return DensityFit(**vars(result), model=model, log_density=log_density, forward=forward)
+
+
+def reverse(
+    model: Model,
+    log_density: Callable,
+    settings: FitSettings,
+    location: float = 0.0,
+    scale: float = 1.0,
+    *,
+    annealed_steps: int = 0,
+    folder: str | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+    progress: bool | None = None,
+) -> FitResult:
+    """Trains a model that has started by the reverse divergence; arguments as in `fit_density`."""
+    loss = reverse_kl(model, log_density, location, scale)
+    latents = Latents(model, annealed_steps)
+    trainer = Trainer(model, latents, None, settings, loss=loss, folder=folder, resume=resume)
+    return trainer.run(on_epoch, progress)
 
 
 def annealed_draws(log_density, model: Model, location=0.0, scale=1.0, seed: int = 0) -> Buffer:
@@ -113,11 +143,6 @@ def begin(model: Model, location: float, scale: float, seed: int) -> None:
     z = model.partition.standard_sample(START_ROWS[1], (seed, -1), model.dtype)
     blocks = model.partition.split("inputs", z)
     start(model, {**blocks, "x": location + scale * blocks["x"]})
-
-
-def _run(model, data, settings, loss, folder, *, resume, on_epoch, progress) -> FitResult:
-    trainer = Trainer(model, data, None, settings, loss=loss, folder=folder, resume=resume)
-    return trainer.run(on_epoch, progress)
 
 
 def _inside(folder: str | None, name: str) -> str | None:

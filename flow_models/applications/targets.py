@@ -1,0 +1,203 @@
+"""Application 1 on a density without data: its target, training, and what is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flow_models import plots
+from flow_models.applications import few_rows
+from flow_models.applications.application import Figure, Results, Table, Training
+from flow_models.core.errors import UserError
+from flow_models.data import targets
+from flow_models.data.targets import Target
+
+SCALE = 3.0  # of the start, where nothing is known
+REPEATS, DRAWS = 5, 2000  # of the estimate of log Z
+SHOWN = 4000  # draws of each sampler in a figure
+# networks that suit a target; the user's own settings take their place
+RECIPES: dict[str, dict[str, Any]] = {
+    "mixture_3x3": {"depth": 4, "bins": 12, "linear": True},
+    "funnel": {"architecture": "maf", "depth": 1, "bins": 0, "hidden": (32,), "log_scale": 20.0},
+    "many_well": {"depth": 4, "bins": 12},
+    "two_moons_ring": {"depth": 4, "bins": 12, "linear": True},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A density to train on."""
+
+    target: Target
+    began: float
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def source(self) -> str:
+        return str(self.target)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"x{i + 1}" for i in range(self.target.size))
+
+
+def load(name: str, size: int | None, scale: float) -> Problem:
+    """A target by its name, or FILE.py:function of the user's, in `size` dimensions.
+
+    Args:
+      scale: sd of the Gaussian that the training starts from; 0: the target's own.
+
+    Raises:
+      UserError: no such target, file or function; a function without a size.
+    """
+    target = _own(name, size) if ".py" in name else targets.get(name, size)
+    return Problem(dataclasses.replace(target, scale=scale) if scale else target, time.monotonic())
+
+
+def _own(name: str, size: int | None) -> Target:
+    path, _, function = name.partition(":")
+    if not function or not Path(path).is_file():
+        raise UserError(f"no density {name!r}: give FILE.py:function, of a file that exists")
+    if size is None:
+        raise UserError(f"{name} needs --size, the number of dimensions")
+    if size < 1:
+        raise UserError(f"size is {size}, must be at least 1")
+    found = runpy.run_path(path).get(function)
+    if not callable(found):
+        raise UserError(f"{path} has no function {function}")
+    return Target(function, f"{function} of {Path(path).name}", size, found, SCALE)
+
+
+def build_model(config, problem: Problem, partition, presets):
+    """A flow that suits the target, or as the user has chosen."""
+    from flow_models.architectures import build
+    from flow_models.models.model import Model
+
+    chosen = few_rows.is_chosen(config, few_rows.NETWORK, presets)
+    sizes = {} if chosen else RECIPES.get(problem.name, {})
+    options = config.network.options(seed=config.fit.seed, **sizes)
+    name = options.pop("architecture")
+    flow = build("maf" if problem.target.size == 1 else name, problem.target.size, **options)
+    return Model(flow, partition, jit=config.fit.jit)
+
+
+def training(config, problem: Problem, model) -> Training:
+    """Half of the steps on annealed draws by maximum likelihood; `then` the reverse divergence."""
+    from flow_models.training import density
+
+    target, settings = problem.target, config.fit
+    first = density.of_steps(settings, max(settings.steps // 2, 1))
+    draws = density.annealed_draws(target.log_density, model, 0.0, target.scale, settings.seed)
+    rest = density.of_steps(settings, max(settings.steps - first.steps, 1))
+
+    def then(model, _) -> None:
+        density.reverse(model, target.log_density, rest, progress=False)
+
+    return Training(draws, None, first, then=then)
+
+
+def evaluate(run) -> Results:
+    """log Z, modes and divergence of the flow, of plain reverse KL, and of NUTS."""
+    from flow_models.references.nuts import nuts
+
+    target = run.problem.target
+    metrics = measured(run.model, target)
+    metrics["seconds"] = time.monotonic() - run.problem.began
+    plain = _plain(run)
+    metrics |= {f"{name}_plain": value for name, value in measured(plain, target).items()}
+    chains = nuts(target.log_density, target.size, 0.0, target.scale)
+    metrics |= {"nuts_rhat": chains.rhat, "nuts_seconds": chains.seconds}
+    if target.masses is not None:
+        metrics["mass_error_nuts"] = target.mass_error(chains.samples)
+    clouds = {
+        "annealed, then reverse KL": run.model.sample(SHOWN, seed=1),
+        "plain reverse KL": plain.sample(SHOWN, seed=1),
+        "NUTS": np.random.default_rng(1).permutation(chains.samples)[:SHOWN],
+    }
+    if target.draw is not None:
+        clouds = {"exact draws": target.sample(SHOWN), **clouds}
+    return Results(metrics, [_table(metrics, target)], _figures(run, clouds), str(target))
+
+
+def measured(model, target: Target) -> dict[str, float]:
+    """log Z from REPEATS x DRAWS draws, the error of each repeat, modes, and the divergence from
+    exact draws where there are any."""
+    from flow_models.models.weighted import weighted_samples
+
+    drawn = [weighted_samples(model, target.log_density, DRAWS, seed) for seed in range(REPEATS)]
+    together = dataclasses.replace(
+        drawn[0],
+        x=np.concatenate([each.x for each in drawn]),
+        log_weights=np.concatenate([each.log_weights for each in drawn]),
+    )
+    found = together.metrics()
+    if target.log_z is not None:
+        errors = [abs(each.log_z - target.log_z) for each in drawn]
+        found |= {"log_z_mae": float(np.mean(errors)), "log_z_true": target.log_z}
+    if target.masses is not None:
+        found["mass_error"] = target.mass_error(together.x)
+        found["mass_error_weighted"] = target.mass_error(together.x, together.shares)
+    if target.draw is not None and target.log_z is not None:
+        x = target.sample(REPEATS * DRAWS, seed=1).astype(np.float32)
+        gap = np.asarray(target.log_density(x)) - target.log_z - model.log_prob(x)
+        found["kl_to_truth"] = float(gap.mean())
+    return found
+
+
+def _plain(run):
+    """A model trained by reverse KL alone, as many steps, without annealing."""
+    from flow_models.training.density import fit_density
+
+    target, config = run.problem.target, run.config
+    partition = run.application.partition(config, run.problem)
+    model = run.application.build_model(config, run.problem, partition)
+    options = {"method": "reverse_kl", "forward_share": 0.0, "scale": target.scale}
+    fit_density(target.log_density, model, config.fit, progress=False, **options)
+    return model
+
+
+ROWS = {
+    "log_z": "log Z",
+    "log_z_se": "standard error of log Z",
+    "log_z_mae": f"mean error of log Z, {DRAWS} draws",
+    "ess_fraction": "effective share",
+    "kl_to_truth": "KL from the truth, nats",
+    "mass_error": "largest error of a mass",
+    "mass_error_weighted": "the same, with weights",
+}
+
+
+def _table(found: dict[str, float], target: Target) -> Table:
+    """The three samplers beside each other, and the truth."""
+    truth = {"log_z": target.log_z}
+    rows = [
+        (title, *(found.get(name + end, "") for end in ("", "_plain", "_nuts")), truth.get(name))
+        for name, title in ROWS.items()
+        if name in found
+    ]
+    columns = ["", "this flow", "plain reverse KL", "NUTS", "truth"]
+    return (
+        "What each method finds",
+        columns,
+        [[x if x is not None else "" for x in r] for r in rows],
+    )
+
+
+def _figures(run, clouds) -> list[Figure]:
+    target = run.problem.target
+    beside = plots.beside(clouds, lambda x: np.asarray(target.log_density(x)), run.problem.columns)
+    weighted = "Draws of the flow without weights, of plain reverse KL and of NUTS"
+    exact = " beside exact draws" * (target.draw is not None)
+    training = plots.training_curves(run.history)
+    return [
+        ("draws", beside, f"{weighted}{exact}."),
+        ("training", training, "Training on annealed draws, before the reverse divergence."),
+    ]
