@@ -1,6 +1,8 @@
 """Every command on every kind of model: the right value, or one line that says what to do."""
 
 import os
+import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from PIL import Image
 import flow_models as fm
 from flow_models.__main__ import main
 from flow_models.commands import sample, writing
+from flow_models.core.errors import FlowModelsWarning
 from flow_models.data import tables
 from flow_models.models import detector
 
@@ -274,3 +277,83 @@ def test_mistakes_are_one_line(kinds, tmp_path, monkeypatch):
 def test_seeds_of_parts_differ():
     assert len({sample._later(3, number) for number in range(1000)}) == 1000
     assert sample._later(3, 0) == 3
+
+
+# rows and pictures that no model takes
+
+
+def test_rows_that_have_no_density_say_why(kinds, tmp_path):
+    table = tmp_path / "rows.csv"
+    table.write_text(
+        "position,depth,name,nll\n0,-9,a,7\n1,-10,b,8\n,1,c,9\ntall,1,d,10\n1,1,e,11\n"
+    )
+    keep = ["--keep", "name", "nll"]
+    with pytest.warns(
+        FlowModelsWarning, match="4 of 5 rows have no finite score; the first: row 1"
+    ):
+        found = written(tmp_path, "score", kinds["bounded"].place, table, *keep)
+    assert list(found) == ["name", "name_", "nll_", "nll", "error"]
+    assert "".join(found.name_) == "abcde" and list(found.nll_) == [7, 8, 9, 10, 11]
+    assert list(found.error.fillna("")) == [
+        "column 'depth' is on its lower bound",
+        "column 'depth' is below its lower bound",
+        "column 'position' is missing",
+        "column 'position' holds 'tall', no finite number",
+        "",
+    ]
+    assert np.isinf(found.nll[:2]).all() and found.nll[2:4].isna().all() and found.nll[4] < np.inf
+
+
+@pytest.mark.parametrize("name", ["classes", "joint classes"])
+def test_rows_without_a_class_say_why(kinds, tmp_path, name):
+    table = tmp_path / "rows.csv"
+    table.write_text("position,depth\n0,1\n,1\n1e30,-1e30\n")
+    with pytest.warns(FlowModelsWarning, match="2 of 3 rows: see the column `error`; row 2"):
+        found = written(tmp_path, "classify", kinds[name].place, table)
+    assert found[["deep", "shallow"]].isna().all(axis=1).tolist() == [False, True, False]
+    np.testing.assert_allclose(found.loc[2, ["deep", "shallow"]].astype(float), [0.25, 0.75])
+    assert found.error[1] == "column 'position' is missing" and pd.isna(found.predicted[1])
+    assert "too far from the training data" in found.error[2] and pd.isna(found.error[0])
+
+
+@pytest.mark.parametrize("name", ["classes", "joint classes"])
+def test_models_with_classes_name_rows_that_lack_a_number(kinds, name):
+    model, x = kinds[name].model, np.array([[0.0, 1.0], [np.nan, 1.0], [1e30, -1e30]])
+    for method in (model.log_prob, model.classify, model.encode, model.anomaly_score):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = np.asarray(method(x)).reshape(3, -1)
+        assert np.isfinite(found[0]).all() and np.isnan(found[1]).any(), method.__name__
+        assert not [each for each in told if issubclass(each.category, RuntimeWarning)]
+        lines = [str(each.message) for each in told]
+        assert "log p of rows 1 is NaN: no value of 'depth'" in lines, method.__name__
+
+
+@pytest.mark.parametrize("command", ["score", "classify"])
+def test_pictures_that_cannot_be_read_have_a_row(kinds, tmp_path, command):
+    photos = tmp_path / "photos"
+    shutil.copytree(kinds["pictures"].data, photos)
+    (photos / "a.png").write_text("text")
+    (photos / "z.png").write_bytes(b"")
+    with pytest.warns(FlowModelsWarning, match="2 of 4 pictures could not be read"):
+        found = written(tmp_path, command, kinds["class pictures"].place, photos)
+    found = found.assign(name=found.name.map(os.path.basename)).set_index("name")
+    assert set(found.index) == {"a.png", "night.png", "snow.png", "z.png"}
+    assert "not a readable picture" in found.error["a.png"]
+    assert "an empty file" in found.error["z.png"]
+    numbers = found.select_dtypes("number")
+    assert numbers.loc[["a.png", "z.png"]].isna().all(axis=None)
+    assert numbers.loc[["night.png", "snow.png"]].notna().all(axis=None)
+    with pytest.raises(fm.UserError, match="more than --max-bad 1"):
+        written(tmp_path, command, kinds["class pictures"].place, photos, "--max-bad", 1)
+
+
+def test_kept_columns_by_commas_or_as_they_are_named(kinds, tmp_path):
+    table = pd.read_csv(kinds["classes"].data).assign(**{"a,b": 1.5, "site": "x"})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    for keep in (["id,site", "a,b"], ["id", "site", "a,b"]):
+        for command in ("score", "classify"):
+            place = kinds["classes"].place
+            found = written(tmp_path, command, place, tmp_path / "rows.csv", "--keep", *keep)
+            assert list(found)[1:4] == ["id", "site", "a,b"] and found["a,b"][0] == 1.5
+            assert list(found.id) == list(table.id)

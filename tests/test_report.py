@@ -4,6 +4,8 @@ no text."""
 import base64
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -244,3 +246,52 @@ def test_columns_of_words_break_between_words_and_only_long_words_inside(run):
     assert '<td class="words">a few words that wrap at blanks</td>' in text
     rule = re.search(r"td\.words[^{]*{([^}]*)}", text)[1]
     assert "anywhere" not in rule and "min-width" in rule
+
+
+# words of at most 40 letters that stand on two lines, and what tables hide at their right
+MEASURE = """<script>
+const broken = [];
+for (const cell of document.querySelectorAll("th, td")) {
+  const text = cell.firstChild;
+  for (const word of text ? text.data.matchAll(/[\\w.]+/g) : []) {
+    const range = document.createRange();
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    if (word[0].length <= 40 && range.getClientRects().length > 1) broken.push(word[0]);
+  }
+}
+for (const value of document.querySelectorAll(".digits"))
+  if (value.getClientRects().length > 1) broken.push(value.textContent);
+const hidden = [...document.querySelectorAll(".scroll")].map(s => s.scrollWidth - s.clientWidth);
+document.body.innerHTML = "<pre id='m'>" + JSON.stringify({ broken, hidden }) + "</pre>";
+</script></body>"""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.mark.timeout(180)
+def test_tables_at_1200_pixels_in_a_browser(run, tmp_path):
+    """No word of a table is broken, and no column is cut, in tables as the applications make."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    numbers = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(numbers | {"kl_to_truth": -9.103e-05}))
+    why = "depth_km +3.1, northing_km +2.2, alarms +0.4"
+    station = "a station with a name of several words"
+    strange = [(station, "training", 1234, 0.0012, 12.3456, -4.5, 6.7, why)] * 3
+    forms = [("logistic regression with validation rows", 0.9731, 0.0121, 0.0841, 11.23, 79.5)] * 3
+    columns = [f"quantity_{i}, unit" for i in range(12)]
+    dense = [("conditional, beta 1 (this run)", *[1234.5 + i for i in range(11)])] * 2
+    long = [("s3://bucket/" + "folder" * 20, "unreadable", "not a readable picture")]
+    names = ("row", "part", "number", "tail", "depth_km", "northing_km", "alarms", "driven by")
+    headings = ("", "accuracy", "ECE", "-log p(y | x), nats", "-log p(x), nats", "training, s")
+    tables = [("S", names, strange), ("F", headings, forms), ("D", columns, dense)]
+    text = write(run, tables=[*tables, ("L", ("name", "kind", "reason"), long)])
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("</body>", MEASURE).replace("<details>", "<details open>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,2000"]
+    call = [browser, *flags, f"--user-data-dir={tmp_path / 'user'}", "--dump-dom", page.as_uri()]
+    shown = subprocess.run(call, capture_output=True, text=True, timeout=170).stdout
+    found = json.loads(re.search(r"<pre id=\"m\">(.*?)</pre>", shown)[1])
+    assert found["broken"] == [], "words that are broken"
+    assert len(found["hidden"]) >= 4 and max(found["hidden"]) <= 0, "columns that are cut"
