@@ -31,8 +31,8 @@ class Config:
     """kinds of columns by name, where those found are wrong: continuous, categorical, count,
     integer, circular, date, atom or identifier; '{angle: circular 360, rain: atom 0}'"""
     lower: list[float | None] | dict[str, float] | None = None
-    """lower bound of each column, null for none, or '{depth: 0}' by name: a bounded column goes
-    through a log or logit"""
+    """lower bound of each column, null for none, or '{depth: 0}' by name; the density may be
+    positive at a bound, and no sample lies on one"""
     upper: list[float | None] | dict[str, float] | None = None
     """upper bound of each column, null for none, or by name"""
     weights: str = ""
@@ -72,25 +72,23 @@ def load_data(config: Config):
 
     if config.target:
         return targets.load(config.target, config.size, config.scale)
-    own = config.kinds, config.weights, config.missing
+    own = config.kinds, config.weights, config.missing, config.lower, config.upper
     return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
-    from flow_models.applications import few_rows, mapping, targets
+    from flow_models.applications import few_rows, targets
 
     if config.target:
         return targets.build_model(config, problem, partition, PRESETS)
-    columns = problem.codec or fm.Columns(tuple(problem.columns))
+    columns = problem.codec or fm.Columns(tuple(problem.columns)).bounded(
+        config.lower, config.upper
+    )
     sizes = few_rows.network(config, problem, PRESETS)
     options = config.network.options(seed=config.fit.seed, **sizes)
-    bounds = columns.bounds(config.lower, config.upper)
-    bijector = fm.architectures.mixed(
-        options.pop("architecture"), columns.cdfs, **options, **bounds
-    )
+    bijector = fm.architectures.mixed(options.pop("architecture"), columns.cdfs, **options)
     if config.missing == "model":
         bijector = fm.architectures.with_missing(bijector, len(columns.names))
-    mapping.check_bounds(problem, columns, config.lower, config.upper)
     model = fm.Model(bijector, partition, {"x": columns}, jit=config.fit.jit)
     model.layer.check(columns.prepare(problem.test))
     return model

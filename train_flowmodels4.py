@@ -90,13 +90,16 @@ def load_data(config: Config):
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
+    from flow_models.applications.classes import vectors
+
     form, classes = config.classifier.form, len(problem.classes)
     options = config.network.options(unskew=config.unskew, seed=config.fit.seed)
     options["condition_size"] = classes if form == "conditional" else 0
     flow = fm.architectures.build(options.pop("architecture"), partition.size, **options)
     if form == "mixture":
         flow = fm.architectures.class_mixture(flow, partition.size, classes, config.covariance)
-    codecs = {"x": problem.columns, "y": fm.Labels(problem.classes, problem.priors)}
+    labels = fm.Labels(problem.classes, problem.priors)
+    codecs = {"x": vectors.columns(config, problem), "y": labels}
     return fm.Model(flow, partition, codecs, jit=config.fit.jit)
 
 

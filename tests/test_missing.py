@@ -204,10 +204,8 @@ def _table(rows, seed=0, share=0.2):
 @pytest.fixture(scope="module")
 def of_kinds():
     frame = _table(6000)
-    columns = fm.Columns.of(frame)
-    bounds = columns.bounds(lower={"size": 0.0})
-    options = {"depth": 3, "hidden": (32, 32), **bounds}
-    flow = fm.architectures.mixed("realnvp", columns.cdfs, **options)
+    columns = fm.Columns.of(frame, lower={"size": 0.0})
+    flow = fm.architectures.mixed("realnvp", columns.cdfs, depth=3, hidden=(32, 32))
     flow = fm.architectures.with_missing(flow, 4, hidden=(32, 32))
     model = fm.Model(flow, codecs={"x": columns})
     fm.fit(model, frame, _table(600, 1), SETTINGS, progress=False)

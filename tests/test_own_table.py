@@ -118,8 +118,12 @@ def test_a_word_among_numbers_is_a_mistake_and_no_category(tmp_path):
 def test_bounds_by_name_are_those_of_the_networks_numbers():
     frame = _frame()
     frame["time"] = 1.7e9 + np.random.default_rng(2).normal(size=len(frame))
-    columns = fm.Columns.of(frame[["depth, m", "time", "alarms"]])
-    bounds = columns.bounds(lower={"time": 1.7e9 - 20.0, "alarms": 0})["lower"]
-    assert bounds[0] is None and bounds[2] is None and bounds[1] == pytest.approx(-20, abs=0.2)
+    frame = frame[["depth, m", "time", "alarms"]]
+    columns = fm.Columns.of(frame, lower={"time": 1.7e9 - 20.0, "alarms": 0})
+    assert columns.kinds[0].cdf is None and columns.kinds[1].row_bounds == [0.0, None]
+    prepared = columns.prepare(frame)[:, 1]
+    assert prepared.min() > 0 and prepared.mean() == pytest.approx(20, abs=0.2)
+    drawn = columns.decode(np.array([[0.0, 0.0, 0.5]], np.float32))
+    assert drawn.time[0] > 1.7e9 - 20
     with pytest.raises(fm.UserError, match="a bound of 'width'; the columns are depth, m, time"):
-        columns.bounds(upper={"width": 3})
+        columns.bounded(upper={"width": 3})

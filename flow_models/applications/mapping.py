@@ -17,7 +17,7 @@ from flow_models.data import points, tables
 from flow_models.data.tables import embedded
 from flow_models.diagnostics import baselines, normality
 from flow_models.diagnostics.strangest import overfitting
-from flow_models.models.columns import Columns, by_column
+from flow_models.models.columns import Columns
 from flow_models.models.missing import is_modelled
 
 OVERFITTED = 0.05  # nats that validation rises by before it is a warning
@@ -57,6 +57,8 @@ def load(
     kinds: dict[str, str] | None = None,
     weights: str | None = None,
     missing: str = "refuse",
+    lower=None,
+    upper=None,
 ) -> Problem:
     """A point set, a table inside a package, or the user's own (see `own_table.read`).
 
@@ -72,7 +74,8 @@ def load(
         names = tuple(f"x{i + 1}" for i in range(truth.event_size))
         return Problem(data, truth.definition, names, truth.draw, validation, test, truth)
     if "/" in data or "." in data:
-        return _own(data, own_table.read(data, columns, kinds, weights, MIN_ROWS, seed, missing))
+        told = kinds, weights, MIN_ROWS, seed, missing, lower, upper
+        return _own(data, own_table.read(data, columns, *told))
     if data not in embedded.names():
         raise no_data(data, [*points.names(), *embedded.names()], tables.SUFFIXES)
     table = embedded.load(data)
@@ -95,22 +98,6 @@ def _own(data: str, table: own_table.OwnTable) -> Problem:
     own = table.columns, weights, places, table.kept, table.frame
     name, names = os.path.basename(data), table.columns.names
     return Problem(name, data, names, train, validation, test, None, *own)
-
-
-def check_bounds(problem: Problem, columns: Columns, lower, upper) -> None:
-    """Raises UserError for a value of the user's table outside the bounds: all of its rows are
-    looked at, and the line has the number of the row in the file."""
-    if problem.frame is None:
-        return
-
-    def of_flow(told):
-        """Of the columns that are numbers of the flow; the others need no bounds."""
-        each = by_column(told, columns.names)
-        if each is None or len(each) != len(columns.cdfs):
-            return None  # building the network says what is wrong
-        return [bound if cdf is None else None for bound, cdf in zip(each, columns.cdfs)]
-
-    tables.check_bounds(problem.frame, of_flow(lower), of_flow(upper), problem.source)
 
 
 def metrics(model, problem: Problem) -> dict[str, float]:

@@ -41,6 +41,8 @@ def read(
     min_rows: int = 2,
     seed: int = 0,
     missing: str = "refuse",
+    lower=None,
+    upper=None,
 ) -> OwnTable:
     """Reads a table, finds the kinds of its columns and splits its rows 80 : 10 : 10.
 
@@ -50,6 +52,7 @@ def read(
       weights: the column that holds the weight of each row; it is not learned.
       missing: "drop" leaves rows with missing or infinite cells out, "refuse" raises an error,
         "model" keeps missing cells, for a model that learns what is observed of a row.
+      lower, upper: bounds, by name or one a column; rows on a bound or outside are refused.
 
     Raises:
       UserError: data that have no density, with the column and the row at fault.
@@ -64,15 +67,17 @@ def read(
     _report(columns)
     if not columns.names:
         raise UserError(f"{uri}: all columns are identifiers: there is nothing to learn")
-    plain = columns.is_plain and all(kind.is_plain for kind in columns.kinds)
     learned = frame[list(columns.names)]
+    columns = columns.bounded(lower, upper, learned)
+    _check_bounds(columns, learned, uri)
+    plain = columns.is_plain and all(kind.is_plain for kind in columns.kinds)
     if plain:
         check = _check_observed if missing == "model" else tables.check_table
         values = check(learned, min_rows=min_rows, source=uri)
         columns = dataclasses.replace(columns, kinds=())
     else:
         _check(columns, learned, min_rows, uri, missing == "model")
-    of_flow = [name for name, cdf in zip(columns.names, columns.cdfs) if cdf is None]
+    of_flow = [columns.names[i] for i in columns.numbers]
     tables.warn_of_steps(learned[_undated(learned, of_flow)], uri)
     parts = tables.split(np.arange(len(frame)), seed=seed)
     if of_flow:
@@ -112,6 +117,14 @@ def _weights(frame, name: str | None, uri: str) -> np.ndarray | None:
     return weights
 
 
+def _check_bounds(columns: Columns, frame, uri: str) -> None:
+    """Refuses values on a bound or outside, with the row of the file."""
+    lower, upper = (
+        [getattr(kind, side, None) for kind in columns.kinds] for side in ("lower", "upper")
+    )
+    tables.check_bounds(frame, lower, upper, uri)
+
+
 def _check(columns: Columns, frame, min_rows: int, uri: str, gaps: bool) -> None:
     """Refuses missing cells where there may be no `gaps`, and columns of the flow that have no
     density together."""
@@ -124,10 +137,9 @@ def _check(columns: Columns, frame, min_rows: int, uri: str, gaps: bool) -> None
             )
     if len(frame) < min_rows:
         raise UserError(f"{uri}: {len(frame)} rows; at least {min_rows} are expected")
-    places = [i for i, cdf in enumerate(columns.cdfs) if cdf is None]
-    if places:
-        names = [columns.names[i] for i in places]
-        values = columns.prepare(frame)[:, places]
+    if columns.numbers:
+        names = [columns.names[i] for i in columns.numbers]
+        values = columns.prepare(frame)[:, columns.numbers]
         if gaps:
             _check_observed(type(frame)(values, frame.index, names), 2, uri)
         else:

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, require_pairs
+from flow_models.architectures.vectors import (
+    ARCHITECTURES,
+    in_units_of_the_data,
+    require_pairs,
+    with_bounds,
+)
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.batchnorm import BatchNorm
@@ -25,6 +30,7 @@ from flow_models.bijectors.sigmoidal import DeepSigmoid
 from flow_models.bijectors.sylvester import Sylvester
 
 
+@with_bounds
 def planar(
     size: int,
     depth: int = 32,
@@ -46,6 +52,7 @@ def planar(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def radial(
     size: int,
     depth: int = 32,
@@ -62,6 +69,7 @@ def radial(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def sylvester(
     size: int,
     depth: int = 16,
@@ -84,6 +92,7 @@ def sylvester(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def naf(
     size: int,
     depth: int = 2,
@@ -106,6 +115,7 @@ def naf(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def umnn(
     size: int,
     depth: int = 2,
@@ -131,6 +141,7 @@ def umnn(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def realnvp_batch_norm(
     size: int,
     depth: int = 8,
@@ -150,6 +161,7 @@ def realnvp_batch_norm(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def hint(
     size: int,
     depth: int = 4,
@@ -174,6 +186,7 @@ def hint(
     return in_units_of_the_data([steps], size, seed, **data)
 
 
+@with_bounds
 def hyperbolic(
     size: int,
     depth: int = 8,
@@ -199,6 +212,7 @@ def hyperbolic(
     return in_units_of_the_data([steps], size, seed, **data)
 
 
+@with_bounds
 def irim(
     size: int,
     depth: int = 8,

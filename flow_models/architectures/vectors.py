@@ -1,8 +1,10 @@
 """Recipes for vectors that read like their papers. Each returns a `FlowBijector`, a `tfb.Bijector`
 whose forward carries data to latents."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import tensorflow as tf
 
@@ -13,7 +15,7 @@ from flow_models.bijectors.chain import Chain, Inverse, Repeat
 from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.conv1x1 import LULinear
 from flow_models.bijectors.coupling import Coupling
-from flow_models.bijectors.domain import Domain, Standardise
+from flow_models.bijectors.domain import Standardise
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Frame, Framed
@@ -30,6 +32,44 @@ from flow_models.core.errors import UserError
 from flow_models.models.notes import bounds_of
 
 
+def _bounded(size: int, *, lower=None, upper=None) -> list[CDF | None]:
+    """A distribution function for each column that has a bound, None for the others.
+
+    Args:
+      lower, upper: bounds of each column, None where there is none. The density may be positive at
+        a bound, and is 0 on it and outside; see `NumberCDF`.
+
+    Raises:
+      UserError: more or fewer bounds than columns, or a lower one that is not below the upper one.
+    """
+    sides = [[None] * size if side is None else list(side) for side in (lower, upper)]
+    for side in sides:
+        if len(side) != size:
+            raise UserError(f"bounds for {len(side)} columns, but the data have {size}")
+    pairs = zip(*sides, strict=True)
+    return [None if pair == (None, None) else NumberCDF(*pair) for pair in pairs]
+
+
+Recipe = TypeVar("Recipe", bound=Callable[..., FlowBijector])
+
+
+def with_bounds(recipe: Recipe) -> Recipe:
+    """The recipe, with options `lower` and `upper` (see `_bounded`): columns that have bounds come
+    first, by their distribution functions, the flow of the others follows (see `Mixed`)."""
+
+    @functools.wraps(recipe)
+    def built(size, *args, lower=None, upper=None, **options):
+        cdfs = _bounded(size, lower=lower, upper=upper)
+        if not any(cdfs):
+            return recipe(size, *args, **options)
+        told: dict[str, Any] = inspect.signature(recipe).bind(size, *args, **options).arguments
+        told |= told.pop("data", {})
+        return mixed(recipe.__name__, cdfs, **{k: v for k, v in told.items() if k != "size"})
+
+    return cast(Recipe, built)
+
+
+@with_bounds
 def realnvp(
     size: int,
     depth: int = 8,
@@ -52,7 +92,8 @@ def realnvp(
       condition_size: width of a condition; 0 for none.
       layers_per_loop_body: layers in the body of the compiled loop; 0 for no loop (see `Repeat`).
       seed: of the initial weights.
-      **data: `standardise`, `unskew`, `lower`, `upper`, `dtype`, as in `in_units_of_the_data`.
+      **data: `standardise`, `unskew`, `dtype`, as in `in_units_of_the_data`; `lower` and `upper`,
+        bounds of each column, None where there is none, at which the density may be positive.
 
     Raises:
       UserError: fewer than 2 dimensions.
@@ -67,6 +108,7 @@ def realnvp(
     return in_units_of_the_data([Repeat(coupling, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def spline_coupling(
     size: int,
     depth: int = 5,
@@ -100,6 +142,7 @@ def spline_coupling(
     )
 
 
+@with_bounds
 def maf(
     size: int,
     depth: int = 3,
@@ -127,6 +170,7 @@ def maf(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def iaf(
     size: int,
     depth: int = 3,
@@ -147,6 +191,7 @@ def iaf(
     return in_units_of_the_data([steps], size, seed, **data)
 
 
+@with_bounds
 def glow(
     size: int,
     depth: int = 8,
@@ -201,21 +246,13 @@ def build(
     """
     if name not in ARCHITECTURES:
         raise UserError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
-    refuse_unknown(options, *ARCHITECTURES.values(), in_units_of_the_data)
-    cdfs = _bounded(size, options.pop("lower", None), options.pop("upper", None))
-    if any(cdfs):
-        own = {
-            "condition_size": condition_size,
-            "summary": summary,
-            "summary_hidden": summary_hidden,
-        }
-        return mixed(name, cdfs, **own, **options)
+    refuse_unknown(options, *ARCHITECTURES.values(), in_units_of_the_data, _bounded)
     if summary < 0 or summary and not condition_size:
         raise UserError(f"summary is {summary}: it is a number of columns made of a condition")
     bijector = ARCHITECTURES[name](
         size,
         condition_size=summary or condition_size,
-        **known_options(options, ARCHITECTURES[name], in_units_of_the_data),
+        **known_options(options, ARCHITECTURES[name], in_units_of_the_data, _bounded),
     )
     if not summary:
         return bijector
@@ -240,7 +277,8 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     if len(rest) == len(columns):
         return build(name, len(columns), **options)
     given, flow = options.get("condition_size", 0), None
-    of_bounds = _bounded(len(columns), options.pop("lower", None), options.pop("upper", None))
+    sides = {side: options.pop(side, None) for side in ("lower", "upper")}
+    of_bounds = _bounded(len(columns), **sides)
     columns = [own or bounded for own, bounded in zip(columns, of_bounds, strict=True)]
     rest = [i for i, cdf in enumerate(columns) if cdf is None]
     if rest:
@@ -253,20 +291,6 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     layer = Mixed(tuple(columns), flow and flow.layer, given, hidden, activation)
     dtype = flow.dtype if flow else options.get("dtype", tf.float32)
     return FlowBijector(layer, options.get("seed", 0), dtype)
-
-
-def _bounded(size: int, lower, upper) -> list[CDF | None]:
-    """A distribution function for each column that has a bound, None for the others.
-
-    Raises:
-      UserError: more or fewer bounds than columns, or a lower one that is not below the upper one.
-    """
-    sides = [[None] * size if side is None else list(side) for side in (lower, upper)]
-    for side in sides:
-        if len(side) != size:
-            raise UserError(f"bounds for {len(side)} columns, but the data have {size}")
-    pairs = zip(*sides, strict=True)
-    return [None if pair == (None, None) else NumberCDF(*pair) for pair in pairs]
 
 
 def class_mixture(
@@ -337,8 +361,6 @@ def in_units_of_the_data(
     *,
     standardise: bool = True,
     unskew: bool = False,
-    lower: Sequence[float | None] | None = None,
-    upper: Sequence[float | None] | None = None,
     dtype: tf.DType = tf.float32,
 ) -> FlowBijector:
     """The layers, behind those that remove the user's units; densities are in these units.
@@ -346,20 +368,9 @@ def in_units_of_the_data(
     Args:
       standardise: subtracts the mean and divides by the standard deviation of the training data.
       unskew: applies to each column a power transformation chosen from the data (`YeoJohnson`).
-      lower, upper: bounds of each column, None where there is none. A bounded column goes through a
-        log or logit first.
       dtype: of weights and data.
-
-    Raises:
-      UserError: there are more or fewer bounds than columns.
     """
     front: list[Layer] = []
-    if lower is not None or upper is not None:
-        free = [None] * len(lower or upper or ())
-        domain = Domain(free if lower is None else lower, free if upper is None else upper)
-        if len(domain.lower) != size:
-            raise UserError(f"bounds for {len(domain.lower)} columns, but the data have {size}")
-        front.append(domain)
     if unskew:
         front += [Standardise(size), YeoJohnson(size)]
     if standardise:

@@ -63,8 +63,9 @@ class CDF(Serializable):
         """What networks of other columns are given of x, [B, features]."""
         raise TypeError(f"{type(self).__name__} must define the method seen")
 
-    def measure(self, x: np.ndarray) -> np.ndarray:
-        """Numbers [measures] of training data x [N]; they are saved and not trained."""
+    def measure(self, x: np.ndarray | None = None) -> np.ndarray:
+        """Numbers [measures] of training data x [N], or where none are known yet; they are saved
+        and not trained."""
         return np.zeros(0)
 
     def check(self, x: np.ndarray, what: str) -> None:
@@ -173,7 +174,7 @@ class CountCDF(CDF):
         return 2
 
     def start(self):
-        return _steep(self.parameters)
+        return steep(self.parameters)
 
     def tails(self, o, x):
         k, u = _whole(x)
@@ -316,7 +317,7 @@ class AtomCDF(CDF):
 
     def start(self):
         share = min(max(self.share, 1e-3), 1 - 1e-3)
-        return np.concatenate([[math.log(share / (1 - share))], _steep(self.parameters - 1)])
+        return np.concatenate([[math.log(share / (1 - share))], steep(self.parameters - 1)])
 
     def tails(self, o, x):
         is_atom, u, v = self._parts(x)
@@ -401,5 +402,5 @@ def _triangle(values, above: bool):
     return values @ tf.constant(ones if above else ones.T, values.dtype)
 
 
-def _steep(parameters):
+def steep(parameters):
     return (STEEP * np.eye(1, parameters, 1, dtype=np.float32))[0]

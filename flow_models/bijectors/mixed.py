@@ -70,10 +70,10 @@ class Mixed(Layer):
             weights[f"b{len(self.hidden)}"] = cdf.start().astype(np.float32)
         weights = {"networks": networks}
         if self._measuring:
-            ones = {
-                name: np.ones(cdf.measures, np.float32) for name, cdf in self._measuring.items()
+            found = {name: cdf.measure() for name, cdf in self._measuring.items()}
+            weights["measured"] = {
+                name: Frozen(value.astype(np.float32)) for name, value in found.items()
             }
-            weights["measured"] = {name: Frozen(value) for name, value in ones.items()}
         return weights if self.layer is None else {**weights, "layer": self.layer.init(rng)}
 
     def forward_and_log_det(self, weights, x, condition=None):

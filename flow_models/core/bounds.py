@@ -25,9 +25,24 @@ def by_column(told, names: Sequence[str]) -> tuple[Bound, ...]:
         told = [told.get(name) for name in names]
     if len(told) != len(names):
         raise UserError(
-            f"bounds for {len(told)} columns, but there are {len(names)}: give each one"
+            f"bounds for {len(told)} columns, but the data have {len(names)}: give each one"
         )
     return tuple(None if bound is None else float(bound) for bound in told)
+
+
+def of_columns(lower, upper, names: Sequence[str]) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
+    """Lower and upper bounds, one each a column, by position or by name.
+
+    Raises:
+      UserError: more or fewer, a name that is no column, or a lower one that is not below.
+    """
+    sides = by_column(lower, names), by_column(upper, names)
+    for name, low, high in zip(names, *sides, strict=True):
+        if low is not None and high is not None and not low < high:
+            raise UserError(
+                f"column {name!r}: the lower bound {low:g} is not below the upper bound {high:g}"
+            )
+    return sides
 
 
 def check(values: np.ndarray, names: Sequence[str], lower, upper) -> None:

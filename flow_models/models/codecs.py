@@ -81,18 +81,20 @@ class Codec(Serializable):
         """
         raise TypeError(f"{type(self).__name__} must define the method encode")
 
-    def fitted_to(self, values) -> "Codec":
-        """The codec with what it takes from training data, before the first training."""
+    def fitted_to(self, values, sides=None) -> "Codec":
+        """The codec with what it takes from training data, before the first training; `sides` are
+        the bounds that the network has."""
         return self
+
+    @property
+    def is_counted_as_it_is(self) -> bool:
+        """Whether rows of the network are the user's numbers."""
+        return True
 
     @property
     def far(self) -> bool:
         """Whether values lie so far from 0 that `prepare` must centre them."""
         return False
-
-    def check_bounds(self, before: "Codec", layer) -> None:
-        """Raises UserError where bounds of the layer are not those of the rows any more, as they
-        were of the codec `before` it was fitted."""
 
     def prepare(self, values):
         """Training data as `draw` takes them: what the host computes once, in float64."""

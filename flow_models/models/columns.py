@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from flow_models.bijectors.chain import Chain
+from flow_models.core import bounds
 from flow_models.core.errors import UserError
 from flow_models.models import finding
 from flow_models.models.arguments import generator
@@ -42,12 +42,15 @@ class Columns(Codec):
     identifiers: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frame, kinds: Mapping[str, str] | None = None) -> Columns:
+    def of(
+        cls, frame, kinds: Mapping[str, str] | None = None, *, lower=None, upper=None
+    ) -> Columns:
         """The columns of a DataFrame, with kinds as told by name or as found (`kinds_of`).
 
         Args:
           kinds: name -> categorical, count, integer, continuous, circular, date, atom or
             identifier; circular may have its period behind it and atom its value: "circular 24".
+          lower, upper: bounds, a dictionary by name, or a list with one a column that is learned.
 
         Raises:
           UserError: no such column or kind, or values that do not fit it.
@@ -58,7 +61,29 @@ class Columns(Codec):
         found = finding.kinds_of(frame, kinds)
         learned = {name: kind for name, kind in found.items() if kind is not None}
         kept = tuple(name for name in found if name not in learned)
-        return cls(tuple(learned), "x", tuple(learned.values()), kept)
+        columns = cls(tuple(learned), "x", tuple(learned.values()), kept)
+        return columns.bounded(lower, upper, frame)
+
+    def bounded(self, lower=None, upper=None, frame=None) -> Columns:
+        """The columns with bounds of those that are numbers, by name or one a column; counts, atoms
+        and the like need none.
+
+        Args:
+          frame: values, which tell from where numbers are counted.
+
+        Raises:
+          UserError: no such column, or bounds that do not fit.
+        """
+        if lower is None and upper is None:
+            return self
+        sides = zip(*bounds.of_columns(lower, upper, self.names), strict=True)
+        kinds = self.kinds or (Continuous(),) * len(self.names)
+        columns = [None if frame is None else frame[name].to_numpy() for name in self.names]
+        found = tuple(
+            kind.bounded(low, high, column) if isinstance(kind, Continuous) else kind
+            for kind, (low, high), column in zip(kinds, sides, columns, strict=True)
+        )
+        return self if found == kinds else dataclasses.replace(self, kinds=found)
 
     @property
     def shape(self):
@@ -83,52 +108,40 @@ class Columns(Codec):
         words = {name: str(kind) for name, kind in zip(self.names, self.kinds)}
         return words | dict.fromkeys(self.identifiers, "identifier, kept and not learned")
 
-    def bounds(self, lower=None, upper=None) -> dict[str, list[float | None]]:
-        """Bounds a column, lists or dictionaries by name, as bounds of the network's numbers; of
-        counts, atoms and the like none is needed.
-
-        Raises:
-          UserError: no such column, or a bound for each of other columns.
-        """
-        found: dict[str, list[float | None]] = {}
-        for side, told in {"lower": lower, "upper": upper}.items():
-            each = by_column(told, self.names)
-            if each is not None and self.kinds and len(each) == len(self.kinds):
-                each = [_in_rows(*pair) for pair in zip(each, self.kinds, strict=True)]
-            found |= {} if each is None else {side: each}
-        return found
+    @property
+    def numbers(self) -> list[int]:
+        """Places of the columns that are numbers, of the flow or with bounds."""
+        kinds = self.kinds or (Continuous(),) * len(self.names)
+        return [i for i, kind in enumerate(kinds) if isinstance(kind, Continuous)]
 
     # from the user to the network
 
-    def fitted_to(self, values) -> Columns:
-        """The columns with the centres and scales that float32 needs for training data; itself
-        where they need none, or where kinds are known."""
+    def fitted_to(self, values, sides=None) -> Columns:
+        """The columns with the centres and scales that training data need; itself where they need
+        none, or where kinds are known.
+
+        Args:
+          sides: (lower, upper) of each column, where the network has bounds.
+        """
         if self.kinds or not isinstance(values, np.ndarray) or values.ndim != 2:
             return self
-        kinds = tuple(Continuous.of(column) for column in values.T)
+        sides = sides or [(None, None)] * values.shape[1]
+        pairs = zip(values.T, sides, strict=True)
+        kinds = tuple(
+            Continuous.of(column).bounded(low, high, column) for column, (low, high) in pairs
+        )
         plain = all(kind.is_plain for kind in kinds)
         return self if plain else dataclasses.replace(self, kinds=kinds)
 
     @property
     def far(self):
-        """Whether a column has a centre."""
-        return any(getattr(kind, "centre", 0.0) for kind in self.kinds)
+        """Whether float32 would round a column."""
+        return any(isinstance(kind, Continuous) and kind.is_far for kind in self.kinds)
 
-    def check_bounds(self, before, layer):
-        """Refuses bounds of columns that were centred since."""
-        first = layer.layers[0] if isinstance(layer, Chain) and layer.layers else layer
-        for i, kind in enumerate(self.kinds if self is not before else ()):
-            bounds = [
-                side[i]
-                for side in (getattr(first, "lower", ()), getattr(first, "upper", ()))
-                if side
-            ]
-            if not kind.is_plain and any(bound is not None for bound in bounds):
-                raise UserError(
-                    f"column {self.names[i]!r} is centred by {kind.centre:.10g} and scaled by"
-                    f" {kind.scale:.4g} for 32-bit numbers, and its bounds are not: subtract an"
-                    " offset from both, or use fm.Columns.of and its bounds()"
-                )
+    @property
+    def is_counted_as_it_is(self):
+        """Whether the network's rows are the user's numbers."""
+        return self.is_plain and all(kind.is_counted_as_it_is for kind in self.kinds)
 
     def prepare(self, values):
         """Values [N, D] as numbers [N, D] in float32, computed in float64, before noise is added;
@@ -218,7 +231,7 @@ class Columns(Codec):
     def check(self, values):
         """Refuses columns that do not vary: their density is unbounded."""
         constant = np.flatnonzero(np.nanmin(values, 0) == np.nanmax(values, 0))
-        constant = [i for i in constant if not self.kinds or self.cdfs[i] is None]
+        constant = [i for i in constant if i in self.numbers]
         if len(constant):
             raise UserError(
                 f"column {constant[0]} is constant: its density is unbounded; leave it out"
@@ -260,24 +273,3 @@ def _check_kinds(codecs) -> None:
     for block, codec in codecs.items():
         if block != "x" and isinstance(codec, Columns) and codec.kinds:
             raise UserError(f"kinds of columns are of x; those of {block!r} must be numbers")
-
-
-def _in_rows(bound: float | None, kind: Kind) -> float | None:
-    """A bound of values as a bound of the network's numbers."""
-    if bound is None or not isinstance(kind, Continuous):
-        return None
-    return (float(bound) - kind.centre) / kind.scale
-
-
-def by_column(bounds, names: Sequence[str]) -> list[float | None] | None:
-    """Bounds a column, from a list, or from a dictionary by name.
-
-    Raises:
-      UserError: no such column.
-    """
-    if not isinstance(bounds, Mapping):
-        return None if bounds is None else list(bounds)
-    unknown = [name for name in bounds if name not in names]
-    if unknown:
-        raise UserError(f"a bound of {unknown[0]!r}; the columns are {', '.join(names)}")
-    return [bounds.get(name) for name in names]

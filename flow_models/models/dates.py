@@ -36,13 +36,12 @@ class Date(Continuous):
         return cls.of(seconds, whole=whole, zone=zone)
 
     def prepare(self, values):
-        times = _times(values) / (DAY if self.whole else 1.0)
-        return (times - self.centre) / self.scale
+        return self._rows(_times(values) / (DAY if self.whole else 1.0))
 
     def decode(self, rows):
         import pandas as pd
 
-        values = self.centre + self.scale * rows.astype(np.float64)
+        values = self._values(rows)
         seconds = np.round(values) * DAY if self.whole else values
         times = pd.to_datetime(np.round(seconds * 1e6), unit="us")
         times = times.tz_localize("UTC").tz_convert(self.zone) if self.zone else times

@@ -19,6 +19,7 @@ from flow_models.models.labels import Labels
 from flow_models.models.partition import Partition
 from flow_models.models.passes import Passes
 from flow_models.models.pixels import Pixels
+from flow_models.models.rescaled import rescaled
 from flow_models.simulators.simulator import Simulator
 
 
@@ -160,9 +161,26 @@ class Model(tf.Module):
         )
         return tfp.distributions.TransformedDistribution(base, tfp.bijectors.Invert(self.bijector))
 
+    def fit_codec(self, x) -> None:
+        """Lets the codec measure training data x [N, ...], and counts bounds of the network as it
+        counts them; before the first training.
+
+        Raises:
+          UserError: a layer has bounds that cannot be counted otherwise.
+        """
+        sides = notes.bounds_of(self.layer)
+        codec = self.codec.fitted_to(x, sides)
+        if codec is self.codec:
+            return
+        self.codecs["x"] = codec
+        if sides is not None:
+            self.bijector.layer = rescaled(self.layer, codec)
+            self.passes = Passes(self.bijector, codec.tiles, self.jit)
+            self.compiled.clear()
+
     def refuse_kinds(self, what: str) -> None:
         """Raises UserError where rows of the network are not the user's numbers."""
-        if getattr(self.codec, "kinds", ()):
+        if not self.codec.is_counted_as_it_is:
             raise UserError(
                 f"{what} is of the network's rows, and the columns of this model are centred or of"
                 " several kinds: use log_prob and sample"

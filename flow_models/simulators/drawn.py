@@ -68,7 +68,7 @@ class Drawn(Simulator):
         _check_digits(y, observed)
         names, mean, scale = tuple(map(str, names)), x.mean(0), x.std(0)
         if lower is not None or upper is not None:
-            lower, upper = _bounds(lower, upper, names)
+            lower, upper = bounds.of_columns(lower, upper, names)
             bounds.check(x, names, lower, upper)
             columns = zip(mean, scale, lower, upper, strict=True)
             mean = np.array([bounds.origin(*each) for each in columns])
@@ -127,21 +127,6 @@ class Drawn(Simulator):
             outside = np.stack([bounds.is_outside(*each) for each in columns], 1)
             theta = tf.where(outside, np.nan, self._placed(theta.numpy()))
         return theta, tf.fill(tf.shape(x)[:1], tf.constant(-np.log(self.scale).sum(), x.dtype))
-
-
-def _bounds(lower, upper, names) -> tuple[tuple, tuple]:
-    """Lower and upper bounds, one each a column, by position or by name.
-
-    Raises:
-      UserError: more or fewer, a name that is no column, or a lower one that is not below.
-    """
-    sides = [bounds.by_column(side, names) for side in (lower, upper)]
-    for name, low, high in zip(names, *sides, strict=True):
-        if None not in (low, high) and not low < high:
-            raise UserError(
-                f"parameter {name!r}: the lower bound {low:g} is not below the upper bound {high:g}"
-            )
-    return sides[0], sides[1]
 
 
 def _check_digits(y, observed) -> None:

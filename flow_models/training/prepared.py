@@ -61,9 +61,7 @@ class PreparedData:
         if "x" not in named:
             return data
         if not self.model.started:
-            fitted = self.model.codec.fitted_to(named["x"])
-            fitted.check_bounds(self.model.codec, self.model.layer)
-            self.model.codecs["x"] = fitted
+            self.model.fit_codec(named["x"])
         x = self.model.codec.prepare(named["x"])
         if is_modelled(self.model):
             refuse_new_gaps(self.model.codec, named["x"], x)

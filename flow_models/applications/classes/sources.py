@@ -22,6 +22,7 @@ def from_rows(model: Model, rows: Labelled, smoothing: float = 0.0) -> Callable:
       smoothing: of the rows with normal noise shaped like the scatter within the classes, in its
         standard deviations.
     """
+    rows = Labelled(model.codec.prepare(rows.x), rows.y)
     x, labels = (
         tf.constant(rows.x, model.dtype),
         tf.constant(rows.onehot(len(model.classes)), model.dtype),
@@ -86,13 +87,12 @@ def pictures(
 
 
 def fixed(model: Model, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays of all rows, padded with noise that stays the same: validation data, and what a start
-    is computed from."""
+    """Arrays of all rows as `fit` takes them, padded with noise that stays the same."""
     if rows.x.dtype == np.uint8:
         return {"x": rows.x, "y": rows.onehot(len(model.classes))}
     inputs = _inputs(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
     arrays = {name: block.numpy() for name, block in inputs.items()}
-    return {**arrays, "y": rows.onehot(len(model.classes))}
+    return {**arrays, "x": rows.x, "y": rows.onehot(len(model.classes))}
 
 
 def _scatter(rows):

@@ -78,7 +78,8 @@ def _first(model, rows):
     count = max(START_NUMBERS // model.partition.size, START_ROWS)
     some = np.random.default_rng(0).permutation(len(rows))[:count]
     few = rows if len(some) == len(rows) else rows[some]
-    return as_batch(sources.fixed(model, few), model)
+    batch = sources.fixed(model, few)
+    return as_batch({**batch, "x": model.codec.prepare(batch["x"])}, model)
 
 
 def labels_of(model: Model) -> Labels:

@@ -17,6 +17,7 @@ from flow_models.core.errors import UserError
 from flow_models.data import tables
 from flow_models.data.points import modes
 from flow_models.data.tables import labelled
+from flow_models.models.columns import Columns
 from flow_models.runs.config import refuse
 
 EIGHT_MODES = "eight_modes"
@@ -86,6 +87,14 @@ def _table(config):
         wanted = config.label_column, config.columns, config.missing
         return labelled.read_labelled(config.data, *wanted)
     raise no_data(config.data, [EIGHT_MODES, *labelled.names()], tables.SUFFIXES)
+
+
+def columns(config, problem: Problem) -> Columns:
+    """The codec of the columns; those of a table of the user's are centred and scaled where 32-bit
+    numbers need it."""
+    plain = Columns(problem.columns)
+    is_own = config.data != EIGHT_MODES and config.data not in labelled.names()
+    return plain.fitted_to(problem.train.x) if is_own else plain
 
 
 def beta_of(config, problem: Problem) -> float:

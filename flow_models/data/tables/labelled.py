@@ -95,7 +95,7 @@ def read_labelled(
     words = [_word(value) for value in labels.where(labels.notna(), "")]
     classes, y = _numbers(words, f"{source}: column '{label_column}'")
     print(f"{source}: {len(classes)} classes; {plural(words.count(''), 'row')} without a label")
-    values = check_table(frame, source=source)
+    values = check_table(frame, source=source, dtype=np.float64)
     warn_of_steps(frame, source)
     return LabelledTable(Labelled(values, y), classes, tuple(map(str, frame.columns)), source)
 

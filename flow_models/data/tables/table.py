@@ -16,7 +16,7 @@ _INDEX_NAMES = ("Unnamed: 0", "index", "__index_level_0__")
 
 @dataclass(frozen=True)
 class Table:
-    """Checked data: `values` float32 [N, D], the names of the columns, and the source."""
+    """Checked data: `values` [N, D], float64 of files, the names of the columns, and the source."""
 
     values: np.ndarray
     columns: tuple[str, ...]
@@ -38,7 +38,7 @@ def read_table(
       UserError: no such file, not a table, no such column, or data that `check_table` refuses.
     """
     frame, source = read_frame(uri, columns), os.fspath(uri)
-    values = check_table(frame, min_rows=min_rows, source=source)
+    values = check_table(frame, min_rows=min_rows, source=source, dtype=np.float64)
     return Table(values, tuple(frame.columns), source)
 
 
