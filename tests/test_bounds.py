@@ -48,6 +48,7 @@ def test_far_from_its_centre_the_mass_is_still_known():
     """Curves 20 and 40 scales beyond the bounds, in closed form."""
     one = NumberCDF(0.0, 1.0)
     c, low, high, spread = one.measure()
+    assert (c, low, high) == pytest.approx((0.5, 0.02, 0.02), abs=0.02)
     w = lambda x: (np.log((x + low) / (c + low)) - np.log((1 - x + high) / (1 - c + high))) / spread
     slope = lambda x: (1 / (x + low) + 1 / (1 - x + high)) / spread
     x = np.array([1e-4, 0.01, 0.3, 0.99])

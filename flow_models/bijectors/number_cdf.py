@@ -78,7 +78,7 @@ class NumberCDF(CDF):
         x = self._supposed() if x is None else x
         c, edges = np.median(x), np.zeros(2)
         for bound, sign in self._sides:
-            edge = sign * (np.quantile(sign * x, EDGE) - bound)
+            edge = np.quantile(sign * x, EDGE) - sign * bound
             edges[(1 - sign) // 2] = max(edge, 1e-5 * abs(c - bound))
         w = _warped(self, x, c, *edges, 1.0)[0].numpy()
         low, high = np.quantile(w, (0.16, 0.84))
