@@ -6,7 +6,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flow_models.bijectors.cdf import BEND, FAR, CountCDF, _placed, _steep, _whole
+from flow_models.bijectors.cdf import BEND, FAR, CountCDF, _placed, _whole, steep
 
 FINE = 0.01  # scales: a shorter step of a smooth distribution is taken as a differential
 BITS = 24  # of whole numbers that float32 knows
@@ -43,7 +43,7 @@ class HeapedCDF(CountCDF):
 
     def start(self):
         shares = np.log(np.maximum(self.shares, 1e-4))
-        return np.concatenate([shares, _steep(super().parameters)]).astype(np.float32)
+        return np.concatenate([shares, steep(super().parameters)]).astype(np.float32)
 
     def tails(self, o, x):
         k, u = _whole(x)
