@@ -1,6 +1,7 @@
 """Application 1, distribution mapping: learn the density of points, exactly, and draw new ones.
 
-    x points (D)   <->   z (D)
+    x points (D)             <->   z (D)
+    x points (D) | eps (K)   <->   z (D + K)     wider than the data: rad, augmented, vae, ...
 
     python train_flowmodels1.py                  # colours of a photograph, a minute and a half
     python train_flowmodels1.py --data moons     # a set of known density: metrics has kl_to_truth
@@ -63,7 +64,8 @@ PRESETS = {
 
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
     size = len(problem.columns)
-    return {"density": fm.Partition(inputs={"x": size}, outputs={"z": size})}
+    noise = fm.architectures.noise_columns(size=size, **config.network.options())
+    return {"density": fm.Partition(inputs={"x": size, "eps": noise}, outputs={"z": size + noise})}
 
 
 def load_data(config: Config):

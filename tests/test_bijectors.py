@@ -54,8 +54,13 @@ from flow_models.bijectors import (
     Summarised,
     Sylvester,
 )
+from flow_models.bijectors.fold import Absolute, ThreeBranches
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
+from flow_models.bijectors.markov import Energy, Langevin, Metropolis
+from flow_models.bijectors.mixture import FlowMixture, GaussianMixture
 from flow_models.bijectors.networks import MLP, of_channels
+from flow_models.bijectors.on_columns import OnColumns
+from flow_models.bijectors.order import Maximum, Sort
 from flow_models.core.serializable import from_config, to_config
 
 
@@ -91,6 +96,11 @@ def inverted(hinge_softness, skewness, tailweight) -> tfb.Bijector:
 
 def with_variables() -> tfb.Bijector:
     return tfb.Shift(tf.Variable(1.0))
+
+
+def ring(x):
+    """log p of a noisy circle, up to a constant."""
+    return -2 * (tf.norm(x, axis=-1) - 1.5) ** 2
 
 
 SMALL = {"hidden": (8, 8), "activation": "silu"}
@@ -189,6 +199,17 @@ LAYERS = {
     "automatic_loop": Repeat(Bent(3), 2, 1),
     "automatic_conditional_loop_that_keeps": Repeat(Bent(3, 2), 2, 1, "everything"),
     "reversible_automatic": Reversible(Chain([Bent(3), Coupling(3, **SMALL)])),
+    "on_columns": OnColumns(Coupling(3, condition_size=1, **SMALL), 5, (4, 0, 2), (1,)),
+    "absolute": Absolute(4, **SMALL),
+    "conditional_absolute": Absolute(2, condition_size=2, **SMALL),
+    "three_branches": ThreeBranches(3, **SMALL),
+    "conditional_three_branches": ThreeBranches(3, condition_size=2, **SMALL),
+    "maximum": Maximum(4),
+    "sort": Sort(7),
+    "gaussian_mixture": GaussianMixture(3, 4),
+    "flow_mixture": FlowMixture(3, [Coupling(2, **SMALL), Bent(2)]),
+    "langevin": Langevin(4, Energy("test_bijectors:ring", 0.5)),
+    "metropolis": Metropolis(5, Energy("test_bijectors:ring", 0.5)),
 }
 STEP = Chain([ActNorm(8), LULinear(8), ConvCoupling(8, **SMALL)])
 LEVELS = [

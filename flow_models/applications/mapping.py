@@ -199,7 +199,7 @@ def figures(model, problem: Problem, history: dict) -> list[Figure]:
         ),
         ("anomalies", strangest, "The strangest held-out rows, by -log p(x)."),
     ]
-    if size == 2:
+    if size == model.latent_size == 2:
         mapping = plots.mapping(model.decode, size)
         caption = (
             "What the network does: circles and rays of the latent plane, carried to the data."

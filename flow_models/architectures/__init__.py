@@ -30,12 +30,24 @@ from flow_models.architectures.vectors import (
     spline_coupling,
     with_missing,
 )
+from flow_models.architectures.wider import (
+    absolute,
+    augmented,
+    flow_mixture,
+    mixture,
+    noise_columns,
+    rad,
+    vae,
+)
 
 __all__ = [
     "ARCHITECTURES",
+    "absolute",
+    "augmented",
     "build",
     "build_image",
     "class_mixture",
+    "flow_mixture",
     "framed",
     "glow",
     "hint",
@@ -46,9 +58,12 @@ __all__ = [
     "known_options",
     "maf",
     "mixed",
+    "mixture",
     "naf",
+    "noise_columns",
     "pixels_of",
     "planar",
+    "rad",
     "radial",
     "realnvp",
     "residual",
@@ -57,5 +72,6 @@ __all__ = [
     "sylvester",
     "torus",
     "umnn",
+    "vae",
     "with_missing",
 ]

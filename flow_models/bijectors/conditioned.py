@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.elementwise import Affine
@@ -55,6 +56,40 @@ class Conditioned(Layer):
             seen = tf.concat([seen, everywhere(condition, seen)], -1)
         o = self.network(weights, seen)
         return tf.reshape(o, [-1, *seen.shape[1:-1], self.transformed, self.transform.parameters])
+
+
+@dataclasses.dataclass(frozen=True)
+class Given(Conditioned):
+    """y = transform(x; network(condition)): what is given alone tells the parameters.
+
+    Attributes:
+      spread: about the standard deviation of the parameters at first; 0: the identity. Of noise
+        that starts independent of the data neither learns anything of the other.
+      (the others as in `Conditioned`)
+    """
+
+    spread: float = 0.0
+
+    def init(self, rng):
+        weights, last = super().init(rng), f"w{len(self.hidden)}"
+        shape = weights[last].shape
+        start = (self.spread / shape[0] ** 0.5 * rng.normal(size=shape)).astype(np.float32)
+        return {**weights, last: start}
+
+    @property
+    def network(self) -> MLP:
+        outputs = self.transform.parameters * self.transformed
+        return MLP(self.condition_size, outputs, self.hidden, self.activation)
+
+    def forward_and_log_det(self, weights, x, condition=None):
+        o = self.parameters(weights, x[:, :0], condition)
+        y, log_slopes = self.transform.forward_and_log_det(o, x)
+        return y, tf.reduce_sum(log_slopes, 1)
+
+    def inverse_and_log_det(self, weights, y, condition=None):
+        o = self.parameters(weights, y[:, :0], condition)
+        x, log_slopes = self.transform.inverse_and_log_det(o, y)
+        return x, tf.reduce_sum(log_slopes, 1)
 
 
 def everywhere(condition, x):

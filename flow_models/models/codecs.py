@@ -153,6 +153,10 @@ class Noise(Codec):
         rows = generator(seed).normal(size=(values, self.size)).astype(dtype)
         return Encoded(rows, (values,))
 
+    def draw(self, values, dtype, seed):
+        """`size` normal numbers for each of `values` rows, by a seed of two numbers."""
+        return tf.random.stateless_normal([values, self.size], seed, dtype=dtype)
+
     def draws(self, n: int, dtype) -> list[tuple[np.ndarray, float]]:
         """n points [size] of a fixed low-discrepancy sample, each with its log-density, nats."""
         from scipy.stats import norm, qmc

@@ -11,7 +11,7 @@ from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.core.errors import UserError
-from flow_models.models import classification, missing, notes, posteriors, saving, shown
+from flow_models.models import classification, missing, notes, posteriors, saving, shown, wider
 from flow_models.models.arguments import checked_count, checked_seed, generator
 from flow_models.models.codecs import Codec, Encoded, Shape, common_lead
 from flow_models.models.columns import as_codec, completed
@@ -219,12 +219,18 @@ class Model(tf.Module):
     def log_prob_of_rows(self, encoded: Encoded, y=None) -> np.ndarray:
         """log p of rows of the network, without the log-determinant of their codec; NaN where it
         cannot be computed."""
+        if self.partition.beside_x:
+            return wider.log_prob(self, encoded, y)
         if set(self.partition.inputs) != {"x"}:
             raise UserError(
                 f"the inputs are {', '.join(self.partition.inputs)}: the density of x alone is not"
                 " known in this form"
             )
-        rows, blocks, number, lead = self._together(encoded, y)
+        return self.log_prob_of_inputs(encoded, y)
+
+    def log_prob_of_inputs(self, encoded: Encoded, y=None) -> np.ndarray:
+        """log p of all inputs of the network, rows [B, N]."""
+        rows, blocks, number, lead = self.together(encoded, y)
         v, log_det = self.passes.forward(rows, self.given_rows(blocks), number)
         of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
         return (self.partition.base_log_prob(tf.constant(v), **of_y).numpy() + log_det).reshape(
@@ -268,7 +274,7 @@ class Model(tf.Module):
         elif y is None and not self.partition.given:
             return self._outputs(self._completed(x, seed), seed)
         encoded = self.codec.encode(x, self.dtype.as_numpy_dtype, seed)
-        rows, blocks, number, lead = self._together(encoded, y)
+        rows, blocks, number, lead = self.together(encoded, y)
         v = self.passes.forward(self.with_noise(rows, seed), self.given_rows(blocks), number)[0]
         of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
         z = self.partition.standardised(v, **of_y).numpy().reshape(*lead, self.latent_size)
@@ -408,7 +414,7 @@ class Model(tf.Module):
         }
         return np.concatenate([rows, *blocks.values()], 1) if blocks else rows
 
-    def _together(self, encoded: Encoded, y):
+    def together(self, encoded: Encoded, y):
         """Rows of x, the blocks of y, the number of each row's y, and the leading shape of both."""
         blocks, of_y = self.observed(y)
         lead = common_lead(encoded.lead, of_y)
@@ -424,7 +430,7 @@ class Model(tf.Module):
         if z.ndim == 0 or z.shape[-1] != self.latent_size:
             raise UserError(f"z must have shape [..., {self.latent_size}], got {list(z.shape)}")
         encoded = Encoded(z.reshape(-1, self.latent_size), z.shape[:-1])
-        rows, blocks, number, lead = self._together(encoded, y)
+        rows, blocks, number, lead = self.together(encoded, y)
         of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
         v = self.partition.from_standardised(rows, **of_y).numpy()
         inputs = self.passes.inverse(v, self.given_rows(blocks), number)
@@ -454,7 +460,8 @@ def _all_of_x(bijector: FlowBijector, codec: Codec | None) -> Partition:
         if codec is None:
             raise UserError("the layers do not say how many dimensions they have: give a partition")
         size = codec.flat_size
-    return Partition(inputs={"x": size}, outputs={"z": size})
+    noise = getattr(bijector.layer, "noise", 0)
+    return Partition(inputs={"x": size - noise, "eps": noise}, outputs={"z": size})
 
 
 def _size(layer: Layer) -> int | None:

@@ -66,6 +66,11 @@ class Partition(Serializable):
         """The blocks that the user's y fills: those of the outputs but z, and those given."""
         return tuple(name for name in (*self.outputs, *self.given) if name != "z")
 
+    @property
+    def beside_x(self) -> tuple[str, ...]:
+        """The blocks of noise beside x where both go to z: p(x) is an average over them."""
+        return tuple(name for name in self.inputs if name != "x" and set(self.outputs) == {"z"})
+
     def join(self, side: str, **blocks) -> tf.Tensor:
         """One array [..., size of the side] from its blocks [..., width], in order."""
         widths = getattr(self, side)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.models import rows
+from flow_models.models.codecs import Noise
 from flow_models.models.labels import Labels
 from flow_models.models.passes import ROWS
 from flow_models.models.problem import Parameters
@@ -37,7 +38,16 @@ def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
     _check_blocks(named, model)
     ready = {name: tf.cast(value, model.dtype) for name, value in named.items() if name != "x"}
     ready["x"] = model.codec.draw(tf.convert_to_tensor(named["x"]), model.dtype, seed)
+    for stream, name in enumerate(_drawn_blocks(named, model)):
+        of_block = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), stream)
+        ready[name] = model.codecs[name].draw(tf.shape(ready["x"])[0], model.dtype, of_block)
     return ready
+
+
+def _drawn_blocks(named, model) -> list[str]:
+    """Inputs of noise that a batch does not bring along."""
+    inputs = [name for name in model.partition.inputs if name not in named]
+    return [name for name in inputs if isinstance(model.codecs[name], Noise)]
 
 
 def named_rows(data, model):
@@ -67,7 +77,10 @@ def _by_name(values, block, model):
 
 def _check_blocks(named, model) -> None:
     shapes = block_shapes(model) | {name: (1,) for name in OF_ROWS if name in named}
+    drawn = _drawn_blocks(named, model)
     for name in {**shapes, **named}:
+        if name in drawn:
+            continue
         if name not in named:
             raise UserError(f"the data have no {name}, which the model needs")
         if name not in shapes:

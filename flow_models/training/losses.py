@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from flow_models.bijectors.intervals import log_normal
 from flow_models.models import classification
 from flow_models.training import batches
 
@@ -30,6 +31,8 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
         z, log_det = batches.forward(model, weights, batch)
         log_det += model.codec.log_det(batch["x"])
         latent = -model.partition.base_log_prob(z, batches.y_of(model, batch))
+        for name in model.partition.beside_x:  # what p(x, e) / N(e) is a bound of
+            latent += tf.reduce_sum(log_normal(batch[name]), -1)
         added = {name: term(weights, batch, z) for name, (_, term) in extra.items()}
         objective = (
             latent - log_det + sum(weight * added[name] for name, (weight, _) in extra.items())

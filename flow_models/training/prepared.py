@@ -85,8 +85,7 @@ class PreparedData:
 
     def _drawn(self, named) -> dict[str, np.ndarray]:
         """Vectors of the user as rows of the network, all at once."""
-        rows = self.model.codec.draw(tf.convert_to_tensor(named["x"]), self.model.dtype, (0, 0))
-        return {**named, "x": rows.numpy()}
+        return {name: rows.numpy() for name, rows in as_batch(named, self.model).items()}
 
     def _check_rows(self, first) -> None:
         """Refuses rows of another shape than the model's, outside its domain, or without a

@@ -1,0 +1,101 @@
+"""Every architecture of application 1 on sets of known density, a minute of training each: the
+table and the gallery of doc/families.md.
+
+    make bench-families                          # hours: every family on every set
+    make bench-families ARGS="rad maf --data moons --seconds 10"
+
+A row is the mean of log p_true - log p over 20,000 fresh points, in nats, with its standard error.
+Training stops at --seconds, compilation included; the rate falls over the steps that a short trial
+says will fit.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "families"
+GALLERY = ROOT / "doc" / "figures" / "families.png"
+PAGE = ROOT / "doc" / "families.md"
+SETS = ("moons", "eight_gaussians", "checkerboard", "rings")
+TRIAL = 200  # steps that tell the pace
+START, END = "<!-- bench-families -->", "<!-- end of bench-families -->"
+
+
+def main() -> None:
+    sys.path.insert(0, str(ROOT))
+    from flow_models.architectures import ARCHITECTURES
+
+    told = arguments(list(ARCHITECTURES))
+    for name in told.names or ARCHITECTURES:
+        for data in told.data:
+            result = measured(name, data, told.seconds)
+            print(f"{name:20} {data:16} {result['kl']:.4f} +- {result['se']:.4f}", flush=True)
+            (RESULTS / name).mkdir(parents=True, exist_ok=True)
+            (RESULTS / name / f"{data}.json").write_text(json.dumps(result))
+    write_table(list(ARCHITECTURES))
+
+
+def arguments(names: list[str]):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="architectures; all by default")
+    parser.add_argument("--data", nargs="+", default=list(SETS), help="sets of known density")
+    parser.add_argument("--seconds", type=float, default=60, help="of training, compiling included")
+    told = parser.parse_args()
+    unknown = sorted(set(told.names) - set(names))
+    if unknown:
+        parser.error(f"no architecture {unknown[0]!r}; there are {', '.join(names)}")
+    return told
+
+
+def measured(name: str, data: str, seconds: float) -> dict:
+    """One training of so many seconds, and the gap to the truth; samples are kept for the
+    gallery."""
+    import flow_models as fm
+    from flow_models.data import points
+    from flow_models.diagnostics import normality
+
+    truth = points.get(data)
+    validation, test = (truth.draw(n, (0, -part)).numpy() for part, n in ((2, 4_000), (3, 20_000)))
+
+    def trained(steps):
+        flow = fm.architectures.build(name, truth.event_size, hidden=(64, 64))
+        model = fm.Model(flow)
+        settings = fm.FitSettings(steps=steps, batch_size=512, eval_every_steps=TRIAL, ema=0.999)
+        start = time.perf_counter()
+        result = fm.fit(model, truth.draw, validation=validation, settings=settings)
+        return model, result, time.perf_counter() - start
+
+    result, took = trained(TRIAL)[1:]
+    steps = int((seconds - result.compile_seconds) * result.steps_per_second)
+    model, result, took = trained(max(steps // TRIAL, 1) * TRIAL)
+    gap, error = normality.kl_to_truth(model.log_prob(test), truth.log_prob(test))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    model.save(str(RESULTS / name / data))
+    return {"kl": gap, "se": error, "seconds": took, "steps": int(result.history["step"][-1])}
+
+
+def write_table(names: list[str]) -> None:
+    """The table between its two marks in doc/families.md."""
+    rows = [f"| family | {' | '.join(SETS)} |", "|---|" + "---|" * len(SETS)]
+    for name in names:
+        found = [RESULTS / name / f"{data}.json" for data in SETS]
+        if any(path.exists() for path in found):
+            cells = [cell(path) if path.exists() else "" for path in found]
+            rows.append(f"| {name} | {' | '.join(cells)} |")
+    text = PAGE.read_text()
+    before, after = text.split(START)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{START}\n" + "\n".join(rows) + f"\n{END}{after}")
+
+
+def cell(path: Path) -> str:
+    found = json.loads(path.read_text())
+    return f"{found['kl']:.4f} ± {found['se']:.4f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What is no bijection of the data alone: densities, samples and weights beside the truth."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import flow_models as fm
+from flow_models.bijectors import Chain, FlowBijector
+from flow_models.bijectors.markov import Energy, Langevin, Metropolis
+from flow_models.bijectors.on_columns import OnColumns
+from flow_models.core.errors import UserError
+from flow_models.models import wider
+
+SETTINGS = fm.FitSettings(steps=1000, batch_size=256, learning_rate=5e-3, eval_every_steps=1000)
+GAP = 6.0  # between the two modes
+TRAINED = ("rad", "mixture", "vae")
+EXACT = ("absolute", "rad", "mixture", "flow_mixture")
+
+
+def two_modes(n: int, seed) -> tf.Tensor:
+    """Two Gaussians N(+-3, 0.5^2) in the first column, N(0, 1) in the second."""
+    seeds = tf.random.split(tf.cast(seed, tf.int32), 2)
+    side = tf.cast(tf.random.stateless_uniform([n], seeds[0]) < 0.5, tf.float32)
+    normal = tf.random.stateless_normal([n, 2], seeds[1])
+    return normal * [0.5, 1.0] + tf.stack([GAP * (side - 0.5), tf.zeros(n)], 1)
+
+
+def truth(x):
+    parts = [-0.5 * ((x[:, 0] + s * GAP / 2) / 0.5) ** 2 - np.log(0.5) for s in (-1, 1)]
+    return np.logaddexp(*parts) + np.log(0.5) - 0.5 * x[:, 1] ** 2 - np.log(2 * np.pi)
+
+
+def grid(reach=5.5, n=121):
+    axis = np.linspace(-reach, reach, n)
+    rows = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    return rows.astype(np.float32), (axis[1] - axis[0]) ** 2
+
+
+@pytest.fixture(scope="module", params=TRAINED)
+def trained(request):
+    flow = fm.architectures.build(
+        request.param, 2, depth=2, hidden=(32,), components=2, bins=4, seed=1
+    )
+    model = fm.Model(flow)
+    fm.fit(model, two_modes, settings=SETTINGS)
+    return request.param, model
+
+
+def test_densities_integrate_to_one(trained):
+    name, model = trained
+    rows, cell = grid()
+    mass = np.exp(model.log_prob(rows)).sum() * cell
+    assert mass == pytest.approx(1, abs=0.02 if wider.is_exact(model) else 0.1), name
+
+
+def test_exact_ones_do_not_depend_on_the_noise(trained):
+    name, model = trained
+    rows = two_modes(200, (0, 1)).numpy()
+    one, many = (model_log_prob(model, rows, draws) for draws in (1, 64))
+    if wider.is_exact(model):
+        np.testing.assert_allclose(one, many, atol=2e-3)
+    else:  # a mean, which draws make more precise
+        each, all_of_them = (np.abs(truth(rows) - value).mean() for value in (one, many))
+        assert all_of_them < each, name
+
+
+def model_log_prob(model, rows, draws):
+    encoded = model.codec.encode(rows, np.float32)
+    return wider.log_prob(model, encoded, draws=draws)
+
+
+def test_latents_are_normal_and_samples_are_of_the_density(trained):
+    name, model = trained
+    x = two_modes(4000, (0, 2)).numpy()
+    z = model.encode(x)
+    assert z.shape[1] == model.latent_size > 2
+    assert np.abs(z.mean(0)).max() < 0.25 and np.abs(z.std(0) - 1).max() < 0.25
+    drawn = model.sample(4000, seed=1)
+    assert np.mean(drawn[:, 0] > 0) == pytest.approx(0.5, abs=0.08)
+    assert drawn.std(0) == pytest.approx(x.std(0), rel=0.15)
+
+
+def test_separate_modes_have_no_bridge(trained):
+    name, model = trained
+    rows, cell = grid()
+    between = np.abs(rows[:, 0]) < 1
+    found, true = (np.exp(log_p[between]).sum() for log_p in (model.log_prob(rows), truth(rows)))
+    assert found * cell < 2 * true * cell + (0.01 if wider.is_exact(model) else 0.05), name
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_density_of_each_noise_is_the_same(name):
+    flow = fm.architectures.build(name, 2, depth=2, hidden=(8,), components=3, dtype=tf.float64)
+    rng = np.random.default_rng(0)
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.2 * rng.normal(size=variable.shape))
+    x = rng.normal(size=(50, 2))
+    values = []
+    for _ in range(3):
+        e = rng.normal(size=(50, flow.layer.noise))
+        z, log_det = flow.layer.forward_and_log_det(flow.weights, tf.constant(np.hstack([x, e])))
+        values.append(log_det.numpy() - 0.5 * np.sum(z**2, 1) + 0.5 * np.sum(e**2, 1))
+    np.testing.assert_allclose(values[1:], [values[0]] * 2, atol=1e-6)
+
+
+def test_exact_ones_learn_the_density(trained):
+    name, model = trained
+    x = two_modes(4000, (0, 3)).numpy()
+    gap = np.mean(truth(x) - model.log_prob(x))
+    assert -0.02 < gap < 0.15, name
+
+
+def test_saved_and_loaded(tmp_path):
+    model = fm.Model(fm.architectures.rad(2, depth=1, hidden=(8,)))
+    model.save(str(tmp_path / "model"))
+    rows = two_modes(50, (0, 4)).numpy()
+    again = fm.load(str(tmp_path / "model"))
+    np.testing.assert_array_equal(again.log_prob(rows), model.log_prob(rows))
+
+
+def test_draws_are_checked():
+    model = fm.Model(fm.architectures.augmented(2, depth=1, hidden=(8,)))
+    with pytest.raises(UserError, match="draws is 0"):
+        model_log_prob(model, np.zeros((1, 2), np.float32), 0)
+
+
+def narrow(x):
+    """log N(x; 1, 0.5^2), summed over columns."""
+    return tf.reduce_sum(-2 * (x - 1.0) ** 2 - 0.5 * np.log(0.5 * np.pi), -1)
+
+
+@pytest.mark.parametrize("kind", ["langevin", "metropolis"])
+def test_weights_of_paths_are_unbiased(kind):
+    """x from N(0, 1) by steps towards N(1, 0.5^2): reweighted, Z is 1 and the mean is 1."""
+    steps, layers = 4, []
+    for i in range(steps):
+        energy = Energy("test_wider:narrow", (i + 1) / steps)
+        if kind == "langevin":
+            layers.append(OnColumns(Langevin(2, energy, 0.1), 1 + 2 * steps, (0, 1 + i)))
+        else:
+            layers.append(
+                OnColumns(Metropolis(3, energy, 0.7), 1 + 2 * steps, (0, 1 + i, 1 + steps + i))
+            )
+    chain = Chain(layers)
+    flow = FlowBijector(chain)
+    z = np.random.default_rng(0).normal(size=(20_000, 1 + 2 * steps)).astype(np.float32)
+    x, log_det = chain.forward_and_log_det(flow.weights, tf.constant(z))
+    x = x.numpy()
+    log_w = narrow(x[:, :1]).numpy() + log_det.numpy() + 0.5 * np.log(2 * np.pi)
+    w = np.exp(log_w + 0.5 * np.sum(z**2, 1) - 0.5 * np.sum(x[:, 1:] ** 2, 1))
+    error = w.std() / len(w) ** 0.5
+    assert w.mean() == pytest.approx(1, abs=4 * error)
+    assert error < 0.02
+    mean = np.sum(w * x[:, 0]) / w.sum()
+    assert mean == pytest.approx(1, abs=0.03)
