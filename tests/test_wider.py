@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import flow_models as fm
 from flow_models.bijectors import Chain, FlowBijector
+from flow_models.bijectors.cdf import AngleCDF
 from flow_models.bijectors.markov import Energy, Langevin, Metropolis
 from flow_models.bijectors.on_columns import OnColumns
 from flow_models.core.errors import UserError
@@ -116,6 +117,16 @@ def test_saved_and_loaded(tmp_path):
     rows = two_modes(50, (0, 4)).numpy()
     again = fm.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(again.log_prob(rows), model.log_prob(rows))
+
+
+def test_where_noise_has_no_place_it_is_refused():
+    flow = fm.architectures.rad(2, depth=1, hidden=(8,))
+    with pytest.raises(UserError, match="1 dimensions of noise"):
+        fm.Model(flow, fm.Partition({"x": 2}, {"z": 2}))
+    with pytest.raises(UserError, match="rad takes noise"):
+        fm.architectures.mixed("rad", [None, None, AngleCDF()])
+    with pytest.raises(UserError, match="rad takes noise"):
+        fm.architectures.build("rad", 3, lower=[0.0, None, None])
 
 
 def test_draws_are_checked():

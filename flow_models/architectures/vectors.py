@@ -286,6 +286,11 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
         alone = "maf" if len(rest) == 1 and name not in ("maf", "iaf") else name
         seen = given + features_of(columns)
         flow = build(alone, len(rest), **{**options, "condition_size": seen})
+        if getattr(flow.layer, "noise", 0):
+            raise UserError(
+                f"{name} takes noise beside the data, which columns with bounds or of several kinds"
+                " do not go with: choose another architecture"
+            )
     # one layer a column: with two, networks of many columns overfit 8,000 rows
     hidden, activation = tuple(options.get("hidden", (64,)))[:1], options.get("activation", "relu")
     layer = Mixed(tuple(columns), flow and flow.layer, given, hidden, activation)

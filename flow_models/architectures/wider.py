@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data
+from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, with_bounds
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.chain import Chain, Repeat
@@ -19,6 +19,7 @@ from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.spline import RationalQuadratic
 
 
+@with_bounds
 def augmented(
     size: int,
     depth: int = 8,
@@ -46,6 +47,7 @@ def augmented(
     return _widened(size, noise, layers, False, seed, **data)
 
 
+@with_bounds
 def absolute(
     size: int,
     depth: int = 5,
@@ -77,6 +79,7 @@ def absolute(
     return _widened(size, size, [*folds, flow], True, seed, **data)
 
 
+@with_bounds
 def rad(
     size: int,
     depth: int = 4,
@@ -105,6 +108,7 @@ def rad(
     return _widened(size, depth, layers, True, seed, **data)
 
 
+@with_bounds
 def mixture(
     size: int,
     depth: int = 5,
@@ -131,6 +135,7 @@ def mixture(
     return _widened(size, 1, [flow, base], True, seed, **data)
 
 
+@with_bounds
 def flow_mixture(
     size: int,
     depth: int = 3,
@@ -159,6 +164,7 @@ def flow_mixture(
     return _widened(size, 1, [FlowMixture(size + 1, flows)], True, seed, **data)
 
 
+@with_bounds
 def vae(
     size: int,
     depth: int = 2,

@@ -60,6 +60,7 @@ class Model(tf.Module):
         super().__init__(name="model")
         given = {name: as_codec(name, codec) for name, codec in (codecs or {}).items()}
         partition = partition or _all_of_x(bijector, given.get("x"))
+        _check_noise(bijector.layer, partition)
         self.bijector, self.partition, self.jit = bijector, partition, jit
         self.codecs = completed(given, partition)
         self.data_model = data_model
@@ -462,6 +463,16 @@ def _all_of_x(bijector: FlowBijector, codec: Codec | None) -> Partition:
         size = codec.flat_size
     noise = getattr(bijector.layer, "noise", 0)
     return Partition(inputs={"x": size - noise, "eps": noise}, outputs={"z": size})
+
+
+def _check_noise(layer: Layer, partition: Partition) -> None:
+    """Raises UserError where layers of data and noise stand in a partition of another width."""
+    noise = getattr(layer, "noise", 0)
+    if noise and partition.size != _size(layer):
+        raise UserError(
+            f"this architecture takes {noise} dimensions of noise beside the data: the sides of the"
+            f' partition are {partition.size} wide, and must be {_size(layer)}, with noise as "eps"'
+        )
 
 
 def _size(layer: Layer) -> int | None:
