@@ -80,7 +80,7 @@ bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
 
-bench-commands:  ## rows and pictures a second and peak memory of score and sample; doc/benchmarks_commands.md has the table: ARGS="--rows 1000000"
+bench-commands:  ## rows and pictures a second and peak memory of score and sample; doc/commands.md has the table: ARGS="--rows 1000000"
 	@$(use_env); exec python benchmarks/bench_commands.py $(ARGS)
 
 check-dashboard:  ## look at MLflow's pages and a report in headless Chromium (the system's; skipped without): ARGS="--shots shots"

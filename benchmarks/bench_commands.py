@@ -1,6 +1,6 @@
-"""Rows and pictures a second, and the highest memory, of `score`, `sample` and `classify`.
+"""Rows and pictures a second, and the highest memory, of `score` and `sample`.
 
-    make bench-commands                                        # writes doc/benchmarks_commands.md
+    make bench-commands                                        # prints the table of doc/commands.md
     make bench-commands ARGS="--rows 1000000 --pictures 10000 --names 100000"
 
 Makes a model of four columns and one of pictures of 28x28, files of rows as CSV, Parquet and NPY,

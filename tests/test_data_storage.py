@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -404,3 +405,19 @@ def test_servers_keep_to_loopback_and_to_themselves(s3):
             assert {int(address.rpartition(":")[2]) for address in mine} <= set(second.ports)
         assert os.environ["AWS_ENDPOINT_URL"] == "http://before"
     assert not os.path.exists(f"/proc/{second.pid}")
+
+
+def test_a_long_listing_is_sorted_in_little_memory(tmp_path):
+    count = 30_000
+    for number in range(count):
+        os.close(os.open(tmp_path / f"{number * 7919 % count:05d}.png", os.O_CREAT))
+    (tmp_path / "00004").mkdir()
+    (tmp_path / "00004" / "x.png").touch()
+    found = storage.list_prefix(str(tmp_path), (".png",))
+    tracemalloc.start()
+    first = [next(found) for _ in range(6)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    names = [os.path.relpath(each, tmp_path) for each in first]
+    assert names == ["00000.png", "00001.png", "00002.png", "00003.png", "00004.png", "00004/x.png"]
+    assert sum(1 for _ in found) == count - 5 and peak < 3 * 2**20
