@@ -113,10 +113,7 @@ def evaluate(run) -> fm.Results:
 
     if run.config.target:
         return targets.evaluate(run)
-    metrics = {
-        "nll_val": min(run.history["val_objective"]),
-        **mapping.metrics(run.model, run.problem),
-    }
+    metrics = {"nll_val": run.result.kept_objective, **mapping.metrics(run.model, run.problem)}
     frame, gained = strange.strangest(run.model, run.problem)
     run.folder.write_text("strangest.csv", frame.to_csv(index=False))
     tables = [

@@ -58,9 +58,11 @@ from flow_models.bijectors.fold import Absolute, ThreeBranches
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
 from flow_models.bijectors.markov import Energy, Langevin, Metropolis
 from flow_models.bijectors.mixture import FlowMixture, GaussianMixture
+from flow_models.bijectors.mixture_cdf import MixtureCDF
 from flow_models.bijectors.networks import MLP, of_channels
 from flow_models.bijectors.on_columns import OnColumns
 from flow_models.bijectors.order import Maximum, Sort
+from flow_models.bijectors.refined import Refined
 from flow_models.core.serializable import from_config, to_config
 
 
@@ -194,6 +196,9 @@ LAYERS = {
     "reversible_rotated_loop": Reversible(
         Repeat(Rotated(3, Coupling(3, Additive(), **SMALL)), 3, 1)
     ),
+    "mixture": MixtureCDF(3, 4),
+    "refined": Refined(MixtureCDF(3, 4), Coupling(3, **SMALL), (0, 1, 2)),
+    "refined_in_part": Refined(MixtureCDF(3, 4), Coupling(2, **SMALL), (0, 2)),
     "automatic": Bent(3),
     "automatic_conditional": Bent(3, 2),
     "automatic_loop": Repeat(Bent(3), 2, 1),

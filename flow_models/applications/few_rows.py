@@ -1,22 +1,13 @@
-"""Defaults that follow the number of rows of a table: few rows support no large network."""
+"""The rule of few rows (`training.few_rows`), for settings that the user has not changed."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from flow_models.runs.config import flat
+from flow_models.training import few_rows
 
-MOST = 2000  # training rows up to which the rule holds
 NETWORK = ("architecture", "depth", "hidden", "bins", "affine", "linear")
-SMALL: dict[str, Any] = {"depth": 3, "hidden": (16, 16), "linear": True}
-FIT: dict[str, Any] = {
-    "steps": 2000,
-    "learning_rate": 1e-3,
-    "eval_every_steps": 25,
-    "patience": 8,
-    "ema": 0.98,
-}
 
 
 def count(problem) -> int:
@@ -25,26 +16,29 @@ def count(problem) -> int:
     return 0 if callable(train) else len(train["x"] if isinstance(train, dict) else train)
 
 
-def holds(config, problem, presets) -> bool:
-    """Whether a table has few rows and the user has not chosen a network."""
-    return 0 < count(problem) <= MOST and not is_chosen(config, NETWORK, presets)
-
-
 def network(config, problem, presets) -> dict[str, Any]:
-    """Options of the architecture: few and small couplings that start as a linear map."""
-    return SMALL if holds(config, problem, presets) else {}
+    """Options of the architecture, unless the user has chosen a network."""
+    if is_chosen(config, NETWORK, presets):
+        return {}
+    found = few_rows.network(count(problem), len(problem.columns))
+    bounded = config.lower is not None or config.upper is not None
+    if bounded or config.weights or config.missing == "model" or not _suits(problem):
+        found = {name: value for name, value in found.items() if name != "kernels"}
+    return found
+
+
+def _suits(problem) -> bool:
+    """Whether a mixture can be measured from these columns."""
+    from flow_models.architectures import of_whole_numbers
+
+    return problem.codec is None or of_whole_numbers(problem.codec.cdfs)
 
 
 def fit(config, problem, presets):
     """Settings of the training; those that the user gave stay."""
-    rows = count(problem)
-    if not 0 < rows <= MOST:
-        return config.fit
-    names = [name for name in FIT if not is_chosen(config, [name], presets)]
-    changed = {name: FIT[name] for name in names} if holds(config, problem, presets) else {}
-    if not is_chosen(config, ["batch_size"], presets):
-        changed["batch_size"] = min(config.fit.batch_size, rows)
-    return dataclasses.replace(config.fit, **changed)
+    names = few_rows.FIT if not is_chosen(config, NETWORK, presets) else ()
+    names = [name for name in (*names, "batch_size") if not is_chosen(config, [name], presets)]
+    return few_rows.settings(config.fit, count(problem), names)
 
 
 def is_chosen(config, names, presets) -> bool:

@@ -165,7 +165,13 @@ def comparison(found: dict[str, float]) -> Table:
 
 def training_in_words(result) -> str:
     """When validation was best; a rise since is a warning where nothing stopped the training."""
-    text, rise = overfitting(result.history["step"], result.history["val_objective"])
+    steps, objective = result.history["step"], result.history["val_objective"]
+    if result.kept_step == 0:
+        return (
+            f"Training: the mixture that the flow starts at is kept; in {steps[-1]:,.0f} steps no"
+            " change of it was better on validation rows by more than its standard error."
+        )
+    text, rise = overfitting(steps, objective, result.kept_step)
     if rise > OVERFITTED and result.stopped != "early":
         warn(f"overfitting: {text}; the weights of the best step are kept")
     return f"Training: {text}."

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
-from flow_models.bijectors.cdf import CDF
+from flow_models.bijectors.cdf import CDF, CategoryCDF, CountCDF
 from flow_models.bijectors.chain import Chain, Inverse, Repeat
 from flow_models.bijectors.class_gaussian import ClassGaussian
 from flow_models.bijectors.conv1x1 import LULinear
@@ -22,9 +22,11 @@ from flow_models.bijectors.frames import Frame, Framed
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.missing import Proposal, WithMissing
 from flow_models.bijectors.mixed import Mixed, features_of
+from flow_models.bijectors.mixture_cdf import MixtureCDF
 from flow_models.bijectors.networks import MLP
 from flow_models.bijectors.number_cdf import NumberCDF
 from flow_models.bijectors.permutation import Permutation
+from flow_models.bijectors.refined import Refined
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.yeo_johnson import YeoJohnson
@@ -277,6 +279,9 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     if len(rest) == len(columns):
         return build(name, len(columns), **options)
     given, flow = options.get("condition_size", 0), None
+    kernels = options.pop("kernels", 0)
+    if kernels:
+        return _refined_of_kinds(name, columns, rest, kernels, options)
     sides = {side: options.pop(side, None) for side in ("lower", "upper")}
     of_bounds = _bounded(len(columns), **sides)
     columns = [own or bounded for own, bounded in zip(columns, of_bounds, strict=True)]
@@ -296,6 +301,30 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     layer = Mixed(tuple(columns), flow and flow.layer, given, hidden, activation)
     dtype = flow.dtype if flow else options.get("dtype", tf.float32)
     return FlowBijector(layer, options.get("seed", 0), dtype)
+
+
+def of_whole_numbers(columns: Sequence[CDF | None]) -> bool:
+    """Whether all columns are numbers, counts and categories, and some are numbers, so that they
+    have a mixture to start at (`kernels`)."""
+    known = all(each is None or isinstance(each, (CategoryCDF, CountCDF)) for each in columns)
+    return known and None in columns
+
+
+def _refined_of_kinds(name, columns, rest, kernels, options):
+    """A mixture of all columns, and a flow of the latents of the numbers."""
+    alone = "maf" if len(rest) == 1 and name not in ("maf", "iaf") else name
+    flow = build(alone, len(rest), **options, standardise=False)
+    limits = [each and _limits(each) for each in columns]
+    mixture = MixtureCDF(len(columns), kernels, tuple(limits))
+    layer = Refined(mixture, flow.layer, tuple(rest))
+    return FlowBijector(layer, options.get("seed", 0), flow.dtype)
+
+
+def _limits(cdf: CDF) -> tuple[float | None, float | None]:
+    """The least and the largest whole number of a column."""
+    if isinstance(cdf, CategoryCDF):
+        return 0.0, len(cdf.shares) - 1.0
+    return getattr(cdf, "lowest", None), None
 
 
 def class_mixture(
@@ -366,6 +395,7 @@ def in_units_of_the_data(
     *,
     standardise: bool = True,
     unskew: bool = False,
+    kernels: int = 0,
     dtype: tf.DType = tf.float32,
 ) -> FlowBijector:
     """The layers, behind those that remove the user's units; densities are in these units.
@@ -373,9 +403,14 @@ def in_units_of_the_data(
     Args:
       standardise: subtracts the mean and divides by the standard deviation of the training data.
       unskew: applies to each column a power transformation chosen from the data (`YeoJohnson`).
+      kernels: for few rows: training rows, from which a mixture is measured that the flow starts
+        at (see `Refined`), in place of all of the above; 0 for none.
       dtype: of weights and data.
     """
     front: list[Layer] = []
+    if kernels:
+        layer = Refined(MixtureCDF(size, kernels), Chain(layers), tuple(range(size)))
+        return FlowBijector(layer, seed, dtype)
     if unskew:
         front += [Standardise(size), YeoJohnson(size)]
     if standardise:

@@ -73,7 +73,7 @@ class CDF(Serializable):
 
     def forward_and_log_det(self, o, x):
         lower, upper, log_p = self.tails(o, x)
-        z = tf.where(lower < 0.5, _ndtri(lower), -_ndtri(upper))
+        z = tf.where(lower < 0.5, tail_quantile(lower), -tail_quantile(upper))
         return z, log_p + 0.5 * (z * z + LOG_TWO_PI)
 
     def inverse(self, o, z):
@@ -81,18 +81,21 @@ class CDF(Serializable):
         return self.quantile(o, lower, upper)
 
 
-def _ndtri(p):
+def tail_quantile(p, least=TAIL, rounds=1):
     """Phi^-1(p) of p up to 1/2, also far in the tail, where XLA's own is infinite.
 
-    Abramowitz and Stegun 26.2.23, to 5e-4, and a step of Newton on log Phi.
+    Abramowitz and Stegun 26.2.23, to 5e-4, and steps of Newton on log Phi.
     """
-    log_p = tf.math.log(tf.clip_by_value(p, TAIL, 0.5))
+    log_p = tf.math.log(tf.clip_by_value(p, least, 0.5))
     t = tf.sqrt(-2 * log_p)
     top = 2.515517 + t * (0.802853 + t * 0.010328)
     z = top / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
-    found = 0.5 * tf.math.erfc(-math.sqrt(0.5) * z)
-    step = (tf.math.log(found) - log_p) * found * tf.exp(0.5 * (z * z + LOG_TWO_PI))
-    return z - tf.stop_gradient(step)
+    for _ in range(rounds):
+        z = tf.stop_gradient(z)  # the gradient is that of the last step: 1 / N(z)
+        found = 0.5 * tf.math.erfc(-math.sqrt(0.5) * z)
+        step = (tf.math.log(found) - log_p) * found * tf.exp(0.5 * (z * z + LOG_TWO_PI))
+        z -= step
+    return z
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,17 +26,12 @@ class YeoJohnson(Layer):
         return {"power": Frozen(np.ones(self.size, np.float32))}
 
     def forward_and_log_det(self, weights, x, condition=None):
-        p, size = weights["power"], tf.math.log1p(tf.abs(x))
-        q = tf.where(x >= 0, p, 2 - p)
-        return tf.sign(x) * tf.math.expm1(q * size) / q, tf.reduce_sum(
-            (p - 1) * tf.sign(x) * size, 1
-        )
+        y, log_slopes = bend(weights["power"], x)
+        return y, tf.reduce_sum(log_slopes, 1)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        p = weights["power"]
-        q = tf.where(y >= 0, p, 2 - p)
-        size = tf.math.log1p(q * tf.abs(y)) / q  # log (1 + |x|)
-        return tf.sign(y) * tf.math.expm1(size), tf.reduce_sum((1 - p) * tf.sign(y) * size, 1)
+        x, log_slopes = unbend(weights["power"], y)
+        return x, tf.reduce_sum(log_slopes, 1)
 
     def data_dependent_init(self, weights, x, condition=None):
         rows = np.asarray(x, np.float64)
@@ -51,3 +46,17 @@ class YeoJohnson(Layer):
         return ((p - 1) * np.sign(rows) * size).mean(0) - np.log(
             (np.sign(rows) * np.expm1(q * size) / q).std(0) + 1e-12
         )
+
+
+def bend(p, x):
+    """y of each number of x, and log dy/dx, for powers p."""
+    size = tf.math.log1p(tf.abs(x))
+    q = tf.where(x >= 0, p, 2 - p)
+    return tf.sign(x) * tf.math.expm1(q * size) / q, (p - 1) * tf.sign(x) * size
+
+
+def unbend(p, y):
+    """The inverse of `bend`, and log dx/dy."""
+    q = tf.where(y >= 0, p, 2 - p)
+    size = tf.math.log1p(q * tf.abs(y)) / q  # log (1 + |x|)
+    return tf.sign(y) * tf.math.expm1(size), (1 - p) * tf.sign(y) * size

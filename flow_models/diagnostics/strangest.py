@@ -65,9 +65,12 @@ def _finite(values) -> np.ndarray:
     return np.maximum(np.nan_to_num(np.asarray(values, np.float64), nan=-1e6), -1e6)
 
 
-def overfitting(steps: list[float], objective: list[float]) -> tuple[str, float]:
-    """How training ended, in words, and by how many nats validation rose after its best step."""
-    best = int(np.nanargmin(objective))
+def overfitting(
+    steps: list[float], objective: list[float], kept: float | None = None
+) -> tuple[str, float]:
+    """How training ended, in words, and by how many nats validation rose after its best step, or
+    after the step `kept`."""
+    best = list(steps).index(kept) if kept in steps else int(np.nanargmin(objective))
     text, rise = (
         f"best at step {steps[best]:,.0f} of {steps[-1]:,.0f}",
         objective[-1] - objective[best],

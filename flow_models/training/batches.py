@@ -4,7 +4,8 @@ A batch of a user is x, or a dictionary with a value for each block of inputs an
 that y fills, and perhaps the "weight" [B, 1] of its rows, whose mean over the data should be 1.
 Where a density is annealed, "beta" [B, 1] is its power (see `reverse_kl`).
 Behind a frame (see `bijectors.frames`) the data of a training are taken through it once; a batch
-then holds "x" in the frame, the "context" of the data, and the "log_det" [B, 1].
+then holds "x" in the frame, the "context" of the data, and the "log_det" [B, 1]. Behind a mixture
+(see `bijectors.refined`) it holds its latents "x" and the "log_det", that of the codec included.
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
     if not isinstance(batch, dict) and not (tf.is_tensor(batch) or isinstance(batch, np.ndarray)):
         raise UserError(f"a batch is x, or a dictionary of blocks; got a {type(batch).__name__}")
     named = batch if isinstance(batch, dict) else {"x": batch}
-    if "context" in named:
+    if "log_det" in named:
         return {name: tf.cast(value, model.dtype) for name, value in named.items()}
     _check_blocks(named, model)
     ready = {name: tf.cast(value, model.dtype) for name, value in named.items() if name != "x"}
@@ -120,6 +121,9 @@ def forward(model, weights, batch):
         context = layer.prepare(weights, batch["context"])
         v, log_det = layer.forward_and_log_det(weights, batch["x"], context)
         return v, log_det + batch["log_det"][:, 0]
+    if "log_det" in batch:
+        v, log_det = model.layer.refine(weights, batch["x"])
+        return v, log_det + batch["log_det"][:, 0]
     condition = model.layer.prepare(weights, given(model, batch))
     return model.layer.forward_and_log_det(weights, inputs(model, batch), condition)
 
@@ -150,6 +154,24 @@ def seen(model, weights, batch) -> list[tf.Tensor]:
 def y_of(model, batch) -> tf.Tensor | None:
     """The y that the base density is of; None where it is not among the outputs."""
     return batch["y"] if "y" in model.partition.outputs else None
+
+
+def log_det_of_codec(model, batch):
+    """log |det d rows / d values| [B] of a batch, where `forward` does not count it."""
+    return 0.0 if "log_det" in batch else model.codec.log_det(batch["x"])
+
+
+def through_mixture(model, arrays, training: bool):
+    """Rows as latents of the mixture that a flow starts at: `training` rows as if they were new."""
+    ready = as_batch(arrays, model)
+    weights, layer = model.weights, model.layer
+    if training:
+        z, log_det = layer.cross_fitted(weights, ready["x"])
+    else:
+        z, log_det = (each.numpy() for each in layer.start(weights, ready["x"]))
+    log_det = log_det + np.asarray(model.codec.log_det(ready["x"]))
+    of_rows = {"weight": np.asarray(arrays["weight"])} if "weight" in ready else {}
+    return {"x": z, "log_det": log_det[:, None].astype(z.dtype), **of_rows}
 
 
 def through_frame(model, arrays):

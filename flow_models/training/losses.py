@@ -29,7 +29,7 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
 
     def loss(weights, batch):
         z, log_det = batches.forward(model, weights, batch)
-        log_det += model.codec.log_det(batch["x"])
+        log_det += batches.log_det_of_codec(model, batch)
         latent = -model.partition.base_log_prob(z, batches.y_of(model, batch))
         for name in model.partition.beside_x:  # what p(x, e) / N(e) is a bound of
             latent += tf.reduce_sum(log_normal(batch[name]), -1)
@@ -42,6 +42,7 @@ def negative_log_likelihood(model, **extra: tuple[float, Callable]):
     # a resumed training must have the same
     identity = {name: weight for name, (weight, _) in extra.items()} or None
     loss.identity = identity  # type: ignore[attr-defined]
+    loss.of_latents = not extra  # type: ignore[attr-defined]  # all that it needs of x
     return loss
 
 

@@ -41,8 +41,8 @@ def initial_moments(weights: list[tf.Tensor]) -> dict[str, list[tf.Tensor]]:
 def adam(
     settings, step: tf.Tensor, weights: list, gradients: list, moments: dict
 ) -> tuple[list, dict, tf.Tensor]:
-    """One step of Adam (Kingma and Ba 2015) with clipping by global norm; also averages the weights
-    (EMA).
+    """One step of Adam (Kingma and Ba 2015) with clipping by global norm and decoupled weight decay
+    (Loshchilov and Hutter 2019); also averages the weights (EMA).
 
     The average's decay is min(ema, (1 + t) / (10 + t)), so that it forgets the start.
 
@@ -64,6 +64,8 @@ def adam(
         g = g * factor_
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
+        if settings.weight_decay:
+            w -= tf.cast(learning_rate(settings, step) * settings.weight_decay, w.dtype) * w
         w = w - rate_ * m / (tf.sqrt(v) + 1e-8)
         new_weights.append(w)
         new["first"].append(m)

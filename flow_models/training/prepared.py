@@ -6,6 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from flow_models.bijectors.refined import Refined
 from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError
 from flow_models.core.serializable import to_config
@@ -46,12 +47,14 @@ class PreparedData:
         self.source = self._source(data)
         self.validation = None if validation is None else self._ready(validation)
         rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
-        first = as_batch(self.source.first_rows(rows), model)
+        of_all = isinstance(model.layer, Refined) and self.source.arrays is not None
+        first = as_batch(self.source.arrays if of_all else self.source.first_rows(rows), model)
         self._check_rows(first)
         self.identity = self._identity(data, loss, first)
         start(model, first)
         self.frame_seconds = 0.0
         self._pass_through_frame()
+        self._pass_through_mixture(getattr(loss, "of_latents", False))
 
     def _by_codec(self, data):
         """Arrays of x as their codec prepares them, which is measured by the training data."""
@@ -121,6 +124,16 @@ class PreparedData:
         if self.validation is not None:
             self.validation = batches.through_frame(self.model, self.validation)
         self.frame_seconds = time.perf_counter() - before
+
+    def _pass_through_mixture(self, of_latents: bool) -> None:
+        """Takes arrays through a mixture that the flow starts at."""
+        if not (of_latents and isinstance(self.model.layer, Refined)):
+            return
+        if self.source.arrays is not None:
+            passed = batches.through_mixture(self.model, self.source.arrays, training=True)
+            self.source = self._source(passed)
+        if self.validation is not None:
+            self.validation = batches.through_mixture(self.model, self.validation, training=False)
 
     def _identity(self, draws, loss, first) -> dict:
         """What must be equal for a run to be resumed exactly."""

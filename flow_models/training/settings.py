@@ -32,6 +32,8 @@ class FitSettings:
     """Adam's decay of the first moment"""
     beta2: float = 0.99
     """Adam's decay of the second moment"""
+    weight_decay: float = 0.0
+    """share of each weight that is taken off in a step, times the rate (AdamW); 0: none"""
     clip_norm: float = 5.0
     """gradients are scaled to at most this global norm; 0: never"""
     ema: float = 0.998
@@ -86,6 +88,10 @@ class FitSettings:
             (
                 not 0 <= self.clip_norm < math.inf,
                 f"clip_norm is {self.clip_norm}, must be at least 0",
+            ),
+            (
+                not 0 <= self.weight_decay < math.inf,
+                f"weight_decay is {self.weight_decay}, must be at least 0",
             ),
             (
                 not self.checkpoint_seconds >= 0,

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from flow_models.bijectors.refined import Refined
 from flow_models.core import storage
 from flow_models.core.errors import UserError, WorkerLost, warn
 from flow_models.core.tiling import FixedShapeBatches
 from flow_models.models.missing import is_modelled
-from flow_models.training import checkpoint, devices, losses, missing
+from flow_models.training import checkpoint, devices, few_rows, losses, missing
 from flow_models.training.checkpoint import Progress
 from flow_models.training.optimizer import initial_moments, learning_rate
 from flow_models.training.prepared import PreparedData
@@ -39,6 +40,10 @@ class FitResult:
     compile_seconds: float  # of the training step, this session's
     steps_per_second: float  # of the training loop once compiled, this session's
     stopped: str  # "finished" or "early"
+    # whose weights are kept; 0: those that training started from
+    kept_step: int | None = dataclasses.field(default=None, kw_only=True)
+    # of validation (training, if none), with these weights
+    kept_objective: float = dataclasses.field(default=float("nan"), kw_only=True)
 
     def __repr__(self) -> str:
         epochs = len(next(iter(self.history.values()), ()))
@@ -78,7 +83,7 @@ def fit(
         or a simulator draw(n, seed) -> tensors, pure and compilable, with seed an int32 pair. Data
         frames and records are taken by the names of the model's columns, others are ignored.
       validation: arrays like `data`, or None.
-      settings: see `FitSettings`.
+      settings: see `FitSettings`; without them, tables of few rows have others (`few_rows`).
       loss: loss(weights, batch) -> {"objective": [B], ...}; by default the negative log-likelihood.
       folder: where checkpoints go (a path or s3://); None: none are written.
       resume: go on from the checkpoint in `folder`, exactly as if never interrupted; start if there
@@ -107,7 +112,7 @@ class Trainer:
         self.began, self.seconds_before = time.perf_counter(), 0.0
         if resume and not folder:
             raise UserError("resume needs the folder of the checkpoint")
-        self.model, self.settings = model, settings or FitSettings()
+        self.model, self.settings = model, settings or few_rows.defaults(model, data)
         self.loss = loss or _likelihood(model)
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
@@ -127,8 +132,21 @@ class Trainer:
         self._evaluate = FixedShapeBatches(
             self._evaluate_rows, model.codec.tiles, self.settings.jit
         )
+        self.start_rows = self._start()
         if resume and self.folder and checkpoint.exists(folder):
             self._restore()
+
+    def _start(self) -> np.ndarray | None:
+        """The objective of validation rows [N] before training, where the start is a density that
+        was measured: it stays unless training is better by more than a standard error."""
+        if self.validation is None or not isinstance(self.model.layer, Refined):
+            return None
+        values = self._evaluate(self.at.weights, *self.validation.values())["objective"]
+        values = values.astype(np.float64)
+        self.at = dataclasses.replace(
+            self.at, best=self.at.weights, best_objective=float(values.mean())
+        )
+        return values
 
     def _evaluate_rows(self, weights, *arrays):
         return self.steps.evaluate(weights, dict(zip(self.validation, arrays, strict=True)))
@@ -170,7 +188,24 @@ class Trainer:
         history = {name: [row[name] for row in self.at.rows] for name in self.at.rows[-1]}
         speed = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
         stopped = "finished" if self.at.step == total else "early"
-        return FitResult(history, self.seconds(), self.compile_seconds, speed, stopped)
+        seconds, (step, objective) = self.seconds(), self._kept(history)
+        return FitResult(
+            history,
+            seconds,
+            self.compile_seconds,
+            speed,
+            stopped,
+            kept_step=step,
+            kept_objective=objective,
+        )
+
+    def _kept(self, history) -> tuple[int, float]:
+        """The step whose weights are kept, and its objective."""
+        place = len(self.at.rows) - 1 - self.at.waited
+        if place < 0:
+            return 0, self.at.best_objective
+        name = "train_objective" if self.validation is None else "val_objective"
+        return int(history["step"][place]), history[name][place]
 
     def _join(self) -> None:
         """Several workers all start from the first one's state, new or read from its checkpoint."""
@@ -297,8 +332,9 @@ class Trainer:
         average = self._averaged()
         objective = row["train_objective"]
         if self.validation is not None:
-            row |= {f"val_{name}": value for name, value in self._validated(average).items()}
-            objective = row["val_objective"]
+            values, margin = self._validated(average)
+            row |= {f"val_{name}": value for name, value in values.items()}
+            objective = row["val_objective"] + margin
             if not np.isfinite(objective):
                 self._diverged(at.step - 1, f"the validation objective is {objective}")
         better = objective < at.best_objective
@@ -313,18 +349,22 @@ class Trainer:
         )
         return row
 
-    def _validated(self, weights) -> dict[str, float]:
-        """Means over the validation data. Of several workers the first one computes them, so that
-        all decide alike."""
+    def _validated(self, weights) -> tuple[dict[str, float], float]:
+        """Means over the validation data, and the standard error of the difference from the start
+        (0 where the start is none). Of several workers the first one computes them, so that all
+        decide alike."""
+        count = len(self.terms) + 1
         if not self.devices.is_chief:
-            return dict(zip(self.terms, self.devices.from_chief(None, len(self.terms))))
-        arrays = self.validation.values()
-        values = {
-            name: float(np.mean(value, dtype=np.float64))
-            for name, value in self._evaluate(weights, *arrays).items()
-        }
-        self.devices.from_chief([values[name] for name in self.terms], len(self.terms))
-        return values
+            *means, margin = self.devices.from_chief(None, count)
+            return dict(zip(self.terms, means)), margin
+        found = self._evaluate(weights, *self.validation.values())
+        values = {name: float(np.mean(value, dtype=np.float64)) for name, value in found.items()}
+        margin = 0.0
+        if self.start_rows is not None:
+            change = found["objective"] - self.start_rows
+            margin = float(change.std() / len(change) ** 0.5)
+        self.devices.from_chief([*(values[name] for name in self.terms), margin], count)
+        return values, margin
 
     def _refresh(self) -> None:
         """Tells the source of the averaged weights, while there are steps to come."""
