@@ -74,6 +74,9 @@ bench-missing:  ## missing cells modelled, dropped, filled by the mean; writes a
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)
 
+bench-targets:  ## densities without data: error of log Z, modes and seconds; writes doc/results_targets.md
+	@$(use_env); exec python benchmarks/densities.py $(ARGS)
+
 bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and 4; writes tables of doc/scaling.md
 	@$(use_env); exec python benchmarks/workers.py $(ARGS)
 

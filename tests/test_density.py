@@ -164,11 +164,24 @@ def test_draws_annealed_towards_p2_over_q_have_weights_for_p(buffer):
     np.testing.assert_allclose(unweighted[unweighted[:, 0] < 0].std(0), 0.5 / 2**0.5, atol=0.03)
 
 
+def test_weights_are_exact_where_the_rounds_end_early(monkeypatch):
+    """One round from a Gaussian far too wide reaches a power below 1; weights still are for p."""
+    monkeypatch.setattr(annealed, "ROUNDS", 1)
+    model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
+    early = annealed.Buffer(model, two_modes, 0.0, 6.0, rows=20_000, kept=1)
+    assert early._log_weights.std() > 1
+    x, second = drawn_from(early)
+    assert early.log_z == pytest.approx(1.5, abs=0.1)
+    assert second.mean() == pytest.approx(0.75, abs=0.05)
+    np.testing.assert_allclose(x[second].mean(0), CENTRES[1], atol=0.06)
+
+
 def test_rows_of_density_zero_do_not_stay():
     half = lambda z: (z, tf.where(z[:, 0] > 1, -0.5 * tf.reduce_sum(z * z, -1), -np.inf))
     z = tf.random.stateless_normal([4096, 2], (0, 0))
-    run = tf.function(lambda z: annealed.anneal(lambda z: _floor(half(z)), z, 1.0, 0.3, (0, 1)))
-    z, _, log_z, _ = run(z)
+    run = tf.function(lambda z: annealed.anneal(lambda z: _floor(half(z)), z, 1.0, 50, 0.3, (0, 1)))
+    z, _, log_z, power, _ = run(z)
+    assert float(power) == 1
     assert (z.numpy()[:, 0] > 1).all()
     assert float(log_z) == pytest.approx(np.log(2 * np.pi * 0.158655), abs=0.1)
 

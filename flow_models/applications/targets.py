@@ -19,12 +19,13 @@ from flow_models.data.targets import Target
 
 SCALE = 3.0  # of the start, where nothing is known
 REPEATS, DRAWS = 5, 2000  # of the estimate of log Z
+
 SHOWN = 4000  # draws of each sampler in a figure
 # networks that suit a target; the user's own settings take their place
 RECIPES: dict[str, dict[str, Any]] = {
     "mixture_3x3": {"depth": 4, "bins": 12, "linear": True},
     "funnel": {"architecture": "maf", "depth": 1, "bins": 0, "hidden": (32,), "log_scale": 20.0},
-    "many_well": {"depth": 4, "bins": 12},
+    "many_well": {"depth": 2, "bins": 12, "hidden": (32,)},
     "two_moons_ring": {"depth": 4, "bins": 12, "linear": True},
 }
 
@@ -94,7 +95,7 @@ def training(config, problem: Problem, model) -> Training:
     from flow_models.training import density
 
     target, settings = problem.target, config.fit
-    first = density.of_steps(settings, max(settings.steps // 2, 1))
+    first = density.of_steps(settings, max(settings.steps // 2, 1), density.ANNEALINGS)
     draws = density.annealed_draws(target.log_density, model, 0.0, target.scale, settings.seed)
     rest = density.of_steps(settings, max(settings.steps - first.steps, 1))
 

@@ -30,7 +30,7 @@ import tensorflow as tf
 from flow_models.models.weighted import target
 
 EFFECTIVE = 0.5  # share of the draws that stays effective from one power to the next
-ROUNDS = 200  # of annealing at most
+ROUNDS, ROUNDS_OF_FLOW = 200, 5  # of annealing at most, from the Gaussian and from the flow
 MOVES, LEAPFROGS = 3, 5  # transitions a round, and steps of each
 ACCEPTANCE = 0.7  # that the step size aims at
 LEAST = -1e30  # log density of points that have none
@@ -97,23 +97,23 @@ class Buffer:
         """Rows [rows, N], their log weights for p, and the step of the next time."""
         layer = self._model.layer
         invert = lambda z: layer.inverse_and_log_det(weights, z, None)
-        z, end, log_z, step = self._anneal(invert, 2.0, step, seed)
-        return end.x, log_z + _log_normal(z) - end.log_p, step
+        return self._anneal(invert, 2.0, ROUNDS_OF_FLOW, step, seed)
 
     def _of_gaussian(self, location, scale, step, seed):
         """The same, where the flow is the Gaussian, and towards p itself."""
         log_det = self._model.partition.size * math.log(scale)
-        invert = lambda z: (location + scale * z, log_det)
-        _, end, log_z, step = self._anneal(invert, 1.0, step, seed)
-        return end.x, tf.fill([self._rows], log_z), step
+        return self._anneal(lambda z: (location + scale * z, log_det), 1.0, ROUNDS, step, seed)
 
-    def _anneal(self, invert, power, step, seed):
+    def _anneal(self, invert, power, rounds, step, seed):
+        """Weights are exact for p also where the rounds end before the power is reached."""
+
         def log_p(z):
             x, log_det = invert(z)
             return x, _floored(self._log_p(x)) + log_det
 
         z = self._model.partition.standard_sample(self._rows, seed, self._model.dtype)
-        return anneal(log_p, z, power, step, seed)
+        z, end, log_z, reached, step = anneal(log_p, z, power, rounds, step, seed)
+        return end.x, log_z + (1 - reached) * (end.log_p - _log_normal(z)), step
 
 
 class Point(NamedTuple):
@@ -124,15 +124,16 @@ class Point(NamedTuple):
     gradient: tf.Tensor
 
 
-def anneal(log_p: Callable, z: tf.Tensor, power: float, step: tf.Tensor, seed):
+def anneal(log_p: Callable, z: tf.Tensor, power: float, rounds: int, step: tf.Tensor, seed):
     """Draws z [n, N] of N(0, I) as draws of p(z)^power N(z)^(1 - power), compilable.
 
     Args:
       log_p: z -> x and log p(z).
+      rounds: at most; the power that is reached then is the end.
       step: size of the leapfrog steps; it follows the acceptance.
 
     Returns:
-      z; the `Point` there; log of the integral of the end; the step at the end.
+      z; the `Point` there; log of the integral of the end; its power; the step at the end.
     """
     count = math.log(z.shape[0])
 
@@ -155,10 +156,10 @@ def anneal(log_p: Callable, z: tf.Tensor, power: float, step: tf.Tensor, seed):
         return k + 1, new, z, point, log_z, step
 
     zero = tf.zeros([], z.dtype)
-    going = lambda k, beta, *_: (beta < 1) & (k < ROUNDS)
+    going = lambda k, beta, *_: (beta < 1) & (k < rounds)
     start = (0, zero, z, at(z), zero, step)
-    _, _, z, point, log_z, step = tf.while_loop(going, body, start)
-    return z, point, log_z, step
+    _, beta, z, point, log_z, step = tf.while_loop(going, body, start)
+    return z, point, log_z, power * beta, step
 
 
 def _moves(at, power, z, point, step, seeds):

@@ -17,6 +17,7 @@ from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import FitResult, Trainer
 
 METHODS = ("annealed", "reverse_kl")
+ANNEALINGS = 20  # of draws of the flow, where the settings do not say how many
 
 
 @dataclasses.dataclass(repr=False)
@@ -58,7 +59,7 @@ def fit_density(
       model: a `Model` of vectors without y, or a flow; it is trained in place. Other input blocks
         than x are noise, N(0, I).
       settings: of both trainings together; `eval_every_steps` is also the number of steps between
-        annealings.
+        annealings; 0: so many that there are ANNEALINGS.
       method: "annealed" learns draws that are annealed from the Gaussian and then from the flow
         (see `annealed`), by maximum likelihood, and then minimises the reverse divergence, which is
         exact in the end; "reverse_kl" minimises that alone while the density is annealed, which
@@ -84,7 +85,7 @@ def fit_density(
     forward = None
     if method == "annealed":
         draws = annealed_draws(log_density, model, location, scale, settings.seed)
-        of_first = of_steps(settings, first)
+        of_first = of_steps(settings, first, ANNEALINGS)
         trainer = Trainer(
             model, draws, None, of_first, folder=_inside(folder, "forward"), resume=resume
         )
@@ -133,9 +134,10 @@ def annealed_draws(log_density, model: Model, location=0.0, scale=1.0, seed: int
     return buffer
 
 
-def of_steps(settings: FitSettings, steps: int) -> FitSettings:
-    """The settings for so many steps."""
-    return dataclasses.replace(settings, steps=steps)
+def of_steps(settings: FitSettings, steps: int, rows: int = 0) -> FitSettings:
+    """The settings for so many steps, with so many rows of the history if they have no number."""
+    every = settings.eval_every_steps or (rows and max(steps // rows, 1))
+    return dataclasses.replace(settings, steps=steps, eval_every_steps=every)
 
 
 def begin(model: Model, location: float, scale: float, seed: int) -> None:
