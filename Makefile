@@ -71,6 +71,9 @@ bench-small-tables:  ## application 1 beside its baselines on tables of few rows
 bench-missing:  ## missing cells modelled, dropped, filled by the mean; writes a table of doc/tables.md
 	@$(use_env); exec python benchmarks/missing.py $(ARGS)
 
+bench-families:  ## every architecture, a minute on each of four sets: table and gallery of doc/families.md
+	@$(use_env); exec python benchmarks/families.py $(ARGS)
+
 bench-flows:  ## compare training and evaluation speed with zuko, normflows, nflows and flowjax
 	@$(use_env); exec python benchmarks/bench_flows.py $(ARGS)
 

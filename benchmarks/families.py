@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "families"
 GALLERY = ROOT / "doc" / "figures" / "families.png"
@@ -36,6 +38,7 @@ def main() -> None:
             (RESULTS / name).mkdir(parents=True, exist_ok=True)
             (RESULTS / name / f"{data}.json").write_text(json.dumps(result))
     write_table(list(ARCHITECTURES))
+    draw_gallery(list(ARCHITECTURES), told.data[0])
 
 
 def arguments(names: list[str]):
@@ -90,6 +93,38 @@ def write_table(names: list[str]) -> None:
     text = PAGE.read_text()
     before, after = text.split(START)[0], text.split(END)[1]
     PAGE.write_text(f"{before}{START}\n" + "\n".join(rows) + f"\n{END}{after}")
+
+
+def draw_gallery(names: list[str], data: str) -> None:
+    """Data, density and samples of every family that was trained on a set, as one figure."""
+    from matplotlib import pyplot as plt
+
+    import flow_models as fm
+    from flow_models.data import points
+
+    known = [name for name in names if (RESULTS / name / data / "model.json").exists()]
+    held = points.get(data).draw(4_000, (0, -3)).numpy()
+    reach = 1.2 * np.abs(held).max()
+    axis = np.linspace(-reach, reach, 200, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    figure, rows = plt.subplots(3, len(known), figsize=(2 * len(known), 6.4), squeeze=False)
+    for name, (top, middle, bottom) in zip(known, rows.T, strict=True):
+        model = fm.load(str(RESULTS / name / data))
+        density = np.exp(model.log_prob(grid)).reshape(200, 200)
+        limit = np.quantile(density, 0.995)
+        top.set_title(name, fontsize=9)
+        top.scatter(*held.T, s=0.3, color="#305080")
+        middle.imshow(density, origin="lower", cmap="magma", vmax=limit)
+        bottom.scatter(*model.sample(4_000, seed=1).T, s=0.3, color="#a03030")
+        for axes in (top, middle, bottom):
+            axes.set(xticks=[], yticks=[], aspect="equal")
+        for axes in (top, bottom):
+            axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
+    for axes, label in zip(rows[:, 0], ("data", "density", "samples"), strict=True):
+        axes.set_ylabel(label)
+    figure.tight_layout()
+    GALLERY.parent.mkdir(exist_ok=True)
+    figure.savefig(GALLERY, dpi=60)
 
 
 def cell(path: Path) -> str:
