@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy import stats
@@ -136,6 +137,21 @@ def test_training_rows_are_taken_through_mixtures_that_have_not_seen_them(fitted
     new = model.layer.start(model.weights, tf.constant(clusters(2000, 5), tf.float32))
     new = stats.norm.logpdf(np.asarray(new[0], np.float64)).sum(1) + np.asarray(new[1])
     assert of_others.mean() == pytest.approx(new.mean(), abs=0.2)
+
+
+def test_validation_rows_of_a_category_get_their_noise_once():
+    rng = np.random.default_rng(7)
+    kind = rng.integers(0, 2, 150)
+    frame = pd.DataFrame({"kind": np.array(["a", "b"])[kind], "v": rng.normal(size=150) + 3 * kind})
+    columns = fm.Columns.of(frame)
+    flow = fm.architectures.mixed("spline_coupling", columns.cdfs, depth=1, kernels=120)
+    model = fm.Model(flow, codecs={"x": columns}, jit=False)
+    settings = fm.FitSettings(steps=2, batch_size=120, eval_every_steps=1, jit=False)
+    result = fm.fit(model, frame[:120], frame[120:], settings, progress=False)
+    found = -model.log_prob(frame[120:]).mean()
+    assert found == pytest.approx(result.kept_objective, abs=1e-3)
+    truth = np.log(2) + stats.norm.entropy()
+    assert truth - 0.4 < found < truth + 0.4
 
 
 def test_a_saved_flow_is_the_same_in_a_new_process(fitted, tmp_path):

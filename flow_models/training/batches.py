@@ -162,15 +162,18 @@ def log_det_of_codec(model, batch):
 
 
 def through_mixture(model, arrays, training: bool):
-    """Rows as latents of the mixture that a flow starts at: `training` rows as if they were new."""
-    ready = as_batch(arrays, model)
+    """Rows as latents of the mixture that a flow starts at: `training` rows as if they were new;
+    validation rows are rows of the network already, with their noise."""
+    named = arrays if isinstance(arrays, dict) else {"x": arrays}
+    rows = {name: tf.cast(value, model.dtype) for name, value in named.items()}
+    ready = as_batch(named, model) if training else rows
     weights, layer = model.weights, model.layer
     if training:
         z, log_det = layer.cross_fitted(weights, ready["x"])
     else:
         z, log_det = (each.numpy() for each in layer.start(weights, ready["x"]))
     log_det = log_det + np.asarray(model.codec.log_det(ready["x"]))
-    of_rows = {"weight": np.asarray(arrays["weight"])} if "weight" in ready else {}
+    of_rows = {"weight": ready["weight"].numpy()} if "weight" in ready else {}
     return {"x": z, "log_det": log_det[:, None].astype(z.dtype), **of_rows}
 
 
