@@ -7,6 +7,7 @@
     python train_flowmodels4.py --labels some         # four classes, one of them of four modes
     python train_flowmodels4.py --data wine           # or iris, breast_cancer, digits
     python train_flowmodels4.py --data my.csv --label-column species
+    python train_flowmodels4.py --data my.csv --label-column species --form conditional  # kinds
     python train_flowmodels4.py --data wine --unknown class_2  # a class left out of training
     python train_flowmodels4.py --labelled 16         # few labels; --label-study: the curve
     python train_flowmodels4.py --preset smoke        # to see it run
@@ -34,6 +35,9 @@ class Config:
     """column of your table that holds the classes, text or numbers; empty cells: no label"""
     columns: list[str] | None = None
     """columns of the table to use; null: all others"""
+    kinds: dict[str, str] | None = None
+    """kinds of columns by name, '{angle: circular 360, alarms: count}'; null: all are numbers, or,
+    where there is text or a date, as found. They need --form conditional"""
     missing: str = "refuse"
     """rows of your table with missing or infinite numbers: refuse the table, or drop the rows"""
     covariance: str = "full"
@@ -93,9 +97,8 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
     from flow_models.applications.classes import vectors
 
     form, classes = config.classifier.form, len(problem.classes)
-    options = config.network.options(unskew=config.unskew, seed=config.fit.seed)
-    options["condition_size"] = classes if form == "conditional" else 0
-    flow = fm.architectures.build(options.pop("architecture"), partition.size, **options)
+    given = classes if form == "conditional" else 0
+    flow = vectors.network(config, problem, partition.size, given)
     if form == "mixture":
         flow = fm.architectures.class_mixture(flow, partition.size, classes, config.covariance)
     labels = fm.Labels(problem.classes, problem.priors)

@@ -1,5 +1,6 @@
 """Kinds of columns: round trips, probabilities that sum to one, and a table of known truth."""
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from in_process import application
 from scipy import stats
 
 import flow_models as fm
@@ -474,3 +476,45 @@ def test_few_whole_numbers_with_gaps_are_categories():
     found = kinds_of(pd.DataFrame({"coin": coins}))["coin"]
     assert found.categories == (1, 2, 5, 10, 20, 50)
     np.testing.assert_array_equal(found.decode(found.prepare(coins).astype(np.float32)), coins)
+
+
+def _labelled(n, seed):
+    """A table of two classes with a category, a count, an angle and a number, and P(class 1 | x)
+    by Bayes' rule."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.4).astype(int)
+    shares = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    s = (rng.random(n)[:, None] > np.cumsum(shares[y], 1)).sum(1)
+    rate, mean = np.array([2.0, 4.0])[y], np.array([1.0, 2.0])[y]
+    count, angle = rng.poisson(rate), np.mod(rng.vonmises(mean, 2.0), 2 * np.pi)
+    x = s + 0.7 * y + rng.normal(size=n)
+    log_p = np.log([0.6, 0.4]) + np.log(shares[:, s]).T
+    log_p = log_p + stats.poisson.logpmf(count[:, None], [2.0, 4.0])
+    log_p += stats.vonmises.logpdf(angle[:, None], 2.0, [1.0, 2.0])
+    log_p += stats.norm.logpdf(x[:, None], s[:, None] + [0.0, 0.7])
+    frame = {"site": np.array(list("abc"))[s], "alarms": count, "angle": angle, "x": x}
+    p = 1 / (1 + np.exp(log_p[:, 0] - log_p[:, 1]))
+    return pd.DataFrame({**frame, "class": np.array(["low", "high"])[y]}), p
+
+
+def test_application_4_has_the_class_probabilities_of_bayes_rule(tmp_path, monkeypatch):
+    frame, _ = _labelled(6000, 0)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    told = ["--data", str(tmp_path / "rows.csv"), "--label-column", "class", "--steps", "300"]
+    told += ["--kinds", "{angle: circular}", "--output-dir", str(tmp_path / "run"), "--depth", "2"]
+    told += ["--hidden", "[32]", "--batch-size", "256", "--mlflow", "false"]
+    assert application(monkeypatch, 4, *told) == 2  # of the default form
+    assert application(monkeypatch, 4, *told, "--form", "conditional") == 0
+    model = fm.load(str(tmp_path / "run"))
+    test, p = _labelled(4000, 1)
+    found = model.classify(test)[:, model.classes.index("high")]
+    assert np.abs(found - p).mean() < 0.03
+    is_high = test["class"] == "high"
+    of_bayes = -np.log(np.where(is_high, p, 1 - p)).mean()
+    assert -np.log(np.where(is_high, found, 1 - found)).mean() < of_bayes + 0.01
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["accuracy"] == pytest.approx(np.mean((p > 0.5) == is_high), abs=0.04)
+    assert 0.5 < metrics["accuracy_logistic"] <= 1
+    drawn = model.sample(3000, ["high"] * 3000, seed=1)
+    assert (drawn.site == "c").mean() == pytest.approx(0.5, abs=0.04)
+    assert drawn.alarms.mean() == pytest.approx(4.0, abs=0.25)

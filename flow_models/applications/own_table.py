@@ -64,7 +64,7 @@ def read(
     weight = _weights(frame, weights, uri)
     frame = frame if weight is None else frame.drop(columns=weights)
     columns = Columns.of(frame, kinds)
-    _report(columns)
+    report(columns)
     if not columns.names:
         raise UserError(f"{uri}: all columns are identifiers: there is nothing to learn")
     learned = frame[list(columns.names)]
@@ -76,7 +76,7 @@ def read(
         values = check(learned, min_rows=min_rows, source=uri)
         columns = dataclasses.replace(columns, kinds=())
     else:
-        _check(columns, learned, min_rows, uri, missing == "model")
+        check_kinds(columns, learned, min_rows, uri, missing == "model")
     of_flow = [columns.names[i] for i in columns.numbers]
     tables.warn_of_steps(learned[_undated(learned, of_flow)], uri)
     parts = tables.split(np.arange(len(frame)), seed=seed)
@@ -125,7 +125,7 @@ def _check_bounds(columns: Columns, frame, uri: str) -> None:
     tables.check_bounds(frame, lower, upper, uri)
 
 
-def _check(columns: Columns, frame, min_rows: int, uri: str, gaps: bool) -> None:
+def check_kinds(columns: Columns, frame, min_rows: int, uri: str, gaps: bool = False) -> None:
     """Refuses missing cells where there may be no `gaps`, and columns of the flow that have no
     density together."""
     for name in () if gaps else frame.columns:
@@ -157,7 +157,7 @@ def _check_observed(frame, min_rows: int, source: str) -> np.ndarray:
     return np.stack([numbers(frame[name]) for name in frame.columns], 1).astype(np.float32)
 
 
-def _report(columns: Columns) -> None:
+def report(columns: Columns) -> None:
     """Prints what was found where it is not plain numbers alone."""
     found = columns.described()
     if set(found.values()) != {"continuous"}:

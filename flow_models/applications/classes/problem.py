@@ -16,9 +16,12 @@ from flow_models.data.tables.labelled import (
     UNLABELLED,
     Labelled,
     LabelledTable,
+    joined,
     split_by_class,
     without_labels,
 )
+from flow_models.models.columns import Columns
+from flow_models.models.data_of_kinds import features
 
 SHARES = (0.64, 0.16, 0.2)  # of training, validation and test rows
 
@@ -37,6 +40,7 @@ class Problem:
       augment: changes of the training images.
       unknown: events [N, ...] of a class that training does not see.
       truth: has log_prob, posterior and entropy.
+      codec: of columns of several kinds; rows are then DataFrames.
 
     Raises:
       UserError: a class of the validation or test rows is in no training row, or there are no such
@@ -51,10 +55,11 @@ class Problem:
     source: str
     name: str = ""
     simulator: Callable | None = None
-    unknown: np.ndarray | None = None
+    unknown: Any = None
     truth: Any = None
     stream: EndlessBatches | None = None
     augment: Augmentation | None = None
+    codec: Columns | None = None
 
     def __post_init__(self):
         seen = set(self.train.y.tolist())
@@ -67,6 +72,11 @@ class Problem:
                     f"class '{self.classes[missing[0]]}' has {name} rows and no training row with"
                     " its label"
                 )
+
+    def numbers(self, x) -> np.ndarray:
+        """Rows as numbers [N, C], for methods that know no other kinds: features of columns of
+        several kinds, else as they are."""
+        return x if self.codec is None else features(self.codec, self.codec.prepare(x))
 
     @property
     def priors(self) -> np.ndarray:
@@ -98,7 +108,7 @@ class Problem:
             )
         number = self.classes.index(name)
         parts = {part: getattr(self, part) for part in ("train", "validation", "test")}
-        unknown = np.concatenate([part.x[part.y == number] for part in parts.values()])
+        unknown = joined([part.x[part.y == number] for part in parts.values()])
         parts = {key: part[part.y != number] for key, part in parts.items()}
         parts = {
             key: dataclasses.replace(part, y=part.y - (part.y > number))
@@ -140,5 +150,6 @@ def split_problem(table: LabelledTable, name: str, seed: int = 0, min_rows: int 
             f"{table.source}: {len(known)} rows with a label; at least {min_rows} are expected"
         )
     train, validation, test = split_by_class(known, SHARES, seed)
-    train = Labelled(np.concatenate([train.x, rest.x]), np.concatenate([train.y, rest.y]))
-    return Problem(train, validation, test, table.classes, table.columns, table.source, name)
+    train = Labelled(joined([train.x, rest.x]), np.concatenate([train.y, rest.y]))
+    names = table.classes, table.columns, table.source, name
+    return Problem(train, validation, test, *names, codec=table.codec)

@@ -87,8 +87,9 @@ def pictures(
 
 
 def fixed(model: Model, rows: Labelled, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays of all rows as `fit` takes them, padded with noise that stays the same."""
-    if rows.x.dtype == np.uint8:
+    """Arrays of all rows as `fit` takes them, padded with noise that stays the same; DataFrames and
+    pixels as they are."""
+    if hasattr(rows.x, "iloc") or rows.x.dtype == np.uint8:
         return {"x": rows.x, "y": rows.onehot(len(model.classes))}
     inputs = _inputs(model, tf.constant(rows.x, model.dtype), tf.constant([seed, -7]))
     arrays = {name: block.numpy() for name, block in inputs.items()}

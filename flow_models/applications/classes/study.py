@@ -145,11 +145,12 @@ def unknown_class(model: Model, problem: Problem, name: str) -> dict[str, float]
     unknown class from test rows."""
     assert problem.unknown is not None
     both = problem.test.x, problem.unknown
+    numbers = problem.numbers(problem.train.x)
     scores = {
         "nll": [model.anomaly_score(x) for x in both],
         "confidence": [-model.classify(x).max(-1) for x in both],
         "mahalanobis": [
-            baselines.class_distance(problem.train.x, problem.train.y, x) for x in both
+            baselines.class_distance(numbers, problem.train.y, problem.numbers(x)) for x in both
         ],
     }
     return {f"auroc_{score}_{name}": auroc(*values) for score, values in scores.items()}
@@ -202,7 +203,8 @@ def compare(run: Run, beta_of: Callable) -> tuple[dict[str, float], Table]:
     beta = beta_of(config, problem)
     found = {**metrics(run.model, problem), "beta": beta}
     rows = [row(problem, f"{form}, beta {beta:g} (this run)", found, run.result.train_seconds)]
-    for other in CLASS_FORMS if config.classifier.compare else ():
+    others = CLASS_FORMS if config.classifier.compare and problem.codec is None else ()
+    for other in others:
         if other != form:
             of_other, line = _other_form(run, other, beta_of)
             found, rows = found | of_other, [*rows, line]
@@ -267,9 +269,10 @@ def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, fl
         of_pictures = baselines.picture_classifiers(train, validation, problem.test.x, seed)
         return {name: _class_metrics(p, problem) for name, p in of_pictures.items()}
     found: dict[str, dict[str, float]] = {}
-    test = problem.test.x
+    test = problem.numbers(problem.test.x)
     for ending, parts in (("", known[:1]), ("_with_validation", known)):
-        x, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y"))
+        x = np.concatenate([problem.numbers(part.x) for part in parts])
+        y = np.concatenate([part.y for part in parts])
         probabilities = baselines.classifiers(x, y, test, seed)
         found |= {
             f"{name}{ending}": _class_metrics(p, problem) for name, p in probabilities.items()

@@ -8,7 +8,8 @@ import os
 
 import numpy as np
 
-from flow_models import plots
+from flow_models import architectures, plots
+from flow_models.applications import own_table
 from flow_models.applications.application import Figure, Run, Training, no_data
 from flow_models.applications.classes import study
 from flow_models.applications.classes.problem import Problem, split_problem
@@ -41,7 +42,7 @@ def load(config) -> Problem:
         problem = _eight_modes(config.labels, config.test_points, seed)
     else:
         problem = split_problem(_table(config), os.path.basename(config.data), seed)
-        if config.data not in labelled.names():
+        if config.data not in labelled.names() and None in _cdfs(problem):
             tables.warn_of_copies(problem.train.x, problem.test.x, config.data)
     problem = problem.leaving_out(asked.unknown) if asked.unknown else problem
     return problem.with_labels(asked.labelled, seed) if asked.labelled else problem
@@ -85,16 +86,49 @@ def _table(config):
                 f"{config.data}: give --label-column, the column that holds the classes"
             )
         wanted = config.label_column, config.columns, config.missing
-        return labelled.read_labelled(config.data, *wanted)
+        return _own(config, *labelled.read_classes(config.data, *wanted))
     raise no_data(config.data, [EIGHT_MODES, *labelled.names()], tables.SUFFIXES)
 
 
 def columns(config, problem: Problem) -> Columns:
     """The codec of the columns; those of a table of the user's are centred and scaled where 32-bit
-    numbers need it."""
+    numbers need it; a table of several kinds has its own."""
+    if problem.codec:
+        return problem.codec
     plain = Columns(problem.columns)
     is_own = config.data != EIGHT_MODES and config.data not in labelled.names()
     return plain.fitted_to(problem.train.x) if is_own else plain
+
+
+def _own(config, frame, classes, y) -> labelled.LabelledTable:
+    """The user's table: an array of numbers, or a DataFrame where columns are of several kinds."""
+    if not config.kinds and all(column.dtype.kind in "fiu" for _, column in frame.items()):
+        return labelled.of_numbers(frame, classes, y, config.data)
+    if config.classifier.form != "conditional":
+        raise UserError(
+            f"{config.data}: columns of several kinds need the form conditional: give --form"
+            " conditional, or --columns with numbers alone"
+        )
+    columns = Columns.of(frame, config.kinds)
+    own_table.report(columns)
+    frame = frame[list(columns.names)]
+    own_table.check_kinds(columns, frame, 2, config.data)
+    rows = labelled.Labelled(frame, y)
+    return labelled.LabelledTable(rows, classes, columns.names, config.data, columns)
+
+
+def _cdfs(problem: Problem) -> tuple:
+    """The distribution function of each column, None for a number of the flow."""
+    return problem.codec.cdfs if problem.codec else (None,) * len(problem.columns)
+
+
+def network(config, problem: Problem, size: int, condition_size: int):
+    """The flow of one form, of columns of any kind."""
+    options = config.network.options(unskew=config.unskew, seed=config.fit.seed)
+    name, options["condition_size"] = options.pop("architecture"), condition_size
+    if problem.codec:
+        return architectures.mixed(name, problem.codec.cdfs, **options)
+    return architectures.build(name, size, **options)
 
 
 def beta_of(config, problem: Problem) -> float:
@@ -117,7 +151,9 @@ def training(config, problem: Problem, model) -> Training:
         )
         settings = few_steps(settings, config.classifier.passes, rows)
     smoothing = config.smoothing
-    if smoothing is None:
+    if problem.codec:
+        smoothing = 0.0  # of categories and counts there is none
+    elif smoothing is None:
         smoothing = MOST_SMOOTHING * min(1.0, SMOOTHED_ROWS / rows)
     beta = beta_of(config, problem)
     return study.training(model, problem, settings, form=form, beta=beta, smoothing=smoothing)
@@ -142,7 +178,11 @@ def figures(run: Run, metrics: dict[str, float]) -> list[Figure]:
     model, problem = run.model, run.problem
     test, classes, columns = problem.test, problem.classes, problem.columns
     names = {"classes": classes, "columns": columns}
-    labels, score = model.draw_labels(2000, seed=1), model.anomaly_score(test.x)
+    score = model.anomaly_score(test.x)
+    if problem.codec:
+        found = _probabilities(model, test, score, classes) if len(classes) > 1 else []
+        return [*found, *_of_any_kind(run, problem.codec.prepare(test.x), score)]
+    labels = model.draw_labels(2000, seed=1)
     drawn = model.sample(2000, labels, seed=1)
     found = []
     if len(columns) == 2:
@@ -155,32 +195,43 @@ def figures(run: Run, metrics: dict[str, float]) -> list[Figure]:
     found.append(("samples", samples, "Test data and samples of the classes."))
     if len(classes) > 1:
         found += _of_several_classes(model, test, score, names)
+    found += _of_any_kind(run, test.x, score)
+    return [*found, *study.unknown_figures(model, problem, score, metrics)]
+
+
+def _of_any_kind(run: Run, numbers: np.ndarray, score: np.ndarray) -> list[Figure]:
+    """Latents, training and the strangest of the test rows, whose numbers are [N, D]."""
+    test = run.problem.test
     return [
-        *found,
         (
             "latents",
-            plots.latents(model.encode(test.x, test.y)),
+            plots.latents(run.model.encode(test.x, test.y)),
             "Test data as members of their classes, in latent space.",
         ),
         ("training", plots.training_curves(run.history), "Training."),
         (
             "anomalies",
-            plots.anomalies(test.x, score, columns),
+            plots.anomalies(numbers, score, run.problem.columns),
             "The strangest test rows, by -log p(x).",
         ),
-        *study.unknown_figures(model, problem, score, metrics),
     ]
 
 
-def _of_several_classes(model, test, score, names) -> list[Figure]:
+def _probabilities(model, test, score, classes) -> list[Figure]:
     p = model.classify(test.x)
     return [
         (
             "probabilities",
-            plots.class_probabilities(p, test.y, score, names["classes"]),
+            plots.class_probabilities(p, test.y, score, classes),
             "Calibration, the accuracy that rejecting the strangest rows buys, and which classes"
             " are confused.",
-        ),
+        )
+    ]
+
+
+def _of_several_classes(model, test, score, names) -> list[Figure]:
+    return [
+        *_probabilities(model, test, score, names["classes"]),
         (
             "transfer",
             plots.transfer(test.x, test.y, *carried(model, test), **names),

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,9 @@ _SEED = 19980701  # of the noise that fills the steps of whole numbers
 @dataclasses.dataclass(frozen=True)
 class Labelled:
     """Events x [N, ...] and class numbers y [N], `UNLABELLED` where there is no label; names [N]
-    of their files, where they are files."""
+    of their files, where they are files. x is a DataFrame where columns are of several kinds."""
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     names: np.ndarray | None = None
 
@@ -33,8 +34,9 @@ class Labelled:
         return len(self.y)
 
     def __getitem__(self, rows) -> Labelled:
-        names = None if self.names is None else self.names[rows]
-        return Labelled(self.x[rows], self.y[rows], names)
+        """Some rows, by numbers or by a mask."""
+        x = self.x.iloc[rows] if hasattr(self.x, "iloc") else self.x[rows]
+        return Labelled(x, self.y[rows], None if self.names is None else self.names[rows])
 
     def onehot(self, classes: int) -> np.ndarray:
         """float32 [N, M], a row of zeros where there is no label."""
@@ -43,12 +45,23 @@ class Labelled:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTable:
-    """Checked rows, the names of the classes and of the columns, and the source."""
+    """Checked rows, the names of the classes and of the columns, the source, and a codec of the
+    columns where they are of several kinds."""
 
     rows: Labelled
     classes: tuple[str, ...]
     columns: tuple[str, ...]
     source: str
+    codec: Any = None
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Arrays [N, ...], or DataFrames, one after the other."""
+    if not hasattr(parts[0], "iloc"):
+        return np.concatenate(parts)
+    import pandas as pd
+
+    return pd.concat(parts)
 
 
 def load(name: str) -> LabelledTable:
@@ -70,16 +83,38 @@ def read_labelled(
     columns: Sequence[str] | None = None,
     missing: str = "refuse",
 ) -> LabelledTable:
-    """A table (see `read_table`) with a column of labels: text or numbers, empty where a row has
-    none. Words such as NA, None and ? are classes. Prints how many rows have no label, and warns of
+    """A table of numbers (see `read_table`) with a column of labels, see `read_classes`. Warns of
     columns that have no density.
+
+    Raises:
+      UserError: numbers that `check_table` refuses, and what `read_classes` does.
+    """
+    return of_numbers(*read_classes(uri, label_column, columns, missing), os.fspath(uri))
+
+
+def of_numbers(frame, classes: tuple[str, ...], y: np.ndarray, source: str) -> LabelledTable:
+    """The table of a DataFrame of numbers."""
+    values = check_table(frame, source=source, dtype=np.float64)
+    warn_of_steps(frame, source)
+    return LabelledTable(Labelled(values, y), classes, tuple(map(str, frame.columns)), source)
+
+
+def read_classes(
+    uri: str | os.PathLike,
+    label_column: str,
+    columns: Sequence[str] | None = None,
+    missing: str = "refuse",
+) -> tuple[Any, tuple[str, ...], np.ndarray]:
+    """The columns beside the labels, as a DataFrame, the classes, and their numbers [N].
+
+    Labels are text or numbers, empty where a row has none. Words such as NA, None and ? are
+    classes. Prints how many rows have no label.
 
     Args:
       missing: "drop" leaves rows with missing or infinite numbers out, "refuse" raises an error.
 
     Raises:
-      UserError: no such column, no label at all, as many classes as rows, or numbers that
-      `check_table` refuses.
+      UserError: no such column, no label at all, or as many classes as rows.
     """
     source = os.fspath(uri)
     wanted = None if columns is None else [*dict.fromkeys([*columns, label_column])]
@@ -95,9 +130,7 @@ def read_labelled(
     words = [_word(value) for value in labels.where(labels.notna(), "")]
     classes, y = _numbers(words, f"{source}: column '{label_column}'")
     print(f"{source}: {len(classes)} classes; {plural(words.count(''), 'row')} without a label")
-    values = check_table(frame, source=source, dtype=np.float64)
-    warn_of_steps(frame, source)
-    return LabelledTable(Labelled(values, y), classes, tuple(map(str, frame.columns)), source)
+    return frame, classes, y
 
 
 def split_by_class(rows: Labelled, fractions: Sequence[float], seed: int = 0) -> list[Labelled]:
