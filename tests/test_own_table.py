@@ -46,7 +46,11 @@ def test_the_run_says_what_it_took_each_column_for(finished):
     for words in ("circular, period 360", "categorical, 2 values", "kept and not learned"):
         assert words in report
     metrics = json.loads((finished / "run" / "metrics.json").read_text())
-    assert np.isfinite(metrics["nll_test"]) and "nll_test_gaussian" not in metrics
+    assert np.isfinite(metrics["nll_test"]) and np.isfinite(metrics["nll_test_gaussian"])
+    assert "All pairs of columns as the network sees them" in report
+    strange = pd.read_csv(finished / "run" / "strangest.csv")
+    assert len(strange) == 20 and {"name", "station", "day", "driven_by"} <= set(strange)
+    assert strange.nll.is_monotonic_decreasing and set(strange.station) <= {"north", "south; old"}
     model = fm.load(str(finished / "run"))
     assert model.columns == ["station", "depth, m", "alarms", "angle", "day"]
     assert model.codec.described()["alarms"] == "count" and model.codec.identifiers == ("name",)

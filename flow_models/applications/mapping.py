@@ -218,17 +218,34 @@ def _figures_of_kinds(model, problem: Problem, history: dict) -> list[Figure]:
     """Margins, latents, training and the strangest rows of a table of several kinds."""
     test = completed(model, problem.test)
     seen = model.codec.decode(model.codec.encode(test, np.float32).rows)  # texts that are dates
-    margins = plots.margins(seen, model.sample(len(test), seed=1))
+    samples = model.sample(len(test), seed=1)
+    margins = plots.margins(seen, samples)
     numbers = model.codec.prepare(test)
     strangest = plots.anomalies(numbers, model.anomaly_score(problem.test), problem.columns)
     training = plots.training_curves(history)
     found = "Held-out data and samples of the model, column by column."
     return [
         ("margins", margins, found),
+        *_pairs_of_kinds(model, seen, samples),
         ("latents", plots.latents(model.encode(test)), "Held-out data in latent space."),
         ("training", training, "Training: the latent part and the log-determinant."),
         ("anomalies", strangest, "The strangest held-out rows, by -log p(x)."),
     ]
+
+
+def _pairs_of_kinds(model, data, samples) -> list[Figure]:
+    """All pairs of three and more columns of DataFrames, as numbers of the network."""
+    codec = model.codec
+    if len(codec.names) < 3:
+        return []
+    rows = [codec.encode(each, np.float32).rows for each in (data, samples)]
+    heights = lambda cloud: model.log_prob(codec.decode(np.asarray(cloud, np.float32)))
+    pairs = plots.density(*rows, heights, columns=codec.names)
+    caption = (
+        "All pairs of columns as the network sees them: whole numbers and codes of categories with"
+        " noise in [0, 1), angles in turns, distances from an atom in scales, offsets taken off."
+    )
+    return [("density", pairs, caption)]
 
 
 def table_of_columns(problem: Problem):
