@@ -139,7 +139,7 @@ def test_a_row_without_observed_cells_is_of_the_whole_density(model):
     x = np.full((4000, 3), np.nan)
     assert (model.log_prob(x[:3]) == 0).all()
     drawn = model.impute(x, seed=5)
-    np.testing.assert_allclose(drawn.mean(0), MEAN, atol=0.15 * np.sqrt(np.diag(COVARIANCE)))
+    assert (np.abs(drawn.mean(0) - MEAN) < 0.15 * np.sqrt(np.diag(COVARIANCE))).all()
     assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(0.8, abs=0.05)
 
 
