@@ -107,8 +107,10 @@ class PreparedData:
 
     def _check_offsets(self, x) -> None:
         """Refuses rows that a simulator or a dataset gives so far from 0 that float32 rounds
-        them; those of arrays are centred by now."""
-        if self.source.arrays is None and self.model.codec.fitted_to(np.asarray(x)).far:
+        them; those of arrays are centred by now, and so are rows that the codec has prepared."""
+        codec = self.model.codec
+        codec = dataclasses.replace(codec, kinds=()) if getattr(codec, "kinds", ()) else codec
+        if self.source.arrays is None and codec.fitted_to(np.asarray(x)).far:
             raise UserError(
                 "rows of this simulator or dataset lie too far from 0 for 32-bit numbers: subtract"
                 " an offset in it, or give an array of float64"
