@@ -10,7 +10,7 @@ from flow_models.applications.application import Application, Results, train_and
 from flow_models.core.errors import FlowModelsWarning, warn
 from flow_models.runs.config import replace
 from flow_models.runs.tracking import upload
-from flow_models.runs.warned import recorded
+from flow_models.runs.warned import plain, recorded
 from flow_models.sweep import results
 from train_flowmodels1 import APPLICATION, PRESETS, Config
 
@@ -27,6 +27,16 @@ def test_ours_are_shown_as_one_line_and_kept_once_others_go_on(capsys, recwarn):
     assert [str(each.message) for each in recwarn] == ["of another package"]
     with pytest.warns(FlowModelsWarning, match="in Python"):
         warn("in Python it is a warning")
+
+
+def test_a_server_shows_ours_as_one_line_without_an_end(capsys):
+    with warnings.catch_warnings(record=True) as others:  # and what was before is back behind it
+        warnings.simplefilter("always")
+        plain()
+        warn("of a request")
+        warnings.warn("of another package", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: of a request\n"
+    assert [str(each.message) for each in others] == ["of another package"]
 
 
 @pytest.fixture(scope="module")

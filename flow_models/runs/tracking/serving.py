@@ -45,7 +45,9 @@ class FlowPyfunc(mlflow.pyfunc.PythonModel):
     def load_context(self, context) -> None:
         """Loads the model from the folder that was logged."""
         import flow_models
+        from flow_models.runs.warned import plain
 
+        plain()
         self.model = flow_models.load(context.artifacts["model"])
 
     def predict(self, context, model_input, params=None):
