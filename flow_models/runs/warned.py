@@ -37,8 +37,8 @@ def plain() -> None:
     _tell(_print)
 
 
-def _print(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+def _print(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _tell(hear: Callable[[str], None]) -> None:

@@ -165,8 +165,20 @@ def read_parquet(file: IO[bytes], asked: Asked) -> Iterator:
         if asked.rows is None or not parquet.metadata.num_rows:
             yield parquet.read(columns=known).to_pandas()
             return
-        for batch in parquet.iter_batches(asked.rows, columns=known):
-            yield batch.to_pandas()
+        for groups in _groups(parquet.metadata, asked.rows):  # Arrow keeps memory for each of them
+            for batch in parquet.iter_batches(asked.rows, groups, known):
+                yield batch.to_pandas()
+
+
+def _groups(metadata, rows: int) -> Iterator[list[int]]:
+    """Numbers of groups of rows that follow one another, with so many rows at least."""
+    groups, count = [], 0
+    for number in range(metadata.num_row_groups):
+        groups.append(number)
+        count += metadata.row_group(number).num_rows
+        if count >= rows or number == metadata.num_row_groups - 1:
+            yield groups
+            groups, count = [], 0
 
 
 READERS = {
