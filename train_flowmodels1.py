@@ -113,7 +113,7 @@ def evaluate(run) -> fm.Results:
 
     if run.config.target:
         return targets.evaluate(run)
-    metrics = {"nll_val": run.result.kept_objective, **mapping.metrics(run.model, run.problem)}
+    metrics = {"nll_val": mapping.nll_of_validation(run), **mapping.metrics(run.model, run.problem)}
     frame, gained = strange.strangest(run.model, run.problem)
     run.folder.write_text("strangest.csv", frame.to_csv(index=False))
     tables = [

@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # the table of public names: read by editors and checkers, an
     from flow_models.runs.config import settings as settings
     from flow_models.training import losses as losses
     from flow_models.training.density import fit_density as fit_density
+    from flow_models.training.paths import flow_matching as flow_matching
     from flow_models.training.settings import FitSettings as FitSettings
     from flow_models.training.trainer import Trainer as Trainer
     from flow_models.training.trainer import TrainingDiverged as TrainingDiverged

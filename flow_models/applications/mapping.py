@@ -12,6 +12,7 @@ import numpy as np
 from flow_models import plots
 from flow_models.applications import own_table
 from flow_models.applications.application import Figure, Table, no_data
+from flow_models.bijectors.continuous import objective_of
 from flow_models.core.errors import UserError, warn
 from flow_models.data import points, tables
 from flow_models.data.tables import embedded
@@ -118,6 +119,15 @@ def metrics(model, problem: Problem) -> dict[str, float]:
     return found | normality.latent_normality(model.encode(completed(model, problem.test)))
 
 
+def nll_of_validation(run) -> float:
+    """-log p of the validation rows, nats; the best objective of the training where it is that."""
+    if objective_of(run.model.layer) == "likelihood":
+        return run.result.kept_objective
+    rows = run.problem.validation
+    x, weights = (rows["x"], rows["weight"][:, 0]) if isinstance(rows, dict) else (rows, None)
+    return float(-np.average(run.model.log_prob(x), weights=weights))
+
+
 def completed(model, rows):
     """Rows whose missing cells are drawn by a model that knows them; others as they are."""
     known = is_modelled(model) and model.codec.missing(rows).any()
@@ -183,11 +193,12 @@ def figures(model, problem: Problem, history: dict) -> list[Figure]:
         return _figures_of_kinds(model, problem, history)
     truth, size, test = problem.truth, model.event_size, completed(model, problem.test)
     rest = size / 2 * (1 + np.log(2 * np.pi))
-    perfect = truth and {
-        "objective": truth.entropy,
-        "latent": rest,
-        "log_det": rest - truth.entropy,
-    }
+    likelihood = objective_of(model.layer) == "likelihood"
+    perfect = (
+        truth
+        and likelihood
+        and {"objective": truth.entropy, "latent": rest, "log_det": rest - truth.entropy}
+    )
     samples, log_prob = model.sample(len(test), seed=1), truth and truth.log_prob
     density = plots.density(test, samples, model.log_prob, log_prob, problem.columns)
     strangest = plots.anomalies(test, model.anomaly_score(problem.test), problem.columns)

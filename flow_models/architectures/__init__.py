@@ -12,7 +12,7 @@ from flow_models.architectures.families import (
     torus,
     umnn,
 )
-from flow_models.architectures.free_form import residual
+from flow_models.architectures.free_form import ffjord, flow_matching, ot_flow, residual
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.vectors import (
@@ -49,6 +49,8 @@ __all__ = [
     "build_image",
     "class_mixture",
     "flow_mixture",
+    "ffjord",
+    "flow_matching",
     "framed",
     "glow",
     "hint",
@@ -63,6 +65,7 @@ __all__ = [
     "naf",
     "noise_columns",
     "of_whole_numbers",
+    "ot_flow",
     "pixels_of",
     "planar",
     "rad",

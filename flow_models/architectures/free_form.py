@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.chain import Chain, Repeat
+from flow_models.bijectors.continuous import Continuous
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.fields import FreeField, PotentialField
 from flow_models.bijectors.residual import EXACT, Residual
+from flow_models.core.errors import UserError
 
 
 def residual(
@@ -38,4 +41,85 @@ def residual(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
-ARCHITECTURES.update(residual=residual)
+def ffjord(
+    size: int,
+    depth: int = 1,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "silu",
+    *,
+    divergence: str = "auto",
+    tolerance: float = 1e-4,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Continuous flow trained by likelihood (FFJORD, Grathwohl et al. 2019).
+
+    Args:
+      depth: velocity fields, one after the other.
+      divergence: exact, estimate (Hutchinson's), or auto: exact up to 16 dimensions.
+      tolerance: of the solver, in standard deviations of the data.
+      (the others as in `realnvp`)
+    """
+    field = FreeField(size, hidden, activation, condition_size, divergence)
+    flow = Continuous(field, tolerance)
+    several = flow if depth == 1 else Repeat(flow, depth, layers_per_loop_body)
+    return in_units_of_the_data([several], size, seed, **data)
+
+
+def ot_flow(
+    size: int,
+    depth: int = 1,
+    hidden: Sequence[int] = (32, 32),
+    activation: str = "silu",
+    *,
+    tolerance: float = 1e-4,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Continuous flow along the gradient of a potential, trained by likelihood and the cost of
+    transport (OT-Flow, Onken et al. 2021).
+
+    Args:
+      hidden: equal widths of the potential's network.
+      depth, activation, layers_per_loop_body: not used: there is one potential, of log cosh.
+      (the others as in `ffjord`)
+
+    Raises:
+      UserError: the widths differ.
+    """
+    if len(set(hidden)) != 1:
+        raise UserError(f"hidden is {list(hidden)}: the widths of a potential are equal")
+    field = PotentialField(size, hidden[0], max(len(hidden) - 1, 1), condition_size)
+    flow = Continuous(field, tolerance, "transport")
+    return in_units_of_the_data([flow], size, seed, **data)
+
+
+def flow_matching(
+    size: int,
+    depth: int = 1,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "silu",
+    *,
+    tolerance: float = 1e-5,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Continuous flow trained by regression, without solving it (Lipman et al. 2023); log p is that
+    of `ffjord`.
+
+    Args:
+      depth, layers_per_loop_body: not used: there is one velocity field.
+      (the others as in `ffjord`)
+    """
+    field = FreeField(size, hidden, activation, condition_size)
+    flow = Continuous(field, tolerance, "matching")
+    return in_units_of_the_data([flow], size, seed, **data)
+
+
+ARCHITECTURES.update(residual=residual, ffjord=ffjord, ot_flow=ot_flow, flow_matching=flow_matching)

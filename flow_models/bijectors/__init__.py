@@ -6,11 +6,13 @@ from flow_models.bijectors.batchnorm import BatchNorm
 from flow_models.bijectors.chain import Chain, Inverse, Repeat, Reversible
 from flow_models.bijectors.circular import CircularCoupling, CircularSpline, OnTorus
 from flow_models.bijectors.class_gaussian import ClassGaussian
+from flow_models.bijectors.continuous import Continuous
 from flow_models.bijectors.conv1x1 import Householder, LULinear
 from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
 from flow_models.bijectors.domain import Domain, Standardise
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.fields import FreeField, PotentialField
 from flow_models.bijectors.from_tfp import FromTFP
 from flow_models.bijectors.hint import RecursiveCoupling
 from flow_models.bijectors.hyperbolic import Hyperbolic
@@ -43,6 +45,7 @@ __all__ = [
     "CircularSpline",
     "ClassGaussian",
     "Composed",
+    "Continuous",
     "ConvCoupling",
     "Coupling",
     "DeepSigmoid",
@@ -50,6 +53,7 @@ __all__ = [
     "Domain",
     "Flatten",
     "FlowBijector",
+    "FreeField",
     "FromTFP",
     "Householder",
     "Hyperbolic",
@@ -62,6 +66,7 @@ __all__ = [
     "OnTorus",
     "PeriodicConv",
     "Permutation",
+    "PotentialField",
     "Planar",
     "Radial",
     "Levels",

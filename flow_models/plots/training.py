@@ -59,9 +59,12 @@ def training_curves(
     }
     figure = new_figure(10.4, 6.8)
     panels = figure.subplots(2, 2, sharex=True).ravel()
-    for axes, (part, title) in zip(
-        panels, (CLASS_PARTS if "train_nll" in table else PARTS).items(), strict=False
-    ):
+    parts = CLASS_PARTS if "train_nll" in table else PARTS
+    if "train_latent" not in table and parts is PARTS:
+        parts = {"objective": "Objective"}  # of flow matching, say
+    for axes in panels[len(parts) : 3]:
+        axes.set_axis_off()
+    for axes, (part, title) in zip(panels, parts.items(), strict=False):
         goal = None if perfect is None else perfect.get(part)
         _curve(axes, table, part, title, None if goal is None else goal / nats)
         axes.set_ylabel(unit)

@@ -15,7 +15,7 @@ from flow_models.core import storage
 from flow_models.core.errors import UserError, WorkerLost, warn
 from flow_models.core.tiling import FixedShapeBatches
 from flow_models.models.missing import is_modelled
-from flow_models.training import checkpoint, devices, few_rows, losses, missing
+from flow_models.training import checkpoint, devices, few_rows, losses, missing, paths
 from flow_models.training.checkpoint import Progress
 from flow_models.training.optimizer import initial_moments, learning_rate
 from flow_models.training.prepared import PreparedData
@@ -84,7 +84,8 @@ def fit(
         frames and records are taken by the names of the model's columns, others are ignored.
       validation: arrays like `data`, or None.
       settings: see `FitSettings`; without them, tables of few rows have others (`few_rows`).
-      loss: loss(weights, batch) -> {"objective": [B], ...}; by default the negative log-likelihood.
+      loss: loss(weights, batch) -> {"objective": [B], ...}; by default the negative
+        log-likelihood, or what a continuous flow names as its objective.
       folder: where checkpoints go (a path or s3://); None: none are written.
       resume: go on from the checkpoint in `folder`, exactly as if never interrupted; start if there
         is none. Without it, a folder that holds a checkpoint is refused.
@@ -113,7 +114,7 @@ class Trainer:
         if resume and not folder:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or few_rows.defaults(model, data)
-        self.loss = loss or _likelihood(model)
+        self.loss = loss or _default_loss(model)
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
         self.folder, self.resume = folder if self.devices.is_chief else None, resume
@@ -407,8 +408,9 @@ class Trainer:
             variable.assign(value)
 
 
-def _likelihood(model):
-    """The loss of maximum likelihood, of the observed cells where some are missing."""
+def _default_loss(model):
+    """The loss of maximum likelihood, of the observed cells where some are missing; of a continuous
+    flow, its own."""
     if is_modelled(model):
         return missing.observed_likelihood(model)
-    return losses.negative_log_likelihood(model)
+    return paths.loss_of(model) or losses.negative_log_likelihood(model)

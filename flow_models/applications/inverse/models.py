@@ -71,8 +71,11 @@ def joint_rows(model: Model, pairs: Pairs) -> dict[str, np.ndarray]:
 
 
 def objective(config, model: Model):
-    """The likelihood, and what the settings add to it by weight."""
+    """The likelihood and what the settings add to it by weight; None, the model's own loss, where
+    they add nothing."""
     weights = config.losses
+    if not any(dataclasses.asdict(weights).values()):
+        return None
     return losses.negative_log_likelihood(
         model,
         mmd_latents=(weights.mmd_latents, losses.mmd_of_latents(model)),
