@@ -72,13 +72,24 @@ class CDF(Serializable):
         """Raises UserError, about `what`, if one of the numbers x [N] has no density."""
 
     def forward_and_log_det(self, o, x):
-        lower, upper, log_p = self.tails(o, x)
-        z = tf.where(lower < 0.5, tail_quantile(lower), -tail_quantile(upper))
-        return z, log_p + 0.5 * (z * z + LOG_TWO_PI)
+        return to_normal(*self.tails(o, x))
 
     def inverse(self, o, z):
-        lower, upper = (0.5 * tf.math.erfc(side * z) for side in (-math.sqrt(0.5), math.sqrt(0.5)))
-        return self.quantile(o, lower, upper)
+        return self.quantile(o, *from_normal(z))
+
+
+def to_normal(lower, upper, log_p):
+    """z of both tails, and the log-determinant of x to z, of any shape."""
+    is_below = lower < 0.5
+    z = tail_quantile(tf.where(is_below, lower, upper))
+    z = tf.where(is_below, z, -z)
+    return z, log_p + 0.5 * (z * z + LOG_TWO_PI)
+
+
+def from_normal(z):
+    """Phi(z) and 1 - Phi(z), of any shape."""
+    half = math.sqrt(0.5)
+    return 0.5 * tf.math.erfc(-half * z), 0.5 * tf.math.erfc(half * z)
 
 
 def tail_quantile(p, least=TAIL, rounds=1):
