@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-missing bench-flows data-images bench-data bench-images bench-commands check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows data-images bench-data bench-images bench-commands check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -67,6 +67,9 @@ bench-mapping:  ## application 1 on every set it knows; writes doc/results_flowm
 
 bench-small-tables:  ## application 1 beside its baselines on tables of few rows; writes a table of doc/tables.md
 	@$(use_env); exec python benchmarks/small_tables.py $(ARGS)
+
+bench-tables:  ## application 1 on heavy tails, outliers, offsets, scales, bounds; writes a table of doc/tables.md
+	@$(use_env); exec python benchmarks/hard_tables.py $(ARGS)
 
 bench-missing:  ## missing cells modelled, dropped, filled by the mean; writes a table of doc/tables.md
 	@$(use_env); exec python benchmarks/missing.py $(ARGS)

@@ -54,6 +54,7 @@ from flow_models.bijectors import (
     Rotated,
     Squeeze,
     Standardise,
+    StudentT,
     Summarised,
     Sylvester,
 )
@@ -114,6 +115,8 @@ SPLINE = Composed(Affine(), RationalQuadratic(bins=6, bound=3.0))
 LAYERS = {
     "actnorm": ActNorm(3),
     "standardise": Standardise(3),
+    "student_t": StudentT(3),
+    "student_t_of_2": StudentT(3, 2.0),
     "lu": LULinear(3),
     "reverse": Permutation(3, "reverse"),
     "random_permutation": Permutation(5, "random"),

@@ -27,6 +27,9 @@ class VectorNetwork:
     """spline_coupling: an affine coupling in front of each spline, for tails that bend"""
     linear: bool = False
     """spline_coupling: a learned linear layer in front of each coupling"""
+    base: str = "normal"
+    """density of the latents in front of the last layer: normal, or student_t for heavy tails;
+    'student_t 3' has 3 degrees of freedom, student_t learns them"""
     layers_per_loop_body: int = 1
     """layers in the body of the compiled loop; 1 compiles fastest, 0 (no loop) runs fastest"""
 

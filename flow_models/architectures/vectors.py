@@ -28,6 +28,7 @@ from flow_models.bijectors.number_cdf import NumberCDF
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.refined import Refined
 from flow_models.bijectors.spline import RationalQuadratic
+from flow_models.bijectors.student_t import StudentT
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.yeo_johnson import YeoJohnson
 from flow_models.core.errors import UserError
@@ -94,8 +95,8 @@ def realnvp(
       condition_size: width of a condition; 0 for none.
       layers_per_loop_body: layers in the body of the compiled loop; 0 for no loop (see `Repeat`).
       seed: of the initial weights.
-      **data: `standardise`, `unskew`, `dtype`, as in `in_units_of_the_data`; `lower` and `upper`,
-        bounds of each column, None where there is none, at which the density may be positive.
+      **data: `standardise`, `unskew`, `base`, `dtype`, as in `in_units_of_the_data`; `lower` and
+        `upper`, bounds of each column, None where there is none: the density may be positive there.
 
     Raises:
       UserError: fewer than 2 dimensions.
@@ -396,6 +397,7 @@ def in_units_of_the_data(
     standardise: bool = True,
     unskew: bool = False,
     kernels: int = 0,
+    base: str = "normal",
     dtype: tf.DType = tf.float32,
 ) -> FlowBijector:
     """The layers, behind those that remove the user's units; densities are in these units.
@@ -405,17 +407,35 @@ def in_units_of_the_data(
       unskew: applies to each column a power transformation chosen from the data (`YeoJohnson`).
       kernels: for few rows: training rows, from which a mixture is measured that the flow starts
         at (see `Refined`), in place of all of the above; 0 for none.
+      base: normal, or student_t, for heavy tails (see `StudentT`): degrees of freedom are learnt,
+        or given, as in "student_t 3". Latents are N(0, I) with either.
       dtype: of weights and data.
+
+    Raises:
+      UserError: no such base.
     """
     front: list[Layer] = []
     if kernels:
-        layer = Refined(MixtureCDF(size, kernels), Chain(layers), tuple(range(size)))
+        layer = Refined(
+            MixtureCDF(size, kernels), Chain([*layers, *_base(base, size)]), tuple(range(size))
+        )
         return FlowBijector(layer, seed, dtype)
     if unskew:
         front += [Standardise(size), YeoJohnson(size)]
     if standardise:
         front.append(Standardise(size))
-    return FlowBijector(Chain([*front, *layers]), seed, dtype)
+    return FlowBijector(Chain([*front, *layers, *_base(base, size)]), seed, dtype)
+
+
+def _base(told: str, size: int) -> list[Layer]:
+    """The last layer, which makes the base of normal numbers."""
+    name, _, df = str(told).partition(" ")
+    if name not in ("normal", "student_t") or df and name == "normal":
+        raise UserError(f"no base {told!r}; there are normal, student_t and 'student_t 3'")
+    try:
+        return [StudentT(size, float(df or 0))] if name == "student_t" else []
+    except ValueError:
+        raise UserError(f"{told!r}: a number is expected behind student_t") from None
 
 
 def _autoregressive(size, hidden, activation, bins, bound, condition_size, log_scale=3.0):

@@ -29,6 +29,7 @@ from flow_models.bijectors.rotated import Rotated
 from flow_models.bijectors.sigmoidal import DeepSigmoid
 from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.squeeze import Flatten, Squeeze
+from flow_models.bijectors.student_t import StudentT
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.sylvester import Sylvester
 from flow_models.bijectors.yeo_johnson import YeoJohnson
@@ -78,6 +79,7 @@ __all__ = [
     "Rotated",
     "Squeeze",
     "Standardise",
+    "StudentT",
     "Summarised",
     "Sylvester",
     "YeoJohnson",
