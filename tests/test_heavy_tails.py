@@ -79,8 +79,8 @@ def test_the_base_is_that_of_student(df):
 def test_a_flow_learns_the_degrees_of_freedom(tmp_path):
     x = np.random.default_rng(0).standard_t(3, size=(4000, 2)).astype(np.float32)
     x = x[(np.abs(x) < 15).all(1)]  # so that columns go to the network as they are
-    model = fm.Model(fm.realnvp(2, depth=1, hidden=(4,), base="student_t"))
-    fm.fit(model, x, settings=fm.FitSettings(steps=200, batch_size=512, learning_rate=2e-2))
+    model = fm.Model(fm.realnvp(2, depth=2, hidden=(4,), base="student_t"))
+    fm.fit(model, x, settings=fm.FitSettings(steps=300, batch_size=512, learning_rate=2e-2))
     df = np.exp(model.bijector.named_weights()[f"{len(model.layer.layers) - 1}/log_df"].numpy())
     assert (df > 1.5).all() and (df < 7).all()
     model.save(str(tmp_path))

@@ -10,7 +10,7 @@ from flow_models.bijectors.layer import Frozen, Layer
 from flow_models.core.errors import UserError
 
 LEAST, MOST, START = 0.3, 300.0, 8.0  # degrees of freedom, learnt ones from START
-SMALL = 1e-3  # argument below which a quotient is taken by its series
+SMALL = 1e-5  # argument below which a quotient is taken by its series
 LARGEST = 80.0  # exponent that float32 knows
 
 
