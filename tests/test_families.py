@@ -16,9 +16,11 @@ from flow_models.bijectors import (
     Chain,
     DeepSigmoid,
     FlowBijector,
+    Inverse,
     LULinear,
     MonotonicIntegral,
     Planar,
+    Repeat,
     Sylvester,
 )
 from flow_models.bijectors.planar import tanh_root
@@ -31,9 +33,9 @@ MOONS = {  # options, most of a Gaussian's distance from the truth
     "sylvester": ({"depth": 12}, 0.4),
     "naf": ({"hidden": (32, 32)}, 0.2),
     "umnn": ({"hidden": (32, 32), "units": 6}, 0.4),
-    "realnvp_batch_norm": ({"depth": 6, "hidden": (32, 32)}, 0.8),
-    "hint": ({"depth": 4, "hidden": (32, 32)}, 0.8),
-    "hyperbolic": ({"depth": 8, "hidden": (32,)}, 0.9),
+    "realnvp_batch_norm": ({"depth": 6, "hidden": (32, 32)}, 0.45),
+    "hint": ({"depth": 4, "hidden": (32, 32)}, 0.7),
+    "hyperbolic": ({"depth": 8, "hidden": (32,)}, 0.8),
     "irim": ({"depth": 8, "hidden": (32, 32)}, 0.5),
 }
 LOOP = {"layers_per_loop_body": 1}
@@ -68,6 +70,21 @@ def test_latents_come_back_and_a_saved_model_is_the_same(trained, tmp_path):
     model.save(tmp_path / "model")
     again = fm.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
+
+
+@pytest.mark.parametrize("layer", [Planar(2), Sylvester(2)], ids=["planar", "sylvester"])
+def test_the_inverse_is_a_variational_posterior(layer):
+    """In the direction of the papers: draws need no search. The target is a normalised banana."""
+    flow = FlowBijector(Inverse(Repeat(layer, 8, 1)))
+
+    def log_density(x):
+        bent = x[:, 1] - 0.5 * x[:, 0] ** 2
+        return -0.5 * (x[:, 0] ** 2 + 4 * bent**2) + np.log(1 / np.pi)
+
+    found = fm.fit_density(log_density, flow, SHORT, method="reverse_kl")
+    draws = found.sample(4000, seed=1)
+    print(draws.log_z, draws.ess_fraction)
+    assert abs(draws.log_z) < 0.05 and draws.ess_fraction > 0.8
 
 
 def test_running_statistics_follow_the_batches_and_stay_at_evaluation():

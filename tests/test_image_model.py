@@ -32,6 +32,10 @@ MODELS = {
     "realnvp_reversible": lambda **o: fm.realnvp_image(
         SHAPE, 2, reversible="yes", multiscale=False, **SMALL, **o
     ),
+    "realnvp_batch_norm": lambda **o: fm.realnvp_image(SHAPE, 1, norm="batch_norm", **SMALL, **o),
+    "glow_periodic": lambda **o: fm.glow_image(SHAPE, 1, mixing="periodic", **SMALL, **o),
+    "hyperbolic": lambda **o: fm.architectures.hyperbolic_image(SHAPE, 2, **SMALL, **o),
+    "irim": lambda **o: fm.architectures.irim_image(SHAPE, 2, **SMALL, **o),
     "flat_realnvp": lambda **o: fm.flat_realnvp(SHAPE, **SMALL, **o),
 }
 

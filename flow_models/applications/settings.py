@@ -50,7 +50,7 @@ class ImageNetwork:
     bits: int = 0
     """of a pixel, 1 to 8; 0: 3, and 5 for your own pictures in colour or half-tones"""
     architecture: str = "glow"
-    """glow, realnvp_image, or flat_realnvp (dense, for comparison)"""
+    """glow, realnvp_image, hyperbolic_image, irim_image, or flat_realnvp (dense, for comparison)"""
     levels: int = 3
     """resolutions, each half the one before; 0: three, and two for pictures below 16 pixels"""
     depth: int = 8
@@ -67,6 +67,8 @@ class ImageNetwork:
     """of the channels: lu, householder, shuffle or periodic (3x3 convolutions)"""
     coupling: str = "affine"
     """affine or additive"""
+    norm: str = "actnorm"
+    """of realnvp_image: actnorm or batch_norm"""
     dequantisation: str = "uniform"
     """uniform or variational"""
     logit: float = 0.0

@@ -13,6 +13,7 @@ from flow_models.architectures.families import (
     umnn,
 )
 from flow_models.architectures.free_form import ffjord, flow_matching, ot_flow, residual
+from flow_models.architectures.image_families import hyperbolic_image, irim_image
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.vectors import (
@@ -55,9 +56,11 @@ __all__ = [
     "glow",
     "hint",
     "hyperbolic",
+    "hyperbolic_image",
     "iaf",
     "in_units_of_the_data",
     "irim",
+    "irim_image",
     "known_options",
     "maf",
     "mixed",

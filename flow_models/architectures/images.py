@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from flow_models.architectures.vectors import known_options, refuse_unknown
 from flow_models.bijectors.actnorm import ActNorm
+from flow_models.bijectors.batchnorm import BatchNorm
 from flow_models.bijectors.chain import Chain, Repeat, Reversible
 from flow_models.bijectors.conv1x1 import Householder, LULinear
 from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
@@ -27,6 +28,7 @@ MIXINGS = {
     "periodic": PeriodicConv,
     "shuffle": lambda size: Permutation(size, "random"),
 }
+NORMS = {"actnorm": ActNorm, "batch_norm": BatchNorm}
 # scales above e per step make training unsteady
 COUPLINGS = {"affine": Affine(bound=1.0), "additive": Additive()}
 
@@ -81,7 +83,7 @@ def glow_image(
         coupled = ConvCoupling(4 * channels, transform, hidden, activation, seen)
         return [
             Squeeze(squeeze),
-            _repeated(
+            repeated(
                 Chain([ActNorm(4 * channels), mix(4 * channels), coupled]),
                 depth,
                 layers_per_loop_body,
@@ -89,7 +91,7 @@ def glow_image(
             ),
         ]
 
-    layers = _levels(shape, levels, level, multiscale, condition_size, conditioned)
+    layers = at_resolutions(shape, levels, level, multiscale, condition_size, conditioned)
     return in_levels_of_pixels(layers, shape, seed, **pixels)
 
 
@@ -100,6 +102,7 @@ def realnvp_image(
     hidden: Sequence[int] = (64, 64),
     *,
     activation: str = "relu",
+    norm: str = "actnorm",
     multiscale: bool = True,
     condition_size: int = 0,
     reversible: str = "auto",
@@ -109,9 +112,14 @@ def realnvp_image(
     """Levels of checkerboard couplings, a squeeze and channel couplings (Real NVP, Dinh et al.
     2017, section 3.6).
 
-    Actnorm replaces the batch normalisation of the paper, whose forward and inverse differ during
-    training. A level has `depth` couplings of each kind; others as in `glow_image`.
+    A level has `depth` couplings of each kind.
+
+    Args:
+      norm: actnorm, or batch_norm as in the paper.
+      (the others as in `glow_image`)
     """
+
+    norm_of = _pick(NORMS, norm, "norm")
 
     def level(channels, seen):
         masks = {
@@ -123,16 +131,16 @@ def realnvp_image(
         board = [
             layer
             for colour in (0, 1)
-            for layer in (ActNorm(channels), CheckerboardCoupling(channels, colour=colour, **masks))
+            for layer in (norm_of(channels), CheckerboardCoupling(channels, colour=colour, **masks))
         ]
-        split = [ActNorm(4 * channels), ConvCoupling(4 * channels, **masks)]
+        split = [norm_of(4 * channels), ConvCoupling(4 * channels, **masks)]
         boards, splits = (
             Repeat(Chain(each), n, 1) for each, n in ((board, -(-depth // 2)), (split, depth))
         )
         return [_trained(boards, depth, reversible), Squeeze(), _trained(splits, depth, reversible)]
 
     return in_levels_of_pixels(
-        _levels(shape, levels, level, multiscale, condition_size), shape, seed, **pixels
+        at_resolutions(shape, levels, level, multiscale, condition_size), shape, seed, **pixels
     )
 
 
@@ -193,7 +201,7 @@ def in_levels_of_pixels(
     )
 
 
-def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
+def at_resolutions(shape, levels, level_of, multiscale, condition_size, conditioned=0):
     """Layers from images to latents, with a learned prior at the end of each level. The coarsest
     `conditioned` levels see the condition; 0 stands for all."""
     if levels < 1:
@@ -229,7 +237,8 @@ def _levels(shape, levels, level_of, multiscale, condition_size, conditioned=0):
 REVERSIBLE_FROM = 16
 
 
-def _repeated(step, depth, layers_per_loop_body, reversible):
+def repeated(step: Layer, depth: int, layers_per_loop_body: int, reversible: str) -> Layer:
+    """`depth` equal steps of a level, trained by inversion where `reversible` says so."""
     return _trained(Repeat(step, depth, layers_per_loop_body, "everything"), depth, reversible)
 
 

@@ -30,11 +30,12 @@ class Autoregressive(Conditioned):
         return y, tf.reduce_sum(log_slopes, 1)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        """Pass i finds x_1 .. x_i. The slopes of the last pass are exact: no parameter depends on
-        x_size, the one number that it still lacks."""
-        x, log_slopes = tf.zeros_like(y), None
-        for _ in range(self.size):
-            x, log_slopes = self.transform.inverse_and_log_det(
-                self.parameters(weights, x, condition), y
-            )
-        return x, tf.reduce_sum(log_slopes, 1)
+        """Pass i finds x_i with the parameters that x_1 .. x_(i-1) give."""
+        found, log_slopes = [], []
+        for i in range(self.size):
+            x = tf.concat([*found, tf.zeros_like(y[:, i:])], 1)
+            o = self.parameters(weights, x, condition)[:, i : i + 1]
+            one, log_slope = self.transform.inverse_and_log_det(o, y[:, i : i + 1])
+            found.append(one)
+            log_slopes.append(log_slope)
+        return tf.concat(found, 1), tf.reduce_sum(tf.concat(log_slopes, 1), 1)
