@@ -48,6 +48,8 @@ class Config:
     FILE.py:function, log p(x) of TensorFlow tensors [B, D] -> [B]"""
     size: int | None = None
     """dimensions D of the target; null: its own"""
+    method: str = ""
+    """of training on a target: annealed or reverse_kl (doc/densities.md); empty: what suits it"""
     scale: float = 0.0
     """sd of the Gaussian that training on a target starts from; 0: the target's own, or 3"""
     network: VectorNetwork = VectorNetwork()

@@ -62,6 +62,12 @@ def test_targets_that_do_not_fit_are_one_line(own, name, size, said, monkeypatch
     assert said in error and len(error.splitlines()) == 1
 
 
+def test_a_method_that_there_is_not_is_one_line(monkeypatch, capsys, tmp_path):
+    flags = ["--target", "funnel", "--method", "kl", "--output-dir", tmp_path / "run"]
+    assert application(monkeypatch, 1, *flags) == 2
+    assert "must be one of annealed, reverse_kl" in capsys.readouterr().err
+
+
 def test_a_network_of_the_users_own_takes_the_place_of_the_recipe():
     from train_flowmodels1 import PRESETS, Config
 

@@ -56,6 +56,23 @@ def test_the_path_gradient_vanishes_where_the_model_is_the_density(fitted):
     np.testing.assert_allclose(value, 0, atol=1e-5)
 
 
+def test_rows_where_the_density_overflows_do_not_end_a_training():
+    """exp(12 x^2) is infinite in 32 bits from 2.7 on, and so is its gradient."""
+    model = fm.Model(build("glow", 2, depth=1, hidden=(8,)))
+    steep = lambda x: -tf.reduce_sum(tf.exp(12 * x * x), -1)
+    loss = reverse_kl.reverse_kl(model, steep)
+    weights = [tf.identity(each) for each in leaves(model.weights).values()]
+    z = tf.constant([[0.1, 0.2], [4.0, -0.3], [0.3, 5.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        batch = {"x": z, "beta": tf.ones([3, 1])}
+        value = tf.reduce_mean(loss(rebuild(model.weights, weights), batch)["objective"])
+    found = tape.gradient(value, weights, unconnected_gradients="zero")
+    assert np.isfinite(value) and value > 1e7
+    assert all(np.isfinite(each).all() for each in found)
+    assert max(np.abs(each).max() for each in found) > 0
+
+
 def test_weights_correct_a_model_that_is_not_the_density():
     """Expectations, log Z and masses of a mixture, from a Gaussian that is too wide."""
     model = fm.Model(build("realnvp", 2, depth=1, hidden=(4,)))
@@ -109,6 +126,16 @@ def test_densities_that_do_not_fit_are_refused(wrong, said):
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(fm.UserError, match="must be"):
         fm.fit_density(gaussian, build("realnvp", 2, depth=1), QUICK, **options)
+
+
+def test_models_with_bounds_or_with_y_are_refused():
+    bounded = fm.Model(build("realnvp", 2, depth=1, lower=[0, None]))
+    with pytest.raises(fm.UserError, match="without bounds"):
+        fm.fit_density(gaussian, bounded, QUICK)
+    flow = build("realnvp", 2, depth=1, condition_size=1)
+    conditional = fm.Model(flow, fm.Partition({"x": 2}, {"z": 2}, given={"y": 1}))
+    with pytest.raises(fm.UserError, match="given"):
+        fm.fit_density(gaussian, conditional, QUICK)
 
 
 def test_a_density_that_is_nan_is_refused_by_name():

@@ -9,6 +9,7 @@ from flow_models.core.errors import UserError
 from flow_models.core.tiling import FixedShapeBatches
 from flow_models.diagnostics.importance import WeightedSamples
 from flow_models.models.arguments import checked_count, checked_seed
+from flow_models.models.notes import bounds_of
 
 
 def target(model, log_density: Callable) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -20,13 +21,18 @@ def target(model, log_density: Callable) -> Callable[[tf.Tensor], tf.Tensor]:
     weights of draws in the wider space are unbiased for x too.
 
     Raises:
-      UserError: the model has data or labels, or the density is not one of tensors
+      UserError: the model has data, labels or bounds, or the density is not one of tensors
         [B, D] -> [B].
     """
     if model.partition.observed or len(model.event_shape) != 1:
         raise UserError(
             "a density without data needs a model of vectors without y; `given(model, y)` is one"
             " for an observation"
+        )
+    if any(each is not None for pair in bounds_of(model.layer) or () for each in pair):
+        raise UserError(
+            "a density without data needs a flow without bounds: write log p in unbounded"
+            " coordinates, such as log x, with the logarithm of their derivative added"
         )
     _check(log_density, model.event_size, model.dtype)
 

@@ -25,7 +25,7 @@ class DensityFit(FitResult):
     """What the training did, the trained model, and the density that it was trained on.
 
     `history` is that of the reverse divergence; `forward` is the training on annealed draws before
-    it, where there was one.
+    it, where there was one. `train_seconds` are of both.
     """
 
     model: Model
@@ -104,6 +104,8 @@ def fit_density(
         on_epoch=on_epoch,
         progress=progress,
     )
+    if forward is not None:
+        result.train_seconds += forward.train_seconds
     return DensityFit(**vars(result), model=model, log_density=log_density, forward=forward)
 
 
@@ -151,9 +153,14 @@ def _inside(folder: str | None, name: str) -> str | None:
     return folder and f"{folder.rstrip('/')}/{name}"
 
 
-def _check(method: str, scale: float, share: float) -> None:
+def check_method(method: str) -> None:
+    """Raises UserError for a method that there is not."""
     if method not in METHODS:
         raise UserError(f"method is {method!r}, must be one of {', '.join(METHODS)}")
+
+
+def _check(method: str, scale: float, share: float) -> None:
+    check_method(method)
     if not scale > 0:
         raise UserError(f"scale is {scale}, must be above 0")
     if not 0 <= share < 1:

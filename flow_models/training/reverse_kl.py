@@ -18,6 +18,8 @@ from flow_models.models.model import Model
 from flow_models.models.weighted import target
 from flow_models.training import batches
 
+LEAST = -1e8  # log density, nats, below which all points are equally bad
+
 
 @dataclasses.dataclass(frozen=True)
 class Latents:
@@ -59,16 +61,27 @@ def reverse_kl(model, log_density: Callable, location=0.0, scale=1.0):
 
     def loss(weights, batch):
         z, beta = batches.inputs(model, batch), batch["beta"][:, 0]
-        x = model.layer.inverse_and_log_det(weights, z, None)[0]
+        x = _with_finite_gradient(model.layer.inverse_and_log_det(weights, z, None)[0])
         stopped = tf.nest.map_structure(tf.stop_gradient, weights)
         latent, log_det = model.layer.forward_and_log_det(stopped, x, None)
         log_q = model.partition.base_log_prob(latent) + log_det
-        of_target = log_p(x)
+        of_target = tf.maximum(log_p(x), LEAST)
         annealed = beta * of_target + (1 - beta) * log_start(x)
         return {"objective": log_q - annealed, "log_q": log_q, "log_p": of_target}
 
     loss.identity = {"reverse_kl": [location, scale]}  # type: ignore[attr-defined]
     return loss
+
+
+@tf.custom_gradient
+def _with_finite_gradient(x):
+    """x; rows whose gradient overflows, far outside the density, have none."""
+
+    def gradient(upstream):
+        finite = tf.reduce_all(tf.math.is_finite(upstream), -1, keepdims=True)
+        return tf.where(finite, upstream, 0.0)
+
+    return tf.identity(x), gradient
 
 
 def gaussian(location: float, scale: float) -> Callable[[tf.Tensor], tf.Tensor]:
