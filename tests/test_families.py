@@ -17,8 +17,10 @@ from flow_models.bijectors import (
     DeepSigmoid,
     FlowBijector,
     Inverse,
+    LeakyReLU,
     LULinear,
     MonotonicIntegral,
+    PeriodicConv,
     Planar,
     Repeat,
     Sylvester,
@@ -83,7 +85,6 @@ def test_the_inverse_is_a_variational_posterior(layer):
 
     found = fm.fit_density(log_density, flow, SHORT, method="reverse_kl")
     draws = found.sample(4000, seed=1)
-    print(draws.log_z, draws.ess_fraction)
     assert abs(draws.log_z) < 0.05 and draws.ess_fraction > 0.8
 
 
@@ -206,3 +207,23 @@ def test_angles_are_learnt_and_have_mass_one(torus):
     assert (0 <= draws).all() and (draws < 360).all()
     off = (draws[:, 1] - 2 * draws[:, 0] + 180) % 360 - 180
     assert abs(off.mean()) < 3 and off.std() < 35
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: fm.architectures.hyperbolic(3), "two equal halves, but the size is 3"),
+        (lambda: fm.architectures.hint(1), "hint splits a vector in two .* got 1; use maf"),
+        (lambda: fm.architectures.torus(1), "torus splits a vector in two"),
+        (lambda: fm.architectures.torus(2, period=0.0), "period is 0.0, must be above 0"),
+        (lambda: Sylvester(2, units=3), "units is 3, must be 0 to 2"),
+        (lambda: DeepSigmoid(0), "units is 0, must be at least 1"),
+        (lambda: MonotonicIntegral(4, 0.0), "bound 0.0; they must be at least 1 and above 0"),
+        (lambda: PeriodicConv(2, 0), "kernel is 0, must be at least 1"),
+        (lambda: LeakyReLU(0.0), "slope is 0.0, must be above 0"),
+        (lambda: fm.realnvp_image((8, 8, 1), norm="batch"), "no norm 'batch'; there are actnorm, "),
+    ],
+)
+def test_wrong_sizes_are_one_clear_line(make, message):
+    with pytest.raises(fm.UserError, match=message):
+        make()

@@ -68,29 +68,31 @@ class Sylvester(Amortised):
         return x + of_channels(moved, tf.transpose(q)), _log_det(r * s, h)
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        """Pass i finds the last i units; a last step of Newton carries the gradients."""
+        """Unit by unit, the last one first; a last step of Newton carries the gradients."""
         q, r_above, s_above, r, s, b = self._matrices(weights, condition)
         w = of_channels(y, q)
 
-        def units_above(v):
-            """The units' arguments t from the v of later units."""
+        def arguments(v):
             return s * v + tf.linalg.matvec(s_above, v) + b
 
-        def body(i, v):
-            h = tf.tanh(units_above(v))
-            rest = w - tf.linalg.matvec(r_above, h)
+        def body(k, v):
+            rest = w - tf.linalg.matvec(r_above, tf.tanh(arguments(v)))
             shift = tf.linalg.matvec(s_above, v) + b
-            return i + 1, (tanh_root(r * s, s * rest + shift) - shift) / s
+            steepness, target, shift, scale = (
+                tf.gather(each, [k], axis=1) for each in (r * s, s * rest + shift, shift, s)
+            )
+            found = (tanh_root(steepness, target) - shift) / scale
+            return k - 1, tf.where(tf.range(self.width) == k, found, v)
 
         _, v = tf.while_loop(
-            lambda i, _: i < self.width, body, (0, w), maximum_iterations=self.width
+            lambda k, _: k >= 0, body, (self.width - 1, w), maximum_iterations=self.width
         )
         v = tf.stop_gradient(v)
-        h = tf.tanh(units_above(v))
+        h = tf.tanh(arguments(v))
         residual = v + r * h + tf.linalg.matvec(r_above, h) - w
         jacobian = _jacobian(*(tf.stop_gradient(each) for each in (r_above, s_above, r, s, h)))
         v -= tf.linalg.triangular_solve(jacobian, residual[..., None], lower=False)[..., 0]
-        h = tf.tanh(units_above(v))
+        h = tf.tanh(arguments(v))
         return y + of_channels(v - w, tf.transpose(q)), -_log_det(r * s, h)
 
 
