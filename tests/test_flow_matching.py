@@ -1,5 +1,8 @@
 """Losses of continuous flows: flow matching, and the cost of transport."""
 
+import json
+
+import in_process
 import numpy as np
 import pytest
 import scipy.stats
@@ -126,3 +129,31 @@ def test_flows_without_one_field_are_refused(name, options):
     for loss in (paths.flow_matching, paths.transport):
         with pytest.raises(fm.UserError, match="does not end with one Continuous layer"):
             loss(model)
+
+
+def test_application_1_trains_by_matching_and_reports_the_likelihood(monkeypatch, tmp_path):
+    arguments = {"data": "moons", "architecture": "flow_matching", "steps": 60, "hidden": "[16]"}
+    small = {"test-points": 400, "batch-size": 64, "output-dir": tmp_path / "run"}
+    told = [part for name, value in (arguments | small).items() for part in (f"--{name}", value)]
+    assert in_process.application(monkeypatch, 1, *told) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert abs(metrics["nll_val"] - metrics["nll_test"]) < 0.3, "not the objective of the matching"
+    assert metrics["kl_to_truth"] > 0 and (tmp_path / "run" / "report.html").exists()
+
+
+def test_posteriors_are_matched_behind_a_frame():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 2))
+    y = x + 0.5 * rng.normal(size=x.shape)
+    settings = fm.FitSettings(steps=400, batch_size=128, learning_rate=5e-3, ema=0.98)
+    options = {"architecture": "flow_matching", "hidden": (24,), "tolerance": 1e-3}
+    model = fm.fit_posterior(x, y, settings=settings, **options)
+    draws = model.posterior([1.0, -0.5], 2000)
+    np.testing.assert_allclose(draws.mean(0), [0.8, -0.4], atol=0.12)
+    np.testing.assert_allclose(draws.std(0), 0.2**0.5, atol=0.1)
+
+
+def test_bounded_columns_come_first_and_training_is_by_likelihood():
+    flow = fm.architectures.flow_matching(3, hidden=(8,), lower=[0.0, None, None])
+    assert _default_loss(fm.Model(flow)).identity is None
+    assert np.isneginf(fm.Model(flow).log_prob(np.array([[-1.0, 0.0, 0.0]], "f"))).all()

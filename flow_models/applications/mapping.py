@@ -193,12 +193,12 @@ def figures(model, problem: Problem, history: dict) -> list[Figure]:
         return _figures_of_kinds(model, problem, history)
     truth, size, test = problem.truth, model.event_size, completed(model, problem.test)
     rest = size / 2 * (1 + np.log(2 * np.pi))
-    likelihood = objective_of(model.layer) == "likelihood"
-    perfect = (
-        truth
-        and likelihood
-        and {"objective": truth.entropy, "latent": rest, "log_det": rest - truth.entropy}
-    )
+    by_likelihood = truth if objective_of(model.layer) == "likelihood" else None
+    perfect = by_likelihood and {
+        "objective": truth.entropy,
+        "latent": rest,
+        "log_det": rest - truth.entropy,
+    }
     samples, log_prob = model.sample(len(test), seed=1), truth and truth.log_prob
     density = plots.density(test, samples, model.log_prob, log_prob, problem.columns)
     strangest = plots.anomalies(test, model.anomaly_score(problem.test), problem.columns)

@@ -35,6 +35,7 @@ from flow_models.architectures.vectors import (
 from flow_models.architectures.wider import (
     absolute,
     augmented,
+    augmented_ode,
     flow_mixture,
     mixture,
     noise_columns,
@@ -46,6 +47,7 @@ __all__ = [
     "ARCHITECTURES",
     "absolute",
     "augmented",
+    "augmented_ode",
     "build",
     "build_image",
     "class_mixture",

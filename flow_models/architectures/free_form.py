@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data
+from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, with_bounds
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.chain import Chain, Repeat
 from flow_models.bijectors.continuous import Continuous
@@ -12,6 +12,7 @@ from flow_models.bijectors.residual import EXACT, Residual
 from flow_models.core.errors import UserError
 
 
+@with_bounds
 def residual(
     size: int,
     depth: int = 8,
@@ -41,6 +42,7 @@ def residual(
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
 
 
+@with_bounds
 def ffjord(
     size: int,
     depth: int = 1,
@@ -68,6 +70,7 @@ def ffjord(
     return in_units_of_the_data([several], size, seed, **data)
 
 
+@with_bounds
 def ot_flow(
     size: int,
     depth: int = 1,
@@ -98,6 +101,7 @@ def ot_flow(
     return in_units_of_the_data([flow], size, seed, **data)
 
 
+@with_bounds
 def flow_matching(
     size: int,
     depth: int = 1,
@@ -115,6 +119,7 @@ def flow_matching(
 
     Args:
       depth, layers_per_loop_body: not used: there is one velocity field.
+      lower, upper: with them, and for columns of several kinds, training is by likelihood.
       (the others as in `ffjord`)
     """
     field = FreeField(size, hidden, activation, condition_size)

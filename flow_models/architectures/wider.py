@@ -7,10 +7,12 @@ from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.chain import Chain, Repeat
 from flow_models.bijectors.conditioned import Given
+from flow_models.bijectors.continuous import Continuous
 from flow_models.bijectors.conv1x1 import LULinear
 from flow_models.bijectors.coupling import Coupling
 from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.fields import FreeField
 from flow_models.bijectors.fold import Absolute, ThreeBranches
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.mixture import FlowMixture, GaussianMixture
@@ -45,6 +47,35 @@ def augmented(
     step = Chain([LULinear(size + noise), coupling])
     layers = [Repeat(step, depth, layers_per_loop_body)]
     return _widened(size, noise, layers, False, seed, **data)
+
+
+@with_bounds
+def augmented_ode(
+    size: int,
+    depth: int = 1,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "silu",
+    *,
+    noise: int = 0,
+    divergence: str = "auto",
+    tolerance: float = 1e-4,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """A continuous flow of the data and of noise dimensions, through which paths of the data may
+    cross (augmented neural ODEs, Dupont, Doucet and Teh 2019, with noise where they have zeros):
+    log p is a bound, as that of `augmented`.
+
+    Args:
+      noise: its dimensions; 0: as many as the data have.
+      (others as in `ffjord`)
+    """
+    noise = noise_columns("augmented_ode", size, noise=noise)
+    field = FreeField(size + noise, hidden, activation, condition_size, divergence)
+    flow = Repeat(Continuous(field, tolerance), depth, layers_per_loop_body)
+    return _widened(size, noise, [flow], False, seed, **data)
 
 
 @with_bounds
@@ -210,6 +241,7 @@ def vae(
 ARCHITECTURES.update(
     absolute=absolute,
     augmented=augmented,
+    augmented_ode=augmented_ode,
     flow_mixture=flow_mixture,
     mixture=mixture,
     rad=rad,
@@ -217,6 +249,7 @@ ARCHITECTURES.update(
 )
 NOISE: dict[str, Callable[[int, dict], int]] = {
     "augmented": lambda size, options: options.get("noise") or size,
+    "augmented_ode": lambda size, options: options.get("noise") or size,
     "absolute": lambda size, options: size,
     "rad": lambda size, options: options.get("depth") or 4,
     "mixture": lambda size, options: 1,
