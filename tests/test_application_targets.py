@@ -17,7 +17,8 @@ def two(x):
     far = [tf.reduce_sum((x - tf.constant([[c, 0.0]])) ** 2, -1) for c in (-3.0, 3.0)]
     return 2 + tf.reduce_logsumexp(-0.5 * tf.stack(far), 0) - math.log(4 * math.pi)
 """
-TINY = ["--steps", "300", "--depth", "3", "--hidden", "[16]", "--batch-size", "128", "--bins", "6"]
+SIZES = {"steps": 300, "depth": 3, "hidden": "[16]", "batch-size": 128, "bins": 6, "jit": "false"}
+TINY = [text for name, value in SIZES.items() for text in (f"--{name}", value)]
 
 
 @pytest.fixture

@@ -217,6 +217,21 @@ def _floor(found):
     return found[0], annealed._floored(found[1])
 
 
+def test_annealed_training_keeps_both_modes(tmp_path):
+    """Forward, then reverse; each writes its checkpoint."""
+    model = fm.Model(build("spline_coupling", 2, depth=3, hidden=(16,), bins=8), jit=False)
+    settings = fm.FitSettings(steps=240, batch_size=128, learning_rate=1e-2, jit=False)
+    found = fm.fit_density(two_modes, model, settings, scale=4.0, folder=str(tmp_path))
+    assert found.forward.history["step"][-1] == 180 and found.history["step"][-1] == 60
+    assert found.train_seconds > found.forward.train_seconds
+    assert found.history["learning_rate"][0] < 1e-3
+    assert {each.name for each in tmp_path.iterdir()} == {"forward", "reverse"}
+    drawn = found.sample(4000, seed=1)
+    assert drawn.log_z == pytest.approx(1.5, abs=4 * drawn.log_z_se)
+    assert drawn.mean(drawn.x[:, 0] < 0) == pytest.approx(0.75, abs=0.08)
+    assert (drawn.x[:, 0] < 0).mean() == pytest.approx(0.75, abs=0.15)
+
+
 def test_the_trainer_refreshes_a_source_after_each_row():
     seen = []
 

@@ -102,19 +102,21 @@ def method_of(config, problem: Problem) -> str:
 
 
 def training(config, problem: Problem, model) -> Training:
-    """Half of the steps on annealed draws by maximum likelihood, `then` the reverse divergence; or
-    that alone, while the density is annealed over half of the steps."""
+    """Annealed draws by maximum likelihood, `then` the reverse divergence; or that alone, while the
+    density is annealed."""
     from flow_models.training import density
     from flow_models.training.reverse_kl import Latents, reverse_kl
 
     target, settings = problem.target, config.fit
     start = 0.0, target.scale, settings.seed
-    first = density.of_steps(settings, max(settings.steps // 2, 1), density.ANNEALINGS)
-    if method_of(config, problem) == "reverse_kl":
+    method = method_of(config, problem)
+    steps = max(int(density.SHARES[method] * settings.steps), 1)
+    if method == "reverse_kl":
         density.begin(model, *start)
         loss = reverse_kl(model, target.log_density, *start[:2])
-        return Training(Latents(model, first.steps), None, settings, loss)
-    rest = density.of_steps(settings, max(settings.steps - first.steps, 1))
+        return Training(Latents(model, steps), None, settings, loss)
+    first = density.of_steps(settings, steps, density.ANNEALINGS)
+    rest = density.finish(settings, max(settings.steps - steps, 1))
 
     def then(model, _) -> None:
         density.reverse(model, target.log_density, rest, progress=False)

@@ -16,7 +16,10 @@ from flow_models.training.reverse_kl import Latents, reverse_kl
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import FitResult, Trainer
 
-METHODS = ("annealed", "reverse_kl")
+SHARES = {"annealed": 0.75, "reverse_kl": 0.5}  # method -> share of the steps of its first part
+# of the rate, for the reverse divergence of a flow that is nearly right: its path gradient does not
+# see the masses of modes far from each other, and large steps would change them
+FINE = 0.1
 ANNEALINGS = 20  # of draws of the flow, where the settings do not say how many
 
 
@@ -46,7 +49,7 @@ def fit_density(
     method: str = "annealed",
     location: float = 0.0,
     scale: float = 1.0,
-    forward_share: float = 0.5,
+    forward_share: float | None = None,
     folder: str | None = None,
     resume: bool = False,
     on_epoch: Callable[[dict], None] | None = None,
@@ -66,8 +69,8 @@ def fit_density(
         costs less and may lose modes.
       location, scale: mean and standard deviation of the Gaussian that a new model starts from;
         wide enough to reach all modes. A trained model starts as it is.
-      forward_share: of the steps that go to annealed draws, or, with "reverse_kl", over which the
-        density is annealed.
+      forward_share: of the steps that go to annealed draws, three quarters by default; or, with
+        "reverse_kl", over which the density is annealed, half of them.
       folder, resume, on_epoch, progress: as in `fit`.
 
     Raises:
@@ -80,8 +83,9 @@ def fit_density(
     """
     model = model if isinstance(model, Model) else Model(model)
     settings = settings or FitSettings()
-    _check(method, scale, forward_share)
-    first = max(int(forward_share * settings.steps), 0 if method == "reverse_kl" else 1)
+    share = SHARES.get(method, 0.0) if forward_share is None else forward_share
+    _check(method, scale, share)
+    first = max(int(share * settings.steps), 0 if method == "reverse_kl" else 1)
     forward = None
     if method == "annealed":
         draws = annealed_draws(log_density, model, location, scale, settings.seed)
@@ -90,7 +94,7 @@ def fit_density(
             model, draws, None, of_first, folder=_inside(folder, "forward"), resume=resume
         )
         forward = trainer.run(on_epoch, progress)
-        settings, first = of_steps(settings, settings.steps - first), 0
+        settings, first = finish(settings, settings.steps - first), 0
     begin(model, location, scale, settings.seed)
     result = reverse(
         model,
@@ -142,6 +146,12 @@ def of_steps(settings: FitSettings, steps: int, rows: int = 0) -> FitSettings:
     return dataclasses.replace(settings, steps=steps, eval_every_steps=every)
 
 
+def finish(settings: FitSettings, steps: int) -> FitSettings:
+    """Settings of the reverse divergence after the forward one: smaller steps."""
+    rate = FINE * settings.learning_rate
+    return dataclasses.replace(settings, steps=steps, learning_rate=rate)
+
+
 def begin(model: Model, location: float, scale: float, seed: int) -> None:
     """Starts a new model at N(location, scale^2 I); one that has started stays as it is."""
     z = model.partition.standard_sample(START_ROWS[1], (seed, -1), model.dtype)
@@ -155,8 +165,8 @@ def _inside(folder: str | None, name: str) -> str | None:
 
 def check_method(method: str) -> None:
     """Raises UserError for a method that there is not."""
-    if method not in METHODS:
-        raise UserError(f"method is {method!r}, must be one of {', '.join(METHODS)}")
+    if method not in SHARES:
+        raise UserError(f"method is {method!r}, must be one of {', '.join(SHARES)}")
 
 
 def _check(method: str, scale: float, share: float) -> None:
