@@ -105,7 +105,7 @@ def ot_flow(
 def flow_matching(
     size: int,
     depth: int = 1,
-    hidden: Sequence[int] = (128, 128),
+    hidden: Sequence[int] = (128, 128, 128),
     activation: str = "silu",
     *,
     tolerance: float = 1e-5,

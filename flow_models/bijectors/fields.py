@@ -12,6 +12,7 @@ from flow_models.core.serializable import Serializable
 
 EXACT = 16  # dimensions up to which the divergence is exact
 WAVES = (1, 2)  # half periods of the sines and cosines by which a network sees the time
+EARLY = 0.02  # time scale that is resolved at t = 0, where densities of data are sharp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class FreeField(Serializable):
 
     @property
     def _network(self):
-        inputs = self.size + 1 + 2 * len(WAVES) + self.condition_size
+        inputs = self.size + 2 + 2 * len(WAVES) + self.condition_size
         return TangentMLP(inputs, self.size, self.hidden, self.activation)
 
     def init(self, rng):
@@ -68,8 +69,9 @@ class FreeField(Serializable):
 def _seen(t, condition):
     """What a network sees beside x: the time, in several forms, and the condition."""
     t = t[:, None]
+    early = tf.math.log(t + EARLY) / 2 + 1  # from -1 to 1
     waves = [wave(np.pi * k * t) for k in WAVES for wave in (tf.sin, tf.cos)]
-    return [t, *waves, *([] if condition is None else [condition])]
+    return [t, early, *waves, *([] if condition is None else [condition])]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from flow_models.bijectors.continuous import continuous_end, last_of, objective_of
-from flow_models.bijectors.layer import floating
 from flow_models.core.errors import UserError
 from flow_models.training import batches
 from flow_models.training.losses import seed_of
@@ -38,7 +37,7 @@ def flow_matching(model):
 
     def loss(weights, batch):
         layer, weights, x, seen, _ = _entrance(model, weights, batch)
-        x, seeds = tf.stop_gradient(x), _seeds(weights, batch)
+        x, seeds = tf.stop_gradient(x), [seed_of(batch, stream) for stream in (5, 6)]
         normal = tf.random.stateless_normal(tf.shape(x), seeds[0], dtype=x.dtype)
         z = model.partition.from_standardised(normal, batches.y_of(model, batch))
         t = _times(tf.shape(x)[0], seeds[1], x.dtype)
@@ -95,15 +94,10 @@ def _entrance(model, weights, batch):
     return layer, weights, x, seen, log_det + more
 
 
-def _seeds(weights, batch):
-    """Two seeds, functions of the batch and the weights: a batch that comes back has other
-    noise."""
-    total = tf.add_n([tf.reduce_sum(tf.cast(each, tf.float32)) for each in floating(weights)])
-    salt = tf.bitcast(tf.stop_gradient(total), tf.int32)
-    return [seed_of(batch, stream) ^ salt for stream in (5, 6)]
-
-
 def _times(rows, seed, dtype):
-    """One time in each of as many equal parts of [0, 1] as there are rows."""
-    first = tf.random.stateless_uniform([], seed, dtype=dtype)
-    return (tf.cast(tf.range(rows), dtype) + first) / tf.cast(rows, dtype)
+    """Times of [0, 1] in random order, the squares of numbers one in each of as many equal parts as
+    there are rows: more of them early, where the velocity changes fast, which leaves the minimum
+    where it is."""
+    numbers = tf.random.stateless_uniform([rows], seed, dtype=dtype)
+    parts = (tf.cast(tf.argsort(numbers), dtype) + numbers) / tf.cast(rows, dtype)
+    return parts * parts
