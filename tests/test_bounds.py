@@ -163,3 +163,21 @@ def test_messages_name_the_column_the_row_and_the_bound_in_the_users_units():
         Drawn.of(x, y, ["age", "depth"], lower={"age": 60}, upper={"age": 50})
     with pytest.raises(fm.UserError, match="a bound of 'dept'"):
         Drawn.of(x, y, ["age", "depth"], lower={"dept": 60})
+
+
+@pytest.mark.parametrize("lower", [[1.0, None], [0.5, -np.inf]])
+def test_rows_outside_are_named_in_the_units_of_the_user(lower):
+    x = np.random.default_rng(0).uniform(0, 1, (200, 2))
+    x[7, 0], x[:7, 0] = 0.25, 2.0
+    x[8:, 0] += 2
+    model = fm.Model(
+        fm.realnvp(2, depth=1, hidden=(4,), lower=lower), codecs={"x": ["depth", "b"]}, jit=False
+    )
+    with pytest.raises(fm.UserError, match="column 'depth', row 8: 0.25 is not above the lower"):
+        fm.fit(model, x, settings=fm.FitSettings(steps=1, batch_size=50, jit=False))
+
+
+@pytest.mark.parametrize("bound", ["zero", np.nan])
+def test_a_bound_that_is_no_number_is_refused(bound):
+    with pytest.raises(fm.UserError, match="the bound of 'x1' is .*: a number or None is expected"):
+        fm.realnvp(2, depth=1, hidden=(4,), lower=[bound, None])

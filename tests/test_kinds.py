@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ import flow_models as fm
 from flow_models.bijectors import Chain, Domain, FlowBijector, Standardise, cdf
 from flow_models.bijectors.heaped import HeapedCDF
 from flow_models.bijectors.mixed import Mixed, features_of
+from flow_models.core.errors import FlowModelsWarning
 from flow_models.models import heaps
 from flow_models.models.atoms import Atom
 from flow_models.models.categories import Categorical
@@ -518,3 +520,15 @@ def test_application_4_has_the_class_probabilities_of_bayes_rule(tmp_path, monke
     drawn = model.sample(3000, ["high"] * 3000, seed=1)
     assert (drawn.site == "c").mean() == pytest.approx(0.5, abs=0.04)
     assert drawn.alarms.mean() == pytest.approx(4.0, abs=0.25)
+
+
+@pytest.mark.parametrize("form", ["{:.3f}%", "${:.2f}", "({:.3f})", "{:.3e}D+00"])
+def test_texts_that_may_be_numbers_are_warned_of(form):
+    numbers = np.random.default_rng(0).uniform(1, 9, 300)
+    texts = [form.format(number).replace("e+00", "") for number in numbers]
+    with pytest.warns(FlowModelsWarning, match="column 'price' is taken as text, such as"):
+        fm.Columns.of(pd.DataFrame({"price": texts, "x": numbers}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FlowModelsWarning)
+        words = {"name": [f"well {i}" for i in range(300)], "share": ["10%", "20%", "30%"] * 100}
+        fm.Columns.of(pd.DataFrame(words | {"x": numbers}))

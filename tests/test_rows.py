@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import flow_models as fm
@@ -33,6 +34,7 @@ FORMS = {
     "records of JSON": lambda: json.loads(shuffled().to_json(orient="records")),
     "named tuples": lambda: list(shuffled().itertuples()),
     "structured array": structured,
+    "table of Arrow": lambda: pa.Table.from_pandas(shuffled()),
     "list": lambda: X.tolist(),
     "numbered frame": lambda: pd.DataFrame(X),
 }
@@ -245,3 +247,49 @@ def test_parameters_that_depend_on_each_other_are_refused(form):
     x = pd.DataFrame({"a": a, "b": b, "third": third})
     with pytest.raises(fm.UserError, match="'third' of x depend on each other linearly"):
         fm.fit_posterior(x, rng.normal(size=(300, 1)))
+
+
+def test_masked_cells_are_missing():
+    mask = [[True, False], [False, False], [False, False]]
+    found = rows.rows_of(np.ma.array(X, mask=mask), NAMES, "x", np.float64)[0]
+    assert np.isnan(found[0, 0]) and (found[1:] == X[1:]).all()
+    named = np.ma.array(structured(), mask=[(False, True), (False, False), (False, False)])
+    found = rows.rows_of(named, NAMES, "x", np.float64)[0]
+    assert np.isnan(found[0, 0]) and (found[1:] == X[1:]).all()
+
+
+FRAME = pd.DataFrame(
+    {"depth": np.sin(np.arange(99.0)), "position": np.cos(np.arange(99.0) ** 2), "w": 1.0}
+)
+UNFIT = {
+    "column 'depth' row 0 is 'deep'": FRAME.assign(depth="deep"),
+    "column 'depth' row 0 is '2020": FRAME.assign(depth=pd.date_range("2020-01-01", periods=99)),
+    "column 'depth' is constant": FRAME.assign(depth=3.0),
+    "column 'position' is a multiple of column 'depth'": FRAME.assign(position=2 * FRAME.depth),
+    "data has 1 rows with NaN or Inf, the first is row 7": np.ma.array(
+        FRAME[NAMES], mask=np.arange(198).reshape(99, 2) == 15
+    ),
+    "the weight of row 4 is -1": {"x": FRAME, "weight": 1.0 - 2 * (np.arange(99) == 4)[:, None]},
+    "the weight of row 0 is 0: weights are at least 0, and not all": {
+        "x": FRAME,
+        "weight": np.zeros((99, 1)),
+    },
+}
+
+
+@pytest.mark.parametrize("message", UNFIT)
+def test_data_that_have_no_density_are_refused_before_training(message):
+    model = fm.Model(fm.realnvp(2, depth=1, hidden=(4,)), codecs={"x": NAMES}, jit=False)
+    settings = fm.FitSettings(steps=2, batch_size=50, jit=False)
+    with pytest.raises(fm.UserError) as error:
+        fm.fit(model, UNFIT[message], settings=settings, progress=False)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 1.5}, {"batch_size": "64"}, {"seed": None}, {"learning_rate": True}]
+)
+def test_settings_of_a_wrong_type_are_refused(wrong):
+    with pytest.raises(fm.UserError, match=rf"{min(wrong)} is .*, must be a (whole )?number"):
+        fm.FitSettings(**wrong)
+    assert fm.FitSettings(steps=np.int64(3), learning_rate=np.float32(0.1)).steps == 3

@@ -85,3 +85,10 @@ def test_a_bad_cell_among_decimal_commas_costs_one_row(tmp_path, model, bad):
         found = _scores(model, tmp_path / "t.csv")
     ok = np.arange(N) != 20
     np.testing.assert_allclose(found["nll"][ok], -model.log_prob(X.round(4)[ok]), rtol=1e-4)
+
+
+def test_columns_with_other_names_are_taken_by_position_with_a_warning(tmp_path, model):
+    pd.DataFrame(X, columns=["Depth", "B"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.warns(FlowModelsWarning, match="by position, 'Depth' as 'depth, m', 'B' as 'b'"):
+        found = _scores(model, tmp_path / "t.csv")
+    np.testing.assert_allclose(found["nll"], -model.log_prob(X), rtol=1e-5)

@@ -419,3 +419,54 @@ def test_arrays_that_end_too_early(tmp_path):
     for rows in (None, 300):
         with pytest.raises(UserError, match="not an NPY array, or damaged: .* bytes are expected"):
             list(read_chunks(tmp_path / "a.npy", rows=rows))
+
+
+def test_labels_of_any_type_may_be_missing(tmp_path):
+    kinds = {
+        "flags": pd.array([True, None, False, True], dtype="boolean"),
+        "categories": pd.Categorical(["x", None, "y", "x"]),
+        "texts": pd.array(["x", pd.NA, "NA", "x"], dtype="string"),
+        "whole": pd.array([1, None, 2, 1], dtype="Int64"),
+    }
+    for name, labels in kinds.items():
+        frame = pd.DataFrame({"a": np.arange(40.0) ** 2, "c": list(labels) * 10})
+        frame["c"] = frame["c"].astype(labels.dtype)
+        frame.to_parquet(tmp_path / "t.parquet")
+        found = read_labelled(tmp_path / "t.parquet", "c")
+        assert len(found.classes) == 2, name
+        assert (found.rows.y == UNLABELLED).tolist() == [False, True, False, False] * 10, name
+
+
+def test_names_of_rows_in_parquet_are_a_column(tmp_path):
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": [2.0, 1.0, 0.5]})
+    frame.set_index("a").to_parquet(tmp_path / "t.parquet")
+    assert read_frame(tmp_path / "t.parquet")[["a", "b"]].to_numpy().tolist() == (
+        frame.to_numpy().tolist()
+    )
+    frame[frame.a > 2].to_parquet(tmp_path / "t.parquet")  # an index without a name is none
+    assert list(read_frame(tmp_path / "t.parquet")) == ["a", "b"]
+
+
+def test_whole_numbers_of_19_digits_are_kept(tmp_path):
+    found = _read(tmp_path, "id,b\n1152921504606846977,1.5\n1152921504606846978,2.5\n")
+    assert found["id"].tolist() == [2**60 + 1, 2**60 + 2]
+    large = _read(tmp_path, "id,b\n99999999999999999999,1.5\n1,2.5\n")
+    assert large["id"].tolist() == [1e20, 1.0]
+
+
+def test_minus_signs_of_typography_are_read(tmp_path):
+    found = _read(tmp_path, "a;b\n\u22121,5;2\n2,5;\u22123\n0,5;\u22124\n")
+    assert found["a"].tolist() == [-1.5, 2.5, 0.5]
+    assert found["b"].tolist() == [2, -3, -4]
+
+
+def test_fields_of_bytes_are_text(tmp_path):
+    np.save(tmp_path / "t.npy", np.array([(1.0, b"a"), (2.0, b"b")], [("x", "f8"), ("c", "S1")]))
+    assert read_frame(tmp_path / "t.npy")["c"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("index", [[*range(100)] * 2, [float(i) for i in range(200)]])
+def test_index_of_joined_tables_is_left_out(tmp_path, index):
+    frame = pd.DataFrame({"a": _rng("joined").normal(size=200)}, index=index)
+    with pytest.warns(FlowModelsWarning, match="left out"):
+        assert list(_read(tmp_path, frame.to_csv())) == ["a"]

@@ -31,6 +31,7 @@ from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.student_t import StudentT
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.yeo_johnson import YeoJohnson
+from flow_models.core.bounds import by_column
 from flow_models.core.errors import UserError
 from flow_models.models.notes import bounds_of
 
@@ -45,11 +46,8 @@ def _bounded(size: int, *, lower=None, upper=None) -> list[CDF | None]:
     Raises:
       UserError: more or fewer bounds than columns, or a lower one that is not below the upper one.
     """
-    sides = [[None] * size if side is None else list(side) for side in (lower, upper)]
-    for side in sides:
-        if len(side) != size:
-            raise UserError(f"bounds for {len(side)} columns, but the data have {size}")
-    pairs = zip(*sides, strict=True)
+    names = [f"x{place}" for place in range(1, size + 1)]
+    pairs = zip(*(by_column(side, names) for side in (lower, upper)), strict=True)
     return [None if pair == (None, None) else NumberCDF(*pair) for pair in pairs]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 
 SHOWN = 12  # names in a message
 
@@ -58,8 +58,10 @@ def read(model, uri: str, keep: Sequence[str] = ()) -> Iterator[Part]:
     codec = codec_of(model)
     text = [*keep, *(name for each in keep for name in each.split(",")), *_texts(codec)]
     text = [name for name in text if name not in codec.columns or name in _texts(codec)]
-    for frame in tables.read_chunks(uri, text=text, strict=False):
+    for number, frame in enumerate(tables.read_chunks(uri, text=text, strict=False)):
         kept = _to_keep(keep, frame, uri)
+        if not number:
+            _warn_of_places(codec, frame.drop(columns=kept), uri)
         values, errors = _numbers(model, codec, _of_model(codec, frame, uri, kept))
         words = {name: _words(frame[name]) for name in kept}
         yield Part(uri, [str(row) for row in frame.index], words, values, errors)
@@ -110,6 +112,16 @@ def _of_model(codec, frame, uri: str, keep: Sequence[str]):
             f"{uri}: {frame.shape[1]} columns, the model has {len(names)} ({few(names)})"
         )
     return frame.set_axis(names, axis=1)
+
+
+def _warn_of_places(codec, frame, uri: str) -> None:
+    """Warns where columns that have names are taken by position."""
+    unnamed = [f"x{place}" for place in range(1, frame.shape[1] + 1)]
+    if set(codec.columns) & set(frame.columns) or list(frame.columns) == unnamed:
+        return
+    if frame.shape[1] == len(codec.columns):
+        taken = [f"{one!r} as {name!r}" for one, name in zip(frame.columns, codec.columns)]
+        warn(f"{uri}: no column has a name of the model; by position, {few(taken)}")
 
 
 def _numbers(model, codec, frame):

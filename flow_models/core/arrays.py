@@ -4,6 +4,8 @@ import numpy as np
 
 from flow_models.core.errors import UserError
 
+REPEATED = 1e-12  # 1 - |correlation| below which a column repeats another
+WIDEST = 2_000  # columns up to which all pairs are compared
 DEPENDENT = 1e-11  # least variance of a direction, of columns with variance 1
 
 
@@ -36,10 +38,28 @@ def dependent_columns(x: np.ndarray) -> list[int]:
     return [] if values[0] > DEPENDENT else list(np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3))
 
 
+def repeated_columns(x: np.ndarray) -> tuple[int, int] | None:
+    """Two columns of float64 x [N, D], each of which varies, that are multiples of one another but
+    for an offset; None where there are none, or fewer than three rows."""
+    if not 1 < x.shape[1] <= WIDEST or len(x) < 3:
+        return None
+    standard = (x - x.mean(0)) / x.std(0)
+    likeness = np.abs(np.triu(standard.T @ standard / len(x), 1))
+    first, second = np.unravel_index(likeness.argmax(), likeness.shape)
+    return (int(first), int(second)) if likeness[first, second] > 1 - REPEATED else None
+
+
+def filled(values) -> np.ndarray:
+    """An array in which the masked cells of a masked array are NaN."""
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiub":
+        return np.ma.filled(values.astype(np.float64), np.nan)
+    return np.asarray(values)
+
+
 def _rows(name, value, dtype, missing):
     """One array [rows, ...] of finite numbers, or NaN where they may be missing."""
     try:
-        array = np.asarray(value)
+        array = filled(value)
         array = array if array.dtype == np.uint8 and array.ndim == 4 else np.asarray(array, dtype)
     except (TypeError, ValueError):
         kinds = (

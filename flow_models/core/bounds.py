@@ -1,5 +1,6 @@
 """Bounds of columns, in the user's units and in float64."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ def by_column(told, names: Sequence[str]) -> tuple[Bound, ...]:
     """A bound a column, from a list, a dictionary by name, or None.
 
     Raises:
-      UserError: no such column, or bounds for more or fewer.
+      UserError: no such column, no number, or bounds for more or fewer.
     """
     if told is None:
         return (None,) * len(names)
@@ -27,7 +28,22 @@ def by_column(told, names: Sequence[str]) -> tuple[Bound, ...]:
         raise UserError(
             f"bounds for {len(told)} columns, but the data have {len(names)}: give each one"
         )
-    return tuple(None if bound is None else float(bound) for bound in told)
+    return tuple(_bound(bound, name) for bound, name in zip(told, names, strict=True))
+
+
+def _bound(told, name: str) -> Bound:
+    """A bound as a number, None for none, which an infinite one is.
+
+    Raises:
+      UserError: it is no number.
+    """
+    try:
+        bound = math.inf if told is None else float(told)
+    except (TypeError, ValueError):
+        bound = math.nan
+    if math.isnan(bound):
+        raise UserError(f"the bound of {name!r} is {told!r}: a number or None is expected")
+    return None if math.isinf(bound) else bound
 
 
 def of_columns(lower, upper, names: Sequence[str]) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:

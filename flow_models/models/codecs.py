@@ -122,6 +122,17 @@ class Codec(Serializable):
         in TensorFlow."""
         raise TypeError(f"{type(self).__name__} must define the method draw to be trained")
 
+    def as_numbers(self, values):
+        """Training data [N, *shape] as numbers where they are objects or texts, else as they are.
+
+        Raises:
+          UserError: some are no numbers.
+        """
+        return values
+
+    def check_bounds(self, values) -> None:
+        """Raises UserError for training data [N, *shape] on a bound or outside."""
+
     def check(self, values: np.ndarray) -> None:
         """Raises UserError for training data [N, *shape] that have no density."""
 

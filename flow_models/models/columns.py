@@ -10,13 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core import bounds
+from flow_models.core.arrays import repeated_columns
 from flow_models.core.errors import UserError
 from flow_models.models import finding
 from flow_models.models.arguments import generator
 from flow_models.models.codecs import Codec, Encoded, Noise
 from flow_models.models.kinds import Continuous, Kind
+from flow_models.models.kinds import numbers as numbers_of
 from flow_models.models.partition import Partition
-from flow_models.models.rows import by_name, is_missing, rows_of
+from flow_models.models.rows import by_name, is_missing, numbers, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,13 +230,37 @@ class Columns(Codec):
 
         return pd.DataFrame(dict(zip(self.names, columns, strict=True)))
 
+    def as_numbers(self, values):
+        is_array = isinstance(values, np.ndarray) and values.ndim == 2
+        if self.kinds or not is_array or values.dtype.kind in "fiub":
+            return values
+        return numbers(values.astype(object), self.names, self.argument, np.float64)
+
+    def check_bounds(self, values):
+        if not self.kinds:
+            return
+        for name, kind, column in zip(self.names, self.kinds, self._split(values)):
+            if isinstance(kind, Continuous) and kind.has_bounds:
+                column = numbers_of(column)
+                bounds.check_column(column, kind.lower, kind.upper, f"column {name!r}")
+
     def check(self, values):
-        """Refuses columns that do not vary: their density is unbounded."""
+        """Refuses columns that do not vary, and multiples of one another: their density is
+        unbounded."""
         constant = np.flatnonzero(np.nanmin(values, 0) == np.nanmax(values, 0))
         constant = [i for i in constant if i in self.numbers]
         if len(constant):
             raise UserError(
-                f"column {constant[0]} is constant: its density is unbounded; leave it out"
+                f"column {self.names[constant[0]]!r} is constant: its density is unbounded; leave"
+                " it out"
+            )
+        free = np.asarray(values, np.float64)[:, self.numbers]
+        found = repeated_columns(free[np.isfinite(free).all(1)])
+        if found:
+            first, second = (self.names[self.numbers[i]] for i in found)
+            raise UserError(
+                f"column {second!r} is a multiple of column {first!r}: the density is unbounded;"
+                " leave one out"
             )
 
 

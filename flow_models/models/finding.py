@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.models.atoms import Atom
 from flow_models.models.categories import Categorical
 from flow_models.models.circular import Circular
@@ -21,6 +21,8 @@ MOST_CODES = 20  # whole numbers with gaps between them that are categories
 ATOM = 0.05  # share of one value that makes it an atom
 WIDE = 500.0  # spread of whole numbers, above which a step does not matter
 DATE = r"\s*\d{4}-\d{2}-\d{2}([T ].*)?"
+
+DIGITS = r"[^A-Za-z]*\d[^A-Za-z]*|[+-]?\d+\.?\d*[dD][+-]?\d+|0x[0-9a-fA-F]+"  # and marks
 
 NAMES: dict[str, Callable] = {
     "continuous": Continuous.of,
@@ -100,9 +102,22 @@ def _of_texts(column) -> Kind | None:
     if len(texts) and texts.str.fullmatch(DATE).all():
         return Date.of_dates(column)
     distinct = column.nunique()
+    if distinct > MOST_CODES:
+        _warn_of_digits(texts)
     if distinct > MOST_CATEGORIES or distinct > max(0.5 * len(column), 2):
         return None
     return Categorical.of(column)
+
+
+def _warn_of_digits(texts) -> None:
+    """Warns of texts that may be numbers or dates in a notation that is not understood."""
+    digits = texts.str.fullmatch(DIGITS)
+    if digits.mean() > 0.5:
+        warn(
+            f"column {texts.name!r} is taken as text, such as {texts[digits].iloc[0]!r}: write"
+            " numbers in digits alone and dates as 2024-05-31, or tell its kind (categorical,"
+            " identifier)"
+        )
 
 
 def _of_numbers(values: np.ndarray, column) -> Kind | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flow_models.core.arrays import filled
 from flow_models.core.errors import UserError
 
 
@@ -124,6 +125,8 @@ def _named(values, what) -> _Named | None:
         return _Named(list(values.columns), lambda label: values[label])
     if hasattr(values, "to_numpy") and hasattr(values, "index"):
         return _of_series(values)
+    if hasattr(values, "column_names") and hasattr(values, "to_pydict"):  # tables of Arrow
+        return _Named(list(values.column_names), lambda label: values[label].to_pandas())
     values = _record(values)
     if isinstance(values, Mapping):
         return _Named(list(values), lambda label: values[label])
@@ -186,7 +189,7 @@ def _plain(column) -> np.ndarray:
             of_pandas = {"na_value": np.nan} if hasattr(column, "isna") else {}
             return column.to_numpy(np.float64, **of_pandas)
         # NumPy would make text of a list with some text in it
-        column = np.asarray(column, object if isinstance(column, list) else None)
+        column = np.asarray(column, object) if isinstance(column, list) else filled(column)
     except (TypeError, ValueError):
         column = np.asarray(column, object)
     return _unmixed(column)
@@ -231,6 +234,6 @@ def _array(values, names, what) -> np.ndarray:
       UserError: rows of unequal length.
     """
     try:
-        return np.asarray(values)
+        return filled(values)
     except (TypeError, ValueError):
         raise UserError(f"{what} must be numbers [..., {len(names)}]") from None

@@ -45,6 +45,17 @@ def as_batch(batch, model, seed=(0, 0)) -> dict[str, tf.Tensor]:
     return ready
 
 
+def check_weights(weights) -> None:
+    """Raises UserError for weights [N, 1] of rows below 0, or all 0."""
+    weights = np.asarray(weights)
+    if (weights < 0).any() or not weights.any():
+        row = int(np.argmin(weights))
+        raise UserError(
+            f"the weight of row {row} is {weights.flat[row]:g}: weights are at least 0, and not"
+            " all are 0"
+        )
+
+
 def _drawn_blocks(named, model) -> list[str]:
     """Inputs of noise that a batch does not bring along."""
     inputs = [name for name in model.partition.inputs if name not in named]

@@ -63,8 +63,10 @@ class PreparedData:
         named = data if isinstance(data, dict) else {"x": data}
         if "x" not in named:
             return data
+        named = {**named, "x": self.model.codec.as_numbers(named["x"])}
         if not self.model.started:
             self.model.fit_codec(named["x"])
+        self.model.codec.check_bounds(named["x"])
         x = self.model.codec.prepare(named["x"])
         if is_modelled(self.model):
             refuse_new_gaps(self.model.codec, named["x"], x)
@@ -104,6 +106,9 @@ class PreparedData:
             if len(self.model.event_shape) == 1:
                 self.model.layer.check(np.asarray(batches.inputs(self.model, self._drawn(named))))
             self.model.codec.check(np.asarray(named["x"]))
+        for arrays in (self.source.arrays, self.validation):
+            if isinstance(arrays, dict) and "weight" in arrays:
+                batches.check_weights(arrays["weight"])
 
     def _check_offsets(self, x) -> None:
         """Refuses rows that a simulator or a dataset gives so far from 0 that float32 rounds

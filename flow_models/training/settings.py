@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 from flow_models.core.errors import UserError
 from flow_models.core.shown import flat_repr
@@ -55,6 +56,7 @@ class FitSettings:
     whichever there is"""
 
     def __post_init__(self):
+        _check_types(self)
         wrong = [
             (self.steps < 1, f"steps is {self.steps}, must be at least 1"),
             (self.batch_size < 1, f"batch_size is {self.batch_size}, must be at least 1"),
@@ -116,3 +118,13 @@ class FitSettings:
     @property
     def row_steps(self) -> int:
         return min(self.steps, self.eval_every_steps or max(self.steps // 50, 1))
+
+
+def _check_types(settings) -> None:
+    """Raises UserError for a field that is no number, or no whole one, where one is expected."""
+    for field in dataclasses.fields(settings):
+        value, default = getattr(settings, field.name), field.default
+        kind = {int: numbers.Integral, float: numbers.Real}.get(type(default), object)
+        if not isinstance(value, kind) or kind is not object and isinstance(value, bool):
+            what = "whole number" if isinstance(default, int) else "number"
+            raise UserError(f"{field.name} is {value!r}, must be a {what}")

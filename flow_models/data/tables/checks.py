@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flow_models.core.arrays import repeated_columns
 from flow_models.core.errors import UserError
 from flow_models.data.tables.numerals import MISSING
 
 _STEPS = 100  # float32 steps in one standard deviation, or rounding shows in the density
-_WIDEST = 2_000  # columns up to which all pairs are compared
-_REPEATED = 1e-12  # 1 - |correlation| below which a column repeats another
 ROW = "row"  # name of an index that holds the numbers of rows in their file
 
 
@@ -160,12 +159,9 @@ def _check_finite(column: np.ndarray, where: str, rows: np.ndarray) -> None:
 
 def _check_repeats(numbers: np.ndarray, names: Sequence[str], source: str) -> None:
     """No column may repeat another one at any scale."""
-    if not 1 < len(names) <= _WIDEST or len(numbers) < 3:
-        return
-    standard = (numbers - numbers.mean(0)) / numbers.std(0)
-    likeness = np.abs(np.triu(standard.T @ standard / len(numbers), 1))
-    first, second = np.unravel_index(likeness.argmax(), likeness.shape)
-    if likeness[first, second] > 1 - _REPEATED:
+    found = repeated_columns(numbers)
+    if found:
+        first, second = found
         raise UserError(
             f"{source}: column '{names[second]}' is a multiple of column '{names[first]}': the"
             " likelihood would be unbounded; leave one out"

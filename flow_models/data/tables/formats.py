@@ -163,11 +163,17 @@ def read_parquet(file: IO[bytes], asked: Asked) -> Iterator:
         # of names that are missing or repeated, the caller says what is wrong
         known = [name for name in names if name in wanted] if wanted and complete else None
         if asked.rows is None or not parquet.metadata.num_rows:
-            yield parquet.read(columns=known).to_pandas()
+            yield _with_index(parquet.read(columns=known).to_pandas())
             return
         for groups in _groups(parquet.metadata, asked.rows):  # Arrow keeps memory for each of them
             for batch in parquet.iter_batches(asked.rows, groups, known):
-                yield batch.to_pandas()
+                yield _with_index(batch.to_pandas())
+
+
+def _with_index(frame):
+    """The frame with what pandas took from the file as names of the rows as its first columns."""
+    names = [name for name in frame.index.names if name is not None]
+    return frame.reset_index(level=names) if names else frame
 
 
 def _groups(metadata, rows: int) -> Iterator[list[int]]:
@@ -222,7 +228,9 @@ def _field(values: np.ndarray, name: str, source: str) -> dict[str, np.ndarray]:
 
 
 def _native(values: np.ndarray) -> np.ndarray:
-    """In the byte order of this machine, which pandas needs."""
+    """In the byte order of this machine, which pandas needs; bytes as text."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "replace")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 

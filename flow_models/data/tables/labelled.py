@@ -127,7 +127,7 @@ def read_classes(
     labels = labels.loc[frame.index]
     if not frame.shape[1]:
         raise UserError(f"{source}: no column beside the labels '{label_column}'")
-    words = [_word(value) for value in labels.where(labels.notna(), "")]
+    words = ["" if gap else _word(label) for label, gap in zip(labels, labels.isna())]
     classes, y = _numbers(words, f"{source}: column '{label_column}'")
     print(f"{source}: {len(classes)} classes; {plural(words.count(''), 'row')} without a label")
     return frame, classes, y

@@ -1,5 +1,6 @@
 """Numbers as text: which mark is the decimal one, which groups thousands, and what is no number."""
 
+import contextlib
 from collections.abc import Sequence
 
 from flow_models.core.errors import UserError, warn
@@ -8,6 +9,7 @@ MISSING = ("", "nan", "-nan", "na", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "n
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 _WHOLE = r"^[+-]?\d+$"
 _SPACED = r"^[+-]?\d+(?:[_' \x{a0}\x{202f}]\d+)+(?:[.,]\d*)?$"  # 1_000, 1 000, 1'000
+MINUS = "\u2212"  # of typography, which stands for -
 _FEWEST = 3  # cells such as 1.234 that make a column ambiguous
 _BARE = 0.05  # share of the cells beside them that have no mark
 
@@ -62,6 +64,7 @@ def convert(column, decimal: str, where: str, first: int, strict: bool = True):
     import pyarrow.compute as pc
 
     cells = pc.utf8_trim_whitespace(pa.array(column, pa.string()))
+    cells = pc.replace_substring_regex(cells, rf"^{MINUS}(\.?\d)", r"-\1")
     blank = pc.is_in(pc.utf8_lower(cells), pa.array(MISSING))
     numbers = _numbers(pc.if_else(blank, None, cells), decimal, where, first)
     if numbers is not None:
@@ -95,8 +98,9 @@ def _numbers(cells, decimal: str, where: str, first: int):
     if not pc.all(pc.match_substring_regex(cells, _NUMBER)).as_py():
         return None
     cells = pc.replace_substring_regex(cells, r"^\+", "")
-    if not cells.null_count and pc.all(pc.match_substring_regex(cells, r"^-?\d{1,18}$")).as_py():
-        return cells.cast(pa.int64()).to_pandas()
+    if not cells.null_count and pc.all(pc.match_substring_regex(cells, r"^-?\d{1,19}$")).as_py():
+        with contextlib.suppress(pa.ArrowInvalid):  # beyond 64 bits
+            return cells.cast(pa.int64()).to_pandas()
     return cells.cast(pa.float64()).to_pandas()
 
 
@@ -180,4 +184,5 @@ def _matches(cells: Sequence[str], pattern: str) -> list[bool]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.match_substring_regex(pa.array(cells, pa.string()), pattern).to_pylist()
+    plain = [cell.replace(MINUS, "-") for cell in cells]
+    return pc.match_substring_regex(pa.array(plain, pa.string()), pattern).to_pylist()
