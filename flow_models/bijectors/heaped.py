@@ -115,7 +115,7 @@ class HeapedCDF(CountCDF):
         mass = tf.exp(log_p)
         return _placed(k, lower, upper, below, above - mass, mass)
 
-    def seen(self, x):
+    def seen(self, x, measured=None):
         k = tf.floor(x)
         on = self._downward(k)[1][:, 1:] == k[:, None]
         at = k[:, None] == tf.constant(self.atoms, k.dtype, [1, len(self.atoms)])
