@@ -436,7 +436,9 @@ def test_kinds_are_found_by_values():
 
 
 def test_records_lists_and_zones_are_taken_as_the_frame_is():
-    frame = pd.DataFrame({"a": ["x", "y"] * 50, "n": range(0, 300, 3), "b": np.linspace(0, 1, 100)})
+    frame = pd.DataFrame(
+        {"a": ["x", "y"] * 50, "n": range(0, 300, 3), "b": np.linspace(0, 1, 100) ** 2}
+    )
     frame["t"] = pd.date_range("2024-01-01", periods=100, freq="7h", tz="Europe/Rome")
     columns = Columns.of(frame, {"n": "count"})
     model = fm.Model(
@@ -532,3 +534,34 @@ def test_texts_that_may_be_numbers_are_warned_of(form):
         warnings.simplefilter("error", FlowModelsWarning)
         words = {"name": [f"well {i}" for i in range(300)], "share": ["10%", "20%", "30%"] * 100}
         fm.Columns.of(pd.DataFrame(words | {"x": numbers}))
+
+
+def test_rows_without_a_density_say_which_kind_they_miss():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"site": ["a", "b"] * 50, "alarms": rng.poisson(3, 100)})
+    columns = fm.Columns.of(frame)
+    flow = fm.architectures.mixed("realnvp", columns.cdfs, depth=1, hidden=(4,))
+    model = fm.Model(flow, codecs={"x": columns}, jit=False)
+    for wrong, reason in {
+        "site": ("c", "column 'site' has a category that training did not have"),
+        "alarms": (-1, "column 'alarms' is a count and below 0"),
+    }.items():
+        with pytest.warns(FlowModelsWarning, match=reason[1]):
+            assert np.isneginf(model.log_prob(frame[:1].assign(**{wrong: reason[0]})))
+
+
+def test_many_zeros_in_few_rows_are_an_atom():
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random(300) < 0.6, 0, rng.gamma(2, size=300))
+    assert isinstance(kinds_of(pd.DataFrame({"rain": rain}))["rain"], Atom)
+
+
+@pytest.mark.parametrize("told", ["count", ["count"]])
+def test_kinds_are_told_by_name(told):
+    with pytest.raises(fm.UserError, match="kinds are a dictionary by name"):
+        fm.Columns.of(pd.DataFrame({"x": [1.0, 2.0]}), told)
+
+
+def test_a_period_is_above_zero():
+    with pytest.raises(fm.UserError, match="the period 0.0 is not above 0"):
+        fm.Columns.of(pd.DataFrame({"x": [1.0, 2.0]}), {"x": "circular 0"})

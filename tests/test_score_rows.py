@@ -92,3 +92,22 @@ def test_columns_with_other_names_are_taken_by_position_with_a_warning(tmp_path,
     with pytest.warns(FlowModelsWarning, match="by position, 'Depth' as 'depth, m', 'B' as 'b'"):
         found = _scores(model, tmp_path / "t.csv")
     np.testing.assert_allclose(found["nll"], -model.log_prob(X), rtol=1e-5)
+
+
+def test_a_bad_date_and_a_column_without_values_cost_their_rows(tmp_path):
+    frame = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=60), "b": X[:60, 0]})
+    columns = fm.Columns.of(frame)
+    flow = fm.architectures.mixed("realnvp", columns.cdfs, depth=1, hidden=(4,))
+    model = fm.Model(flow, codecs={"x": columns}, jit=False)
+    (tmp_path / "t.csv").write_text("b,day\n0.5,2024-01-03\n0.5,soon\n0.5,\n0.5,2024-01-03\n")
+    found = _scores(model, tmp_path / "t.csv")
+    assert found["error"].tolist() == [
+        "",
+        "column 'day' holds 'soon', no date",
+        "column 'day' is missing",
+        "",
+    ]
+    expected = model.anomaly_score(pd.DataFrame({"day": ["2024-01-03"], "b": [0.5]}))
+    np.testing.assert_allclose(found["nll"][[0, 3]], expected[[0, 0]], rtol=1e-5)
+    (tmp_path / "t.csv").write_text("b,day\n,2024-01-03\n")
+    assert _scores(model, tmp_path / "t.csv")["error"].tolist() == ["column 'b' is missing"]

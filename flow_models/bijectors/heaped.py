@@ -119,4 +119,4 @@ class HeapedCDF(CountCDF):
         k = tf.floor(x)
         on = self._downward(k)[1][:, 1:] == k[:, None]
         at = k[:, None] == tf.constant(self.atoms, k.dtype, [1, len(self.atoms)])
-        return tf.concat([super().seen(x), tf.cast(tf.concat([on, at], 1), k.dtype)], 1)
+        return tf.concat([super().seen(x, measured), tf.cast(tf.concat([on, at], 1), k.dtype)], 1)

@@ -132,14 +132,16 @@ def _numbers(model, codec, frame):
     columns = {}
     for name in frame.columns:
         column = frame[name]
-        found = column if name in _others(codec) else _as_numbers(column)
+        kind = _others(codec).get(name)
+        found = _as_dates(column) if kind == "date" else column if kind else _as_numbers(column)
         columns[name] = found
         wrong = found.isna() if found.dtype.kind != "f" else ~np.isfinite(found)
         wrong = wrong & ~(column.isna() & is_modelled(model))
         for row in np.flatnonzero(wrong.to_numpy(bool)):
             cell = column.iloc[row]
             gap = column.isna().iloc[row]
-            what = "is missing" if gap else f"holds {str(cell)[:40]!r}, no finite number"
+            wanted = "date" if kind == "date" else "finite number"
+            what = "is missing" if gap else f"holds {str(cell)[:40]!r}, no {wanted}"
             errors[row] = errors[row] or f"column '{name}' {what}"
     values = type(frame)(columns, index=frame.index)
     plain = getattr(codec, "is_plain", True)
@@ -156,10 +158,20 @@ def _as_numbers(column):
     return pd.to_numeric(column.where(~spaced), errors="coerce").astype(np.float64)
 
 
-def _others(codec) -> list[str]:
-    """Columns whose values are no numbers: categories and dates."""
+def _as_dates(column):
+    """A column as datetimes, NaT where a cell is none."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return column
+    texts = column.astype(str).where(column.notna())
+    return pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True)
+
+
+def _others(codec) -> dict[str, str]:
+    """Columns whose values are no numbers, and their kinds: categorical or date."""
     kinds = dict(zip(codec.columns, getattr(codec, "kinds", ())))
-    return [name for name, kind in kinds.items() if kind.name in ("categorical", "date")]
+    return {name: kind.name for name, kind in kinds.items() if kind.name in ("categorical", "date")}
 
 
 def _texts(codec) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 
 import numpy as np
 from sklearn.base import (
@@ -92,9 +93,10 @@ class FlowOutlierDetector(OutlierMixin, _Density):
 
     def fit(self, X, y=None):
         """Learns the density of rows X [N, D], and the threshold; y is ignored."""
-        if not 0 < self.contamination <= 0.5:
+        is_number = isinstance(self.contamination, numbers.Real)
+        if not (is_number and 0 < self.contamination <= 0.5):
             raise UserError(
-                f"contamination is {self.contamination}; it is a share above 0 and at most 0.5"
+                f"contamination is {self.contamination!r}; it is a share above 0 and at most 0.5"
             )
         super().fit(X)
         self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))

@@ -34,7 +34,8 @@ class Circular(Kind):
         """Of the period, or, where none is told, of 2 pi or 360, by the values [N]."""
         known = numbers(values)
         low, high = np.nanmin(known), np.nanmax(known)
-        period = period or (2 * math.pi if max(-low, high) <= 2 * math.pi + 1e-5 else 360.0)
+        if period is None:
+            period = 2 * math.pi if max(-low, high) <= 2 * math.pi + 1e-5 else 360.0
         return cls(period, -period / 2 if low < 0 else 0.0)
 
     def prepare(self, values):

@@ -61,6 +61,7 @@ def _times(values) -> np.ndarray:
     try:
         times = pd.DatetimeIndex(pd.to_datetime(column, utc=True, format=form))
     except (ValueError, TypeError) as error:
-        raise UserError(f"not all values are dates: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split()).partition(". You ")[0]
+        raise UserError(f"not all values are dates: {reason}") from None
     whole = times.as_unit("us").asi8.astype(np.float64)
     return np.where(times.isna(), np.nan, whole / 1e6)

@@ -50,6 +50,10 @@ def kinds_of(frame, told: Mapping[str, str] | None = None) -> dict[str, Kind | N
     Raises:
       UserError: no such column or kind, or values that do not fit it.
     """
+    if told and not isinstance(told, Mapping):
+        raise UserError(
+            f"kinds are a dictionary by name, such as {{'hour': 'circular 24'}}: {told!r}"
+        )
     told = dict(told or {})
     unknown = [name for name in told if name not in frame.columns]
     if unknown:
@@ -134,6 +138,6 @@ def _of_numbers(values: np.ndarray, column) -> Kind | None:
         if kind.scale <= WIDE or kind.is_heaped:
             return kind
     value, share = most_frequent(values)
-    if share >= ATOM and distinct > MOST_CATEGORIES and distinct > 0.5 * (1 - share) * len(values):
+    if share >= ATOM and distinct > MOST_CODES and distinct > 0.5 * (1 - share) * len(values):
         return Atom.of(values, value)
     return Continuous.of(values, whole=whole and distinct > 1)

@@ -7,8 +7,10 @@ from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.mixed import Mixed
 from flow_models.bijectors.number_cdf import NumberCDF
 from flow_models.core import errors
+from flow_models.models.categories import Categorical
 from flow_models.models.missing import is_modelled
 from flow_models.models.rows import is_missing
+from flow_models.models.whole import Count
 
 SHOWN = 5  # rows that a warning names
 FAR = "too far from the training data for 32-bit numbers"
@@ -42,15 +44,19 @@ def _reasons(model, values: np.ndarray) -> np.ndarray:
     empty = gaps & (not is_modelled(model))
     rows = model.codec.encode(values, model.dtype.as_numpy_dtype).rows
     bounds = bounds_of(model.layer) or [(None, None)] * len(model.columns)
+    kinds = getattr(model.codec, "kinds", ()) or (None,) * len(model.columns)
     wrong_number = ~np.isfinite(rows) & ~gaps | empty
-    for i, (name, (low, high)) in enumerate(zip(model.columns, bounds)):
+    for i, (name, (low, high), kind) in enumerate(zip(model.columns, bounds, kinds)):
         number = rows[:, i]
+        known = len(kind.categories) if isinstance(kind, Categorical) else np.inf
         wrong = {
             f"no value of {name!r}": empty[:, i],
             f"column {name!r} is on its lower bound": low is not None and number == low,
             f"column {name!r} is on its upper bound": high is not None and number == high,
             f"column {name!r} is below its lower bound": low is not None and number < low,
             f"column {name!r} is above its upper bound": high is not None and number > high,
+            f"column {name!r} has a category that training did not have": number >= known,
+            f"column {name!r} is a count and below 0": isinstance(kind, Count) & (number < 0),
             f"column {name!r} has a value that has no density": wrong_number[:, i],
         }
         for reason, where in wrong.items():

@@ -95,7 +95,7 @@ def _numbers(cells, decimal: str, where: str, first: int):
         cells = pc.replace_substring(cells, other, "")
     if decimal == ",":
         cells = pc.replace_substring(cells, ",", ".")
-    if not pc.all(pc.match_substring_regex(cells, _NUMBER)).as_py():
+    if not pc.all(pc.match_substring_regex(cells, _NUMBER), min_count=0).as_py():
         return None
     cells = pc.replace_substring_regex(cells, r"^\+", "")
     if not cells.null_count and pc.all(pc.match_substring_regex(cells, r"^-?\d{1,19}$")).as_py():
