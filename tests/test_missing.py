@@ -18,7 +18,7 @@ from flow_models.training import missing as training
 
 MEAN = np.array([3.0, -1.0, 100.0])
 COVARIANCE = np.array([[1.0, 0.8, -6.0], [0.8, 1.0, -3.0], [-6.0, -3.0, 100.0]])
-SETTINGS = fm.FitSettings(steps=1000, batch_size=256, learning_rate=4e-3)
+SETTINGS = fm.FitSettings(steps=700, batch_size=128, learning_rate=4e-3)
 
 
 def _gaussian(rows, seed, share=0.25):
@@ -153,6 +153,21 @@ def test_a_step_shares_its_completions_among_the_rows_with_missing_cells():
     assert list(training._best(log_w, owner, 4)) == [0, 2, 0, 1]
     mean = training._log_mean(tf.maximum(log_w, -3e38), owner, 4).numpy()
     assert mean[[1, 3]] == pytest.approx([np.log((1 + np.exp(2.0)) / 3), -1.0])
+
+
+def test_complete_rows_are_seen_once_and_the_others_several_times():
+    x = np.ones((8, 2), np.float32)
+    x[[1, 2, 5], 0] = x[7] = np.nan
+    owner, turn, share = (each.numpy() for each in training._owners(tf.constant(x), 2, 0))
+    assert list(owner) == [0, 3, 4, 6] + [1, 2, 5] * 4
+    assert list(turn) == [0] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    np.testing.assert_array_equal(share, [1, 1, 1, 1, 1, 1, 1, 0])
+    x[[0, 3], 1] = np.nan  # five lack a cell; fourteen draws are enough for three of them
+    owner, _, share = (each.numpy() for each in training._owners(tf.constant(x), 2, 4))
+    assert list(owner[:5]) == [4, 6, 5, 0, 1] and np.bincount(owner)[[5, 0, 1]].min() >= 4
+    np.testing.assert_allclose(share, np.array([1, 1, 0, 0, 1, 1, 1, 0]) * 8 / 6, rtol=1e-6)
+    owner, _, share = training._owners(tf.fill([4, 2], np.float32(np.nan)), 2, 3)
+    assert (share.numpy() == 0).all() and owner.shape == (8,)
 
 
 def test_a_new_process_knows_it_all(model, tmp_path):

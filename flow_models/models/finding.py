@@ -14,7 +14,6 @@ from flow_models.models.dates import Date
 from flow_models.models.kinds import Continuous, Kind, most_frequent, numbers
 from flow_models.models.whole import WIDEST, Count, Integer
 
-LOOKED_AT = 100_000  # rows that tell a kind
 FEWEST = 20  # rows, below which nothing is said of repeated values
 MOST_CATEGORIES = 200
 MOST_CODES = 20  # whole numbers with gaps between them that are categories

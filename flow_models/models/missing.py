@@ -123,11 +123,12 @@ def drawn(model, values, count: int, seed: int) -> tuple[Encoded, np.ndarray]:
 
 
 def proposals(model, weights, x, noise):
-    """Rows x [B, D] completed by draws of q from noise [B, D], and their log w [B]."""
+    """Rows x [B, D] completed by draws of q from noise [B, D]; their log w and -log p(z), [B]."""
     completed, log_q = model.layer.proposal.sample(weights["proposal"], x, noise)
     z, log_det = model.layer.forward_and_log_det(weights, completed)
-    log_w = model.partition.base_log_prob(z) + log_det - log_q
-    return completed, tf.where(tf.math.is_nan(log_w), -np.inf, log_w)
+    log_z = model.partition.base_log_prob(z)
+    log_w = log_z + log_det - log_q
+    return completed, tf.where(tf.math.is_nan(log_w), -np.inf, log_w), -log_z
 
 
 def log_det_of_observed(codec, rows):
@@ -177,7 +178,7 @@ def _proposed(model, rows, draws, seed):
     """(completed rows [b, K, D], log w [b, K]) of parts of the rows."""
     run = model.compiled.get("proposals")
     if run is None:
-        function = lambda weights, x, noise: proposals(model, weights, x, noise)
+        function = lambda weights, x, noise: proposals(model, weights, x, noise)[:2]
         run = FixedShapeBatches(function, model.codec.tiles, model.jit)
         model.compiled["proposals"] = run
     height = max(ROWS // draws, 1)

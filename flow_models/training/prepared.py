@@ -19,6 +19,7 @@ from flow_models.training.sources import fingerprint, make_source
 
 # data-dependent starting values: about so many numbers, least and most rows
 START_NUMBERS, START_ROWS = 2**18, (64, 10_000)
+MOST_TIMES = 4  # that complete rows are repeated among those with missing cells
 # settings that a resumed run may change
 FREE = ("checkpoint_seconds", "jit", "microbatches", "strategy")
 
@@ -43,7 +44,7 @@ class PreparedData:
     def __init__(self, model, data, validation, settings: FitSettings, devices: Devices, loss):
         self.model, self.settings, self.devices = model, settings, devices
         data, validation = (batches.named_rows(each, model) for each in (data, validation))
-        data, validation = self._by_codec(data), self._by_codec(validation)
+        data, validation = self._telling(self._by_codec(data)), self._by_codec(validation)
         self.source = self._source(data)
         self.validation = None if validation is None else self._ready(validation)
         rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
@@ -72,11 +73,27 @@ class PreparedData:
             refuse_new_gaps(self.model.codec, named["x"], x)
         return {**named, "x": x} if isinstance(data, dict) else x
 
+    def _telling(self, data):
+        """Arrays without the rows of x whose cells are all missing, which say nothing; complete
+        rows, which say most, are repeated until they are half of all, or MOST_TIMES."""
+        x = data.get("x") if isinstance(data, dict) else data
+        if not is_modelled(self.model) or not isinstance(x, np.ndarray) or x.ndim != 2:
+            return data
+        gaps = np.isnan(np.asarray(x, np.float64))
+        whole, partial = np.flatnonzero(~gaps.any(1)), np.flatnonzero(gaps.any(1) & ~gaps.all(1))
+        times = int(np.clip(np.ceil(len(partial) / max(len(whole), 1)), 1, MOST_TIMES))
+        kept = np.sort(np.concatenate([np.tile(whole, times), partial]))
+        if not len(partial) or len(kept) < self.settings.batch_size:
+            return data
+        return tf.nest.map_structure(lambda array: np.asarray(array)[kept], data)
+
     def _source(self, data):
         settings, dtype = self.settings, self.model.dtype.as_numpy_dtype
         workers = self.devices.worker, self.devices.workers
-        how = settings.batch_size, settings.seed, dtype, *workers
-        return make_source(data, *how, missing=is_modelled(self.model))
+        modelled, batch = is_modelled(self.model), settings.batch_size
+        if modelled and not (callable(data) or isinstance(data, tf.data.Dataset)):
+            batch *= 1 + (len(tf.nest.flatten(data)[0]) >= 2 * batch)  # half complete rows, at best
+        return make_source(data, batch, settings.seed, dtype, *workers, missing=modelled)
 
     def _ready(self, validation) -> dict[str, np.ndarray]:
         """Validation data as blocks of the network, with noise that stays the same."""

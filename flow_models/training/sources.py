@@ -42,14 +42,14 @@ class ArraySource(Source):
             )
         self.arrays = tf.nest.map_structure(tf.constant, arrays)
         self._batch_size, self._seed = batch_size, seed
-        self._per_pass = self.rows // batch_size
+        self.per_pass = self.rows // batch_size
         self._pass, self._order = -1, np.zeros(0, int)
 
     def chunk(self, step: int, n: int):
         """Row numbers [CHUNK, batch] of steps step .. step + n - 1."""
         index = np.zeros((CHUNK, self._batch_size), np.int32)
         for i in range(n):
-            number, position = divmod(step + i, self._per_pass)
+            number, position = divmod(step + i, self.per_pass)
             if number != self._pass:
                 rng = np.random.default_rng((self._seed, number))
                 self._pass, self._order = number, rng.permutation(self.rows)

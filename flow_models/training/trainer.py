@@ -310,7 +310,7 @@ class Trainer:
         kept = f"the last good checkpoint, of step {self.saved_step}, is kept in {self.folder}"
         where = ""
         if self.source.rows is not None:
-            number, batch = divmod(step, self.source.rows // self.settings.batch_size)
+            number, batch = divmod(step, self.source.per_pass)
             where = f", batch {batch} of pass {number}"
         raise TrainingDiverged(
             f"training diverged at step {step}{where}: {what};"
