@@ -78,7 +78,7 @@ class GaussianMixture(Mixture):
             "logits": np.zeros(self.components, np.float32),
             "means": rng.normal(size=shape).astype(np.float32),
             "log_scales": np.full(shape, np.log(0.5), np.float32),
-            "below": np.zeros((*shape, width), np.float32),
+            "lower": np.zeros((*shape, width), np.float32),
         }
 
     def data_dependent_init(self, weights, x, condition=None):
@@ -94,7 +94,7 @@ class GaussianMixture(Mixture):
 
     def _factors(self, weights):
         """U [K, D, D], with the diagonal 1 / scale."""
-        strictly = tf.linalg.band_part(weights["below"], -1, 0)
+        strictly = tf.linalg.band_part(weights["lower"], -1, 0)
         strictly -= tf.linalg.diag(tf.linalg.diag_part(strictly))
         return strictly + tf.linalg.diag(tf.exp(-weights["log_scales"]))
 

@@ -57,9 +57,10 @@ def check_weights(weights) -> None:
 
 
 def _drawn_blocks(named, model) -> list[str]:
-    """Inputs of noise that a batch does not bring along."""
-    inputs = [name for name in model.partition.inputs if name not in named]
-    return [name for name in inputs if isinstance(model.codecs[name], Noise)]
+    """Blocks of noise beside x that a batch does not bring along; where y depends on the noise, it
+    must."""
+    beside = [name for name in model.partition.beside_x if name not in named]
+    return [name for name in beside if isinstance(model.codecs[name], Noise)]
 
 
 def named_rows(data, model):
