@@ -88,7 +88,7 @@ def impute(model, x, n: int | None = None, *, seed: int = 0) -> Any:
     _check(model)
     count, values = 1 if n is None else checked_count(n, 1), model.codec.array(x)
     encoded, lost = drawn(model, values, count, seed)
-    wrong = np.argwhere(np.isnan(encoded.rows[::count]))
+    wrong = np.argwhere(np.isnan(encoded.rows[::count]) & ~lost)
     if len(wrong):
         row, column = wrong[0]
         name = model.columns[column]
