@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows data-images bench-data bench-images bench-commands check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows data-images bench-data bench-images bench-commands check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -48,6 +48,9 @@ format:  ## lay out the code, and fix what ruff can fix
 
 test:  ## pass the tests, two files at a time (ARGS="-n 0 tests/test_model.py" for one)
 	@$(use_env); exec python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-slow:  ## pass the tests that are marked slow, which `make test` leaves out
+	@$(use_env); exec python -m pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
 	@$(use_env); case "$$MLFLOW_TRACKING_URI" in http*) echo "the server shows it: $$MLFLOW_TRACKING_URI"; exit 0;; esac; \

@@ -17,3 +17,10 @@ def tracking_server(tmp_path_factory):
     running = MlflowServer(tmp_path_factory.mktemp("mlflow")).start()
     yield running
     running.stop()
+
+
+def pytest_collection_modifyitems(items):
+    """Jacobians through a solver, number by number, take a minute."""
+    for item in items:
+        if item.name == "test_log_det_is_that_of_the_autodiff_jacobian[conditional_continuous]":
+            item.add_marker(pytest.mark.slow)

@@ -29,6 +29,7 @@ def own(tmp_path):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_a_density_of_the_users_own_is_learned_and_reported(own, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     flags = [*TINY, "--target", own, "--size", 2, "--output-dir", folder, "--mlflow", "false"]

@@ -170,6 +170,7 @@ def drawn_from(buffer):
     return x, x[:, 0] < 0
 
 
+@pytest.mark.slow
 def test_annealing_from_a_gaussian_finds_both_modes(buffer):
     x, second = drawn_from(buffer)
     assert buffer.log_z == pytest.approx(1.5, abs=0.15)
@@ -179,6 +180,7 @@ def test_annealing_from_a_gaussian_finds_both_modes(buffer):
         np.testing.assert_allclose(rows.std(0), 0.5, atol=0.04)
 
 
+@pytest.mark.slow
 def test_draws_annealed_towards_p2_over_q_have_weights_for_p(buffer):
     """Where p^2 / q is another density than p, weights make the difference."""
     buffer.refresh(buffer._model.weights)
@@ -217,6 +219,7 @@ def _floor(found):
     return found[0], annealed._floored(found[1])
 
 
+@pytest.mark.slow
 def test_annealed_training_keeps_both_modes(tmp_path):
     """Forward, then reverse; each writes its checkpoint."""
     model = fm.Model(build("spline_coupling", 2, depth=3, hidden=(16,), bins=8), jit=False)

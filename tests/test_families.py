@@ -53,6 +53,7 @@ def trained(request):
     return model, moons, most
 
 
+@pytest.mark.slow
 def test_the_density_is_near_the_truth_and_has_mass_one(trained):
     model, moons, most = trained
     x = moons.draw(4000, (3, 0)).numpy()
@@ -65,6 +66,7 @@ def test_the_density_is_near_the_truth_and_has_mass_one(trained):
     assert abs(mass - 1) < 2e-3
 
 
+@pytest.mark.slow
 def test_latents_come_back_and_a_saved_model_is_the_same(trained, tmp_path):
     model, moons, _ = trained
     x = moons.draw(500, (4, 0)).numpy()
@@ -75,6 +77,7 @@ def test_latents_come_back_and_a_saved_model_is_the_same(trained, tmp_path):
 
 
 @pytest.mark.parametrize("layer", [Planar(2), Sylvester(2)], ids=["planar", "sylvester"])
+@pytest.mark.slow
 def test_the_inverse_is_a_variational_posterior(layer):
     """In the direction of the papers: draws need no search. The target is a normalised banana."""
     flow = FlowBijector(Inverse(Repeat(layer, 8, 1)))
@@ -185,6 +188,7 @@ def torus():
     return model, angles
 
 
+@pytest.mark.slow
 def test_densities_of_angles_have_no_seam(torus):
     model, angles = torus
     inside = 360 * np.random.default_rng(1).uniform(size=(2000, 1)).astype("f")
@@ -196,6 +200,7 @@ def test_densities_of_angles_have_no_seam(torus):
     np.testing.assert_allclose(model.log_prob(angles + 360), model.log_prob(angles), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_angles_are_learnt_and_have_mass_one(torus):
     model, angles = torus
     truth = np.log(1 / 360) + scipy.stats.norm(0, 20).entropy() * -1

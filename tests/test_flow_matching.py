@@ -77,6 +77,7 @@ def test_flows_name_their_loss_and_others_train_by_likelihood():
         assert _default_loss(fm.Model(bijector)).identity is None
 
 
+@pytest.mark.slow
 def test_matching_trains_what_ffjord_trains():
     model = built("ffjord")
     loss, x = fm.flow_matching(model), pairs(512)["x"]
@@ -116,6 +117,7 @@ def test_the_cost_of_transport_is_that_of_the_path():
     assert terms["transport"].mean() > straight.mean() + 1e-3, "these paths bend"
 
 
+@pytest.mark.slow
 def test_the_cost_straightens_paths():
     x, costs = pairs(2000)["x"] ** 3 / 20, []
     for weight in (0.0, 1.0):
@@ -134,6 +136,7 @@ def test_flows_without_one_field_are_refused(name, options):
             loss(model)
 
 
+@pytest.mark.slow
 def test_application_1_trains_by_matching_and_reports_the_likelihood(monkeypatch, tmp_path):
     arguments = {"data": "moons", "architecture": "flow_matching", "steps": 60, "hidden": "[16]"}
     small = {"test-points": 400, "batch-size": 64, "output-dir": tmp_path / "run"}
@@ -144,6 +147,7 @@ def test_application_1_trains_by_matching_and_reports_the_likelihood(monkeypatch
     assert metrics["kl_to_truth"] > 0 and (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_posteriors_are_matched_behind_a_frame():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 2))

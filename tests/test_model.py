@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from recipes import architectures
 
 import flow_models as fm
 from flow_models.bijectors import ActNorm, Chain
@@ -34,7 +35,7 @@ def small_model(name="spline_coupling", size=2, jit=False, **options):
     return moved(fm.Model(fm.architectures.build(name, size, **SMALL, **options), jit=jit))
 
 
-@pytest.mark.parametrize("name", list(fm.architectures.ARCHITECTURES))
+@pytest.mark.parametrize("name", architectures())
 def test_densities_integrate_to_one(name):
     model = small_model(name, bins=4)
     solved = name in ("ffjord", "ot_flow", "flow_matching", "augmented_ode")  # smooth, and slow

@@ -68,6 +68,7 @@ def test_a_model_without_frame_or_with_y_among_the_outputs(gravity):
         given(joint, [0.5])
 
 
+@pytest.mark.slow
 def test_refining_a_gravity_posterior_makes_its_draws_exact(gravity, refined):
     """The effective share rises to almost all, and means agree with weighted draws of before."""
     model, y = gravity
@@ -85,6 +86,7 @@ def test_refining_a_gravity_posterior_makes_its_draws_exact(gravity, refined):
     assert error.max() < 0.08
 
 
+@pytest.mark.slow
 def test_refining_a_linear_problem_finds_the_exact_posterior_and_evidence():
     theta, y = pairs(LINEAR)
     model = measured(PriorFrame(LINEAR), theta, y, flow)

@@ -169,6 +169,7 @@ def test_gradients_of_the_inverse_agree_with_finite_differences():
         np.testing.assert_allclose((up - down) / 2e-6, np.sum(gradient**2), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_many_dimensions_train_with_the_estimate():
     size, rng = 20, np.random.default_rng(0)
     mixing = np.eye(size) + 0.5 * np.eye(size, k=1)

@@ -105,6 +105,7 @@ def test_the_page_has_a_request_of_each_method():
 
 
 @pytest.mark.timeout(900)  # trains, registers and serves in three new processes
+@pytest.mark.slow
 def test_the_page_from_training_to_answers(registered_run):
     model = fm.load(str(registered_run / "runs" / "flowmodels1" / "latest"))
     point = np.array([[0.1, 0.2]])
@@ -135,6 +136,7 @@ def store(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('served') / 'mlflow.db'}"
 
 
+@pytest.mark.slow
 def test_classes(tmp_path, store):
     model, (classify, sample) = of_classes(), [line for _, line in CLASSES]
     with scoring_server(registered(model, "doc classes", tmp_path, store), store) as address:
@@ -142,6 +144,7 @@ def test_classes(tmp_path, store):
         near(answer(tmp_path, address, sample), model.sample(3, "b"))
 
 
+@pytest.mark.slow
 def test_posteriors(tmp_path, store):
     model, (posterior, score) = of_posteriors(), [line for _, line in POSTERIORS]
     y = np.array([[0.3, 1.0]])
@@ -150,6 +153,7 @@ def test_posteriors(tmp_path, store):
         near(answer(tmp_path, address, score), model.anomaly_score(y))
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path, store):
     model, found = of_images((28, 28, 1)), {}
     with scoring_server(registered(model, "doc pictures", tmp_path, store), store) as address:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from recipes import architectures
 
 import flow_models as fm
 from flow_models.bijectors.layer import leaves
@@ -48,7 +49,7 @@ def without_times(history):
     return {name: column for name, column in history.items() if name != "seconds"}
 
 
-@pytest.mark.parametrize("name", list(fm.architectures.ARCHITECTURES))
+@pytest.mark.parametrize("name", architectures())
 def test_every_weight_moves_and_the_objective_falls(name):
     m = model(name=name)
     trainable = {n: v.numpy() for n, v in leaves(m.weights).items() if v.trainable}

@@ -14,7 +14,7 @@ from flow_models.models import wider
 
 SETTINGS = fm.FitSettings(steps=1000, batch_size=256, learning_rate=5e-3, eval_every_steps=1000)
 GAP = 6.0  # between the two modes
-TRAINED = ("rad", "mixture", "vae")
+TRAINED = ("mixture", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rad", "vae")))
 EXACT = ("absolute", "rad", "mixture", "flow_mixture")
 
 
