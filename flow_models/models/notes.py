@@ -48,14 +48,14 @@ def _reasons(model, values: np.ndarray) -> np.ndarray:
     wrong_number = ~np.isfinite(rows) & ~gaps | empty
     for i, (name, (low, high), kind) in enumerate(zip(model.columns, bounds, kinds)):
         number = rows[:, i]
-        known = len(kind.categories) if isinstance(kind, Categorical) else np.inf
+        unknown = isinstance(kind, Categorical) and number >= len(kind.categories)
         wrong = {
             f"no value of {name!r}": empty[:, i],
             f"column {name!r} is on its lower bound": low is not None and number == low,
             f"column {name!r} is on its upper bound": high is not None and number == high,
             f"column {name!r} is below its lower bound": low is not None and number < low,
             f"column {name!r} is above its upper bound": high is not None and number > high,
-            f"column {name!r} has a category that training did not have": number >= known,
+            f"column {name!r} has a category that training did not have": unknown,
             f"column {name!r} is a count and below 0": isinstance(kind, Count) & (number < 0),
             f"column {name!r} has a value that has no density": wrong_number[:, i],
         }
