@@ -501,6 +501,7 @@ def _labelled(n, seed):
     return pd.DataFrame({**frame, "class": np.array(["low", "high"])[y]}), p
 
 
+@pytest.mark.slow
 def test_application_4_has_the_class_probabilities_of_bayes_rule(tmp_path, monkeypatch):
     frame, _ = _labelled(10_000, 0)
     frame.to_csv(tmp_path / "rows.csv", index=False)
