@@ -97,13 +97,11 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
     from flow_models.applications.classes import vectors
 
     form, classes = config.classifier.form, len(problem.classes)
-    given = classes if form == "conditional" else 0
-    flow = vectors.network(config, problem, partition.size, given)
+    flow = vectors.network(config, problem, partition.size, classes * (form == "conditional"))
     if form == "mixture":
         flow = fm.architectures.class_mixture(flow, partition.size, classes, config.covariance)
-    labels = fm.Labels(problem.classes, problem.priors)
-    codecs = {"x": vectors.columns(config, problem), "y": labels}
-    return fm.Model(flow, partition, codecs, jit=config.fit.jit)
+    columns, labels = vectors.columns(config, problem), fm.Labels(problem.classes, problem.priors)
+    return fm.Model(flow, partition, {"x": columns, "y": labels}, jit=config.fit.jit)
 
 
 def training(config: Config, problem, model) -> fm.Training:

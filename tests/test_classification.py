@@ -57,7 +57,7 @@ def built(problem, **settings):
 def model_of(form, size=2, classes=CLASSES, **settings):
     priors = np.arange(1, len(classes) + 1) / sum(range(1, len(classes) + 1))
     columns = tuple(f"x{i}" for i in range(size))
-    problem = SimpleNamespace(columns=columns, classes=classes, priors=priors)
+    problem = SimpleNamespace(columns=columns, classes=classes, priors=priors, codec=None)
     return moved(built(problem, form=form, **{"sigma_y": 0.8, **SMALL, **settings}))
 
 
