@@ -107,7 +107,7 @@ def _frame(columns: Mapping):
 
     return pd.DataFrame(
         {
-            name: np.array(values, object) if isinstance(values, list) else values
+            name: pd.Series(values, dtype=object) if isinstance(values, list) else values
             for name, values in columns.items()
         }
     )
