@@ -240,7 +240,7 @@ def test_dictionaries_with_y_and_noise_among_the_blocks():
             ),
             "got a tuple",
         ),
-        (np.stack([np.arange(100.0), np.ones(100)], 1), "column 1 is constant"),
+        (np.stack([np.arange(100.0), np.ones(100)], 1), "column 'x2' is constant"),
         (lambda n, seed: np.zeros((n, 2)), "must be written with TensorFlow"),
         ({"y": data(100)}, "the data have no x"),
         ({"x": data(100), "condition": data(100)}, "the model has no condition"),
