@@ -106,6 +106,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
     assert fm.load(str(folder)).log_prob(np.zeros((1, 2))).shape == (1,)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_folder(finished, monkeypatch, capfd):
     folder, _ = finished
     before = (folder / "metrics.json").read_text()

@@ -163,6 +163,7 @@ def test_files_go_with_their_pictures():
             assert list(part.names) == [f"p{number}.png" for number in part.x[:, 0, 0, 0]]
 
 
+@pytest.mark.slow
 def test_few_labels_and_studies(tmp_path, monkeypatch):
     monkeypatch.setattr("flow_models.applications.classes.pictures.BETAS", (1.0, 100.0))
     arguments = [
@@ -247,6 +248,7 @@ def test_wrong_input_is_one_clear_line(case, tmp_path, monkeypatch, capfd):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_as_a_program_it_is_quiet_and_help_needs_no_tensorflow(folder, tmp_path):
     arguments = [
         "--train-uri",

@@ -238,6 +238,7 @@ def test_our_worker_trains_to_the_end_and_scores_the_held_out_levels(tmp_path):
     )  # the entropy is log2(50) = 5.64
 
 
+@pytest.mark.slow
 def test_inversion_gives_the_gradient_of_the_same_weights(tmp_path):
     from images import inversion
 

@@ -129,6 +129,7 @@ def test_numbers_of_several_magnitudes_above_a_bound():
     assert np.mean(truth[:, 0] - model.log_prob(test)) < 0.015
 
 
+@pytest.mark.slow
 def test_bounds_that_are_far_away_change_nothing():
     x = np.random.default_rng(5).normal(size=(20_000, 1))
     model = fm.Model(fm.maf(1, lower=[-1e6], upper=[1e5], hidden=(16,)))
@@ -138,6 +139,7 @@ def test_bounds_that_are_far_away_change_nothing():
     assert model.sample(20_000).std() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 def test_bounded_and_free_columns_together():
     flow = fm.architectures.build(
         "spline_coupling", 4, lower=[0, None, None, None], hidden=(8,), depth=2

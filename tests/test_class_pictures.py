@@ -71,7 +71,11 @@ def problem_of(n=60, augment=None):
 
 
 @pytest.mark.parametrize(
-    "form, options", [*((form, {}) for form in FORMS), ("conditional", {"conditioned": 1})]
+    "form, options",
+    [
+        *((form, {}) for form in FORMS),
+        pytest.param("conditional", {"conditioned": 1}, marks=pytest.mark.slow),
+    ],
 )
 def test_every_form_is_a_density_of_pictures_for_each_class(form, options, tmp_path):
     model = model_of(form, **options)

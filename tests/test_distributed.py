@@ -132,6 +132,7 @@ def together(tmp_path_factory, tracking_server):
     return run, killed, workers.finish(workers.start(command, workers.by_batch(2, main=1)))
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_curve_of_one_though_one_was_killed(together, alone):
     run, killed, ended = together
     assert [status for status, *_ in killed] == [-signal.SIGKILL, 75], killed

@@ -337,6 +337,7 @@ def test_velocities_stand_over_what_the_layers_are_made_of(thickness, axis, last
 
 
 @pytest.mark.parametrize("number, inputs", [(6, {"x"}), (7, {"x", "eps"})])
+@pytest.mark.slow
 def test_the_joint_form(call, tmp_path, number, inputs):
     terms = ("mmd_latents", "mmd_parameters", "reconstruction")
     weights = [text for term in terms for text in (f"--{term.replace('_', '-')}", "0.1")]

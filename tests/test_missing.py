@@ -228,6 +228,7 @@ def of_kinds():
     return model
 
 
+@pytest.mark.slow
 def test_kinds_and_bounds_may_be_missing_too(of_kinds):
     assert of_kinds.codec.described()["kind"].startswith("categorical")
     assert of_kinds.codec.described()["count"] == "count"
@@ -250,6 +251,7 @@ def test_kinds_and_bounds_may_be_missing_too(of_kinds):
     assert (kinds == "b").mean() == pytest.approx(share, abs=0.06)
 
 
+@pytest.mark.slow
 def test_values_without_a_density_are_not_taken_for_missing(of_kinds):
     frame = pd.DataFrame({"kind": ["a"], "level": [0.0], "size": [np.nan], "count": [0.5]})
     assert of_kinds.log_prob(frame)[0] == -np.inf
@@ -257,7 +259,7 @@ def test_values_without_a_density_are_not_taken_for_missing(of_kinds):
         of_kinds.impute(frame)
 
 
-@pytest.mark.parametrize("kinds", [False, True])
+@pytest.mark.parametrize("kinds", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_application_1_models_missing_cells(tmp_path, monkeypatch, kinds):
     frame = _table(500) if kinds else pd.DataFrame(_gaussian(500, 0), columns=["a", "b", "c"])
     frame.to_csv(tmp_path / "rows.csv", index=False)
