@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,6 +31,16 @@ OPTIONS = {
     "activation": "silu",
 }  # of the architecture, unless told otherwise
 KEPT = 20_000  # data of pairs that the model keeps, to predict from
+
+
+@dataclasses.dataclass
+class Prepared:
+    """A model of pairs that is not yet trained, and what `Trainer` takes: whitened blocks."""
+
+    model: Model
+    train: dict[str, np.ndarray]
+    held: dict[str, np.ndarray]
+    settings: FitSettings
 
 
 def fit_posterior(
@@ -72,6 +83,46 @@ def fit_posterior(
       >>> model = fit_posterior(x, y, names=["speed", "angle"])
       >>> model.posterior(observation, 10_000)
     """
+    ready = prepare(
+        x,
+        y,
+        names,
+        data_names,
+        data_kinds=data_kinds,
+        lower=lower,
+        upper=upper,
+        architecture=architecture,
+        settings=settings,
+        validation=validation,
+        **options,
+    )
+    trainer = Trainer(
+        ready.model, ready.train, ready.held, ready.settings, folder=folder, resume=resume
+    )
+    trainer.run()
+    return ready.model
+
+
+def prepare(
+    x,
+    y,
+    names: Sequence[str] | None = None,
+    data_names: Sequence[str] | None = None,
+    *,
+    data_kinds: Mapping[str, str] | None = None,
+    lower: Sequence[float | None] | Mapping[str, float] | None = None,
+    upper: Sequence[float | None] | Mapping[str, float] | None = None,
+    architecture: str = "spline_coupling",
+    settings: FitSettings | None = None,
+    validation: float = 0.1,
+    weights: np.ndarray | None = None,
+    **options,
+) -> Prepared:
+    """All of `fit_posterior` but the training.
+
+    Args:
+      weights: of the pairs [N], at least 0; None for equal ones.
+    """
     names = names_of(x) if names is None else names
     data_names = names_of(y) if data_names is None else data_names
     x = x if names is None else by_name(x, names, "x")
@@ -96,11 +147,13 @@ def fit_posterior(
     model = _model(simulator, data, architecture, {**OPTIONS, **options})
     start(model, batches.as_batch({"x": theta, "y": y}, model))
     held_out = max(int(len(x) * validation), 1)
-    train, held = (
-        {"x": theta[rows], "y": y[rows]} for rows in (slice(held_out, None), slice(held_out))
-    )
-    Trainer(model, train, held, settings or FitSettings(), folder=folder, resume=resume).run()
-    return model
+    pairs = {"x": theta, "y": y}
+    if weights is not None:
+        share = np.asarray(weights, np.float64)
+        pairs["weight"] = (share / share.mean()).astype(np.float32)[:, None]
+    parts = (slice(held_out, None), slice(held_out))
+    train, held = ({name: block[rows] for name, block in pairs.items()} for rows in parts)
+    return Prepared(model, train, held, settings or FitSettings())
 
 
 def _table(y, names: Sequence[str] | None, told: Mapping[str, str] | None) -> Columns | None:
