@@ -67,6 +67,7 @@ from flow_models.bijectors.networks import MLP, of_channels
 from flow_models.bijectors.on_columns import OnColumns
 from flow_models.bijectors.order import Maximum, Sort
 from flow_models.bijectors.refined import Refined
+from flow_models.bijectors.resampled import Resampled
 from flow_models.core.serializable import from_config, to_config
 
 
@@ -221,6 +222,8 @@ LAYERS = {
     "sort": Sort(7),
     "gaussian_mixture": GaussianMixture(3, 4),
     "flow_mixture": FlowMixture(3, [Coupling(2, **SMALL), Bent(2)]),
+    "resampled": Resampled(9, 4, **SMALL),
+    "conditional_resampled": Resampled(5, 2, condition_size=2, **SMALL),
     "langevin": Langevin(4, Energy("test_bijectors:ring", 0.5)),
     "metropolis": Metropolis(5, Energy("test_bijectors:ring", 0.5)),
 }

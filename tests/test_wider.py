@@ -8,13 +8,15 @@ import flow_models as fm
 from flow_models.bijectors import Chain, FlowBijector
 from flow_models.bijectors.cdf import AngleCDF
 from flow_models.bijectors.markov import Energy, Langevin, Metropolis
-from flow_models.bijectors.on_columns import OnColumns
+from flow_models.bijectors.on_columns import OnColumns, Widened
+from flow_models.bijectors.resampled import Resampled
 from flow_models.core.errors import UserError
 from flow_models.models import wider
 
 SETTINGS = fm.FitSettings(steps=1000, batch_size=256, learning_rate=5e-3, eval_every_steps=1000)
 GAP = 6.0  # between the two modes
-TRAINED = ("mixture", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rad", "vae")))
+SLOW = (pytest.param(name, marks=pytest.mark.slow) for name in ("rad", "resampled", "vae"))
+TRAINED = ("mixture", *SLOW)
 EXACT = ("absolute", "rad", "mixture", "flow_mixture")
 
 
@@ -133,6 +135,44 @@ def test_draws_are_checked():
     model = fm.Model(fm.architectures.augmented(2, depth=1, hidden=(8,)))
     with pytest.raises(UserError, match="draws is 0"):
         model_log_prob(model, np.zeros((1, 2), np.float32), 0)
+
+
+@pytest.fixture(scope="module")
+def resampled():
+    """One number, a base of 8 proposals, and its density p(x) on a grid, with the exact Z."""
+    layer = Resampled(9, 8, (8,), "tanh")
+    model = fm.Model(FlowBijector(Widened([layer], 9, 8)))
+    rng = np.random.default_rng(6)
+    for variable in model.bijector.trainable_variables:
+        variable.assign_add(1.5 * rng.normal(size=variable.shape))
+    x = np.linspace(-6, 6, 2401, dtype=np.float32)
+    rows = np.repeat(x[:, None, None], 8, 1)
+    a = tf.sigmoid(layer.logits(model.weights[0], tf.constant(rows))).numpy()[:, 0]
+    cell, normal = x[1] - x[0], np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
+    z = np.sum(a * normal) * cell
+    assert np.ptp(a) > 0.7 and z < 0.3, "a rejection worth its name"
+    rest = (1 - z) ** 7
+    return model, x, normal * (a * (1 - rest) / z + rest)
+
+
+def test_density_of_learned_rejection_is_that_of_its_paper(resampled):
+    model, x, density = (resampled[0], *(each[::20] for each in resampled[1:]))
+    found = np.exp(model_log_prob(model, x[:, None], 512))
+    np.testing.assert_allclose(found, density, rtol=0.03, atol=1e-6)
+    few = np.exp(model_log_prob(model, x[:, None], 64))
+    assert few.sum() * (x[1] - x[0]) == pytest.approx(1, abs=0.04)
+
+
+def test_samples_of_learned_rejection_are_of_its_density(resampled):
+    model, x, density = resampled
+    drawn = model.sample(20_000, seed=3)[:, 0]
+    cdf = np.cumsum(density) * (x[1] - x[0])
+    edges = [-1.0, -0.3, 0.3, 1.0]
+    expected = np.interp(edges, x, cdf)
+    found = [np.mean(drawn < edge) for edge in edges]
+    np.testing.assert_allclose(found, expected, atol=4 * 0.5 / 20_000**0.5)
+    normal = [0.159, 0.382, 0.618, 0.841]
+    assert np.abs(expected - normal).max() > 0.03, "other than the proposals"
 
 
 def narrow(x):

@@ -40,6 +40,7 @@ from flow_models.architectures.wider import (
     mixture,
     noise_columns,
     rad,
+    resampled,
     vae,
 )
 
@@ -76,6 +77,7 @@ __all__ = [
     "rad",
     "radial",
     "realnvp",
+    "resampled",
     "residual",
     "realnvp_batch_norm",
     "spline_coupling",

@@ -18,7 +18,10 @@ from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.mixture import FlowMixture, GaussianMixture
 from flow_models.bijectors.on_columns import OnColumns, Widened
 from flow_models.bijectors.permutation import Permutation
+from flow_models.bijectors.resampled import Resampled
 from flow_models.bijectors.spline import RationalQuadratic
+
+PROPOSALS = 16  # of the base of learned rejection
 
 
 @with_bounds
@@ -167,6 +170,38 @@ def mixture(
 
 
 @with_bounds
+def resampled(
+    size: int,
+    depth: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    *,
+    proposals: int = PROPOSALS,
+    bins: int = 8,
+    bound: float = 5.0,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Spline couplings in front of a base of learned rejection (Stimper, Schoelkopf and
+    Hernandez-Lobato 2022), which may cut a Gaussian in parts: log p is a bound, which draws of the
+    noise tighten.
+
+    Args:
+      proposals: T, of which the first that is accepted is taken; sampling makes all of them.
+      (others as in `spline_coupling`)
+    """
+    noise = noise_columns("resampled", size, proposals=proposals)
+    couplings = _splines(size, hidden, activation, bins, bound, condition_size)
+    columns = list(range(size))
+    flow = OnColumns(Repeat(couplings, depth, layers_per_loop_body), size + noise, columns)
+    options = tuple(hidden)[:1], activation, condition_size
+    base = Resampled(size + noise, proposals, *options)
+    return _widened(size, noise, [flow, base], False, seed, **data)
+
+
+@with_bounds
 def flow_mixture(
     size: int,
     depth: int = 3,
@@ -245,6 +280,7 @@ ARCHITECTURES.update(
     flow_mixture=flow_mixture,
     mixture=mixture,
     rad=rad,
+    resampled=resampled,
     vae=vae,
 )
 NOISE: dict[str, Callable[[int, dict], int]] = {
@@ -254,6 +290,7 @@ NOISE: dict[str, Callable[[int, dict], int]] = {
     "rad": lambda size, options: options.get("depth") or 4,
     "mixture": lambda size, options: 1,
     "flow_mixture": lambda size, options: 1,
+    "resampled": lambda size, options: size * ((options.get("proposals") or PROPOSALS) - 1) + 1,
     "vae": lambda size, options: options.get("noise") or size,
 }
 
