@@ -31,6 +31,7 @@ from flow_models.bijectors import (
     FlowBijector,
     FreeField,
     FromTFP,
+    HalfTurn,
     Householder,
     Hyperbolic,
     Inverse,
@@ -41,6 +42,9 @@ from flow_models.bijectors import (
     MonotonicIntegral,
     MultiScale,
     OnTorus,
+    PatchAutoregressive,
+    PatchCheckerboard,
+    PatchCoupling,
     PeriodicConv,
     Permutation,
     Planar,
@@ -51,6 +55,7 @@ from flow_models.bijectors import (
     Repeat,
     Residual,
     Reversible,
+    Roll,
     Rotated,
     Squeeze,
     Standardise,
@@ -112,6 +117,7 @@ def ring(x):
 
 SMALL = {"hidden": (8, 8), "activation": "silu"}
 SEEING = {"condition_size": 2, **SMALL}
+PATCHES = {"grid": (2, 2), "heads": 2, "hidden": (4, 4), "activation": "silu"}
 SPLINE = Composed(Affine(), RationalQuadratic(bins=6, bound=3.0))
 LAYERS = {
     "actnorm": ActNorm(3),
@@ -263,6 +269,24 @@ IMAGE_LAYERS = {  # layer, shape of an event
     "periodic": (PeriodicConv(3), (4, 5, 3)),
     "periodic_of_two": (PeriodicConv(2, 2), (2, 3, 2)),
     "periodic_loop": (Repeat(Chain([PeriodicConv(2), ConvCoupling(2, **SMALL)]), 2, 1), (3, 3, 2)),
+    "half_turn": (HalfTurn(), (2, 3, 2)),
+    "roll": (Roll(), (2, 3, 2)),
+    "patch_coupling": (PatchCoupling(3, **PATCHES), (2, 2, 3)),
+    "conditional_patch_coupling": (PatchCoupling(2, condition_size=2, **PATCHES), (2, 2, 2)),
+    "patch_checkerboard": (PatchCheckerboard(2, colour=1, **PATCHES), (2, 2, 2)),
+    "patch_autoregressive": (PatchAutoregressive(2, **PATCHES), (2, 2, 2)),
+    "conditional_patch_autoregressive": (
+        PatchAutoregressive(1, SPLINE, condition_size=2, **PATCHES),
+        (2, 2, 1),
+    ),
+    "patch_autoregressive_loop": (
+        Repeat(Chain([PatchAutoregressive(2, **PATCHES), HalfTurn()]), 2, 1),
+        (2, 2, 2),
+    ),
+    "reversible_patches": (
+        Reversible(Chain([PatchAutoregressive(2, **PATCHES), PatchCoupling(2, **PATCHES)])),
+        (2, 2, 2),
+    ),
     "levels": (Levels(8), (2, 2, 3)),
     "levels_logit": (Levels(8, 0.05), (2, 2, 3)),
     "dequantisation": (Dequantisation(2, 8, hidden=(8,), activation="silu"), (2, 3, 2)),

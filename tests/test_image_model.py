@@ -36,6 +36,8 @@ MODELS = {
     "glow_periodic": lambda **o: fm.glow_image(SHAPE, 1, mixing="periodic", **SMALL, **o),
     "hyperbolic": lambda **o: fm.architectures.hyperbolic_image(SHAPE, 2, **SMALL, **o),
     "irim": lambda **o: fm.architectures.irim_image(SHAPE, 2, **SMALL, **o),
+    "tarflow": lambda **o: fm.architectures.tarflow(SHAPE, 2, heads=2, **SMALL, **o),
+    "jet": lambda **o: fm.architectures.jet(SHAPE, 2, 1, (8,), heads=2, **o),
     "flat_realnvp": lambda **o: fm.flat_realnvp(SHAPE, **SMALL, **o),
 }
 

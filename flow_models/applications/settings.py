@@ -50,13 +50,18 @@ class ImageNetwork:
     bits: int = 0
     """of a pixel, 1 to 8; 0: 3, and 5 for your own pictures in colour or half-tones"""
     architecture: str = "glow"
-    """glow, realnvp_image, hyperbolic_image, irim_image, or flat_realnvp (dense, for comparison)"""
+    """glow, realnvp_image, hyperbolic_image, irim_image, tarflow, jet, or flat_realnvp (dense, for
+    comparison)"""
     levels: int = 3
-    """resolutions, each half the one before; 0: three, and two for pictures below 16 pixels"""
+    """resolutions, each half the one before; 0: three, and two for pictures below 16 pixels;
+    tarflow and jet: patches of 2^levels pixels"""
     depth: int = 8
-    """steps at each resolution"""
+    """steps at each resolution; tarflow: layers; jet: rounds of three couplings"""
     hidden: tuple[int, ...] = (64, 64)
-    """widths of the convolutions of each coupling"""
+    """widths of the convolutions of each coupling; tarflow and jet: a block of each transformer for
+    each number, its width"""
+    heads: int = 4
+    """of the attention of tarflow and jet"""
     activation: str = "relu"
     """relu, silu, tanh or gelu"""
     squeeze: str = "space"

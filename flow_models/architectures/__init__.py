@@ -16,6 +16,7 @@ from flow_models.architectures.free_form import ffjord, flow_matching, ot_flow, 
 from flow_models.architectures.image_families import hyperbolic_image, irim_image
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
+from flow_models.architectures.transformers import jet, tarflow
 from flow_models.architectures.vectors import (
     ARCHITECTURES,
     build,
@@ -64,6 +65,7 @@ __all__ = [
     "in_units_of_the_data",
     "irim",
     "irim_image",
+    "jet",
     "known_options",
     "maf",
     "mixed",
@@ -82,6 +84,7 @@ __all__ = [
     "realnvp_batch_norm",
     "spline_coupling",
     "sylvester",
+    "tarflow",
     "torus",
     "umnn",
     "vae",

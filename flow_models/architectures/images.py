@@ -77,7 +77,7 @@ def glow_image(
     Raises:
       UserError: an unknown name, or levels and conditioned levels that do not fit.
     """
-    transform, mix = _pick(COUPLINGS, coupling, "coupling"), _pick(MIXINGS, mixing, "mixing")
+    transform, mix = picked(COUPLINGS, coupling, "coupling"), picked(MIXINGS, mixing, "mixing")
 
     def level(channels, seen):
         coupled = ConvCoupling(4 * channels, transform, hidden, activation, seen)
@@ -119,7 +119,7 @@ def realnvp_image(
       (the others as in `glow_image`)
     """
 
-    norm_of = _pick(NORMS, norm, "norm")
+    norm_of = picked(NORMS, norm, "norm")
 
     def level(channels, seen):
         masks = {
@@ -237,9 +237,11 @@ def at_resolutions(shape, levels, level_of, multiscale, condition_size, conditio
 REVERSIBLE_FROM = 16
 
 
-def repeated(step: Layer, depth: int, layers_per_loop_body: int, reversible: str) -> Layer:
+def repeated(
+    step: Layer, depth: int, layers_per_loop_body: int, reversible: str, keep: str = "everything"
+) -> Layer:
     """`depth` equal steps of a level, trained by inversion where `reversible` says so."""
-    return _trained(Repeat(step, depth, layers_per_loop_body, "everything"), depth, reversible)
+    return _trained(Repeat(step, depth, layers_per_loop_body, keep), depth, reversible)
 
 
 def _trained(layer, depth, reversible):
@@ -249,7 +251,8 @@ def _trained(layer, depth, reversible):
     return Reversible(layer) if by_inversion else layer
 
 
-def _pick(table, name, what):
+def picked(table, name, what):
+    """table[name]; raises UserError where there is none."""
     if name not in table:
         raise UserError(f"no {what} {name!r}; there are {', '.join(table)}")
     return table[name]
@@ -291,7 +294,7 @@ def build(name: str, pixels: Pixels, **options) -> FlowBijector:
     Raises:
       UserError: there is no architecture of this name.
     """
-    recipe = _pick(ARCHITECTURES, name, "architecture of images")
+    recipe = picked(ARCHITECTURES, name, "architecture of images")
     refuse_unknown(options, *ARCHITECTURES.values(), in_levels_of_pixels)
     return recipe(
         pixels.padded_shape,

@@ -21,6 +21,13 @@ from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.leaky_relu import LeakyReLU
 from flow_models.bijectors.levels import Dequantisation, Levels
 from flow_models.bijectors.multiscale import MultiScale
+from flow_models.bijectors.patches import (
+    HalfTurn,
+    PatchAutoregressive,
+    PatchCheckerboard,
+    PatchCoupling,
+    Roll,
+)
 from flow_models.bijectors.periodic import PeriodicConv
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.planar import Planar, Radial
@@ -56,6 +63,7 @@ __all__ = [
     "FlowBijector",
     "FreeField",
     "FromTFP",
+    "HalfTurn",
     "Householder",
     "Hyperbolic",
     "Inverse",
@@ -65,6 +73,9 @@ __all__ = [
     "MonotonicIntegral",
     "MultiScale",
     "OnTorus",
+    "PatchAutoregressive",
+    "PatchCheckerboard",
+    "PatchCoupling",
     "PeriodicConv",
     "Permutation",
     "PotentialField",
@@ -76,6 +87,7 @@ __all__ = [
     "Repeat",
     "Residual",
     "Reversible",
+    "Roll",
     "Rotated",
     "Squeeze",
     "Standardise",

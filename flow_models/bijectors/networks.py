@@ -50,7 +50,7 @@ def of_channels(x, matrix):
     )
 
 
-def _glorot(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
+def glorot(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
     limit = np.sqrt(6.0 / (inputs + outputs))
     return rng.uniform(-limit, limit, (inputs, outputs)).astype(np.float32)
 
@@ -91,7 +91,7 @@ class MLP(Serializable):
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:])):
             last = i == len(self.hidden)
             weights[f"w{i}"] = (
-                np.zeros((fan_in, fan_out), np.float32) if last else _glorot(rng, fan_in, fan_out)
+                np.zeros((fan_in, fan_out), np.float32) if last else glorot(rng, fan_in, fan_out)
             )
             weights[f"b{i}"] = np.zeros(fan_out, np.float32)
         return weights
