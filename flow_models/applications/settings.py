@@ -69,7 +69,7 @@ class ImageNetwork:
     multiscale: bool = True
     """half of the channels leave after each resolution"""
     mixing: str = "lu"
-    """of the channels: lu, householder, shuffle or periodic (3x3 convolutions)"""
+    """of the channels: lu, householder, shuffle, periodic or emerging (3x3 convolutions)"""
     coupling: str = "affine"
     """affine or additive"""
     norm: str = "actnorm"

@@ -12,6 +12,7 @@ from flow_models.bijectors.chain import Chain, Repeat, Reversible
 from flow_models.bijectors.conv1x1 import Householder, LULinear
 from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
 from flow_models.bijectors.elementwise import Additive, Affine
+from flow_models.bijectors.emerging import EmergingConv
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.levels import Dequantisation, Levels
@@ -26,6 +27,7 @@ MIXINGS = {
     "lu": LULinear,
     "householder": Householder,
     "periodic": PeriodicConv,
+    "emerging": lambda size: Chain([LULinear(size), EmergingConv(size)]),
     "shuffle": lambda size: Permutation(size, "random"),
 }
 NORMS = {"actnorm": ActNorm, "batch_norm": BatchNorm}
@@ -61,7 +63,8 @@ def glow_image(
       hidden, activation: of the coupling networks of 3x3, 1x1, ..., 3x3 convolutions.
       coupling: affine, or additive, which preserves volume.
       mixing: of the channels: lu, householder (a rotation), shuffle (a fixed permutation), or
-        periodic (3x3 convolutions over the edges, Hoogeboom et al. 2019).
+        with 3x3 convolutions (Hoogeboom et al. 2019): periodic, over the edges, or emerging, lu
+        and two triangular ones, whose inverse goes row by row.
       squeeze: space, or haar (wavelets).
       multiscale: half of the channels leave after each level, standard normal given the rest;
         otherwise all channels pass all levels.
