@@ -75,7 +75,7 @@ def _kernel(taps) -> int:
 
 def _convolved(taps, x):
     """sum_d x[p + d] w_d of images [B, H, W, C]."""
-    height, width, reach = *x.shape[1:3], _kernel(taps) // 2
+    (height, width), reach = x.shape[1:3], _kernel(taps) // 2
     padded = tf.pad(x, [[0, 0], [reach, 0], [reach, reach], [0, 0]])
     return tf.add_n(
         [
