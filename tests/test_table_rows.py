@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import train_flowmodels1
+import train_flowmodels4
 from flow_models.applications import own_table
 from flow_models.core.errors import FlowModelsWarning, UserError
 from flow_models.data import tables
@@ -120,14 +121,55 @@ def test_values_without_a_density_are_warned_of(tmp_path, name):
 
 
 def test_test_rows_that_training_has_are_warned_of(tmp_path):
-    pd.DataFrame({"a": np.repeat(X, 10), "b": np.repeat(Y, 10)}).to_csv(tmp_path / "t.csv")
-    with pytest.warns(FlowModelsWarning, match="100% of the test rows are training rows"):
+    frame = pd.DataFrame({"a": np.repeat(X, 10), "b": np.repeat(Y, 10)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.warns(FlowModelsWarning, match="90% of the rows are copies of others") as found:
         table = own_table.read(str(tmp_path / "t.csv"))
-    assert sum(map(len, table.parts)) == 10 * N
+    assert len(found) == 1, "no test row is a training row"
+    assert list(map(len, table.parts)) == [8 * N, N, N]
+    parts = [set(map(tuple, part)) for part in table.parts]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == N
     train, test = np.stack([X, Y], 1), RNG.normal(size=(200, 2))
     test[:50] = train[:50]
     with pytest.warns(FlowModelsWarning, match="25% of the test rows"):
         tables.warn_of_copies(train, test, "t")
+
+
+def test_copies_stay_in_one_part_and_frequent_rows_in_all():
+    values = np.concatenate([np.repeat(np.arange(300), 2), np.full(400, -1)])
+    groups = tables.groups_of_copies(values[:, None], "t")
+    parts = tables.split(values, seed=1, groups=groups)
+    assert [abs(len(part) - size) <= 1 for part, size in zip(parts, (800, 100, 100))] == [True] * 3
+    assert all((part == -1).any() for part in parts)
+    rare = [set(part) - {-1} for part in parts]
+    assert sum(map(len, rare)) == 300
+    few = tables.split(np.arange(9), seed=0, groups=np.array([0] * 7 + [1, 2]))
+    assert sorted(map(len, few)) == [1, 1, 7]
+    with pytest.raises(UserError, match="2 different rows cannot be split into three parts"):
+        tables.split(np.arange(9), groups=np.array([0] * 7 + [1, 1]))
+    assert tables.groups_of_copies(np.arange(9.0)[:, None], "t") is None
+
+
+def test_copies_of_a_class_stay_in_one_part(tmp_path):
+    frame = pd.DataFrame({"a": X[:60], "b": Y[:60], "kind": np.resize(["s", "t"], 60)})
+    pd.concat([frame] * 3).to_csv(tmp_path / "t.csv", index=False)
+    config = train_flowmodels4.Config(data=str(tmp_path / "t.csv"), label_column="kind")
+    with pytest.warns(FlowModelsWarning, match="67% of the rows are copies"):
+        problem = train_flowmodels4.load_data(config)
+    parts = problem.train, problem.validation, problem.test
+    assert sum(len({tuple(row) for row in part.x}) for part in parts) == 60
+    assert sum(map(len, parts)) == 180 and min(map(len, parts)) >= 24
+
+
+def test_rows_of_weight_0_are_left_out_so_that_every_part_has_weight(tmp_path, capsys):
+    weight = np.where(np.arange(N) < 40, 2.0, 0.0)
+    table = own_table.read(_file(tmp_path, w=weight), weights="w")
+    assert [len(part) for part in table.parts] == [32, 4, 4]
+    assert all((shares == 1).all() for shares in table.weights)
+    assert "2,960 of 3,000 rows have weight 0 and are left out" in capsys.readouterr().out
+    gap = np.where(np.arange(N) == 6, np.nan, 1.0)
+    with pytest.raises(UserError, match="column 'w': 1 value missing.*row 7"):
+        own_table.read(_file(tmp_path, w=gap), weights="w")
 
 
 def test_plain_tables_cause_no_warning(tmp_path):

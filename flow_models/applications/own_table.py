@@ -44,12 +44,14 @@ def read(
     lower=None,
     upper=None,
 ) -> OwnTable:
-    """Reads a table, finds the kinds of its columns and splits its rows 80 : 10 : 10.
+    """Reads a table, finds the kinds of its columns and splits its rows 80 : 10 : 10, equal rows of
+    numbers into the same part.
 
     Args:
       wanted: names of the columns to use; None for all.
       kinds: kinds by name, which win over those found (see `Columns.of`).
-      weights: the column that holds the weight of each row; it is not learned.
+      weights: the column that holds the weight of each row; it is not learned. Rows of weight 0
+        are left out.
       missing: "drop" leaves rows with missing or infinite cells out, "refuse" raises an error,
         "model" keeps missing cells, for a model that learns what is observed of a row.
       lower, upper: bounds, by name or one a column; rows on a bound or outside are refused.
@@ -62,7 +64,8 @@ def read(
     frame = tables.read_frame(uri, names, text)
     frame = _complete(frame, kinds, missing, uri)
     weight = _weights(frame, weights, uri)
-    frame = frame if weight is None else frame.drop(columns=weights)
+    if weight is not None:
+        frame, weight = _weighty(frame.drop(columns=weights), weight, uri)
     columns = Columns.of(frame, kinds)
     report(columns)
     if not columns.names:
@@ -79,7 +82,8 @@ def read(
         check_kinds(columns, learned, min_rows, uri, missing == "model")
     of_flow = [columns.names[i] for i in columns.numbers]
     tables.warn_of_steps(learned[_undated(learned, of_flow)], uri)
-    parts = tables.split(np.arange(len(frame)), seed=seed)
+    groups = tables.groups_of_copies(learned, uri) if of_flow else None
+    parts = tables.split(np.arange(len(frame)), seed=seed, groups=groups)
     if of_flow:
         tables.warn_of_copies(learned.iloc[parts[0]], learned.iloc[parts[2]], uri)
     rows = [values[part] if plain else learned.iloc[part] for part in parts]
@@ -115,6 +119,14 @@ def _weights(frame, name: str | None, uri: str) -> np.ndarray | None:
         row = tables.row_numbers(frame)[int(np.argmin(weights))]
         raise UserError(f"{uri}: column {name!r}, row {row}: a weight is above 0 or 0")
     return weights
+
+
+def _weighty(frame, weights: np.ndarray, uri: str):
+    """The rows whose weight is above 0, and their weights: each part of a split then has weight."""
+    kept = weights > 0
+    if not kept.all():
+        print(f"{uri}: {(~kept).sum():,} of {len(frame):,} rows have weight 0 and are left out")
+    return frame[kept], weights[kept]
 
 
 def _check_bounds(columns: Columns, frame, uri: str) -> None:

@@ -31,6 +31,7 @@ class Categorical(Kind):
 
         column = pd.Series(values)
         ordered = isinstance(column.dtype, pd.CategoricalDtype)
+        column = column if ordered else _merged(column)
         counts = column.value_counts(sort=False)
         found = list(column.cat.categories) if ordered else sorted(counts.index, key=_by_kind)
         found = [value for value in found if counts[value] > 0]
@@ -45,9 +46,17 @@ class Categorical(Kind):
         found = column.map(codes)
         missing, other = column.isna(), found.isna()
         if (other & ~missing).any():  # numbers that a file has as text, and the other way round
-            texts = {str(value): code for value, code in codes.items()}
-            found[other] = column[other].astype(str).map(texts).fillna(float(len(codes)))
+            found[other] = self._of_words(column[other].map(_word)).fillna(float(len(codes)))
         return np.where(missing, np.nan, found.to_numpy(np.float64))
+
+    def _of_words(self, words):
+        """Codes of values as text, by their numbers where all categories are numbers."""
+        import pandas as pd
+
+        if all(_is_number(value) for value in self.categories):
+            codes = {value: float(code) for code, value in enumerate(self.categories)}
+            return pd.to_numeric(words, errors="coerce").map(codes)
+        return words.map({_word(value): float(code) for code, value in enumerate(self.categories)})
 
     def placed(self, rows, noise):
         return rows + NOISE * noise
@@ -67,6 +76,26 @@ class Categorical(Kind):
         count = len(self.categories)
         first = ", ".join(map(str, self.categories[:5])) + (", ..." if count > 5 else "")
         return f"categorical, {count} values ({first})"
+
+
+def _merged(column):
+    """Values that differ in type or in blanks alone as one: "a " is a, and 1 beside text "1"."""
+    found = column.dropna().unique()
+    if not any(isinstance(value, str) for value in found):
+        return column
+    words = {value: _word(value) for value in found}
+    return column if all(words[value] == value for value in found) else column.map(words)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _word(value) -> str:
+    """A value as text, without blanks around it; the number 2.0 is 2."""
+    if _is_number(value) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
 
 
 def _by_kind(value):

@@ -19,6 +19,8 @@ MOST_CATEGORIES = 200
 MOST_CODES = 20  # whole numbers with gaps between them that are categories
 ATOM = 0.05  # share of one value that makes it an atom
 WIDE = 500.0  # spread of whole numbers, above which a step does not matter
+CODE = r"0\d+"  # 007, which is not 7
+MARKED = r"[+-]\d+|[+-]?\d*[.,]\d*([eE][+-]?\d+)?"  # a number that is no code
 DATE = r"\s*\d{4}-\d{2}-\d{2}([T ].*)?"
 
 DIGITS = r"[^A-Za-z]*\d[^A-Za-z]*|[+-]?\d+\.?\d*[dD][+-]?\d+|0x[0-9a-fA-F]+"  # and marks
@@ -38,10 +40,11 @@ NUMBERED = ("circular", "atom")  # may have a number behind the name
 def kinds_of(frame, told: Mapping[str, str] | None = None) -> dict[str, Kind | None]:
     """Name -> kind of the columns of a DataFrame; None for identifiers, which are not learned.
 
-    Dates, booleans and texts are told by their type. A text that is distinct in (almost) every row
-    is an identifier, and so are whole numbers that count the rows. Two values, or a few whole
-    numbers with gaps, are categories, other whole numbers counts; one value in 5% of the rows
-    among many others is an atom.
+    Dates, booleans and texts are told by their type; digits with zeros in front (007) are text
+    where the frame has them so. A text that is distinct in (almost) every row is an identifier,
+    and so are whole numbers that count the rows. Two values, or a few whole numbers with gaps, are
+    categories, other whole numbers counts; one value in 5% of the rows among many others is an
+    atom.
 
     Args:
       told: kinds by name, which win (see `Columns.of`).
@@ -98,18 +101,31 @@ def found(column) -> Kind | None:
 def _of_texts(column) -> Kind | None:
     import pandas as pd
 
+    texts = column.astype(str).str.strip()
+    codes = texts[texts.str.fullmatch(CODE)]
+    is_code = len(codes) > 0 and not texts.str.fullmatch(MARKED).any()
     values = pd.to_numeric(column, errors="coerce")
-    if len(column) and values.notna().mean() > 0.5:  # a wrong cell among numbers is no text
+    if not is_code and len(column) and values.notna().mean() > 0.5:
+        # a wrong cell among numbers is no text
         return _of_numbers(numbers(column.to_numpy()), values)
-    texts = column.astype(str)
     if len(texts) and texts.str.fullmatch(DATE).all():
         return Date.of_dates(column)
-    distinct = column.nunique()
-    if distinct > MOST_CODES:
+    distinct = texts.nunique()
+    if is_code:
+        _warn_of_codes(column.name, codes.iloc[0])
+    elif distinct > MOST_CODES:
         _warn_of_digits(texts)
     if distinct > MOST_CATEGORIES or distinct > max(0.5 * len(column), 2):
         return None
     return Categorical.of(column)
+
+
+def _warn_of_codes(name, code: str) -> None:
+    """Warns of digits that are kept as text, since 007 and 7 may be two codes."""
+    warn(
+        f"column {name!r} is taken as text, for {code!r} with its zero in front is a code and not"
+        f" {int(code)}: tell its kind (count, integer, continuous) if it is a number"
+    )
 
 
 def _warn_of_digits(texts) -> None:

@@ -132,14 +132,22 @@ class Problem:
         )
 
 
-def split_problem(table: LabelledTable, name: str, seed: int = 0, min_rows: int = 40) -> Problem:
+def split_problem(
+    table: LabelledTable,
+    name: str,
+    seed: int = 0,
+    min_rows: int = 40,
+    groups: np.ndarray | None = None,
+) -> Problem:
     """A table in training, validation and test rows, 64 : 16 : 20 of each class; rows without a
-    label serve training.
+    label serve training. Rows of a class that are of one of the `groups` [N] stay together.
 
     Raises:
       UserError: one class only, or fewer than `min_rows` rows with a label.
     """
-    known, rest = table.rows[table.rows.y != UNLABELLED], table.rows[table.rows.y == UNLABELLED]
+    labelled = table.rows.y != UNLABELLED
+    known, rest = table.rows[labelled], table.rows[~labelled]
+    groups = None if groups is None else groups[labelled]
     if len(table.classes) < 2:
         raise UserError(
             f"{table.source}: all labels are '{table.classes[0]}'; a classifier needs two classes,"
@@ -149,7 +157,7 @@ def split_problem(table: LabelledTable, name: str, seed: int = 0, min_rows: int 
         raise UserError(
             f"{table.source}: {len(known)} rows with a label; at least {min_rows} are expected"
         )
-    train, validation, test = split_by_class(known, SHARES, seed)
+    train, validation, test = split_by_class(known, SHARES, seed, groups)
     train = Labelled(joined([train.x, rest.x]), np.concatenate([train.y, rest.y]))
     names = table.classes, table.columns, table.source, name
     return Problem(train, validation, test, *names, codec=table.codec)

@@ -41,8 +41,13 @@ def load(config) -> Problem:
     if config.data == EIGHT_MODES:
         problem = _eight_modes(config.labels, config.test_points, seed)
     else:
-        problem = split_problem(_table(config), os.path.basename(config.data), seed)
-        if config.data not in labelled.names() and None in _cdfs(problem):
+        table, groups = _table(config), None
+        may_repeat = config.data not in labelled.names() and None in _cdfs(table)
+        if may_repeat:
+            groups = tables.groups_of_copies(table.rows.x, config.data)
+        name = os.path.basename(config.data)
+        problem = split_problem(table, name, seed, groups=groups)
+        if may_repeat:
             tables.warn_of_copies(problem.train.x, problem.test.x, config.data)
     problem = problem.leaving_out(asked.unknown) if asked.unknown else problem
     return problem.with_labels(asked.labelled, seed) if asked.labelled else problem
@@ -117,9 +122,9 @@ def _own(config, frame, classes, y) -> labelled.LabelledTable:
     return labelled.LabelledTable(rows, classes, columns.names, config.data, columns)
 
 
-def _cdfs(problem: Problem) -> tuple:
+def _cdfs(data: Problem | labelled.LabelledTable) -> tuple:
     """The distribution function of each column, None for a number of the flow."""
-    return problem.codec.cdfs if problem.codec else (None,) * len(problem.columns)
+    return data.codec.cdfs if data.codec else (None,) * len(data.columns)
 
 
 def network(config, problem: Problem, size: int, condition_size: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -47,8 +48,7 @@ def rows_of(file: IO[bytes], rows: int | None) -> Iterator[np.ndarray]:
     """Parts of so many rows of an NPY file, all of it where `rows` is None; one empty part of an
     empty array. Pickled objects are never loaded.
 
-    Arrays that lie column by column are mapped where they are a file of their own, else read
-    whole.
+    Arrays that lie column by column are mapped, those in an archive from a temporary file.
 
     Raises:
       ValueError: it is not a whole array.
@@ -78,18 +78,19 @@ def _next(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarra
 
 
 def _by_columns(file: IO[bytes], head: Head, in_parts: bool) -> np.ndarray:
-    number = _number(file) if in_parts and np.prod(head.shape) else None
-    if number is None:
+    if not in_parts or not np.prod(head.shape):
         return _next(file, head.shape[::-1], head.dtype).T
     mapped: Any = file
-    return np.memmap(mapped, head.dtype, "r", file.tell(), head.shape, "F")
+    if not _is_of_disk(file):
+        mapped = tempfile.TemporaryFile()
+        shutil.copyfileobj(file, mapped)
+        mapped.seek(0)
+    return np.memmap(mapped, head.dtype, "r", mapped.tell(), head.shape, "F")
 
 
-def _number(file: IO[bytes]) -> int | None:
-    """The file's descriptor; None of what is inside an archive or in memory."""
-    if isinstance(file, zipfile.ZipExtFile | tempfile.SpooledTemporaryFile):
-        return None
+def _is_of_disk(file: IO[bytes]) -> bool:
+    """Whether a file has a descriptor; what is inside an archive or in memory has none."""
     try:
-        return file.fileno()
+        return not isinstance(file, zipfile.ZipExtFile) and file.fileno() >= 0
     except OSError:
-        return None
+        return False

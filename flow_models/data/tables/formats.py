@@ -54,7 +54,7 @@ def read_csv(file: IO[bytes], asked: Asked) -> Iterator:
         for chunk in [read] if asked.rows is None else read:
             chunk = chunk.reset_index(drop=True)
             columns = [
-                _column(chunk[place], name, place, first, found.decimal, asked)
+                _column(chunk[place], name, place, first, found.decimals[place], asked)
                 for place, name in enumerate(names)
             ]
             yield pd.concat(columns, axis=1) if columns else chunk

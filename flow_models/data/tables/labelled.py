@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import os
 import re
 from collections.abc import Sequence
@@ -10,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.data.catalogue import Catalogue, Embedded
 from flow_models.data.tables.checks import check_table, plural
 from flow_models.data.tables.rows import warn_of_steps, without_missing
-from flow_models.data.tables.table import read_frame
+from flow_models.data.tables.table import nearest, read_frame, together
 
 UNLABELLED = -1
 MOST_CLASSES = 1000
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _SEED = 19980701  # of the noise that fills the steps of whole numbers
 
 
@@ -108,7 +110,8 @@ def read_classes(
     """The columns beside the labels, as a DataFrame, the classes, and their numbers [N].
 
     Labels are text or numbers, empty where a row has none. Words such as NA, None and ? are
-    classes. Prints how many rows have no label.
+    classes. Where all labels are numbers, 1.5 and 1.50 are one class; 007 and 7 are two. Prints how
+    many rows have no label.
 
     Args:
       missing: "drop" leaves rows with missing or infinite numbers out, "refuse" raises an error.
@@ -128,17 +131,21 @@ def read_classes(
     if not frame.shape[1]:
         raise UserError(f"{source}: no column beside the labels '{label_column}'")
     words = ["" if gap else _word(label) for label, gap in zip(labels, labels.isna())]
-    classes, y = _numbers(words, f"{source}: column '{label_column}'")
+    where = f"{source}: column '{label_column}'"
+    classes, y = _numbers(_merged(words, where), where)
     print(f"{source}: {len(classes)} classes; {plural(words.count(''), 'row')} without a label")
     return frame, classes, y
 
 
-def split_by_class(rows: Labelled, fractions: Sequence[float], seed: int = 0) -> list[Labelled]:
+def split_by_class(
+    rows: Labelled, fractions: Sequence[float], seed: int = 0, groups: np.ndarray | None = None
+) -> list[Labelled]:
     """Disjoint shuffled parts with the shares `fractions` of every class and of the rows without
     label.
 
     The first part, for training, has at least one row of every class; the rest of a small class
-    goes to the other parts in order.
+    goes to the other parts in order. Rows of a class that are of one of the `groups` [N] come into
+    the same part.
     """
     rng = np.random.default_rng(seed)
     parts: list[list[np.ndarray]] = [[] for _ in fractions]
@@ -146,6 +153,9 @@ def split_by_class(rows: Labelled, fractions: Sequence[float], seed: int = 0) ->
         order = rng.permutation(np.flatnonzero(rows.y == label))
         cuts = np.round(np.cumsum(fractions) * len(order)).astype(int)
         cuts[0] = max(cuts[0], 1)
+        if groups is not None:
+            order, ends = together(order, groups)
+            cuts = np.array([nearest(ends, cut) for cut in cuts])
         for part, piece in zip(parts, np.split(order, np.maximum.accumulate(cuts)[:-1])):
             part.append(piece)
     return [rows[rng.permutation(np.concatenate(part))] for part in parts]
@@ -173,12 +183,31 @@ def _word(value) -> str:
     return re.sub(r"^([+-]?\d+)\.0+$", r"\1", str(value).strip())
 
 
+def _merged(words: list[str], where: str) -> list[str]:
+    """The words, equal numbers among them as the shortest one. Where a word is none, or a code such
+    as 007, they stay; a warning names codes that are equal as numbers."""
+    found = sorted(set(words) - {""}, key=lambda word: (len(word), word))
+    if not all(re.fullmatch(_NUMBER, word) for word in found):
+        return words
+    names: dict[decimal.Decimal, str] = {}
+    for word in found:
+        names.setdefault(decimal.Decimal(word), word)
+    codes = [word for word in found if re.fullmatch(r"0\d+", word)]
+    if not codes:
+        return [word and names[decimal.Decimal(word)] for word in words]
+    alike = [word for word in codes if names[decimal.Decimal(word)] != word]
+    if alike:
+        other = names[decimal.Decimal(alike[0])]
+        warn(f"{where}: {alike[0]!r} and {other!r} are two classes, as codes with zeros in front")
+    return words
+
+
 def _numbers(words: list[str], where: str) -> tuple[tuple[str, ...], np.ndarray]:
     """The classes in the order of their names (of their values, if all are numbers), and the class
     number of each row."""
     found = set(words) - {""}
-    numeric = all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", word) for word in found)
-    classes = tuple(sorted(found, key=float if numeric else str))
+    numeric = all(re.fullmatch(_NUMBER, word) for word in found)
+    classes = tuple(sorted(found, key=lambda word: (float(word) if numeric else 0.0, word)))
     if not classes:
         raise UserError(f"{where} has no label in any row")
     if len(classes) > min(MOST_CLASSES, len(words) // 2):

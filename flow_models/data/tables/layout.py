@@ -34,7 +34,7 @@ class Layout:
       skipped: lines above the rows; a name may hold line ends.
       names: of the columns, empty for one without; None where there is no header.
       width: number of columns.
-      decimal: the decimal mark.
+      decimals: the decimal mark of each column.
     """
 
     encoding: str
@@ -42,7 +42,7 @@ class Layout:
     skipped: int
     names: list[str] | None
     width: int
-    decimal: str
+    decimals: list[str]
 
 
 @contextlib.contextmanager
@@ -75,8 +75,8 @@ def of(file: IO[bytes], source: str, wanted: Sequence[str] | None) -> Layout:
     pieces = [] if whole else _pieces(file, encoding)
     cells = _parsed([*lines[above:][: 20 * _ROWS], *pieces], separator)[in_rows:]
     columns = [[row[i] for row in cells if len(row) == len(rows[0])] for i in range(len(rows[0]))]
-    decimal = numerals.decimal_mark(columns, source)
-    return Layout(encoding, separator, above + in_rows, names, len(rows[0]), decimal)
+    decimals = numerals.decimal_marks(columns, source)
+    return Layout(encoding, separator, above + in_rows, names, len(rows[0]), decimals)
 
 
 def _head(file: IO[bytes], source: str) -> tuple[str, list[str], bool]:

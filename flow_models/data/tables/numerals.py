@@ -8,6 +8,7 @@ from flow_models.core.errors import UserError, warn
 MISSING = ("", "nan", "-nan", "na", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "null", "none")
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 _WHOLE = r"^[+-]?\d+$"
+CODE = r"^0\d+$"  # 007, which is no number: 7 is another code
 _SPACED = r"^[+-]?\d+(?:[_' \x{a0}\x{202f}]\d+)+(?:[.,]\d*)?$"  # 1_000, 1 000, 1'000
 MINUS = "\u2212"  # of typography, which stands for -
 _FEWEST = 3  # cells such as 1.234 that make a column ambiguous
@@ -35,7 +36,7 @@ def decimal_mark(columns: Sequence[Sequence[str]], source: str) -> str:
     for cells in filter(_is_numeric, columns):
         for mark, other in (".,", ",."):
             votes[mark] += sum(_matches(cells, _decimal(mark, other)))
-            votes[mark] += sum(_matches(cells, rf"^[+-]?[1-9]\d{{0,2}}(?:\{other}\d{{3}}){{2,}}$"))
+            votes[mark] += sum(_matches(cells, _grouped(other, "", 2)))
         groups = groups or next((c for c in cells if _matches([c], _grouped(",", ""))[0]), "")
     if any(votes.values()):
         return max(".,", key=lambda mark: votes[mark])
@@ -47,15 +48,30 @@ def decimal_mark(columns: Sequence[Sequence[str]], source: str) -> str:
     return "," if groups else "."
 
 
+def decimal_marks(columns: Sequence[Sequence[str]], source: str) -> list[str]:
+    """The decimal mark of each column: that of the file (`decimal_mark`), but for columns in which
+    it groups thousands for sure, as the points of 1.063.000 do."""
+    mark = decimal_mark(columns, source)
+    other = "," if mark == "." else "."
+    return [other if _is_grouped(cells, mark, other) else mark for cells in columns]
+
+
+def _is_grouped(cells: Sequence[str], mark: str, other: str) -> bool:
+    groups = any(_matches(cells, _grouped(mark, "", 2)))
+    return groups and _is_numeric(cells) and not any(_matches(cells, _decimal(mark, other)))
+
+
 def convert(column, decimal: str, where: str, first: int, strict: bool = True):
     """A pandas column of text as numbers where all cells are, flags where all are True or False,
-    else as text, in which only empty cells are missing.
+    else as text, in which only empty cells are missing. Digits of which some begin with a zero, as
+    007 does, are codes and stay text.
 
     Args:
       decimal: the decimal mark; the other one may group thousands.
       where: the column, for messages.
       first: number of the first row in the file.
-      strict: False for a column of objects, numbers and texts, where most cells are numbers.
+      strict: False for a column of objects, numbers and texts, where most cells are numbers; codes
+        are numbers then.
 
     Raises:
       UserError: digits in groups that can be read in two ways, or not at all; it names the row.
@@ -66,18 +82,29 @@ def convert(column, decimal: str, where: str, first: int, strict: bool = True):
     cells = pc.utf8_trim_whitespace(pa.array(column, pa.string()))
     cells = pc.replace_substring_regex(cells, rf"^{MINUS}(\.?\d)", r"-\1")
     blank = pc.is_in(pc.utf8_lower(cells), pa.array(MISSING))
-    numbers = _numbers(pc.if_else(blank, None, cells), decimal, where, first)
+    known = pc.if_else(blank, None, cells)
+    is_code = strict and _are_codes(known)
+    numbers = None if is_code else _numbers(known, decimal, where, first)
     if numbers is not None:
         return numbers
     text = pc.if_else(pc.equal(cells, ""), None, cells)
     if strict:
         _refuse_spaced(text, decimal, where, first)
-    elif (mixed := _mixed(pc.if_else(blank, None, cells), decimal, where, first)) is not None:
+    elif (mixed := _mixed(known, decimal, where, first)) is not None:
         return mixed
     flags = pc.is_in(pc.utf8_lower(cells), pa.array(["true", "false"]))
     if pc.all(flags).as_py():
         return pc.equal(pc.utf8_lower(cells), "true").to_pandas()
     return text.to_pandas()
+
+
+def _are_codes(cells) -> bool:
+    """Whether Arrow text is digits alone, some with a zero in front."""
+    import pyarrow.compute as pc
+
+    if not pc.any(pc.match_substring_regex(cells, CODE)).as_py():
+        return False
+    return bool(pc.all(pc.match_substring_regex(cells, r"^\d+$")).as_py())
 
 
 def _numbers(cells, decimal: str, where: str, first: int):
@@ -149,7 +176,8 @@ def _refuse_spaced(cells, decimal: str, where: str, first: int) -> None:
     mixed = pc.match_substring_regex(known, r"^[+-]?\d[\d.,]*$")
     odd = pc.or_(spaced, pc.and_not(mixed, plain))
     count = pc.sum(odd).as_py() or 0
-    numeric = (pc.sum(plain).as_py() or 0) + (pc.sum(spaced).as_py() or 0)
+    grouped = pc.match_substring_regex(known, _grouped(decimal, "", 2))
+    numeric = sum(pc.sum(each).as_py() or 0 for each in (plain, spaced, grouped))
     if count and numeric + count >= len(known) and 2 * numeric >= len(known):
         cell = known[pc.index(odd, True).as_py()].as_py()
         row = pc.index(cells, cell).as_py()
@@ -176,8 +204,9 @@ def _decimal(mark: str, other: str) -> str:
     return rf"^[+-]?(?:{short}|{long}|{power}|{both})"
 
 
-def _grouped(mark: str, tail: str) -> str:
-    return rf"^[+-]?[1-9]\d{{0,2}}(?:\{mark}\d{{3}})+{tail}$"
+def _grouped(mark: str, tail: str, least: int = 1) -> str:
+    """Cells with so many groups of three digits behind the first, or more."""
+    return rf"^[+-]?[1-9]\d{{0,2}}(?:\{mark}\d{{3}}){{{least},}}{tail}$"
 
 
 def _matches(cells: Sequence[str], pattern: str) -> list[bool]:

@@ -9,7 +9,8 @@ from flow_models.data.tables.checks import plural, row_numbers
 
 MISSING = ("refuse", "drop")
 _ATOM = 0.05  # share of one value that is warned of
-_COPIES = 0.01  # share of test rows that training has, too
+_COPIES = 0.01  # share of rows that repeat others, or of test rows that training has, too
+_FREQUENT, _MOST_COPIES = 0.01, 20  # share and number of equal rows, above which they are no copies
 _FEWEST = 10  # equal values, below which nothing is said of them
 
 
@@ -97,14 +98,37 @@ def warn_of_steps(frame, source: str) -> None:
             )
 
 
-def warn_of_copies(train, test, source: str) -> None:
-    """Warns where rows of the test [M, D] are in training [N, D], too."""
+def groups_of_copies(frame, source: str) -> np.ndarray | None:
+    """For each row of a DataFrame or array [N, D] the number of its group of equal rows [N], with a
+    warning of many; None where no two are equal.
+
+    Rows of which there are more than 20 and more than 1% of the table are no copies but a value
+    that is frequent, which each part of a split should show: such a row is a group of its own.
+    """
+    _, group, counts = np.unique(_keys(frame), return_inverse=True, return_counts=True)
+    frequent = counts > max(_FREQUENT * len(group), _MOST_COPIES)
+    copies = int((counts[~frequent] - 1).sum())
+    if not copies:
+        return None
+    if copies >= _COPIES * len(group):
+        warn(
+            f"{source}: {copies / len(group):.0%} of the rows are copies of others, so that test"
+            " rows would be training rows, too; all copies of a row are put in one part of the"
+            " data. Leave copies out if they are not meant"
+        )
+    return np.where(frequent[group], len(counts) + np.arange(len(group)), group)
+
+
+def _keys(rows) -> np.ndarray:
+    """A hash of each row, uint64 [N]."""
     import pandas as pd
 
-    keys = [
-        pd.util.hash_pandas_object(pd.DataFrame(rows), index=False).to_numpy()
-        for rows in (train, test)
-    ]
+    return pd.util.hash_pandas_object(pd.DataFrame(rows), index=False).to_numpy()
+
+
+def warn_of_copies(train, test, source: str) -> None:
+    """Warns where rows of the test [M, D] are in training [N, D], too."""
+    keys = [_keys(rows) for rows in (train, test)]
     share = np.isin(keys[1], keys[0]).mean() if len(keys[1]) else 0.0
     if share >= _COPIES:
         warn(

@@ -133,9 +133,13 @@ def _counts(values: np.ndarray) -> bool:
 
 
 def split(
-    values: np.ndarray, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+    values: np.ndarray,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shuffled rows in disjoint train, validation and test parts of at least one row each."""
+    """Shuffled rows in disjoint train, validation and test parts of at least one row each; rows of
+    one of the `groups` [N] come into the same part."""
     shares = np.asarray(fractions, float)
     if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
@@ -149,7 +153,30 @@ def split(
             f"{plural(rows, 'row')} cannot be split into train, val, test by {tuple(fractions)}"
         )
     order = np.random.default_rng(seed).permutation(rows)
-    return values[order[:train]], values[order[train : train + val]], values[order[train + val :]]
+    first, second = train, train + val
+    if groups is not None:
+        order, ends = together(order, groups)
+        if len(ends) < 3:
+            raise UserError(
+                f"{plural(len(ends), 'different row')} cannot be split into three parts"
+            )
+        first = nearest(ends[:-2], first)
+        second = nearest(ends[(ends > first) & (ends < rows)], second)
+    return values[order[:first]], values[order[first:second]], values[order[second:]]
+
+
+def together(order: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order of rows in which those of a group [N] follow the first of them, and where each group
+    ends. Without groups of several rows it is the same order."""
+    _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
+    place = first[number]
+    order, place = order[np.argsort(place, kind="stable")], np.sort(place)
+    return order, np.append(np.flatnonzero(np.diff(place)) + 1, len(order))
+
+
+def nearest(ends: np.ndarray, cut: int) -> int:
+    """The one of the ends that is nearest to a cut."""
+    return int(ends[np.abs(ends - cut).argmin()])
 
 
 def _check_names(names: list[str], source: str) -> None:
