@@ -5,9 +5,18 @@ import pytest
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models.bijectors import Chain, HalfTurn, PatchAutoregressive
+from flow_models.bijectors import (
+    Chain,
+    Flatten,
+    FlowBijector,
+    HalfTurn,
+    Levels,
+    PatchAutoregressive,
+)
 from flow_models.bijectors.layer import leaves, make_variables
 from flow_models.bijectors.transformer import Transformer
+from flow_models.models.denoised import denoised
+from flow_models.models.pixels import Pixels
 
 SHAPE = (8, 8, 1)
 RECIPES = {
@@ -74,12 +83,32 @@ def test_a_patch_depends_on_those_before_alone_and_on_all_of_them(turned):
     np.testing.assert_array_equal(depends, allowed[::-1, ::-1] if turned else allowed)
 
 
+def test_training_adds_noise_and_samples_have_it_taken_off():
+    pixels = Pixels(2, 2, 1, bits=3, noise=0.25)
+    drawn = pixels.draw(tf.fill([20_000, 2, 2, 1], tf.constant(96, tf.uint8)), tf.float32, (0, 1))
+    assert np.mean(drawn) == pytest.approx(3.5, abs=0.05)
+    assert np.std(drawn) == pytest.approx((1 / 12 + 2.0**2) ** 0.5, rel=0.02)
+    np.testing.assert_array_equal(np.floor(pixels.encode(np.full((2, 2, 1), 96), "f4").rows), 3)
+    layers = Chain([Levels(8), Flatten((2, 2, 1))])  # x is N(4, 8^2)
+    model = fm.Model(FlowBijector(layers, event_ndims=(3, 1)), codecs={"x": pixels}, jit=False)
+    rows = np.random.default_rng(0).normal(4, 8, (50, 2, 2, 1)).astype("f4")
+    np.testing.assert_allclose(denoised(model, rows), rows - 4 * (rows - 4) / 64, atol=1e-5)
+    plain = fm.Model(model.bijector, codecs={"x": Pixels(2, 2, 1, bits=3)}, jit=False)
+    of_both = [each.sample(2000, seed=1).astype(float).std() for each in (plain, model)]
+    assert of_both[1] < of_both[0]
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: fm.architectures.tarflow((8, 6, 1), 2), "8x6 have no whole patches of .* = 4"),
         (lambda: fm.architectures.jet(SHAPE, mixing="lx"), "no mixing 'lx'"),
         (lambda: fm.architectures.jet(SHAPE, hidden=(8, 4)), "all its blocks have one width"),
+        (lambda: Pixels(2, 2, 1, noise=-1.0), "noise is -1.0, must be at least 0"),
+        (
+            lambda: fm.architectures.build_image("jet", Pixels(4, 4, 1, noise=0.1), logit=0.05),
+            "neither a logit nor",
+        ),
         (lambda: Transformer(1, 1, ()), "a transformer has a block for each number"),
         (lambda: Transformer(1, 1, (6,), heads=4), "heads is 4, must divide the width 6"),
         (lambda: Transformer(1, 1, (6,), heads=0), "heads is 0, must divide"),

@@ -6,12 +6,14 @@ import tensorflow as tf
 
 import flow_models as fm
 from flow_models.bijectors import Chain, FlowBijector
+from flow_models.bijectors.bernoulli import Bernoulli
 from flow_models.bijectors.cdf import AngleCDF
 from flow_models.bijectors.markov import Energy, Langevin, Metropolis
 from flow_models.bijectors.on_columns import OnColumns, Widened
 from flow_models.bijectors.resampled import Resampled
 from flow_models.core.errors import UserError
 from flow_models.models import wider
+from flow_models.models.codecs import Encoded
 
 SETTINGS = fm.FitSettings(steps=1000, batch_size=256, learning_rate=5e-3, eval_every_steps=1000)
 GAP = 6.0  # between the two modes
@@ -111,6 +113,44 @@ def test_exact_ones_learn_the_density(trained):
     x = two_modes(4000, (0, 3)).numpy()
     gap = np.mean(truth(x) - model.log_prob(x))
     assert -0.02 < gap < 0.15, name
+
+
+def test_bits_have_their_probability_whatever_the_noise():
+    o = tf.constant([[-30.0], [-2.0], [0.0], [0.7], [30.0]], tf.float64)
+    for bit in (0.0, 1.0):
+        expected = tf.math.log_sigmoid(o[:, 0] if bit else -o[:, 0])
+        for u in (0.01, 0.5, 0.99):
+            x = tf.fill([5], tf.constant(bit + u, tf.float64))
+            z, log_det = Bernoulli().forward_and_log_det(o, x)
+            log_p = log_det - 0.5 * (z**2 + np.log(2 * np.pi))
+            np.testing.assert_allclose(log_p, expected, atol=1e-6)
+            back, opposite = Bernoulli().inverse_and_log_det(o, z)
+            usual = np.abs(o[:, 0]) < 10
+            np.testing.assert_allclose(back[usual], x[usual], atol=1e-5)
+            np.testing.assert_allclose(opposite[usual], -log_det[usual], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_flows_tighten_the_bound_of_an_autoencoder_of_bits():
+    def drawn(n, seed):
+        """Bars of a 6 by 6 grid: a row or a column, with a tenth of the bits changed."""
+        kinds = tf.random.split(tf.cast(seed, tf.int32), 4)
+        place = tf.random.stateless_uniform([n], kinds[0], 0, 12, tf.int32)
+        bars = np.concatenate([np.kron(np.eye(6), np.ones(6)), np.kron(np.ones(6), np.eye(6))])
+        bars = tf.gather(tf.constant(bars, tf.float32), place)
+        changed = tf.random.stateless_uniform([n, 36], kinds[1]) < 0.1
+        bits = tf.where(changed, 1 - bars, bars)
+        return bits + 0.99 * tf.random.stateless_uniform([n, 36], kinds[2])
+
+    held, bounds = drawn(2000, (0, 9)).numpy(), []
+    for depth in (0, 2):
+        flow = fm.architectures.vae(36, depth, (64,), noise=4, likelihood="bernoulli", seed=1)
+        model = fm.Model(flow)
+        fm.fit(model, drawn, settings=SETTINGS)
+        rows = model.with_noise(held, 1)
+        log_noise = -0.5 * (rows[:, 36:] ** 2 + np.log(2 * np.pi)).sum(1)
+        bounds.append((model.log_prob_of_inputs(Encoded(rows, (2000,))) - log_noise).mean())
+    assert bounds[0] + 0.3 < bounds[1] < -36 * 0.325 - np.log(12) + 0.3
 
 
 def test_saved_and_loaded(tmp_path):

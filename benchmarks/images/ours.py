@@ -30,6 +30,10 @@ class OurImages(ImageLibrary, Ours):
         }
         if spec["model"] == "flat":
             return fm.Model(fm.flat_realnvp(shape, **common), codecs=codecs)
+        if spec["model"] in ("tarflow", "jet"):
+            mixing = {"mixing": spec["mixing"]} if "mixing" in spec else {}
+            recipe = getattr(fm.architectures, spec["model"])
+            return fm.Model(recipe(shape, spec["levels"], **common, **mixing), codecs=codecs)
         glow = fm.glow_image(shape, spec["levels"], reversible=spec["reversible"], **common)
         return fm.Model(glow, codecs=codecs)
 

@@ -41,6 +41,11 @@ FORMS = {  # (library, form) -> what it adds to the problem
     ("normflows", "eager"): {},
     ("normflows", "channels_last"): {},
 }
+PATCHES = {"levels": 2, "hidden": [64, 64], "layers_per_loop_body": 1}
+OF_PATCHES = {  # beside Glow, in `transformers.py`
+    ("ours", "tarflow"): PATCHES | {"model": "tarflow", "depth": 4},
+    ("ours", "jet"): PATCHES | {"model": "jet", "depth": 4, "hidden": [64], "mixing": "lu"},
+}
 # forms measured against depth
 DEEP = (("ours", "plain"), ("ours", "reversible"), ("normflows", "eager"))
 FRESH = (
@@ -92,6 +97,8 @@ class QualityPlan:
     clip: float = 5.0
     warmup: int = 50
     ema: float = 0.99
+    clock: str = "perf_counter"
+    """of the seconds of our own forms: perf_counter, or process_time on a machine that is shared"""
 
     def recipe(self, rate: float, steps: int) -> dict:
         """Warm-up, then cosine to 0 at `steps`."""
@@ -115,4 +122,4 @@ def spec(problem: str, worker: Worker, **changes) -> dict:
         "ema": 0.0,
         "validate": False,
     }
-    return common | PROBLEMS[problem] | FORMS[worker.library, worker.form] | changes
+    return common | PROBLEMS[problem] | (FORMS | OF_PATCHES)[worker.library, worker.form] | changes

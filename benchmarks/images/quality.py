@@ -106,6 +106,7 @@ class _Run:
             "seed": seed,
             "ema": plan.ema,
             "chunk": plan.chunk,
+            "clock": plan.clock,
         }
         return spec(plan.problem, self.worker, **changes)
 

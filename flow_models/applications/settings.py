@@ -127,9 +127,15 @@ class Pictures:
     """augmentation: degrees, at most"""
     shift: float = 0.0
     """augmentation: share of the sides, at most"""
+    noise: float = 0.0
+    """augmentation: standard deviation of Gaussian noise, as a share of the range of pixels, which
+    samples have taken off; 0.025 is that of TarFlow"""
 
     def __post_init__(self):
-        refuse((self.max_bad < 0, f"max_bad is {self.max_bad}, must be at least 0"))
+        refuse(
+            (self.max_bad < 0, f"max_bad is {self.max_bad}, must be at least 0"),
+            (not 0 <= self.noise < math.inf, f"noise is {self.noise}, must be at least 0"),
+        )
 
 
 @settings

@@ -295,9 +295,14 @@ def build(name: str, pixels: Pixels, **options) -> FlowBijector:
     """The architecture `name` for such images, with the options among `options` that it has.
 
     Raises:
-      UserError: there is no architecture of this name.
+      UserError: there is no architecture of this name, or its front takes no pictures with noise.
     """
     recipe = picked(ARCHITECTURES, name, "architecture of images")
+    if pixels.noise and (options.get("logit") or options.get("dequantisation") == "variational"):
+        raise UserError(
+            "pictures with noise leave the range of pixels: give neither a logit nor the"
+            " variational dequantisation with it"
+        )
     refuse_unknown(options, *ARCHITECTURES.values(), in_levels_of_pixels)
     return recipe(
         pixels.padded_shape,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, with_bounds
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
+from flow_models.bijectors.bernoulli import Bernoulli
 from flow_models.bijectors.chain import Chain, Repeat
 from flow_models.bijectors.conditioned import Given
 from flow_models.bijectors.continuous import Continuous
@@ -20,6 +21,7 @@ from flow_models.bijectors.on_columns import OnColumns, Widened
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.resampled import Resampled
 from flow_models.bijectors.spline import RationalQuadratic
+from flow_models.core.errors import UserError
 
 PROPOSALS = 16  # of the base of learned rejection
 
@@ -230,6 +232,9 @@ def flow_mixture(
     return _widened(size, 1, [FlowMixture(size + 1, flows)], True, seed, **data)
 
 
+LIKELIHOODS = {"gaussian": Affine(), "bernoulli": Bernoulli()}
+
+
 @with_bounds
 def vae(
     size: int,
@@ -238,6 +243,7 @@ def vae(
     activation: str = "relu",
     *,
     noise: int = 0,
+    likelihood: str = "gaussian",
     condition_size: int = 0,
     layers_per_loop_body: int = 0,
     seed: int = 0,
@@ -252,8 +258,16 @@ def vae(
     Args:
       depth: layers of posterior and prior; 0: the plain autoencoder.
       noise: dimensions of z; 0: as many as the data have.
+      likelihood: of x given z: gaussian, or bernoulli for bits with uniform noise, x = k + u in
+        [0, 2); log p(x) is log P(k) then.
       (others as in `realnvp`)
+
+    Raises:
+      UserError: another likelihood.
     """
+    if likelihood not in LIKELIHOODS:
+        raise UserError(f"likelihood is {likelihood!r}, must be {' or '.join(LIKELIHOODS)}")
+    data = {"standardise": likelihood == "gaussian", **data}
     noise = noise_columns("vae", size, noise=noise)
     x, z = list(range(size)), list(range(size, size + noise))
     given_x, given_z = size + condition_size, noise + condition_size
@@ -263,7 +277,7 @@ def vae(
     shift = Given(noise, Additive(), hidden, activation, given_x, spread=3.0)
     scale = Given(noise, Affine(), hidden, activation, given_x)
     posterior = Chain([shift, scale, *bent])
-    decoder = Given(size, Affine(), hidden, activation, given_z)
+    decoder = Given(size, LIKELIHOODS[likelihood], hidden, activation, given_z)
     prior = Chain([_splines(noise, hidden, activation, 8, 5.0, condition_size)] * depth)
     layers = [
         OnColumns(posterior, size + noise, z, x),

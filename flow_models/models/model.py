@@ -15,6 +15,7 @@ from flow_models.models import classification, missing, notes, posteriors, savin
 from flow_models.models.arguments import checked_count, checked_seed, generator
 from flow_models.models.codecs import Codec, Encoded, Shape, common_lead
 from flow_models.models.columns import as_codec, completed
+from flow_models.models.denoised import denoised
 from flow_models.models.labels import Labels
 from flow_models.models.partition import Partition
 from flow_models.models.passes import Passes
@@ -320,6 +321,8 @@ class Model(tf.Module):
         rows, lead = self._inverted(z, y)
         if lead != (n,):
             raise UserError(f"{n} samples, but y of {list(lead)} rows: give one y, or as many")
+        if isinstance(self.codec, Pixels) and self.codec.noise:
+            rows = denoised(self, rows, y)
         return _shaped(self.codec.samples(rows), (-1, *self.event_shape))
 
     def impute(self, x, n: int | None = None, *, seed: int = 0):

@@ -33,6 +33,8 @@ class Pixels(Codec):
       bits: 1 to 8.
       multiple: what the network divides sides by.
       depth: range [low, high) of the values in files of more than 8 bits, which become 0 .. 255.
+      noise: standard deviation of Gaussian noise that training adds, as a share of the range;
+        samples have it taken off (see `denoised`). Densities are of pictures without it.
     """
 
     height: int
@@ -41,6 +43,7 @@ class Pixels(Codec):
     bits: int = 8
     multiple: int = 1
     depth: tuple[float, float] | None = None
+    noise: float = 0.0
     tiles: ClassVar[tuple] = ((1, 8), (16, 64))
 
     def __post_init__(self):
@@ -52,6 +55,8 @@ class Pixels(Codec):
             )
         if not 1 <= self.bits <= 8:
             raise UserError(f"bits is {self.bits}, must be 1 to 8")
+        if not 0 <= self.noise < math.inf:
+            raise UserError(f"noise is {self.noise}, must be at least 0")
 
     @property
     def shape(self):
@@ -107,8 +112,13 @@ class Pixels(Codec):
         x = values
         if tuple(x.shape[1:]) != self.padded_shape:
             x = _pad_edge(x, self.padded_shape)
-        if x.dtype.is_floating:
-            return tf.cast(x, dtype)
+        x = tf.cast(x, dtype) if x.dtype.is_floating else self._dequantised(x, dtype, seed)
+        if not self.noise:
+            return x
+        e = tf.random.stateless_normal(x.shape, tf.random.fold_in(seed, 1), dtype=dtype)
+        return x + self.noise * self.levels * e
+
+    def _dequantised(self, x, dtype, seed):
         k = tf.cast(x, tf.int32) // 2 ** (8 - self.bits)
         # at most 1 - 2^-16, so that k + u is never rounded to k + 1
         return tf.cast(k, dtype) + (1 - 2**-16) * tf.random.stateless_uniform(

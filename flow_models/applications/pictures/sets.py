@@ -63,7 +63,7 @@ def pixels(config, data: ImageData, levels: int) -> Pixels:
 
     bits = config.network.bits or usual_bits(config.pictures, data)
     found = pixels_of(config.network.architecture, data.shape, bits, levels)
-    return dataclasses.replace(found, depth=data.depth)
+    return dataclasses.replace(found, depth=data.depth, noise=config.pictures.noise)
 
 
 def usual_bits(pictures, data: ImageData) -> int:
