@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -13,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import flow_models as fm
+from flow_models.bijectors.refined import Refined
+from flow_models.diagnostics import stacking
 
 SMALL = {"depth": 1, "hidden": (8,), "bins": 4, "jit": False, "random_state": 0}
 COVARIANCE = np.array([[4.0, 1.8], [1.8, 1.0]])
@@ -128,6 +131,28 @@ def test_far_rows_are_outliers_and_a_share_of_the_training_rows_is():
     assert np.mean(detector.predict(rows(1000)) == -1) == pytest.approx(0.05, abs=0.002)
     far = rows(200, 4) + 30
     assert (detector.predict(far) == -1).all() and (detector.decision_function(far) < 0).all()
+
+
+def test_few_rows_start_at_a_mixture_unless_the_network_is_given(monkeypatch):
+    monkeypatch.setattr(stacking, "BANDWIDTHS", np.array([0.3]))
+    monkeypatch.setattr(stacking, "COMPONENTS", (1, 2))
+    monkeypatch.setattr(stacking, "SETTINGS", (("full", 0.01),))
+    X = np.concatenate([rows(40), rows(40, 1) + [20, 0]])
+    detector = fm.FlowOutlierDetector(steps=2, jit=False, random_state=0).fit(X)
+    assert isinstance(detector.model_.layer, Refined)
+    gaussian = multivariate_normal(X.mean(0), np.cov(X.T)).logpdf(X).mean()
+    found = detector.score_samples(X)
+    assert found.mean() > gaussian + 0.3 and np.mean(detector.predict(X) == -1) == 0.1
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(detector)).score_samples(X), found)
+    chosen = fm.FlowDensity(steps=1, depth=1, jit=False, random_state=0).fit(X)
+    assert not isinstance(chosen.model_.layer, Refined)
+
+
+def test_copies_of_a_row_are_all_watched_or_all_trained_on():
+    held = fm.FlowDensity()._held_out(np.repeat(rows(50), 4, 0), 0).reshape(50, 4)
+    assert (held.all(1) == held.any(1)).all() and held.sum() == 20
+    same = fm.FlowDensity()._held_out(np.ones((30, 2)), 0)
+    assert same.sum() == 3, "a frequent row is no copy"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The page doc/your_own_problem.md runs as it stands, and what `fit_posterior` refuses."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import flow_models as fm
+from flow_models.core.errors import FlowModelsWarning
 
 PAGE = Path(__file__).parents[1] / "doc" / "your_own_problem.md"
 
@@ -52,7 +54,15 @@ def test_one_parameter_and_a_resumed_run(tmp_path):
         x, y, settings=settings, hidden=(32,), depth=2, folder=str(tmp_path), resume=True
     )
     np.testing.assert_array_equal(again.posterior([0.5], 4), model.posterior([0.5], 4))
-    draws = model.posterior([1.0], 5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FlowModelsWarning)
+        draws = model.posterior([1.0], 5000)
+        model.posterior(y[:1000], 2)
+    far = r"tail probability below 0.0005, column 'y1' is \+9\d\.\d standard deviations"
+    with pytest.warns(FlowModelsWarning, match=far):
+        model.posterior([105.0], 4)
+    with pytest.warns(FlowModelsWarning, match="y of 9 of 10 rows lies farther out"):
+        model.posterior(np.append(-50 * np.ones((9, 1)), [[0.1]], 0), 4)
     assert draws.mean() == pytest.approx(0.8, abs=0.08) and draws.std() == pytest.approx(
         0.2**0.5, abs=0.06
     )

@@ -293,3 +293,39 @@ def test_settings_of_a_wrong_type_are_refused(wrong):
     with pytest.raises(fm.UserError, match=rf"{min(wrong)} is .*, must be a (whole )?number"):
         fm.FitSettings(**wrong)
     assert fm.FitSettings(steps=np.int64(3), learning_rate=np.float32(0.1)).steps == 3
+
+
+def test_labels_of_two_levels_and_dates_are_names_as_python_writes_them():
+    x = np.random.default_rng(3).normal(size=(60, 2)).astype(np.float32)
+    levels = pd.MultiIndex.from_tuples([("a", "u"), ("a", "v")])
+    for labels in (levels, pd.to_datetime(["2024-01-01", "2024-02-01"])):
+        frame = pd.DataFrame(x, columns=labels)
+        model = fm.Model(fm.realnvp(2, 1, (4,)), codecs={"x": list(labels)}, jit=False)
+        right = model.log_prob(x)
+        np.testing.assert_array_equal(model.log_prob(frame[labels[::-1]]), right)
+        assert model.columns == [str(label) for label in labels]
+        kinds = fm.Columns.of(frame.assign(k=["s", "t"] * 30))
+        assert list(kinds.names[:2]) == model.columns
+        np.testing.assert_array_equal(kinds.prepare(frame.assign(k="t"))[:, :2], x)
+        with pytest.raises(
+            fm.UserError, match=r"x has no columns? .*only east, north: name all of"
+        ):
+            model.log_prob(frame.set_axis(["east", "north"], axis=1))
+
+
+def test_two_columns_of_one_name_are_refused_in_one_line():
+    x = np.arange(60.0).reshape(-1, 3)
+    frame = pd.DataFrame(x, columns=["a", "a", "b"])
+    model = fm.Model(fm.realnvp(2, 1, (4,)), codecs={"x": ["a", "b"]}, jit=False)
+    columns = fm.Columns.of(frame.iloc[:, 1:])
+    doors = (
+        model.log_prob,
+        lambda frame: fm.fit(model, frame),
+        fm.Columns.of,
+        columns.prepare,
+        columns.array,
+        fm.FlowDensity().fit,
+    )
+    for door in doors:
+        with pytest.raises(fm.UserError, match="has two columns 'a': rename one"):
+            door(frame)

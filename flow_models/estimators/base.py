@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from flow_models import architectures
 from flow_models.core.errors import UserError
+from flow_models.data import tables
 from flow_models.models.loading import load
 from flow_models.models.model import Model
 from flow_models.training.settings import FitSettings
@@ -61,6 +62,10 @@ class FlowEstimator(BaseEstimator):
 
     def _rows(self, X, *, fitting: bool = False, **kwargs):
         """X (and y) as scikit-learn checks them: numbers, finite, the columns of training."""
+        labels = [str(label) for label in getattr(X, "columns", ())]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise UserError(f"X has two columns {twice!r}: rename one")
         if not fitting:
             check_is_fitted(self)
         least = {"ensure_min_samples": LEAST_ROWS} if fitting else {}
@@ -73,17 +78,12 @@ class FlowEstimator(BaseEstimator):
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(SEEDS))
 
-    def _flow(self, seed: int):
-        """The network, not yet trained."""
+    def _flow(self, seed: int, **changed):
+        """The network, not yet trained; some of its options may be changed."""
         size = self.n_features_in_
-        return architectures.build(
-            "maf" if size == 1 else self.architecture,
-            size,
-            seed=seed,
-            depth=self.depth,
-            hidden=tuple(self.hidden),
-            bins=self.bins,
-        )
+        options = {"depth": self.depth, "hidden": tuple(self.hidden), "bins": self.bins, **changed}
+        name = "maf" if size == 1 else self.architecture
+        return architectures.build(name, size, seed=seed, **options)
 
     def _settings(self, rows: int, seed: int) -> FitSettings:
         return FitSettings(
@@ -95,16 +95,26 @@ class FlowEstimator(BaseEstimator):
             jit=self.jit,
         )
 
-    def _held_out(self, rows: int, seed: int) -> np.ndarray:
-        """Which rows training is watched on, [rows] bool."""
+    def _is_default(self, *names: str) -> bool:
+        """Whether none of these parameters was changed."""
+        default = type(self)()
+        return all(getattr(self, name) == getattr(default, name) for name in names)
+
+    def _held_out(self, X: np.ndarray, seed: int) -> np.ndarray:
+        """Which of the rows X [N, D] training is watched on, [N] bool; copies of a row are all
+        among them, or none."""
         if not 0 < self.validation_fraction < 1:
             raise UserError(
                 f"validation_fraction is {self.validation_fraction}; it is a share of the rows,"
                 " above 0 and below 1"
             )
-        held = np.zeros(rows, bool)
-        count = max(round(rows * self.validation_fraction), 1)
-        held[np.random.default_rng(seed).permutation(rows)[:count]] = True
+        order, held = np.random.default_rng(seed).permutation(len(X)), np.zeros(len(X), bool)
+        count = max(round(len(X) * self.validation_fraction), 1)
+        groups = tables.groups_of_copies(X)
+        if groups is not None:
+            order, ends = tables.together(order, groups)
+            count = tables.nearest(ends[:-1], count) if len(ends) > 1 else count
+        held[order[:count]] = True
         return held
 
     # a model is pickled as the files that it saves

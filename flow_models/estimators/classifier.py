@@ -44,7 +44,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         if len(self.classes_) < 2:
             raise UserError("a classifier needs two classes, got one class")
         seed = self._seed()
-        held = self._held_out_of_classes(numbers, seed)
+        held = self._held_out_of_classes(rows, numbers, seed)
         train, watched = (Labelled(rows[part], numbers[part]) for part in (~held, held))
         problem = Problem(
             train,
@@ -57,9 +57,9 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         self.model_ = self._trained(problem, seed)
         return self
 
-    def _held_out_of_classes(self, numbers, seed):
+    def _held_out_of_classes(self, rows, numbers, seed):
         """Rows to watch, none of which is the last of its class."""
-        held = self._held_out(len(numbers), seed)
+        held = self._held_out(rows, seed)
         for number in range(len(self.classes_)):
             own = np.flatnonzero(numbers == number)
             if held[own].all():

@@ -18,22 +18,35 @@ from sklearn.utils.validation import check_is_fitted
 from flow_models.core.errors import UserError
 from flow_models.estimators.base import SEEDS, FlowEstimator
 from flow_models.models.model import Model
+from flow_models.training import few_rows
 from flow_models.training.trainer import fit
 
 
 class _Density(FlowEstimator):
-    """log p(x) of rows, learned by a flow."""
+    """log p(x) of rows, learned by a flow; of few rows, by one that starts at a mixture, unless a
+    parameter of the network is given."""
 
     def fit(self, X, y=None):
         """Learns the density of rows X [N, D]; y is ignored."""
         rows = self._rows(X, fitting=True)
         seed = self._seed()
-        held = self._held_out(len(rows), seed)
-        model = Model(self._flow(seed), codecs={"x": self._names()}, jit=self.jit)
-        settings = self._settings(int((~held).sum()), seed)
+        held = self._held_out(rows, seed)
+        flow, settings = self._by_rows(int((~held).sum()), seed)
+        model = Model(flow, codecs={"x": self._names()}, jit=self.jit)
         fit(model, rows[~held], rows[held], settings, progress=bool(self.verbose))
         self.model_ = model
         return self
+
+    def _by_rows(self, rows: int, seed: int):
+        """The network and its training; where no parameter of the network was changed, both follow
+        the number of training rows, as in application 1 (see `training.few_rows`)."""
+        settings = self._settings(rows, seed)
+        if not self._is_default("architecture", "depth", "hidden", "bins"):
+            return self._flow(seed), settings
+        own = {field.name for field in dataclasses.fields(self)}
+        names = [name for name in few_rows.FIT if name not in own or self._is_default(name)]
+        flow = self._flow(seed, **few_rows.network(rows, self.n_features_in_))
+        return flow, few_rows.settings(settings, rows, names)
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of rows [N, D] -> [N], nats in the units of X."""

@@ -18,7 +18,7 @@ from flow_models.models.codecs import Codec, Encoded, Noise
 from flow_models.models.kinds import Continuous, Kind
 from flow_models.models.kinds import numbers as numbers_of
 from flow_models.models.partition import Partition
-from flow_models.models.rows import by_name, is_missing, numbers, rows_of
+from flow_models.models.rows import as_named, by_name, is_missing, numbers, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Columns(Codec):
         Example:
           >>> columns = fm.Columns.of(frame, {"hour": "circular 24"})
         """
+        frame = as_named(frame, [str(label) for label in frame.columns], "the table")
         found = finding.kinds_of(frame, kinds)
         learned = {name: kind for name, kind in found.items() if kind is not None}
         kept = tuple(name for name in found if name not in learned)
@@ -163,9 +164,7 @@ class Columns(Codec):
     def _split(self, values) -> list[np.ndarray]:
         """The columns [N] of a DataFrame, by name, or of an array [N, D]."""
         if hasattr(values, "columns"):
-            missing = [name for name in self.names if name not in values.columns]
-            if missing:
-                raise UserError(f"no column {missing[0]!r}: the model has {', '.join(self.names)}")
+            values = as_named(values, self.names, self.argument)
             return [values[name].to_numpy() for name in self.names]
         values = by_name(values, self.names, self.argument)
         if values.ndim != 2 or values.shape[1] != len(self.names):
@@ -176,7 +175,8 @@ class Columns(Codec):
     def array(self, values):
         """An array; DataFrames with kinds stay as they are."""
         is_frame = self.kinds and hasattr(values, "columns")
-        return values if is_frame else by_name(values, self.names, self.argument)
+        door = as_named if is_frame else by_name
+        return door(values, self.names, self.argument)
 
     def encode(self, values, dtype, seed=0):
         """Rows and log-determinant; whole numbers with noise from the seed."""
@@ -267,7 +267,7 @@ class Columns(Codec):
 def as_codec(block: str, codec: Codec | Sequence[str]) -> Codec:
     """The codec of a block; a list of names stands for `Columns`."""
     argument = "x" if block == "x" else "y"
-    return codec if isinstance(codec, Codec) else Columns(tuple(codec), argument)
+    return codec if isinstance(codec, Codec) else Columns(tuple(map(str, codec)), argument)
 
 
 def completed(codecs: dict[str, Codec], partition: Partition) -> dict[str, Codec]:

@@ -52,6 +52,10 @@ class DataOfKinds(Data):
         ]
         return np.stack([np.asarray(column).astype(object) for column in columns], 1)
 
+    @property
+    def kept_rows(self):
+        return features(self.table, self.kept)
+
     def encode(self, values, dtype, seed=0):
         """Features.
 

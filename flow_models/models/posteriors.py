@@ -8,6 +8,7 @@ import tensorflow as tf
 from flow_models.core.errors import UserError
 from flow_models.models.arguments import checked_count, checked_seed
 from flow_models.models.codecs import Encoded
+from flow_models.models.far_data import warn_of_far
 from flow_models.models.passes import SAMPLES
 from flow_models.models.rows import finite_rows
 
@@ -18,7 +19,8 @@ ROWS = 2**14  # simulated in one go
 def whitened_samples(
     model, y, n: int, seed: int = 0, sampling_temperature: float = 1.0
 ) -> np.ndarray:
-    """`Model.posterior` in whitened parameters: [n, P] for y [M], [B, n, P] for y [B, M].
+    """`Model.posterior` in whitened parameters: [n, P] for y [M], [B, n, P] for y [B, M]; warns of
+    y that are far from the data that the model keeps.
 
     Raises:
       UserError: the model has no posterior, or y, n or the seed do not fit.
@@ -30,6 +32,8 @@ def whitened_samples(
     checked_seed(seed)
     blocks, lead = model.observed(y)
     _check_lead(lead, _width(model), "y")
+    if "y" in blocks:
+        warn_of_far(model, blocks["y"])
     size, rows_of_y = model.simulator.size, math.prod(lead)
     drawn = np.empty((rows_of_y, n, size), model.dtype.as_numpy_dtype)
     most = max(SAMPLES // n, 1)

@@ -76,6 +76,11 @@ class Data(Codec):
         """The kept data as the user has them [K, M]."""
         return self.kept
 
+    @property
+    def kept_rows(self) -> np.ndarray | None:
+        """The kept data as the network sees them [K, C]."""
+        return self.kept
+
     def encode(self, values, dtype, seed=0):
         return Encoded(*finite_rows(values, self.columns, "y", dtype))
 

@@ -49,6 +49,18 @@ def by_name(values, names: Sequence[str], what: str = "x") -> np.ndarray:
     return np.stack([_as(column, kind) for column in columns], -1)
 
 
+def as_named(frame, names: Sequence[str], what: str = "x"):
+    """A DataFrame whose labels are text, as `names` are: ("a", "b") of two levels and dates as
+    Python writes them. Frames with such labels stay as they are.
+
+    Raises:
+      UserError: a name is missing or there twice.
+    """
+    labels = [str(label) for label in frame.columns]
+    _check_names(labels, names, what)
+    return frame if labels == list(frame.columns) else frame.set_axis(labels, axis=1)
+
+
 def is_named(values, names: Sequence[str]) -> bool:
     """Whether `by_name` takes the values by their names."""
     found = _named(values, "values")

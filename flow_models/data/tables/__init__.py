@@ -13,6 +13,7 @@ from flow_models.data.tables.rows import (
 )
 from flow_models.data.tables.table import (
     Table,
+    nearest,
     read_chunks,
     read_frame,
     read_table,
@@ -26,6 +27,7 @@ __all__ += [
     "bad_cells",
     "check_bounds",
     "groups_of_copies",
+    "nearest",
     "together",
     "warn_of_copies",
     "warn_of_steps",

@@ -98,9 +98,9 @@ def warn_of_steps(frame, source: str) -> None:
             )
 
 
-def groups_of_copies(frame, source: str) -> np.ndarray | None:
-    """For each row of a DataFrame or array [N, D] the number of its group of equal rows [N], with a
-    warning of many; None where no two are equal.
+def groups_of_copies(frame, source: str = "") -> np.ndarray | None:
+    """For each row of a DataFrame or array [N, D] the number of its group of equal rows [N]; None
+    where no two are equal. Of a source with a name, many are warned of.
 
     Rows of which there are more than 20 and more than 1% of the table are no copies but a value
     that is frequent, which each part of a split should show: such a row is a group of its own.
@@ -110,7 +110,7 @@ def groups_of_copies(frame, source: str) -> np.ndarray | None:
     copies = int((counts[~frequent] - 1).sum())
     if not copies:
         return None
-    if copies >= _COPIES * len(group):
+    if source and copies >= _COPIES * len(group):
         warn(
             f"{source}: {copies / len(group):.0%} of the rows are copies of others, so that test"
             " rows would be training rows, too; all copies of a row are put in one part of the"
