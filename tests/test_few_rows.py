@@ -99,6 +99,21 @@ def test_probabilities_of_whole_numbers_sum_to_one_whatever_the_noise():
     np.testing.assert_allclose(layer.inverse(w, z), x, atol=1e-3)
 
 
+def test_copies_of_rows_are_left_out_together_and_do_not_narrow_the_kernels():
+    x = clusters(60, 8)
+    x = (x - x.mean(0)) / x.std(0)
+    repeated, level = np.repeat(x, 5, 0), np.zeros(300)
+    stack, _, folds = stacking.stacked([repeated, repeated], level, 300)
+    assert (folds.reshape(60, 5) == folds.reshape(60, 5)[:, :1]).all()
+    assert len(set(folds)) == stacking.FOLDS
+    widths = [1 / np.linalg.det(each.factors[0]) for each in (stack, _of(x))]
+    assert widths[0] > 0.3 * widths[1], "the narrowest kernels, 0.1, if copies knew each other"
+
+
+def _of(x):
+    return stacking.stacked([x, x], np.zeros(len(x)), len(x))[0]
+
+
 @pytest.fixture(scope="module")
 def fitted():
     """A flow of 300 rows, 240 of them for training, by the rule of few rows."""

@@ -70,7 +70,7 @@ def stacked(
     """The stack of rows, the stacks that lack a fold each, and the folds [N] of the rows.
 
     The likelihood of left-out folds chooses the bandwidth and shape of the kernels, the size of
-    the mixtures, and the weights of all.
+    the mixtures, and the weights of all. Copies of a row are in one fold.
 
     Args:
       charts: the rows [N, D] in both charts.
@@ -78,6 +78,8 @@ def stacked(
       rows: kernels at most, N or more.
     """
     folds = np.random.default_rng((seed, 3)).permutation(len(charts[0])) % FOLDS
+    _, first, number = np.unique(charts[0], axis=0, return_index=True, return_inverse=True)
+    folds = folds[first[number.reshape(-1)]]  # copies of a row would know it
     from threadpoolctl import threadpool_limits
 
     slopes = (np.zeros(len(folds)), log_slopes)
