@@ -40,6 +40,8 @@ class Config:
     """multiples of the normal scores of y whose sines and cosines the network also sees"""
     corrected: int = 200
     """observations with exact posteriors that the corrections are applied to"""
+    onto_data: str = "auto"
+    """steps of samples onto the data: auto (effective share below 0.1), always or never"""
     joint_sigma: float = 25.0
     """joint form: width of the likelihood of y, times the tolerance"""
     joint_steps: int = 5000

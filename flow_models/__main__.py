@@ -1,6 +1,6 @@
 """The command line, as `flow-models` and as `python -m flow_models`: `train` runs an application,
-`score`, `classify`, `sample` and `interpolate` use a trained model, `sweep`, `batch` and `doctor`
-do the rest.
+`infer` your own inverse problem, `score`, `classify`, `sample` and `interpolate` use a trained
+model, `sweep`, `batch` and `doctor` do the rest.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -16,7 +16,17 @@ import sys
 from flow_models.core.errors import UserError
 from flow_models.runs.program import guarded
 
-COMMANDS = ("train", "score", "classify", "sample", "interpolate", "sweep", "doctor", "batch")
+COMMANDS = (
+    "train",
+    "infer",
+    "score",
+    "classify",
+    "sample",
+    "interpolate",
+    "sweep",
+    "doctor",
+    "batch",
+)
 
 
 class Parser(argparse.ArgumentParser):

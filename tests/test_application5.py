@@ -14,7 +14,7 @@ from posterior_models import measured, new
 
 import flow_models as fm
 from flow_models import plots
-from flow_models.applications.inverse import exact
+from flow_models.applications.inverse import exact, onto_data
 from flow_models.applications.inverse.annealing import annealed_draw
 from flow_models.architectures.vectors import build
 from flow_models.bijectors.frames import PriorFrame
@@ -176,6 +176,26 @@ def test_errors_are_none_for_exact_samples_and_large_for_the_prior(tmp_path):
     assert len(exact.COLUMNS) == len(wrong.row("prior", 0.0))
 
 
+def test_samples_of_observations_that_the_network_misses_are_brought_onto_the_data(model):
+    theta = ARM.prior(4, (0, 3))
+    y = np.concatenate([ARM.forward(theta).numpy(), [[1e17, 0.0]]]).astype(np.float32)
+    drawn = posteriors.whitened_samples(model, y, 300, 0)
+    found = onto_data.correct(model, drawn, y)
+    assert found.corrected.all() and (found.shares < 0.05).all() and found.shares[4] == 0
+    before, after = (
+        np.square(ARM.forward(rows[:4].reshape(-1, 4)).numpy() - np.repeat(y[:4], 300, 0)).mean()
+        for rows in (drawn, found.theta)
+    )
+    assert after < 1e-3 * before and np.abs(found.theta).max() < 13
+    assert np.abs(found.theta[:4] - drawn[:4]).mean() < 1.5, "not farther than it needs"
+    np.testing.assert_array_equal(found.theta[4], drawn[4])
+    alone = onto_data.correct(model, drawn, y, "never")
+    np.testing.assert_array_equal(alone.theta, drawn)
+    assert (
+        not alone.corrected.any() and onto_data.correct(model, drawn, y, "always").corrected.all()
+    )
+
+
 def test_figure_of_arms():
     theta = ARM.prior(60, (0, 8))
     joints = ARM.joints(theta).numpy().reshape(2, 30, 4, 2)
@@ -222,7 +242,9 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
     metrics = json.loads((folder / "metrics.json").read_text())
     for name in ("posterior_mmd", "posterior_mmd_low", "posterior_mmd_high", "resimulation_mse"):
         assert {name, f"{name}_newton", f"{name}_corrected", f"{name}_joint"} <= set(metrics)
-    assert metrics["resimulation_mse_newton"] < metrics["resimulation_mse"]
+    assert metrics["resimulation_mse_newton"] < metrics["resimulation_mse_alone"]
+    assert metrics["resimulation_mse"] < 0.1 * metrics["resimulation_mse_alone"]
+    assert metrics["observations_corrected"] == 3, "of a network that has learned nothing"
     assert {f"{figure}.png", "observed.png", "training.png"} <= set(os.listdir(folder / "figures"))
     rows = (folder / "posterior.csv").read_text().splitlines()
     assert len(rows) == 1 + 4 * (len(columns.split("\n")) - 1)
@@ -293,6 +315,7 @@ def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_draw
         (["--rare-oversampling", "1"], "rare_oversampling is 1.0"),
         (["--fourier-features", "-1"], "fourier_features is -1"),
         (["--noise-share", "0"], "noise_share is 0.0"),
+        (["--onto-data", "perhaps"], "onto_data is 'perhaps'"),
         (
             ["--simulations", "1000", "--batch-size", "1001"],
             "batch_size is 1001, more than the 1000 simulations",

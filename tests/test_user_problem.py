@@ -62,14 +62,14 @@ def test_independent_priors_are_drawn_within_their_bounds_and_boxes(problem):
     mine = problem()
     assert mine.names == ("slope", "start") and mine.data_names == ("first", "second")
     assert (mine.lower, mine.upper) == ((-1.0, None), (2.0, None))
-    x = mine.prior(2500, 7)
-    np.testing.assert_array_equal(x[:1200], mine.prior(1200, 7))
+    x = mine.prior(2500, (7,))
+    np.testing.assert_array_equal(x[:1200], mine.prior(1200, (7,)))
     assert (
         x[:, 0].min() > -1 and x[:, 0].max() < 2 and x[:, 0].mean() == pytest.approx(0.5, abs=0.1)
     )
     assert x[:, 1].std() == pytest.approx(0.5, abs=0.05)
     box = np.array([[0.0, 3.0], [0.5, np.inf]])
-    inside = mine.prior(2000, 7, box)
+    inside = mine.prior(2000, (7,), box)
     assert ((inside >= box[0]) & (inside <= box[1])).all()
     half_normal = 3 + 0.5 * np.sqrt(2 / np.pi)
     assert inside.mean(0) == pytest.approx([0.25, half_normal], abs=0.03)
@@ -83,9 +83,9 @@ def test_a_prior_may_be_a_function_with_bounds(problem):
     )
     mine = problem("f", text)
     assert mine.names == ("a", "b") and (mine.lower, mine.upper) == ((None, 0.0), (None, None))
-    x = mine.prior(1500, 0)
+    x = mine.prior(1500, (0,))
     np.testing.assert_array_equal(x[:, 0], -x[:, 1])
-    np.testing.assert_array_equal(x[:300], mine.prior(300, 0))
+    np.testing.assert_array_equal(x[:300], mine.prior(300, (0,)))
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_mistakes_in_the_file_are_one_line_with_its_name(problem, text, function
 
 def test_failed_simulations_are_counted_by_kind_and_left_as_gaps(problem, tmp_path):
     mine = problem("breaks")
-    x = mine.prior(600, 0)
-    pairs = Ahead(mine, str(tmp_path / "kept"), 0).pairs(x)
+    x = mine.prior(600, (0,))
+    pairs = Ahead(mine, str(tmp_path / "kept"), (0,)).pairs(x)
     expected = (x[:, 0] >= 0) & (x[:, 0] <= 1.5)
     np.testing.assert_array_equal(pairs.valid, expected)
     assert np.isnan(pairs.y[~expected]).all() and np.isfinite(pairs.y[expected]).all()
@@ -134,39 +134,39 @@ def test_failed_simulations_are_counted_by_kind_and_left_as_gaps(problem, tmp_pa
 def test_a_problem_that_never_gives_data_or_changes_its_width_is_refused(problem, tmp_path):
     never = problem("f", "prior = {'a': (0, 1)}\ndef f(x, rng):\n    return x[1]\n")
     with pytest.raises(UserError, match="none of 20 simulations gives data.*line 3: IndexError"):
-        Ahead(never, str(tmp_path / "a"), 0).pairs(never.prior(300, 0))
+        Ahead(never, str(tmp_path / "a"), (0,)).pairs(never.prior(300, (0,)))
     mine = problem("longer")
     with pytest.raises(UserError, match="gives 3 data where 2 are expected"):
-        Ahead(mine, str(tmp_path / "b"), 0).pairs(mine.prior(300, 0))
+        Ahead(mine, str(tmp_path / "b"), (0,)).pairs(mine.prior(300, (0,)))
 
 
 def test_processes_and_interruptions_change_nothing(problem, tmp_path, capsys):
     mine = problem()
-    x = mine.prior(400, 1)
-    once = Ahead(mine, str(tmp_path / "once"), 5).pairs(x)
-    in_parts = Ahead(mine, str(tmp_path / "parts"), 5)
+    x = mine.prior(400, (1,))
+    once = Ahead(mine, str(tmp_path / "once"), (5,)).pairs(x)
+    in_parts = Ahead(mine, str(tmp_path / "parts"), (5,))
     in_parts.pairs(x[:150])
     damaged = max((tmp_path / "parts").glob("part-*.npz"))
-    in_parts = Ahead(mine, str(tmp_path / "parts"), 5)
+    in_parts = Ahead(mine, str(tmp_path / "parts"), (5,))
     assert len(in_parts.done) == 150
     np.testing.assert_array_equal(in_parts.pairs(x).y, once.y)
     assert "150 of 400 simulations are in" in capsys.readouterr().err
     damaged.write_bytes(b"half a file")
     with pytest.warns(FlowModelsWarning, match="damaged"):
-        again = Ahead(mine, str(tmp_path / "parts"), 5, jobs=2)
+        again = Ahead(mine, str(tmp_path / "parts"), (5,), jobs=2)
     np.testing.assert_array_equal(again.pairs(x).y, once.y)
     named = problem("named", FILE.replace("data_names", "other"), "named.py")
-    assert Ahead(named, str(tmp_path / "named"), 0).pairs(x).data_names == ("a", "b", "c")
+    assert Ahead(named, str(tmp_path / "named"), (0,)).pairs(x).data_names == ("a", "b", "c")
 
 
 def test_simulations_of_an_earlier_state_of_the_problem_are_told(problem, tmp_path):
     mine = problem()
-    x = mine.prior(50, 1)
-    Ahead(mine, str(tmp_path / "kept"), 5).pairs(x)
+    x = mine.prior(50, (1,))
+    Ahead(mine, str(tmp_path / "kept"), (5,)).pairs(x)
     other = problem("line", FILE.replace("start + slope", "start - slope"), "other.py")
     assert other.key != mine.key
     with pytest.warns(FlowModelsWarning, match="gives other data now"):
-        Ahead(other, str(tmp_path / "kept"), 5).pairs(x)
+        Ahead(other, str(tmp_path / "kept"), (5,)).pairs(x)
 
 
 def test_a_killed_process_loses_nothing_that_was_written(tmp_path):
@@ -179,7 +179,7 @@ def test_a_killed_process_loses_nothing_that_was_written(tmp_path):
         "from flow_models.simulators.user_problem import UserProblem\n"
         "ahead.SECONDS = 0.1\n"
         "mine = UserProblem.read('slow.py:f')\n"
-        "ahead.Ahead(mine, 'kept', 0).pairs(mine.prior(1000, 0))\n"
+        "ahead.Ahead(mine, 'kept', (0,)).pairs(mine.prior(1000, (0,)))\n"
     )
     place = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=place)
@@ -188,8 +188,8 @@ def test_a_killed_process_loses_nothing_that_was_written(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = Ahead(UserProblem.read(f"{tmp_path}/slow.py:f"), str(tmp_path / "kept"), 0)
+    kept = Ahead(UserProblem.read(f"{tmp_path}/slow.py:f"), str(tmp_path / "kept"), (0,))
     assert 5 <= len(kept.done) < 1000
-    x = kept.problem.prior(max(kept.done) + 1, 0)
+    x = kept.problem.prior(max(kept.done) + 1, (0,))
     kept.jobs, before = 1, dict(kept.done)
     assert len(kept.pairs(x).y) == len(x) and set(before) <= set(kept.done)

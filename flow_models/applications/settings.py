@@ -340,6 +340,7 @@ def check_estimation(config) -> None:
         "problem": config.problem in ("kinematics", "ballistics"),
         "tolerance": 0 <= config.tolerance < math.inf,
         "joint_sigma": 0 < config.joint_sigma < math.inf,
+        "onto_data": config.onto_data in ("auto", "always", "never"),
     }
     for name, fits in within.items():
         said = f"{name} is {getattr(config, name)!r}; see --help for what it can be"
@@ -365,3 +366,55 @@ def sized(config) -> Inverse:
     sizes = SIZES[config.problem]
     missing = {name: n for name, n in sizes.items() if not getattr(config.inverse, name)}
     return dataclasses.replace(config.inverse, **missing)
+
+
+@settings
+class OwnNetwork:
+    """The network of your own problem; what is left empty follows from the number of pairs."""
+
+    architecture: str = ""
+    """maf, spline_coupling, realnvp, or another of doc/families.md"""
+    depth: int = 0
+    """layers"""
+    hidden: tuple[int, ...] = ()
+    """widths of the hidden layers of each conditioner"""
+    bins: int = 0
+    """of the splines"""
+
+    @property
+    def chosen(self) -> dict:
+        """What is not left empty."""
+        return {name: each for name, each in dataclasses.asdict(self).items() if each}
+
+
+FAILURES = ("physical", "numerical")
+LEAST_OWN = {
+    "pairs": 250,
+    "test_pairs": 20,
+    "rounds": 1,
+    "posterior_samples": 20,
+    "resimulations": 0,
+    "jobs": 0,
+    "depth": 0,
+    "bins": 0,
+}
+
+
+def check_own(config) -> None:
+    """Refuses settings of your own problem before anything is simulated."""
+    values = flat(config)
+    for name, least in LEAST_OWN.items():
+        refuse((values[name] < least, f"{name} is {values[name]}, must be at least {least}"))
+    known = ", ".join(FAILURES)
+    refuse(
+        (config.failures not in FAILURES, f"failures is {config.failures!r}; there are {known}"),
+        (
+            config.rounds > 1 and not config.observed,
+            "rounds are for one observation: give --observed FILE",
+        ),
+        (
+            config.pairs // config.rounds < LEAST_OWN["pairs"],
+            f"{config.pairs} pairs in {config.rounds} rounds are fewer than"
+            f" {LEAST_OWN['pairs']} each",
+        ),
+    )

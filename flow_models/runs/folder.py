@@ -308,7 +308,7 @@ class RunFolder:
         if warnings:
             found["warnings"] = list(warnings)
         self._write("metrics.json", (json.dumps(found, indent=1) + "\n").encode())
-        command = public(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
+        command = public(shlex.join(["python", *_program(), *sys.argv[1:]]))
         with local_failures(str(self.path)):
             report.write_report(str(self.path), title, summary, figures, tables, command)
         self._link_latest()
@@ -343,6 +343,12 @@ class RunFolder:
         storage.write_bytes(str(self.path / name), data)
         if self.mirror:
             self.mirror.send(must)
+
+
+def _program() -> list[str]:
+    """What Python runs: a script, or a command of this package."""
+    name = Path(sys.argv[0]).name
+    return ["-m", "flow_models", name] if name == "infer" else [name]
 
 
 def machine_metrics() -> dict[str, float]:

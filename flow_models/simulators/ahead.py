@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,10 @@ class Pairs:
         """Which simulations gave data, [N]."""
         return self.why == ""
 
+    def only(self, rows: np.ndarray) -> Pairs:
+        """Those of a mask [N]."""
+        return Pairs(self.x[rows], self.y[rows], self.why[rows], self.data_names)
+
     def failures(self) -> list[tuple[str, int]]:
         """The first message of each kind of failure (file, line, error) and how many there are."""
         messages = [str(text) for text in self.why if text]
@@ -55,8 +59,8 @@ class Ahead:
       jobs: processes; 0 for one a core.
     """
 
-    def __init__(self, problem: UserProblem, folder: str, seed: int, jobs: int = 1):
-        self.problem, self.folder, self.seed = problem, folder, seed
+    def __init__(self, problem: UserProblem, folder: str, seed: Sequence[int], jobs: int = 1):
+        self.problem, self.folder, self.seed = problem, folder, tuple(seed)
         self.jobs = jobs or os.cpu_count() or 1
         self.names: tuple[str, ...] = problem.data_names or ()
         self.done: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
@@ -71,7 +75,7 @@ class Ahead:
         """
         left = [i for i in range(len(x)) if not self._has(i, x[i])]
         kept = len(x) - len(left)
-        if kept:
+        if kept > FIRST:
             print(f"{kept:,} of {len(x):,} simulations are in {self.folder}", file=sys.stderr)
             self._check_first(x)
         if left and all(why for _, _, why in self.done.values()):
@@ -80,6 +84,12 @@ class Ahead:
             self._check(x)
         self._simulate(x, left, what)
         return self._check(x)
+
+    def first_names(self, x: np.ndarray) -> tuple[str, ...]:
+        """Names of the data of parameters x [N, P], from the first simulations."""
+        left = [i for i in range(min(FIRST, len(x))) if not self._has(i, x[i])]
+        self._simulate(x, left, "first simulations")
+        return self._check(x).data_names
 
     def _simulate(self, x: np.ndarray, rows: list[int], what: str) -> None:
         """Simulates rows and keeps them; what is done is kept also where it ends early."""
@@ -102,7 +112,7 @@ class Ahead:
         """(row, its simulation), as they come."""
         path, function, seed = self.problem.path, self.problem.function, self.seed
         if self.jobs == 1:
-            yield from ((row, simulate(path, function, x[row], (seed, row))) for row in rows)
+            yield from ((row, simulate(path, function, x[row], (*seed, row))) for row in rows)
             return
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -153,7 +163,7 @@ class Ahead:
         if row is None or row >= len(x) or not self._has(row, x[row]):
             return
         kept = self.done[row][1]
-        again = simulate(self.problem.path, self.problem.function, x[row], (self.seed, row))[0]
+        again = simulate(self.problem.path, self.problem.function, x[row], (*self.seed, row))[0]
         if len(again) != len(kept) or not np.allclose(
             np.sort(again), np.sort(kept), rtol=1e-9, atol=0
         ):
@@ -197,8 +207,8 @@ class Ahead:
         storage.write_bytes(os.path.join(self.folder, name), archive.to_bytes(arrays))
 
 
-def _numbered(path: str, function: str, x: np.ndarray, seed: int, row: int):
-    return row, simulate(path, function, x, (seed, row))
+def _numbered(path: str, function: str, x: np.ndarray, seed: Sequence[int], row: int):
+    return row, simulate(path, function, x, (*seed, row))
 
 
 def told(pairs: Pairs) -> str:
@@ -208,3 +218,12 @@ def told(pairs: Pairs) -> str:
         return ""
     kinds = "; ".join(f"{text} ({n:,})" for text, n in pairs.failures()[:SHOWN])
     return f"{failed:,} of {len(pairs.x):,} simulations failed and are left out: {kinds}."
+
+
+def together(parts: Sequence[Pairs]) -> Pairs:
+    """All pairs of several parts."""
+    x, y, why = (np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS)
+    return Pairs(x, y, why, parts[0].data_names)
+
+
+_ARRAYS = ("x", "y", "why")

@@ -27,7 +27,7 @@ from flow_models.core import user_file
 from flow_models.core.errors import UserError
 
 BLOCK = 1000  # draws of the prior in one go: more draws begin with those of fewer
-OF_PRIOR, OF_DATA = 0, 1  # streams of random numbers
+OF_PRIOR, OF_DATA = 1, 2  # streams of random numbers: the first number of a seed
 Simulated = tuple[np.ndarray, str, tuple[str, ...]]  # data, why there are none, their names
 NOTHING = np.empty(0)
 
@@ -92,7 +92,7 @@ class UserProblem:
         key = digest.hexdigest()[:16]
         return cls(path, function, tuple(names), lower, upper, distributions, data_names, key)
 
-    def prior(self, n: int, seed: int, box: np.ndarray | None = None) -> np.ndarray:
+    def prior(self, n: int, seed: Sequence[int], box: np.ndarray | None = None) -> np.ndarray:
         """n draws [n, P]; more draws with the same seed begin with the same rows.
 
         Args:
@@ -104,15 +104,22 @@ class UserProblem:
         blocks = [self._block(seed, number, box) for number in range(-(-n // BLOCK))]
         return np.concatenate(blocks)[:n]
 
-    def _block(self, seed: int, number: int, box) -> np.ndarray:
+    def mass(self, box: np.ndarray) -> float:
+        """Share of the prior within a box [2, P]; 1 where parameters depend on each other."""
+        shares = [
+            e.cdf(box[1, i]) - e.cdf(box[0, i]) for i, e in enumerate(self.distributions or ())
+        ]
+        return float(np.prod(shares))
+
+    def _block(self, seed: Sequence[int], number: int, box) -> np.ndarray:
         if self.distributions is None:
-            names, x = _columns(_drawn(self.path, BLOCK, seed, number))
+            names, x = _columns(_drawn(self.path, BLOCK, *seed, number))
             if x.shape != (BLOCK, len(self.names)) or names != list(self.names):
                 raise UserError(
                     f"{self.file}: prior(n, rng) gives {list(x.shape)}, not [n, {len(self.names)}]"
                 )
         else:
-            shares = _rng(seed, OF_PRIOR, number).uniform(size=(BLOCK, len(self.names)))
+            shares = _rng(OF_PRIOR, *seed, number).uniform(size=(BLOCK, len(self.names)))
             x = np.empty_like(shares)
             for i, each in enumerate(self.distributions):
                 low, high = (0.0, 1.0) if box is None else each.cdf(box[:, i])
@@ -132,7 +139,7 @@ def simulate(path: str, function: str, x: np.ndarray, seed: Sequence[int]) -> Si
     names of the data where the function gives them."""
     called = getattr(user_file.load(path), function)
     try:
-        found = called(x.copy(), _rng(*seed, OF_DATA))
+        found = called(x.copy(), _rng(OF_DATA, *seed))
         names = tuple(map(str, found)) if isinstance(found, Mapping) else ()
         y = np.asarray(list(found.values()) if names else found, np.float64)
     except Exception as error:
@@ -176,7 +183,7 @@ def _drawn(path: str, n: int, *seed: int):
     """What the user's prior(n, rng) gives."""
     function = user_file.load(path).prior
     try:
-        return function(n, _rng(*seed, OF_PRIOR))
+        return function(n, _rng(OF_PRIOR, *seed))
     except Exception as error:
         raise UserError(user_file.place(error, path, function)) from error
 

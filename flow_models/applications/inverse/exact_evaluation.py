@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from flow_models import plots
 from flow_models.applications.application import Figure, Results, Run, Table, Training
-from flow_models.applications.inverse import comparison, exact, inference_data, models, study
+from flow_models.applications.inverse import (
+    comparison,
+    exact,
+    inference_data,
+    models,
+    onto_data,
+    study,
+)
 from flow_models.applications.inverse.annealing import annealed_draw
 from flow_models.applications.inverse.observed import quantile_table, read_columns
 from flow_models.applications.inverse.problem import InverseProblem
@@ -119,18 +126,32 @@ def _errors(run: Run, truth: exact.Exact):
     config, clock, simulator = run.config.inverse, run.problem.clock, run.problem.simulator
     n, some = config.posterior_samples, truth.first(run.config.corrected)
     theta = clock.time("sampling", lambda: whitened_samples(run.model, truth.y, n, 1))
-    found = exact.errors(simulator, theta, truth)
+    alone = exact.errors(simulator, theta, truth)
+    rows = [alone.row(f"{config.form} (this run)", clock.seconds["sampling"])]
+    onto = clock.time("onto the data", lambda: _onto_data(run, theta, truth.y))
+    found = exact.errors(simulator, onto.theta, truth) if onto.corrected.any() else alone
+    if onto.corrected.any():
+        name = f"the same, {onto.corrected.sum():,} of them brought onto the data"
+        rows.append(found.row(name, clock.seconds["sampling"] + clock.seconds["onto the data"]))
     metrics = {
         **found.metrics(),
+        **alone.metrics("_alone"),
+        **onto.metrics(),
         "effective_samples_exact": truth.sizes.min(),
         "posterior_seconds": clock.seconds["sampling"] / len(truth.y),
     }
-    rows = [found.row(f"{config.form} (this run)", clock.seconds["sampling"])]
     of_corrected, lines = _corrected(run, some, theta) if config.correct else ({}, [])
     prior = simulator.prior(len(some.y) * n, (run.config.fit.seed, 7))
     prior = np.asarray(prior).reshape(len(some.y), n, simulator.size)
     of_prior = exact.errors(simulator, prior, some).row("prior alone", 0.0)
-    return metrics | of_corrected, [*rows, *lines, of_prior], found, theta
+    return metrics | of_corrected, [*rows, *lines, of_prior], found, onto.theta
+
+
+def _onto_data(run: Run, theta, y) -> onto_data.Corrected:
+    """Samples of the observations that the network misses, corrected as the settings say."""
+    conditional = run.config.inverse.form == "conditional"
+    choice = run.config.onto_data if conditional else "never"
+    return onto_data.correct(run.model, theta, y, choice)
 
 
 def _corrected(run: Run, some: exact.Exact, theta):
@@ -210,7 +231,7 @@ def _observed(run: Run) -> Figure:
     """Writes posterior.csv, quantiles for the user's data, and gives the figure of them."""
     observed, simulator = run.problem.observed, run.problem.simulator
     theta = whitened_samples(run.model, observed, run.config.inverse.posterior_samples, 3)
-    theta = study.replace_outliers_for_user(theta)
+    theta = _onto_data(run, study.replace_outliers_for_user(theta), observed).theta
     x, names = run.problem.physical(theta), simulator.parameter_names
     labels = [" ".join(f"{value:g}" for value in row) for row in observed]
     run.folder.write_text("posterior.csv", quantile_table(x, names, labels))

@@ -56,24 +56,24 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
     Raises:
       UserError: of a whole batch of draws no one can be simulated.
     """
-    batch, count, left_out = _compiled_batch(simulator), 0, 0
-    drawn: list[list[np.ndarray]] = []
+    batch, count, left_out, number = _compiled_batch(simulator), 0, 0, 0
+    drawn: list[np.ndarray] = []  # whole arrays, filled as draws come: parts would be held twice
     with tqdm(
         total=n, desc=what, disable=not sys.stderr.isatty(), unit_scale=True, leave=False
     ) as bar:
         while count < n:
-            rows = [
-                np.asarray(each) for each in batch(tf.constant([seed, part * PART + len(drawn)]))
-            ]
+            rows = [np.asarray(each) for each in batch(tf.constant([seed, part * PART + number]))]
             usable = np.isfinite(rows[1]).all(1)
             if not usable.any():
                 raise UserError(f"none of {BATCH} draws of the prior can be simulated")
             left_out += int(np.sum(~usable))
-            drawn.append(rows if usable.all() else [each[usable] for each in rows])
-            count += len(drawn[-1][0])
-            bar.update(len(drawn[-1][0]))
-    theta, clean, y = (np.concatenate(parts)[:n] for parts in zip(*drawn))
-    return Pairs(theta, clean, y, left_out)
+            drawn = drawn or [np.empty((n, *each.shape[1:]), each.dtype) for each in rows]
+            taken = min(int(usable.sum()), n - count)
+            for whole, each in zip(drawn, rows):
+                whole[count : count + taken] = each[usable][:taken]
+            count, number = count + taken, number + 1
+            bar.update(taken)
+    return Pairs(*drawn, left_out=left_out)
 
 
 @dataclasses.dataclass

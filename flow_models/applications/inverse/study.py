@@ -48,18 +48,24 @@ def simulated_scores(model, seed: int) -> np.ndarray:
     return model.anomaly_score(draw(model.simulator, ALARM_DRAWS, seed, 3).y)
 
 
+def alarm(scores: np.ndarray) -> float:
+    """The rate of false warnings among so many scores of simulated data: ALARM, or what few scores
+    can say."""
+    return max(ALARM, 1 / (len(scores) + 1))
+
+
 def p_values(model, observed: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Of data [B, M] among the scores of simulated data; a warning names those that are unlike all
     that is simulated."""
-    found = misspecification(model.anomaly_score(observed), scores)
-    strange = np.flatnonzero(found <= ALARM)
+    found, rate = misspecification(model.anomaly_score(observed), scores), alarm(scores)
+    strange = np.flatnonzero(found <= rate)
     if len(strange):
         rows = ", ".join(str(i + 1) for i in strange[:SHOWN]) + (
             ", ..." if len(strange) > SHOWN else ""
         )
         warn(
             f"the data{f' of rows {rows}' if len(found) > 1 else ''} lie outside what the"
-            f" simulator makes (p = {found.min():.4f}; one in {1 / ALARM:.0f} data sets that it"
+            f" simulator makes (p = {found.min():.4f}; one in {1 / rate:.0f} data sets that it"
             " makes gets this warning): do not trust their posterior"
         )
     return found

@@ -19,6 +19,7 @@ from flow_models.models.posteriors import whitened_samples
 
 SAMPLES = 2500  # of a posterior of the test that is looked at
 OBSERVED = 10_000  # of that of the user's data
+SHOWN_TESTS = 3  # test posteriors that are kept as samples
 PREDICTED = 300  # of them, whose data are drawn
 
 
