@@ -186,8 +186,8 @@ def test_samples_of_observations_that_the_network_misses_are_brought_onto_the_da
         np.square(ARM.forward(rows[:4].reshape(-1, 4)).numpy() - np.repeat(y[:4], 300, 0)).mean()
         for rows in (drawn, found.theta)
     )
-    assert after < 1e-3 * before and np.abs(found.theta).max() < 13
-    assert np.abs(found.theta[:4] - drawn[:4]).mean() < 1.5, "not farther than it needs"
+    assert after < 1e-3 * before and np.abs(found.theta[:4]).max() < 8
+    assert len(np.unique(found.theta[:4].round(4), axis=1)[0]) > 150, "most arrive by themselves"
     np.testing.assert_array_equal(found.theta[4], drawn[4])
     alone = onto_data.correct(model, drawn, y, "never")
     np.testing.assert_array_equal(alone.theta, drawn)

@@ -14,6 +14,8 @@ import tensorflow as tf
 from flow_models.core.errors import UserError
 from flow_models.simulators.simulator import Simulator
 
+LONGEST = 1.0  # step, in standard deviations of the prior: beyond it the slopes are others
+
 
 def gauss_newton(simulator: Simulator, theta, y, steps: int = 3) -> np.ndarray:
     """Whitened parameters [B, S, P] moved the shortest way towards forward(theta) = y, y [B, M]:
@@ -22,7 +24,7 @@ def gauss_newton(simulator: Simulator, theta, y, steps: int = 3) -> np.ndarray:
 
     r and J are in units of the noise (`residual_and_jacobian`), so directions that the data do not
     determine stay as they are. This is the Gauss-Newton step of |r|^2 / 2 + |step|^2 / 2 (Levenberg
-    and Marquardt).
+    and Marquardt), cut at LONGEST.
     """
     step = _compiled_steps(simulator, steps)
     return np.stack([step(*rows).numpy() for rows in _rows(theta, y)])
@@ -35,7 +37,9 @@ def _steps(simulator, theta, y, steps):
             r.shape[-1], dtype=theta.dtype
         )
         solved = tf.linalg.cholesky_solve(tf.linalg.cholesky(gram), r[..., None])
-        theta = theta - tf.matmul(jacobian, solved, transpose_a=True)[..., 0]
+        step = tf.matmul(jacobian, solved, transpose_a=True)[..., 0]
+        length = tf.norm(step, axis=-1, keepdims=True)
+        theta = theta - step * (LONGEST / tf.maximum(length, LONGEST))
     return theta
 
 

@@ -19,7 +19,9 @@ from flow_models.references.correction import gauss_newton
 CHOICES = ("auto", "always", "never")
 LOW = 0.1  # effective share, below which "auto" corrects an observation
 ENOUGH = 50.0  # effective samples that are resampled; fewer are moved alone
-STEPS = 12  # of Gauss-Newton, from as far as a rare observation may be off
+ARRIVED = 1.0  # misfit of a sample on the data, in the noise that training ended with
+ROUNDS = 4  # of three Gauss-Newton steps, from as far as a rare observation may be off
+ROUNDED = 2.0**22  # nats, beyond which 32 bits do not know a density to half a nat
 ROWS = 2**15  # samples whose weights are computed at once
 
 
@@ -46,8 +48,8 @@ def correct(model, theta: np.ndarray, y: np.ndarray, choice: str = "auto") -> Co
     is below LOW ("auto"), everywhere ("always") or nowhere ("never").
 
     Importance resampling first, where enough samples are effective; then Gauss-Newton steps onto
-    the data, which need a simulator that has slopes. Samples that such steps throw far away, as for
-    data that nothing makes, stay as they are.
+    the data, which need a simulator that has slopes. Samples that do not arrive there give way to
+    those that do; where none does, as for data that nothing makes, all stay as they are.
     """
     if choice == "never":
         return Corrected(theta, np.empty(0), np.zeros(len(y), bool))
@@ -58,10 +60,21 @@ def correct(model, theta: np.ndarray, y: np.ndarray, choice: str = "auto") -> Co
         some = theta[i : i + 1]
         if shares[i] * study.OVERSAMPLED * theta.shape[1] >= ENOUGH:
             some = study.corrected(model, y[i : i + 1], theta.shape[1])[0]
-        moved = gauss_newton(model.simulator, some, y[i : i + 1], STEPS)[0]
-        arrived = (np.abs(moved) < study.FARTHEST).all(-1)
-        theta[i, arrived] = moved[arrived]
+        theta[i] = _moved(model.simulator, some, y[i : i + 1], theta[i])
     return Corrected(theta, shares, chosen)
+
+
+def _moved(simulator, theta: np.ndarray, y: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Samples [S, P] on the data y [1, M] from theta [1, S, P]; `otherwise` where none arrives."""
+    moved = theta
+    for _ in range(ROUNDS):
+        moved = gauss_newton(simulator, moved, y)
+    near = (np.abs(moved[0]) < study.FARTHEST).all(-1)
+    arrived = np.flatnonzero(near & (study.misfit(simulator, moved, y)[0] < ARRIVED))
+    if not len(arrived):
+        return otherwise
+    chosen = np.random.default_rng(0).choice(arrived, len(near))
+    return moved[0, np.where(np.isin(np.arange(len(near)), arrived), np.arange(len(near)), chosen)]
 
 
 def effective_shares(model, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -74,7 +87,7 @@ def effective_shares(model, theta: np.ndarray, y: np.ndarray) -> np.ndarray:
         rows = tf.constant(some.reshape(-1, some.shape[-1]))
         log_p = exact(rows, tf.constant(np.repeat(data, size, 0))).numpy().reshape(-1, size)
         log_w = log_p.astype(np.float64) - log_prob_whitened(model, some, data[:, None])
-        log_w = np.nan_to_num(log_w, nan=-np.inf, posinf=-np.inf)
+        log_w[~(np.abs(log_p) < ROUNDED) | np.isnan(log_w)] = -np.inf
         w = np.exp(log_w - np.maximum(log_w.max(1, keepdims=True), -1e300))
         total = np.maximum(w.sum(1), 1e-300)
         found.append(total**2 / np.maximum(size * np.square(w).sum(1), 1e-300))
