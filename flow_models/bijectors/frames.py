@@ -19,6 +19,7 @@ State = dict[
     str, tf.Tensor
 ]  # [B, ...]: a row for each observation; "context" [B, C] is for the flow
 LONGEST_STEP = 3.0  # of Gauss-Newton in whitened parameters: beyond it the linearisation is useless
+PART = 500  # rows that a frame is measured on at a time: Jacobians of all take much memory
 KNOTS = 256  # of the table of a normal score
 
 
@@ -52,7 +53,13 @@ class Frame(Layer):
     def data_dependent_init(self, weights, x, condition=None):
         found = self.measure(np.asarray(x), np.asarray(condition))
         weights = {name: tf.cast(found[name], x.dtype) for name in weights}
-        return weights, self.forward_and_log_det(weights, x, self.prepare(weights, condition))[0]
+
+        def in_frame(x, y):
+            return self.forward_and_log_det(weights, x, self.prepare(weights, y))[0]
+
+        forward = tf.function(in_frame, autograph=False)
+        z = [forward(*parts) for parts in zip(_parts(x), _parts(condition), strict=True)]
+        return weights, tf.concat(z, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +162,9 @@ class LaplaceFrame(Frame):
         regression = np.linalg.lstsq(components, theta.astype(np.float64), rcond=None)[0]
         weights = {"mean": mean, "axes": axes / scale, "regression": regression}
         as_data = {name: value.astype(y.dtype) for name, value in weights.items()}
-        misfit = np.asarray(_misfit(self._newton(as_data, tf.constant(y))[2]), np.float64)
+        misfits = tf.function(lambda y: _misfit(self._newton(as_data, y)[2]), autograph=False)
+        parts = [misfits(part).numpy() for part in _parts(y)]
+        misfit = np.concatenate(parts).astype(np.float64)
         weights["misfit"] = np.array([misfit.mean(), misfit.std()])
         if self.simulator.noise_varies:
             log_sigma = np.asarray(y[:, -1], np.float64)
@@ -200,6 +209,11 @@ class LaplaceFrame(Frame):
             if step < self.steps:
                 theta = _gauss_newton_step(theta, residual, jacobian, curvature)
         return components, *best[1:]
+
+
+def _parts(rows):
+    """Rows [N, ...] in tensors of at most PART."""
+    return [tf.convert_to_tensor(rows[i : i + PART]) for i in range(0, len(rows), PART)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -221,7 +221,8 @@ def pooled_moments(truths: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray,
     """Mean and standard deviation [B, P] of truth and samples together; a deviation of 0 becomes
     1."""
     size = samples.shape[1]
-    mean, variance = samples.mean(1), samples.var(1)
+    # one observation at a time: all their deviations are as large as all samples
+    mean, variance = samples.mean(1), np.stack([rows.var(0) for rows in samples])
     off = truths - mean
     spread = np.sqrt((size * variance + np.square(off) * size / (size + 1)) / (size + 1))
     return mean + off / (size + 1), np.where(spread > 0.0, spread, 1.0)

@@ -29,6 +29,8 @@ COLUMNS = (
 )
 CELLS = ("c2st", "c2st_worst", "coverage_50", "coverage_90", "misfit", "sd_ratio")
 TITLE = "Posteriors side by side; C2ST and sd ratio against the reference, whose row has the null"
+AGAIN = 50  # samples of each test posterior that are simulated again ...
+PART = 100  # ... for so many observations at a time
 COMPARED = 2500  # samples a side in two-sample tests
 OTHERS = 300  # pairs that the other form is judged on, and most samples of each
 THIRDS = ("low", "middle", "high")  # of the range of noise
@@ -60,16 +62,26 @@ def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
     metrics = posterior_report.posterior_metrics(
         truths, x, **densities, prior_sd=found.spread, seed=0
     )
-    again = study.residuals(problem.simulator, theta[:, :50], test.y)
-    rms = np.sqrt(np.mean(np.square(again), -1))
-    metrics["normalised_rms_misfit"] = float(np.median(rms))
-    predicted = predictive_check(np.zeros_like(again[:, 0]), again, 1.0)
-    metrics["predictive_p_below_5_percent"] = float(np.mean(predicted.p_values < 0.05))
+    metrics |= _simulated_again(problem.simulator, theta[:, :AGAIN], test.y)
     metrics |= _by_noise(problem.simulator, truths, x, test.y)
     warn_of(metrics, problem.simulator.parameter_names)
     posterior = lambda: model.posterior(test.y[0], 10_000)
     metrics["seconds_for_10000_samples"] = min(_timed(posterior)[1] for _ in range(3))
     return metrics | {"posterior_seconds": seconds / len(test.y)}, found
+
+
+def _simulated_again(simulator, theta, y) -> dict[str, float]:
+    """How far data of samples [B, S, P] lie from y [B, M], some observations at a time."""
+    rms, p_values = [], []
+    for first in range(0, len(y), PART):
+        part = slice(first, first + PART)
+        again = study.residuals(simulator, theta[part], y[part])
+        rms.append(np.sqrt(np.mean(np.square(again), -1)))
+        p_values.append(predictive_check(np.zeros_like(again[:, 0]), again, 1.0).p_values)
+    return {
+        "normalised_rms_misfit": float(np.median(np.concatenate(rms))),
+        "predictive_p_below_5_percent": float(np.mean(np.concatenate(p_values) < 0.05)),
+    }
 
 
 def warn_of(metrics: dict[str, float], names: Sequence[str]) -> None:

@@ -73,7 +73,7 @@ def draw(simulator: Simulator, n: int, seed: int, part: int = 0, what: str = "si
                 whole[count : count + taken] = each[usable][:taken]
             count, number = count + taken, number + 1
             bar.update(taken)
-    return Pairs(*drawn, left_out=left_out)
+    return Pairs(drawn[0], drawn[1], drawn[2], left_out)
 
 
 @dataclasses.dataclass
