@@ -20,7 +20,7 @@ CHOICES = ("auto", "always", "never")
 LOW = 0.1  # effective share, below which "auto" corrects an observation
 ENOUGH = 50.0  # effective samples that are resampled; fewer are moved alone
 ARRIVED = 1.0  # misfit of a sample on the data, in the noise that training ended with
-ROUNDS = 4  # of three Gauss-Newton steps, from as far as a rare observation may be off
+ROUNDS = 6  # of three Gauss-Newton steps, from as far as a rare observation may be off
 ROUNDED = 2.0**22  # nats, beyond which 32 bits do not know a density to half a nat
 ROWS = 2**15  # samples whose weights are computed at once
 
