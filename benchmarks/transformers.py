@@ -6,9 +6,9 @@ turns, and the time of both directions. Its table is in doc/families.md.
 
 Silhouettes of 8 bits, 28x28, uniform dequantisation, batches of 64, everything as in the comparison
 of `bench_images.py`: each model trains in a process of its own, one at a time, in turns of some
-seconds; the rate of each is chosen on validation pictures after a quarter of the time, and the
-test pictures are scored once. Seconds include compilation; processor seconds of one core are those
-of a clock on a quiet machine.
+seconds. Of several rates that of each is chosen on validation pictures after a quarter of the time;
+the test pictures are scored once. Seconds include compilation; processor seconds of one core are
+those of a clock on a quiet machine.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def main() -> None:
     )
     plan = Plan(RESULTS / "images", cores=told.threads, quality=asked)
     run_in_project("images.data", str(plan.folder.resolve()), "silhouettes")
-    found = quality.quality(plan, results)
-    found |= {"machine": here, "seconds": {form: directions(form) for _, form in COMPARED}}
+    found = {"machine": here, "finals": finals(plan, results)}
+    found["milliseconds"] = {form: directions(form) for _, form in COMPARED}
     (RESULTS / "transformers.json").write_text(json.dumps(found))
     write(found)
 
@@ -67,6 +67,16 @@ def arguments():
     parser.add_argument("--threads", type=int, default=0, help="cores of each process; 0: all")
     parser.add_argument("--clock", choices=("perf_counter", "process_time"), default="perf_counter")
     return parser.parse_args()
+
+
+def finals(plan: Plan, results: Results) -> list[dict]:
+    """What the runs report; a single rate needs no choice."""
+    asked = plan.quality
+    if len(asked.rates) > 1:
+        return quality.quality(plan, results)["finals"]
+    rates = {" ".join(form): asked.rates[0] for form in COMPARED}
+    runs = quality.train(plan, results, rates, asked.budget, {}, 0, "test")
+    return [run.report(0, rates[run.name]) for run in runs]
 
 
 def directions(form: str) -> list[float]:
@@ -96,7 +106,7 @@ def write(found: dict) -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     for run in found["finals"]:
-        bits, (scored, drawn) = np.asarray(run["bits"]), found["seconds"][run["form"]]
+        bits, (scored, drawn) = np.asarray(run["bits"]), found["milliseconds"][run["form"]]
         mean = f"{bits.mean():.3f} ± {bits.std() / math.sqrt(len(bits)):.3f}"
         name = "glow" if run["form"] == "default" else run["form"]
         rows.append(

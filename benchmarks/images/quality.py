@@ -28,14 +28,14 @@ def quality(plan: Plan, results: Results) -> dict:
     for rate in wanted.rates:
         results.progress(f"  quality: {wanted.trial:g} s each at a rate of {rate:g}")
         rates = dict.fromkeys(trials, rate)
-        for run in _train(plan, results, rates, wanted.trial, paces, 0, "validation"):
+        for run in train(plan, results, rates, wanted.trial, paces, 0, "validation"):
             trials[run.name][f"{rate:g}"] = _mean(run.bits)
             paces[run.form] = run.pace()
     chosen = choose(trials)
     finals = []
     for seed in range(wanted.seeds):
         results.progress(f"  quality: {wanted.budget:g} s each, seed {seed}, rates {chosen}")
-        for run in _train(plan, results, chosen, wanted.budget, paces, seed, "test"):
+        for run in train(plan, results, chosen, wanted.budget, paces, seed, "test"):
             finals.append(run.report(seed, chosen[run.name]))
     return {"trials": trials, "chosen": chosen, "finals": finals, "fair": _fair(finals)}
 
@@ -49,7 +49,7 @@ def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: float(min(each, key=each.get)) for name, each in finite.items() if each}
 
 
-def _train(plan, results, rates, seconds, paces, seed, part):
+def train(plan, results, rates, seconds, paces, seed, part):
     """One run per form, in turns of some seconds; the finished runs, tested on a part of the
     images."""
     with contextlib.ExitStack() as stack:
