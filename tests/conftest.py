@@ -1,6 +1,7 @@
 """Fixtures shared by tests."""
 
 import os
+import re
 
 import pytest
 from mlflow_server import MlflowServer
@@ -19,8 +20,13 @@ def tracking_server(tmp_path_factory):
     running.stop()
 
 
+VARIANT = re.compile(r"\[(conditional_|reversible_|continuous|refined)|loop")
+COSTLY = ("test_log_det_is_that_of_the_autodiff_jacobian", "test_compiled_equals_eager")
+
+
 def pytest_collection_modifyitems(items):
-    """Jacobians through a solver, number by number, take a minute."""
+    """Of a layer's variants, the costly checks of all but the plain one are slow."""
     for item in items:
-        if item.name == "test_log_det_is_that_of_the_autodiff_jacobian[conditional_continuous]":
-            item.add_marker(pytest.mark.slow)
+        if item.path.name == "test_bijectors.py" and item.name.startswith(COSTLY):
+            if VARIANT.search(item.name):
+                item.add_marker(pytest.mark.slow)

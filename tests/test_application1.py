@@ -158,6 +158,7 @@ def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatc
     assert (folder / "metrics.json").read_text() != before
 
 
+@pytest.mark.slow
 def test_resuming_a_killed_run_gives_the_history_of_a_whole_one(finished, tmp_path):
     steps = [
         "--data",

@@ -297,6 +297,7 @@ def test_a_finished_run_that_is_resumed_stays_what_it_was(finished, tmp_path, mo
     )
 
 
+@pytest.mark.slow
 def test_all_classes_known_and_nothing_foreign_is_a_model_to_draw_from(tmp_path, monkeypatch):
     run = tmp_path / "run"
     assert 0 == call(
@@ -580,6 +581,7 @@ def test_help_answers_at_once_without_tensorflow():
         assert result.returncode == 0 and "usage" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_mlflow_serves_pictures(tmp_path, monkeypatch):
     import mlflow
 

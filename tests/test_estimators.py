@@ -22,15 +22,15 @@ COVARIANCE = np.array([[4.0, 1.8], [1.8, 1.0]])
 ENTROPY = 1 + np.log(2 * np.pi) + 0.5 * np.log(np.linalg.det(COVARIANCE))
 
 
-@parametrize_with_checks(
-    [fm.FlowOutlierDetector(steps=20, **SMALL), fm.FlowClassifier(steps=60, **SMALL)]
-)
+@parametrize_with_checks([fm.FlowClassifier(steps=60, **SMALL)])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow  # the detector is a density, and is checked above
-@parametrize_with_checks([fm.FlowDensity(steps=20, **SMALL)])
+@pytest.mark.slow
+@parametrize_with_checks(
+    [fm.FlowDensity(steps=20, **SMALL), fm.FlowOutlierDetector(steps=20, **SMALL)]
+)
 def test_scikit_learns_own_checks_of_a_density(estimator, check):
     check(estimator)
 

@@ -222,6 +222,7 @@ def test_training_learns_and_every_parameter_moves():
         assert not variable.trainable or np.abs(variable.numpy() - before[name]).max() > 0, name
 
 
+@pytest.mark.slow
 def test_training_by_inversion_gives_the_weights_of_plain_training():
     x, results = pictures(64), []
     for reversible in ("no", "yes"):

@@ -91,6 +91,7 @@ def gravity_profile(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(
     call, tmp_path, gravity_profile, capsys
 ):
@@ -292,6 +293,7 @@ def test_noise_that_no_network_is_trained_for_is_doubted(recwarn, sigma, said):
     assert told == [] if said is None else len(told) == 1 and told[0].startswith(expected)
 
 
+@pytest.mark.slow
 def test_seismograms_with_the_example_of_the_folder_data(call, tmp_path):
     assert (
         call(

@@ -188,6 +188,7 @@ def _rounded(n, seed):
     return k, -np.sum(p[p > 0] * np.log(p[p > 0]))
 
 
+@pytest.mark.slow
 def test_whole_numbers_that_crowd_at_multiples_keep_their_probabilities():
     values, entropy = _rounded(20_000, 0)
     test = pd.DataFrame({"price": _rounded(20_000, 1)[0]})
@@ -442,7 +443,7 @@ def test_records_lists_and_zones_are_taken_as_the_frame_is():
     frame["t"] = pd.date_range("2024-01-01", periods=100, freq="7h", tz="Europe/Rome")
     columns = Columns.of(frame, {"n": "count"})
     model = fm.Model(
-        fm.architectures.mixed("realnvp", columns.cdfs, hidden=(4,)), codecs={"x": columns}
+        fm.architectures.mixed("realnvp", columns.cdfs, depth=1, hidden=(4,)), codecs={"x": columns}
     )
     fm.fit(model, frame, settings=fm.FitSettings(steps=2, batch_size=50), progress=False)
     wanted = model.log_prob(frame)

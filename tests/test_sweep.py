@@ -340,6 +340,7 @@ def test_the_best_is_that_of_the_mean_over_seeds_and_the_table_has_all():
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_script_end_to_end(tmp_path, store):
     folder, flags = (
         tmp_path / "mine",
