@@ -133,6 +133,7 @@ def test_two_processes_do_not_share_a_folder(finished, monkeypatch, capfd):
     assert call(monkeypatch, *arguments, "--resume") == 0, "a run lets go of its folder"
 
 
+@pytest.mark.slow
 def test_an_occupied_folder_is_refused_until_told_otherwise(finished, monkeypatch, capfd):
     folder, _ = finished
     before = (folder / "metrics.json").read_text()

@@ -66,6 +66,7 @@ def metrics_of(run):
     return json.loads((run / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_digits_in_three_forms_with_a_class_unknown(tmp_path, monkeypatch):
     arguments = [
         "--data",

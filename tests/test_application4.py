@@ -131,6 +131,7 @@ def test_ones_own_table_with_gaps_in_the_labels_an_unknown_class_and_studies(tmp
     assert {"unknown.png", "labels_study.png"} <= set(os.listdir(tmp_path / "run" / "figures"))
 
 
+@pytest.mark.slow
 def test_one_class_and_more_classes_than_columns(tmp_path, monkeypatch):
     assert call(monkeypatch, "--output-dir", str(tmp_path / "none"), *TINY, "--labels", "none") == 0
     assert "accuracy" not in metrics_of(tmp_path / "none") and "kl_to_truth" in metrics_of(
@@ -221,6 +222,7 @@ def test_wrong_input_is_one_clear_line(case, tmp_path, monkeypatch, capfd):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_as_a_program_it_is_quiet_and_help_needs_no_tensorflow(tmp_path):
     command = [
         sys.executable,

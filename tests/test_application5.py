@@ -216,7 +216,7 @@ def call(monkeypatch, *arguments) -> int:
     "problem, columns, figure",
     [
         ("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n1.2,1.4", "arms"),
-        ("ballistics", "landing_m\n6.5", "corner"),
+        pytest.param("ballistics", "landing_m\n6.5", "corner", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, figure):
@@ -266,7 +266,7 @@ def test_a_run_with_data_of_ones_own(tmp_path, monkeypatch, problem, columns, fi
     "problem, columns",
     [
         ("kinematics", "end_horizontal,end_vertical\n1.8,0.3\n9,9\n1e17,1e17"),
-        ("ballistics", "landing_m\n6.5\n1e6\n1e17"),
+        pytest.param("ballistics", "landing_m\n6.5\n1e6\n1e17", marks=pytest.mark.slow),
     ],
 )
 def test_data_that_nothing_makes_are_called_out_and_no_exact_posteriors_are_drawn(

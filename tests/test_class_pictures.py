@@ -73,7 +73,8 @@ def problem_of(n=60, augment=None):
 @pytest.mark.parametrize(
     "form, options",
     [
-        *((form, {}) for form in FORMS),
+        *((form, {}) for form in FORMS if form != "joint"),
+        pytest.param("joint", {}, marks=pytest.mark.slow),
         pytest.param("conditional", {"conditioned": 1}, marks=pytest.mark.slow),
     ],
 )
@@ -173,6 +174,7 @@ def test_batches_repeat_and_half_of_one_is_labelled():
     assert set(first) == {"x", "y"}
 
 
+@pytest.mark.slow
 def test_training_without_most_labels_and_the_same_network_without_classes():
     problem = problem_of(90).with_labels(9)
     settings = fm.FitSettings(steps=60, batch_size=16, learning_rate=1e-2, jit=False)

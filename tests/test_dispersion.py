@@ -278,6 +278,7 @@ def call(monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_example_of_the_folder_data(call, tmp_path):
     more = ["--compare", "true", "--joint-depth", "1", "--joint-hidden", "[8]", "--bins", "4"]
     assert call("--output-dir", str(tmp_path / "run"), "--observed", str(DATA), *more) == 0

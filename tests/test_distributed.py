@@ -145,6 +145,7 @@ def test_two_workers_have_the_curve_of_one_though_one_was_killed(together, alone
     )
 
 
+@pytest.mark.slow
 def test_the_first_worker_alone_writes_and_speaks(together):
     run, _, (other, main) = together
     assert [file.name for file in run.parent.iterdir()] == ["two"]
@@ -173,6 +174,7 @@ def test_all_workers_and_attempts_are_one_run_in_mlflow(together, tracking_serve
     }
 
 
+@pytest.mark.slow
 def test_a_killed_first_worker_stops_all_and_leaves_a_checkpoint(tmp_path, alone):
     run = tmp_path / "run"
     command = [

@@ -214,6 +214,7 @@ def test_a_profile_of_ones_own_and_the_next_one_of_its_geometry(
     assert serving.example(model).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_data_that_no_valley_makes_are_called_out(call, tmp_path, gravity_profile, capsys):
     strange = tmp_path / "strange.csv"
     strange.write_text(

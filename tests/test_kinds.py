@@ -341,6 +341,7 @@ def test_the_probabilities_of_all_rows_of_categories_and_counts_sum_to_one(train
     assert np.exp(model.log_prob(every).astype(np.float64)).sum() == pytest.approx(1, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_a_model_of_kinds_is_the_same_in_a_new_process(trained, tmp_path):
     trained.model.save(str(tmp_path / "model"))
     rows = trained.test[:50]

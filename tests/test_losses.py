@@ -140,7 +140,7 @@ def test_a_summary_needs_a_condition():
         build("realnvp", 2, summary=2)
 
 
-@pytest.mark.parametrize("rows", [500, 1500])
+@pytest.mark.parametrize("rows", [pytest.param(500, marks=pytest.mark.slow), 1500])
 def test_validation_rows_that_fill_no_tile_are_not_compared_with_copies_of_one(joint, rows):
     data = {"x": normal(rows, 3).numpy(), "y": normal(rows, 1, seed=1).numpy()}
     loss = losses.negative_log_likelihood(joint, mmd=(1.0, losses.mmd_of_inputs(joint)))

@@ -124,6 +124,7 @@ def _two_sided(rows, seed):
     return np.stack([x, y], 1)
 
 
+@pytest.mark.slow
 def test_imputation_has_both_modes_in_the_right_shares():
     flow = fm.spline_coupling(2, depth=3, hidden=(32, 32))
     model = fm.Model(fm.architectures.with_missing(flow, 2, hidden=(32, 32)))

@@ -13,6 +13,7 @@ from flow_models.core.errors import FlowModelsWarning
 PAGE = Path(__file__).parents[1] / "doc" / "your_own_problem.md"
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_its_posterior_is_calibrated(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S).group(1)

@@ -37,6 +37,7 @@ def killed(bucket):
     return uri, interruptions.interrupted(uri, kills=2, steps=STEPS, longest=0.5)
 
 
+@pytest.mark.slow
 def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket):
     uri, sessions = killed
     assert [each["status"] for each in sessions] == [-signal.SIGKILL, 75]
