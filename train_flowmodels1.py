@@ -64,8 +64,10 @@ PRESETS = {
 
 
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
-    size = len(problem.columns)
-    noise = fm.architectures.noise_columns(size=size, **config.network.options())
+    size, codec = len(problem.columns), getattr(problem, "codec", None)
+    kinds = codec.cdfs if codec else ()
+    options = config.network.options(columns=kinds)
+    noise = fm.architectures.noise_columns(size=size, **options)
     return {"density": fm.Partition(inputs={"x": size, "eps": noise}, outputs={"z": size + noise})}
 
 

@@ -64,6 +64,7 @@ from flow_models.bijectors import (
     Summarised,
     Sylvester,
 )
+from flow_models.bijectors.argmax import Argmax
 from flow_models.bijectors.fold import Absolute, ThreeBranches
 from flow_models.bijectors.layer import Frozen, floating, leaves, make_variables
 from flow_models.bijectors.markov import Energy, Langevin, Metropolis
@@ -74,6 +75,8 @@ from flow_models.bijectors.on_columns import OnColumns
 from flow_models.bijectors.order import Maximum, Sort
 from flow_models.bijectors.refined import Refined
 from flow_models.bijectors.resampled import Resampled
+from flow_models.bijectors.rounding import Rounding
+from flow_models.bijectors.sliced import Slice
 from flow_models.core.serializable import from_config, to_config
 
 
@@ -229,6 +232,12 @@ LAYERS = {
     "sort": Sort(7),
     "gaussian_mixture": GaussianMixture(3, 4),
     "flow_mixture": FlowMixture(3, [Coupling(2, **SMALL), Bent(2)]),
+    "slice": Slice(4, SPLINE, kept=3, **SMALL),
+    "conditional_slice": Slice(3, kept=1, **SEEING),
+    "rounding": Rounding(3, 8, **SMALL),
+    "rounding_1d": Rounding(1, 8, **SMALL),
+    "argmax": Argmax(3, shares=(0.2, 0.7, 0.1), **SMALL),
+    "conditional_argmax": Argmax(2, SPLINE, **SEEING),
     "resampled": Resampled(9, 4, **SMALL),
     "conditional_resampled": Resampled(5, 2, condition_size=2, **SMALL),
     "langevin": Langevin(4, Energy("test_bijectors:ring", 0.5)),
@@ -367,6 +376,7 @@ ARCHITECTURES = {
         ("hint", 5, {}),
         ("hyperbolic", 4, {}),
         ("irim", 3, {}),
+        ("sliced", 5, {"bins": 4}),
     )
 }
 
@@ -398,6 +408,9 @@ def rows(layer, n=7, seed=1, scale=1.5):
     )
     if isinstance(layer, (Levels, Dequantisation)):
         x = np.random.default_rng(seed).uniform(0.01, layer.levels, size=x.shape)
+    if isinstance(layer, Argmax):
+        category = np.random.default_rng(seed).uniform(0, layer.size, (n, 1))
+        x = np.concatenate([category, x[:, 1:]], 1)
     if isinstance(layer, (CircularCoupling, OnTorus)):
         x = np.random.default_rng(seed).uniform(0, getattr(layer, "period", 1.0), size=x.shape)
     if isinstance(layer, Domain):

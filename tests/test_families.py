@@ -26,7 +26,9 @@ from flow_models.bijectors import (
     Repeat,
     Sylvester,
 )
+from flow_models.bijectors.argmax import Argmax
 from flow_models.bijectors.planar import tanh_root
+from flow_models.bijectors.sliced import Slice
 from flow_models.diagnostics import normality
 
 SHORT = fm.FitSettings(steps=400, batch_size=256, learning_rate=1e-2, warmup_steps=20, ema=0.98)
@@ -228,6 +230,8 @@ def test_angles_are_learnt_and_have_mass_one(torus):
         (lambda: PeriodicConv(2, 0), "kernel is 0, must be at least 1"),
         (lambda: EmergingConv(2, 4), "kernel is 4, must be an odd number"),
         (lambda: fm.architectures.resampled(2, proposals=1), "proposals is 1, must be at least 2"),
+        (lambda: Argmax(3, shares=(0.5, 0.5)), "2 shares of 3 categories: give at least 2, and a"),
+        (lambda: Slice(2, kept=2), "kept is 2, must be 1 to 1"),
         (lambda: LeakyReLU(0.0), "slope is 0.0, must be above 0"),
         (lambda: fm.realnvp_image((8, 8, 1), norm="batch"), "no norm 'batch'; there are actnorm, "),
     ],

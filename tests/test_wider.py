@@ -1,16 +1,19 @@
 """What is no bijection of the data alone: densities, samples and weights beside the truth."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models.bijectors import Chain, FlowBijector
+from flow_models.bijectors import Chain, FlowBijector, Standardise
+from flow_models.bijectors.argmax import Argmax
 from flow_models.bijectors.bernoulli import Bernoulli
-from flow_models.bijectors.cdf import AngleCDF
+from flow_models.bijectors.cdf import AngleCDF, CategoryCDF
 from flow_models.bijectors.markov import Energy, Langevin, Metropolis
 from flow_models.bijectors.on_columns import OnColumns, Widened
 from flow_models.bijectors.resampled import Resampled
+from flow_models.bijectors.rounding import Rounding
 from flow_models.core.errors import UserError
 from flow_models.models import wider
 from flow_models.models.codecs import Encoded
@@ -169,6 +172,12 @@ def test_where_noise_has_no_place_it_is_refused():
         fm.architectures.mixed("rad", [None, None, AngleCDF()])
     with pytest.raises(UserError, match="rad takes noise"):
         fm.architectures.build("rad", 3, lower=[0.0, None, None])
+    with pytest.raises(UserError, match="argmax is of categories, .* column 1 is neither"):
+        fm.architectures.mixed("argmax", [CategoryCDF((0.5, 0.5)), AngleCDF()])
+    with pytest.raises(UserError, match="there is no category: choose another"):
+        fm.architectures.mixed("argmax", [None, None])
+    with pytest.raises(UserError, match="angles alone, and column 1 is none: tell their kinds"):
+        fm.architectures.mixed("torus", [AngleCDF(), None])
 
 
 def test_draws_are_checked():
@@ -212,6 +221,55 @@ def test_samples_of_learned_rejection_are_of_its_density(resampled):
     np.testing.assert_allclose(found, expected, atol=4 * 0.5 / 20_000**0.5)
     normal = [0.159, 0.382, 0.618, 0.841]
     assert np.abs(expected - normal).max() > 0.03, "other than the proposals"
+
+
+def test_categories_of_an_argmax_alone_have_their_shares():
+    """Where nothing is trained log p is exact, and draws have these frequencies."""
+    shares = np.array([0.05, 0.6, 0.25, 0.1])
+    frame = pd.DataFrame({"kind": np.repeat(list("pqrs"), (1000 * shares).round().astype(int))})
+    columns = fm.Columns.of(frame)
+    layer = Argmax(4, hidden=(8,), shares=columns.cdfs[0].shares)
+    model = fm.Model(FlowBijector(Widened([layer], 4, 3)), codecs={"x": columns})
+    rows = pd.DataFrame({"kind": list("pqrs")})
+    np.testing.assert_allclose(model.log_prob(rows), np.log(shares), atol=1e-4)
+    with pytest.warns(UserWarning, match="a category that training did not have"):
+        assert np.isneginf(model.log_prob(pd.DataFrame({"kind": ["t"]})))
+    found = model.sample(10_000, seed=1)["kind"].value_counts(normalize=True)[list("pqrs")]
+    np.testing.assert_allclose(found, shares, atol=4 * 0.5 / 100)
+
+
+@pytest.mark.slow
+def test_an_argmax_flow_learns_the_frequencies_of_a_table():
+    """P(b | a) of draws beside a made-up table, within the error of sampling."""
+    table = np.array([[0.3, 0.05, 0.15], [0.05, 0.35, 0.1]])
+    a, b = np.divmod(np.repeat(np.arange(6), (1000 * table).round().astype(int).ravel()), 3)
+    frame = pd.DataFrame({"a": np.array(["low", "top"])[a], "b": np.array(list("pqr"))[b]})
+    columns = fm.Columns.of(frame)
+    flow = fm.architectures.argmax(columns.cdfs, 2, (32,), bins=4)
+    model = fm.Model(flow, codecs={"x": columns})
+    settings = fm.FitSettings(steps=4000, batch_size=256, learning_rate=1e-2, ema=0.99)
+    fm.fit(model, frame, settings=settings)
+    drawn = model.sample(4000, seed=1)
+    found = pd.crosstab(drawn.a, drawn.b, normalize="index").to_numpy()
+    np.testing.assert_allclose(found, table / table.sum(1, keepdims=True), atol=0.045)
+    truth = np.sum(table * np.log(table))
+    assert truth - 0.05 < model.log_prob(frame).mean() < truth + 0.005, "a bound, and near"
+
+
+def test_rounding_keeps_whole_numbers_whole():
+    """Learned noise of integer columns: values come back, and noise never leaves its number."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"n": rng.integers(0, 6, 500), "m": rng.integers(3, 9, 500)})
+    columns = fm.Columns.of(frame, {"n": "integer", "m": "integer"})
+    flow = FlowBijector(Chain([Rounding(2, 8, hidden=(8,)), Standardise(2)]))
+    model = fm.Model(flow, codecs={"x": columns}, jit=False)
+    for variable in model.bijector.trainable_variables:
+        variable.assign_add(0.5 * rng.normal(size=variable.shape))
+    rows = columns.encode(frame, np.float32, 1).rows
+    np.testing.assert_array_equal(model.decode(model.encode(frame)), frame)
+    seen = model.layer.layers[0].forward_and_log_det(model.weights[0], tf.constant(rows))[0]
+    np.testing.assert_array_equal(np.floor(seen), np.floor(rows))
+    assert np.abs(seen - rows).max() > 0.05, "the noise is not uniform any more"
 
 
 def narrow(x):

@@ -8,6 +8,7 @@ from flow_models.architectures.families import (
     planar,
     radial,
     realnvp_batch_norm,
+    sliced,
     sylvester,
     torus,
     umnn,
@@ -17,6 +18,7 @@ from flow_models.architectures.image_families import hyperbolic_image, irim_imag
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.transformers import jet, tarflow
+from flow_models.architectures.of_kinds import argmax
 from flow_models.architectures.vectors import (
     ARCHITECTURES,
     build,
@@ -48,6 +50,7 @@ from flow_models.architectures.wider import (
 __all__ = [
     "ARCHITECTURES",
     "absolute",
+    "argmax",
     "augmented",
     "augmented_ode",
     "build",
@@ -83,6 +86,7 @@ __all__ = [
     "residual",
     "realnvp_batch_norm",
     "spline_coupling",
+    "sliced",
     "sylvester",
     "tarflow",
     "torus",

@@ -18,15 +18,18 @@ from flow_models.bijectors.chain import Chain, Repeat, Reversible
 from flow_models.bijectors.circular import CircularCoupling, CircularSpline, OnTorus
 from flow_models.bijectors.conv1x1 import LULinear
 from flow_models.bijectors.coupling import Coupling
-from flow_models.bijectors.elementwise import Additive, Affine
+from flow_models.bijectors.elementwise import Additive, Affine, Composed
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.hint import RecursiveCoupling
 from flow_models.bijectors.hyperbolic import Hyperbolic
 from flow_models.bijectors.integral import MonotonicIntegral
+from flow_models.bijectors.on_columns import OnColumns
 from flow_models.bijectors.permutation import Permutation
 from flow_models.bijectors.planar import Planar, Radial
 from flow_models.bijectors.rotated import Rotated
 from flow_models.bijectors.sigmoidal import DeepSigmoid
+from flow_models.bijectors.sliced import Slice
+from flow_models.bijectors.spline import RationalQuadratic
 from flow_models.bijectors.sylvester import Sylvester
 
 
@@ -233,6 +236,39 @@ def irim(
     return in_units_of_the_data([steps], size, seed, **data)
 
 
+@with_bounds
+def sliced(
+    size: int,
+    depth: int = 3,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    *,
+    bins: int = 8,
+    bound: float = 5.0,
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """Spline couplings, then half of the numbers leave given the others (tensor slice, SurVAE flows,
+    Nielsen et al. 2020), and again until one is left.
+
+    Args:
+      depth: couplings of each level.
+      (the others as in `spline_coupling`)
+    """
+    require_pairs("sliced", size)
+    transform, layers, left = Composed(Affine(), RationalQuadratic(bins, bound)), [], size
+    while left > 1:
+        coupling = Coupling(left, transform, hidden, activation, condition_size)
+        cut = Slice(left, transform, hidden, activation, condition_size, kept=left // 2)
+        level = Chain([Repeat(coupling, depth, layers_per_loop_body), cut])
+        layers.append(OnColumns(level, size, range(left)))
+        left //= 2
+    last = Autoregressive(1, transform, hidden, activation, condition_size)
+    return in_units_of_the_data([*layers, OnColumns(last, size, [0])], size, seed, **data)
+
+
 def torus(
     size: int,
     depth: int = 6,
@@ -281,4 +317,5 @@ ARCHITECTURES.update(
     hint=hint,
     hyperbolic=hyperbolic,
     irim=irim,
+    sliced=sliced,
 )

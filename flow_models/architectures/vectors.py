@@ -224,6 +224,7 @@ ARCHITECTURES: dict[str, Callable[..., FlowBijector]] = {
     "iaf": iaf,
     "glow": glow,
 }
+OF_KINDS: dict[str, Callable[..., FlowBijector]] = {}  # recipes of columns of kinds, for `mixed`
 
 
 def build(
@@ -275,6 +276,8 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
       >>> model = fm.Model(flow, codecs={"x": columns})
     """
     rest = [i for i, cdf in enumerate(columns) if cdf is None]
+    if name in OF_KINDS:
+        return _of_kinds(name, columns, options)
     if len(rest) == len(columns):
         return build(name, len(columns), **options)
     given, flow = options.get("condition_size", 0), None
@@ -300,6 +303,14 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
     layer = Mixed(tuple(columns), flow and flow.layer, given, hidden, activation)
     dtype = flow.dtype if flow else options.get("dtype", tf.float32)
     return FlowBijector(layer, options.get("seed", 0), dtype)
+
+
+def _of_kinds(name, columns, options):
+    """An architecture that takes the columns of kinds itself."""
+    sides = {side: options.get(side) for side in ("lower", "upper")}
+    columns = [own or bounded for own, bounded in zip(columns, _bounded(len(columns), **sides))]
+    known = known_options(options, OF_KINDS[name], realnvp, in_units_of_the_data)
+    return OF_KINDS[name](columns, **known)
 
 
 def of_whole_numbers(columns: Sequence[CDF | None]) -> bool:

@@ -24,7 +24,7 @@ class Maximum(Layer):
     def forward_and_log_det(self, weights, x, condition=None):
         values, e = x[:, :-1], x[:, -1]
         largest, which = tf.reduce_max(values, -1), tf.argmax(values, -1, tf.int32)
-        log_gaps = tf.math.log(largest[:, None] - _others(values, which))
+        log_gaps = tf.math.log(largest[:, None] - others(values, which))
         source, target = intervals.whole(e), intervals.interval_of(_equal(e, self.size - 1), which)
         to = intervals.moved(e, source, target)
         log_det = intervals.log_slope(e, to, source, target) - tf.reduce_sum(log_gaps, -1)
@@ -36,7 +36,7 @@ class Maximum(Layer):
         source, target = intervals.interval_of(_equal(e, self.size - 1), which), intervals.whole(e)
         to = intervals.moved(e, source, target)
         log_det = intervals.log_slope(e, to, source, target) + tf.reduce_sum(log_gaps, -1)
-        values = _put(largest, largest - tf.exp(log_gaps), which)
+        values = put(largest, largest - tf.exp(log_gaps), which)
         return tf.concat([values, to[:, None]], -1), log_det
 
 
@@ -86,7 +86,7 @@ class Sort(Layer):
             source = intervals.interval_of(_equal(e, i + 2), which)
             to = intervals.moved(e, source, intervals.whole(e))
             log_det += intervals.log_slope(e, to, source, intervals.whole(e))
-            rest, kept = _put(ordered[:, i + 1 : i + 2], rest, which), [to, *kept]
+            rest, kept = put(ordered[:, i + 1 : i + 2], rest, which), [to, *kept]
         return tf.concat([rest, tf.stack(kept, -1)], -1), log_det
 
 
@@ -95,14 +95,14 @@ def _equal(e, count):
     return tf.fill([tf.shape(e)[0], count], tf.constant(1 / count, e.dtype))
 
 
-def _others(values, which):
+def others(values, which):
     """The values [B, D - 1] of [B, D] but number `which` [B], in order."""
     places = tf.range(values.shape[-1] - 1)[None]
     places += tf.cast(places >= which[:, None], tf.int32)
     return tf.gather(values, places, axis=-1, batch_dims=1)
 
 
-def _put(value, others, which):
+def put(value, others, which):
     """[B, D] with value [B, 1] at place `which` [B] among others [B, D - 1]."""
     places = tf.range(others.shape[-1] + 1)[None]
     before = tf.cast(places > which[:, None], tf.int32)
