@@ -250,8 +250,8 @@ def sliced(
     seed: int = 0,
     **data,
 ) -> FlowBijector:
-    """Spline couplings, then half of the numbers leave given the others (tensor slice, SurVAE flows,
-    Nielsen et al. 2020), and again until one is left.
+    """Spline couplings, then half of the numbers leave given the others (tensor slice, SurVAE
+    flows, Nielsen et al. 2020), and again until one is left.
 
     Args:
       depth: couplings of each level.

@@ -17,8 +17,8 @@ BELOW_ONE = 1 - 2.0**-16  # largest noise of a category
 
 @dataclasses.dataclass(frozen=True)
 class Argmax(Conditioned):
-    """(k + u, e_2 .. e_K) -> z [K]: a category k with uniform noise u, and e ~ N(0, I) beside it, to
-    numbers whose largest is at place k (argmax flows, Hoogeboom et al. 2021, with Gumbel
+    """(k + u, e_2 .. e_K) -> z [K]: a category k with uniform noise u, and e ~ N(0, I) beside it,
+    to numbers whose largest is at place k (argmax flows, Hoogeboom et al. 2021, with Gumbel
     thresholding).
 
     With shares w of the categories, -log of Gumbel numbers v_j of locations log w_j are waiting

@@ -12,9 +12,9 @@ from flow_models.bijectors.spline import RationalQuadratic
 
 @dataclasses.dataclass(frozen=True)
 class Rounding(Dequantisation):
-    """x = k + u -> k + g(u; k), for vectors of whole numbers k with uniform noise u, which columns of
-    the kind integer get: rounding as a surjection (SurVAE flows, Nielsen et al. 2020). Without it
-    the noise stays uniform. g is two couplings of splines from [0, 1] to itself.
+    """x = k + u -> k + g(u; k), for vectors of whole numbers k with uniform noise u, which columns
+    of the kind integer get: rounding as a surjection (SurVAE flows, Nielsen et al. 2020). Without
+    it the noise stays uniform. g is two couplings of splines from [0, 1] to itself.
 
     log p is a bound, over the noise; the distribution functions of whole numbers have none
     (`cdf.CountCDF`) and are what `architectures.mixed` takes.
