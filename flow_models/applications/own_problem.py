@@ -8,39 +8,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from flow_models import architectures
-from flow_models.bijectors.frames import PriorFrame
+from flow_models.applications.own_defaults import Defaults, defaults
+from flow_models.applications.own_pairs import OwnPairs, own_pairs
+from flow_models.applications.own_training import Prepared, trained
+from flow_models.applications.own_training import learning_curve as curve
+from flow_models.bijectors.regression_frame import RegressionFrame
 from flow_models.core.errors import UserError
-from flow_models.models.columns import Columns
-from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
+from flow_models.models.ensemble import Ensemble
 from flow_models.models.model import Model
 from flow_models.models.partition import Partition
-from flow_models.models.problem import Data, Parameters
-from flow_models.models.rows import by_name, names_of
-from flow_models.simulators.drawn import Drawn
+from flow_models.models.problem import Parameters
+from flow_models.models.truncated import Truncated
 from flow_models.training import batches
 from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
-from flow_models.training.trainer import Trainer
 
-LEAST = 200  # pairs
-OPTIONS = {
-    "affine": True,
-    "linear": True,
-    "bins": 8,
-    "layers_per_loop_body": 1,
-    "activation": "silu",
-}  # of the architecture, unless told otherwise
-KEPT = 20_000  # data of pairs that the model keeps, to predict from
-
-
-@dataclasses.dataclass
-class Prepared:
-    """A model of pairs that is not yet trained, and what `Trainer` takes: whitened blocks."""
-
-    model: Model
-    train: dict[str, np.ndarray]
-    held: dict[str, np.ndarray]
-    settings: FitSettings
+Bounds = float | Sequence[float | None] | Mapping[str, float] | None
 
 
 def fit_posterior(
@@ -50,17 +33,23 @@ def fit_posterior(
     data_names: Sequence[str] | None = None,
     *,
     data_kinds: Mapping[str, str] | None = None,
-    lower: Sequence[float | None] | Mapping[str, float] | None = None,
-    upper: Sequence[float | None] | Mapping[str, float] | None = None,
-    architecture: str = "spline_coupling",
+    lower: Bounds = None,
+    upper: Bounds = None,
+    truncate: bool = True,
+    architecture: str | None = None,
     settings: FitSettings | None = None,
     validation: float = 0.1,
+    members: int = 1,
+    learning_curve: bool = False,
     folder: str | None = None,
     resume: bool = False,
     **options,
 ) -> Model:
     """p(x | y) for any y, from draws x [N, P] of the prior and data y [N, M] that were simulated
-    for them.
+    for them; one number a row may come as [N].
+
+    Pairs whose data are NaN or infinite are simulations that failed: they are counted in a warning
+    and left out.
 
     Args:
       names, data_names: of the columns of x and of y. Data frames and records are taken by these
@@ -69,38 +58,54 @@ def fit_posterior(
         those found (see `Columns.of`). Kinds are looked for where some are told, or where y has
         text or dates; else all of y are numbers. Networks see features of them, see
         `models.data_of_kinds.features`.
-      lower, upper: bounds of each column of x, None where there is none, or a dictionary by name.
-        No sample lies on a bound or outside; the density may be positive at a bound.
-      architecture, options: see `architectures`; depth, hidden, bins and the like.
-      validation: share of the pairs that training is watched on; the weights kept are the best ones
-        there.
+      lower, upper: bounds of each column of x, None where there is none, one number for all
+        columns, or a dictionary by name. No sample lies on a bound or outside; the density may be
+        positive at a bound.
+      truncate: bounds cut a flow that does not know them (see `models.truncated`), which is more
+        accurate; else columns with bounds have distribution functions of their own, whose samples
+        are all inside at once.
+      architecture, options: see `architectures`; depth, hidden, bins and the like. They, and the
+        settings, follow the pairs where they are not told, see `own_defaults`.
+      validation: share of the pairs, drawn at random, that training is watched on; the weights kept
+        are the best ones there.
+      members: networks that are trained one after the other, each watched on other pairs; the
+        density is their mean (see `models.ensemble`). Five cost five times as much, and gain most
+        where pairs are few.
+      learning_curve: train on a quarter and half of the pairs too, and say what more would gain.
       folder, resume: of checkpoints, as in `fit`; give the same pairs again to go on.
 
     Raises:
-      UserError: pairs that do not fit, too few of them, or x outside its bounds.
+      UserError: pairs that do not fit, too few of them, discrete parameters, or x outside its
+        bounds.
 
     Example:
       >>> model = fit_posterior(x, y, names=["speed", "angle"])
       >>> model.posterior(observation, 10_000)
     """
-    ready = prepare(
-        x,
-        y,
-        names,
-        data_names,
-        data_kinds=data_kinds,
-        lower=lower,
-        upper=upper,
-        architecture=architecture,
-        settings=settings,
-        validation=validation,
-        **options,
-    )
-    trainer = Trainer(
-        ready.model, ready.train, ready.held, ready.settings, folder=folder, resume=resume
-    )
-    trainer.run()
-    return ready.model
+    if not isinstance(members, int) or members < 1:
+        raise UserError(f"members is {members!r}: a whole number of at least 1 is expected")
+    told = {
+        "data_kinds": data_kinds,
+        "lower": lower,
+        "upper": upper,
+        "truncate": truncate,
+        "architecture": architecture,
+        "validation": validation,
+    }
+
+    def prepared(number: int) -> Prepared:
+        seeded = {"settings": settings, "number": number, **told, **options}
+        return prepare(x, y, names, data_names, **seeded)
+
+    inside = lambda k: f"{folder.rstrip('/')}/member{k}" if folder and k else folder
+    models = []
+    for k in range(members):
+        ready = prepared(k)
+        result = trained(ready, inside(k), resume)
+        if learning_curve and not k:
+            curve(ready, lambda: prepared(0).model, result)
+        models.append(ready.model)
+    return models[0] if members == 1 else ensemble(models)
 
 
 def prepare(
@@ -110,30 +115,23 @@ def prepare(
     data_names: Sequence[str] | None = None,
     *,
     data_kinds: Mapping[str, str] | None = None,
-    lower: Sequence[float | None] | Mapping[str, float] | None = None,
-    upper: Sequence[float | None] | Mapping[str, float] | None = None,
-    architecture: str = "spline_coupling",
+    lower: Bounds = None,
+    upper: Bounds = None,
+    truncate: bool = True,
+    architecture: str | None = None,
     settings: FitSettings | None = None,
     validation: float = 0.1,
     weights: np.ndarray | None = None,
+    number: int = 0,
     **options,
 ) -> Prepared:
     """All of `fit_posterior` but the training.
 
     Args:
       weights: of the pairs [N], at least 0; None for equal ones.
+      number: of the member of an ensemble, which starts at other weights and is watched on other
+        pairs.
     """
-    names = names_of(x) if names is None else names
-    data_names = names_of(y) if data_names is None else data_names
-    x = x if names is None else by_name(x, names, "x")
-    y = y if data_names is None else by_name(y, data_names, "y")
-    table = _table(y, data_names, data_kinds)
-    prepared = y if table is None else table.prepare(_frame(y, data_names))
-    y = y if table is None else features(table, prepared)
-    data_names = data_names if table is None else names_of_features(table)
-    simulator = Drawn.of(x, y, names, data_names, lower, upper)
-    if len(x) < LEAST:
-        raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
     if not 0 < validation < 1:
         raise UserError(
             f"validation is {validation}; it is a share of the pairs, above 0 and below 1"
@@ -141,47 +139,62 @@ def prepare(
     own = {"condition_size", "standardise"} & set(options)
     if own:
         raise UserError(f"no option {min(own)!r}: it follows from the pairs")
-    theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
-    kept = (y if table is None else prepared)[:KEPT]
-    data = Data(simulator, kept) if table is None else DataOfKinds(simulator, kept, table)
-    model = _model(simulator, data, architecture, {**OPTIONS, **options})
-    start(model, batches.as_batch({"x": theta, "y": y}, model))
-    held_out = max(int(len(x) * validation), 1)
-    pairs = {"x": theta, "y": y}
+    seed = (0 if settings is None else settings.seed) + number
+    pairs = own_pairs(x, y, names, data_names, data_kinds, lower, upper, seed)
+    held = held_out(pairs.theta, validation, seed)
+    found = defaults(int((~held).sum()), pairs.theta.shape[1], pairs.y.shape[1])
+    settings = _settings(settings, found, int((~held).sum()), seed)
+    options = {**found.options, "seed": seed, **options}
+    model = _model(pairs, architecture or found.architecture, options, truncate, settings.jit)
+    blocks = {"x": pairs.theta, "y": pairs.y}
+    seen = {name: block[~held] for name, block in blocks.items()}
+    start(model, batches.as_batch(seen, model))
     if weights is not None:
-        share = np.asarray(weights, np.float64)
-        pairs["weight"] = (share / share.mean()).astype(np.float32)[:, None]
-    parts = (slice(held_out, None), slice(held_out))
-    train, held = ({name: block[rows] for name, block in pairs.items()} for rows in parts)
-    return Prepared(model, train, held, settings or FitSettings())
+        share = np.asarray(weights, np.float64)[pairs.valid]
+        blocks["weight"] = (share / share.mean()).astype(np.float32)[:, None]
+    train, watched = (
+        {name: block[rows] for name, block in blocks.items()} for rows in (~held, held)
+    )
+    return Prepared(model, train, watched, settings)
 
 
-def _table(y, names: Sequence[str] | None, told: Mapping[str, str] | None) -> Columns | None:
-    """The columns of data with kinds; None where all are numbers and no kind is told."""
-    if not told and np.asarray(y).dtype.kind in "fiub" or names is None and not told:
-        return None
-    if names is None:
-        raise UserError("data_kinds go by name: give a DataFrame, or data_names")
-    return Columns.of(_frame(y, names), told)
+def ensemble(models: Sequence[Model]) -> Ensemble:
+    """Models of the same pairs as one; they have the same layers."""
+    first = models[0]
+    options = {"data_model": first.data_model, "jit": first.jit}
+    found = Ensemble([m.bijector for m in models], first.partition, first.codecs, **options)
+    found.started = True
+    return found
 
 
-def _frame(y, names):
-    """Data [N, M] as a DataFrame."""
-    import pandas as pd
+def held_out(theta: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which pairs training is watched on, [N]: a random share, all pairs of equal parameters
+    together."""
+    _, of_pair = np.unique(theta, axis=0, return_inverse=True)
+    groups = of_pair.max() + 1
+    chosen = np.random.default_rng(seed).permutation(groups)[: max(int(groups * share), 1)]
+    return np.isin(of_pair.reshape(-1), chosen)
 
-    return pd.DataFrame(np.asarray(y), columns=[str(name) for name in names]).infer_objects()
+
+def _settings(told: FitSettings | None, found: Defaults, rows: int, seed: int) -> FitSettings:
+    """The settings told, with batches that the pairs are enough for; those found without."""
+    settings = told or found.settings
+    return dataclasses.replace(settings, batch_size=min(settings.batch_size, rows), seed=seed)
 
 
-def _model(simulator: Drawn, data: Data, architecture: str, options: dict) -> Model:
+def _model(pairs: OwnPairs, architecture: str, options: dict, truncate: bool, jit: bool) -> Model:
     """The model of p(x | y), not yet trained."""
-    size, frame = simulator.size, PriorFrame(simulator)
+    simulator = pairs.simulator
+    size, frame = simulator.size, RegressionFrame(simulator)
     # couplings need two columns
     name = "maf" if size == 1 and architecture == "spline_coupling" else architecture
+    bounded = any(bound is not None for bound in (*simulator.lower, *simulator.upper))
     lower, upper = simulator.whitened_bounds
-    bounds: dict = {"lower": lower, "upper": upper} if simulator.lower else {}
+    bounds: dict = {"lower": lower, "upper": upper} if bounded and not truncate else {}
     flow = architectures.build(
         name, size, **options, **bounds, condition_size=frame.context_size, standardise=False
     )
     partition = Partition({"x": size}, {"z": size}, given={"y": simulator.data_size})
-    codecs = {"x": Parameters(simulator), "y": data}
-    return Model(architectures.framed(flow, frame), partition, codecs)
+    parameters = Truncated if bounded and truncate else Parameters
+    codecs = {"x": parameters(simulator), "y": pairs.data}
+    return Model(architectures.framed(flow, frame), partition, codecs, jit=jit)

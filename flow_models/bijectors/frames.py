@@ -184,13 +184,13 @@ class LaplaceFrame(Frame):
     def forward_and_log_det(self, weights, x, condition=None):
         centred = _by_observation(x, condition["mean"]) - condition["mean"][:, None]
         z = tf.reshape(tf.matmul(centred, condition["cholesky"]), tf.shape(x))
-        return z, _for_rows(_log_det(condition["cholesky"]), x)
+        return z, for_rows(_log_det(condition["cholesky"]), x)
 
     def inverse_and_log_det(self, weights, y, condition=None):
         z = tf.linalg.matrix_transpose(_by_observation(y, condition["mean"]))
         solved = tf.linalg.triangular_solve(condition["cholesky"], z, adjoint=True)
         theta = condition["mean"][:, None] + tf.linalg.matrix_transpose(solved)
-        return tf.reshape(theta, tf.shape(y)), -_for_rows(_log_det(condition["cholesky"]), y)
+        return tf.reshape(theta, tf.shape(y)), -for_rows(_log_det(condition["cholesky"]), y)
 
     def _newton(self, weights, y):
         """Components [B, K], and the best iterate: m [B, P], residuals, curvature [B, P, P]."""
@@ -241,12 +241,12 @@ class Framed(Layer):
 
     def forward_and_log_det(self, weights, x, condition=None):
         z, in_frame = self.frame.forward_and_log_det(weights["frame"], x, condition["state"])
-        context = _for_rows(condition["context"], x)
+        context = for_rows(condition["context"], x)
         v, log_det = self.layer.forward_and_log_det(weights["layer"], z, context)
         return v, in_frame + log_det
 
     def inverse_and_log_det(self, weights, y, condition=None):
-        context = _for_rows(condition["context"], y)
+        context = for_rows(condition["context"], y)
         z, log_det = self.layer.inverse_and_log_det(weights["layer"], y, context)
         x, in_frame = self.frame.inverse_and_log_det(weights["frame"], z, condition["state"])
         return x, log_det + in_frame
@@ -266,7 +266,7 @@ def _by_observation(x, rows):
     return tf.reshape(x, [tf.shape(rows)[0], -1, x.shape[-1]])
 
 
-def _for_rows(values, x):
+def for_rows(values, x):
     """Values [B, ...] of observations, each repeated for its rows of x [B S, ...]."""
     if values.shape[0] is not None and values.shape[0] == x.shape[0]:
         return values

@@ -12,7 +12,7 @@ NEAR = 100.0  # standard deviations of the mean from a bound, below which rows a
 
 
 def by_column(told, names: Sequence[str]) -> tuple[Bound, ...]:
-    """A bound a column, from a list, a dictionary by name, or None.
+    """A bound a column, from a list, a dictionary by name, one number for all, or None.
 
     Raises:
       UserError: no such column, no number, or bounds for more or fewer.
@@ -24,6 +24,8 @@ def by_column(told, names: Sequence[str]) -> tuple[Bound, ...]:
         if unknown:
             raise UserError(f"a bound of {unknown[0]!r}; the columns are {', '.join(names)}")
         told = [told.get(name) for name in names]
+    if np.ndim(told) == 0:
+        told = [told] * len(names)
     if len(told) != len(names):
         raise UserError(
             f"bounds for {len(told)} columns, but the data have {len(names)}: give each one"

@@ -10,6 +10,7 @@ from flow_models.core.errors import UserError
 from flow_models.core.serializable import from_config
 from flow_models.core.storage import exists
 from flow_models.models import saving
+from flow_models.models.ensemble import Ensemble
 from flow_models.models.model import Model
 
 
@@ -45,7 +46,10 @@ def build(header: dict, arrays: dict, jit: bool = True) -> Model:
     """The model that `saving.header` described, with weights not yet taken."""
     layer, partition = from_config(header["layer"]), from_config(header["partition"])
     event_ndims, dtype = header["event_ndims"], tf.as_dtype(header["dtype"])
-    bijector = FlowBijector(layer, dtype=dtype, event_ndims=event_ndims)
+    bijectors = [
+        FlowBijector(layer, dtype=dtype, event_ndims=event_ndims)
+        for _ in range(header.get("members", 1))
+    ]
     codecs = {name: from_config(codec) for name, codec in header["codecs"].items()}
     of_codecs = saving.below(arrays, "codec")
     codecs = {
@@ -53,7 +57,11 @@ def build(header: dict, arrays: dict, jit: bool = True) -> Model:
     }
     described = header["data_model"]
     data_model = described and build(described, saving.below(arrays, "data_model"), jit)
-    model = Model(bijector, partition, codecs, data_model=data_model, jit=jit)
+    options: dict = {"data_model": data_model, "jit": jit}
+    if len(bijectors) > 1:
+        model: Model = Ensemble(bijectors, partition, codecs, **options)
+    else:
+        model = Model(bijectors[0], partition, codecs, **options)
     model.started = header["started"]
     return model
 

@@ -21,6 +21,7 @@ from flow_models.models.partition import Partition
 from flow_models.models.passes import Passes
 from flow_models.models.pixels import Pixels
 from flow_models.models.rescaled import rescaled
+from flow_models.models.truncated import Truncated
 from flow_models.simulators.simulator import Simulator
 
 
@@ -111,6 +112,11 @@ class Model(tf.Module):
     def latent_size(self) -> int:
         """Dimensions N of z, padding included."""
         return self.partition.size
+
+    @property
+    def members(self) -> list["Model"]:
+        """The models that it averages: itself alone, but for an `Ensemble`."""
+        return [self]
 
     @property
     def labels(self) -> Labels | None:
@@ -232,6 +238,14 @@ class Model(tf.Module):
 
     def log_prob_of_inputs(self, encoded: Encoded, y=None) -> np.ndarray:
         """log p of all inputs of the network, rows [B, N]."""
+        value = self.log_prob_of_network(encoded, y)
+        if not isinstance(self.codec, Truncated):
+            return value
+        _, blocks, number, lead = self.together(encoded, y)
+        return value - posteriors.log_share_inside(self, blocks)[number].reshape(lead)
+
+    def log_prob_of_network(self, encoded: Encoded, y=None) -> np.ndarray:
+        """`log_prob_of_inputs` without bounds that the network does not know."""
         rows, blocks, number, lead = self.together(encoded, y)
         v, log_det = self.passes.forward(rows, self.given_rows(blocks), number)
         of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}

@@ -1,5 +1,7 @@
 """Passes of a network over any number of rows, compiled once; a frame runs once an observation."""
 
+import copy
+
 import numpy as np
 import tensorflow as tf
 
@@ -31,6 +33,12 @@ class Passes:
         self._prepare = FixedShapeBatches(prepare, OBSERVATIONS, jit=False)
         self._forward = FixedShapeBatches(self._run_forward, tiles, jit)
         self._inverse = FixedShapeBatches(self._run_inverse, tiles, jit)
+
+    def of(self, bijector) -> "Passes":
+        """Those of a flow with the same layers and other weights, without compiling again."""
+        other = copy.copy(self)
+        other._bijector = bijector
+        return other
 
     def _run_forward(self, weights, x, *given):
         return self._flow.forward_and_log_det(weights, x, *self._prepared(weights, given))

@@ -6,12 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
+from flow_models.models import truncated
 from flow_models.models.arguments import checked_count, checked_seed
 from flow_models.models.codecs import Encoded
-from flow_models.models.far_data import warn_of_far
+from flow_models.models.far_data import gaussian_score, warn_of_far
 from flow_models.models.passes import SAMPLES
 from flow_models.models.rows import finite_rows
+from flow_models.models.truncated import Truncated
 
+NEAR = 20.0  # nats below the most likely data, beyond which others do not count
 FEWEST = 20.0  # effective draws that a prediction is made from
 ROWS = 2**14  # simulated in one go
 
@@ -34,7 +37,34 @@ def whitened_samples(
     _check_lead(lead, _width(model), "y")
     if "y" in blocks:
         warn_of_far(model, blocks["y"])
-    size, rows_of_y = model.simulator.size, math.prod(lead)
+    if not isinstance(model.codec, Truncated):
+        drawn = _drawn(model, blocks, n, seed, sampling_temperature)
+        return drawn.reshape(*lead, n, drawn.shape[-1])
+
+    def draw(places, count, number):
+        part = {name: rows[places] for name, rows in blocks.items()}
+        own = int(seed) if not number else _folded(seed, number)
+        return _drawn(model, part, count, own, sampling_temperature)
+
+    drawn = truncated.filled(model.codec, draw, math.prod(lead), n)
+    return drawn.reshape(*lead, n, drawn.shape[-1])
+
+
+def _drawn(model, blocks, n: int, seed: int, sampling_temperature: float) -> np.ndarray:
+    """n draws of the network for each observation, theta [B, n, P]; of an ensemble, all members'
+    in random order."""
+    members = model.members
+    if len(members) > 1:
+        rng = np.random.default_rng(int(seed) % 2**64)
+        counts = _turns(len(members), n, rng)
+        each = [
+            _drawn(one, blocks, count, _folded(seed, -1 - k), sampling_temperature)
+            for k, (one, count) in enumerate(zip(members, counts, strict=True))
+            if count
+        ]
+        return np.concatenate(each, 1)[:, rng.permutation(n)]
+    rows_of_y = len(next(iter(blocks.values())))
+    size = model.simulator.size
     drawn = np.empty((rows_of_y, n, size), model.dtype.as_numpy_dtype)
     most = max(SAMPLES // n, 1)
     for first in range(0, rows_of_y, most):
@@ -47,7 +77,42 @@ def whitened_samples(
         v = model.partition.from_standardised(z, **of_y).numpy()
         inputs = model.passes.inverse(v, model.given_rows(part))
         drawn[first : first + most] = inputs[:, :size].reshape(count, n, size)
-    return drawn.reshape(*lead, n, size)
+    return drawn
+
+
+def log_share_inside(model, blocks) -> np.ndarray:
+    """log of the share of the network's draws that is inside the bounds, for the blocks of
+    observations [B, ...]: [B]. It is estimated from draws with the same latents for all."""
+
+    members = model.members
+    if len(members) > 1:
+        each = [log_share_inside(one, blocks) for one in members]
+        return np.logaddexp.reduce(each, 0) - math.log(len(each))
+
+    def draw(places, count, number):
+        z = model.partition.standard_sample(count, (number, -2), model.dtype).numpy()
+        drawn = np.empty((len(places), count, model.simulator.size), model.dtype.as_numpy_dtype)
+        most = max(SAMPLES // count, 1)
+        for first in range(0, len(places), most):
+            part = {name: rows[places[first : first + most]] for name, rows in blocks.items()}
+            some = len(places[first : first + most])
+            theta = model.passes.inverse(np.tile(z, (some, 1)), model.given_rows(part))
+            drawn[first : first + most] = theta.reshape(some, count, -1)
+        return drawn
+
+    rows = len(next(iter(blocks.values())))
+    return truncated.log_share(model.codec, draw, rows)
+
+
+def _turns(members: int, n: int, rng: np.random.Generator) -> list[int]:
+    """How many of n samples come from each member."""
+    extra = rng.permutation(members) < n % members
+    return [n // members + int(one) for one in extra]
+
+
+def _folded(seed: int, number: int) -> int:
+    """A further seed."""
+    return int(np.random.default_rng((int(seed) % 2**64, number % 2**64)).integers(2**63))
 
 
 def log_prob_whitened(model, theta: np.ndarray, y) -> np.ndarray:
@@ -63,13 +128,18 @@ def contexts(model, y) -> np.ndarray:
 
 
 def anomaly_score(model, y) -> np.ndarray:
-    """-log p(y) of the data in their context, [..., M] -> [...], nats.
+    """-log p(y) of the data in their context, [..., M] -> [...], nats; of a model that keeps data
+    and has no network for their density, that of a Gaussian (see `far_data`).
 
     Raises:
       UserError: the model has no density of the data.
     """
     if model.data_model is None:
-        raise UserError("this model has no density of the data")
+        blocks, lead = model.observed(y)
+        found = gaussian_score(model, blocks["y"]) if "y" in blocks else None
+        if found is None:
+            raise UserError("this model has no density of the data")
+        return found.reshape(lead)
     y, lead = finite_rows(y, model.simulator.data_names, "y", model.dtype.as_numpy_dtype)
     context = model.frame.data_context(contexts(model, y))
     return model.data_model.anomaly_score(context).reshape(lead)
@@ -143,7 +213,7 @@ def _simulated(model, x, n, seed):
 def _resampled(model, x, n, seed):
     """n of the data that the codec keeps, [n, M], by the weights p(x | y)."""
     kept = model.codecs["y"].of_prior
-    log_weights = model.log_prob(x, kept).astype(np.float64)
+    log_weights = _log_likeness(model, x, kept)
     # all may be -inf
     weights = np.exp(log_weights - max(log_weights.max(), np.finfo(float).min))
     effective = weights.sum() ** 2 / max(np.square(weights).sum(), 1e-300)
@@ -154,6 +224,20 @@ def _resampled(model, x, n, seed):
         )
     chosen = np.random.default_rng(seed).choice(len(weights), n, p=weights / weights.sum())
     return kept[chosen]
+
+
+def _log_likeness(model, x, kept) -> np.ndarray:
+    """log p(x | y) of one x [P] for data kept [K, M] but for a constant; the share inside bounds
+    is computed where it matters."""
+    if not isinstance(model.codec, Truncated):
+        return model.log_prob(x, kept).astype(np.float64)
+    encoded = model.codec.encode(x, model.dtype.as_numpy_dtype)
+    value = np.asarray(model.log_prob_of_network(encoded, kept), np.float64)
+    near = value > value.max(initial=-np.inf, where=~np.isnan(value)) - NEAR
+    found = np.full(len(value), -np.inf)
+    blocks = model.observed(kept[near])[0]
+    found[near] = value[near] - log_share_inside(model, blocks)
+    return found
 
 
 def _whitened(model, x: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ def header(model) -> dict:
         "event_ndims": list(model.bijector.event_ndims),
         "dtype": model.dtype.name,
         "started": model.started,
+        "members": len(model.members),
         "data_model": model.data_model and header(model.data_model),
     }
 
@@ -32,7 +33,7 @@ def header(model) -> dict:
 def arrays(model) -> dict[str, np.ndarray]:
     """Weights as "flow/<path>", arrays of codecs as "codec/<block>/<name>", of the density of the
     data as "data_model/..."."""
-    found = {f"flow/{name}": each.numpy() for name, each in model.bijector.named_weights().items()}
+    found = {f"flow/{name}": each.numpy() for name, each in weights_of(model).items()}
     for block, codec in model.codecs.items():
         found |= {f"codec/{block}/{name}": each for name, each in codec.arrays().items()}
     if model.data_model:
@@ -40,10 +41,18 @@ def arrays(model) -> dict[str, np.ndarray]:
     return found
 
 
+def weights_of(model) -> dict:
+    """Variables by name; those of the further members of an ensemble as "member<k>/<name>"."""
+    found = dict(model.bijector.named_weights())
+    for k, one in enumerate(model.members[1:], 1):
+        found |= {f"member{k}/{name}": v for name, v in one.bijector.named_weights().items()}
+    return found
+
+
 def take(model, arrays: dict[str, np.ndarray]) -> bool:
     """Takes over arrays by name; False where they do not fit."""
     flow, codecs, data_model = (below(arrays, part) for part in ("flow", "codec", "data_model"))
-    variables = model.bijector.named_weights()
+    variables = weights_of(model)
     fits = len(flow) + len(codecs) + len(data_model) == len(arrays) and _same(flow, variables)
     if not fits or bool(data_model) != bool(model.data_model):
         return False

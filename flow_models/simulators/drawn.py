@@ -112,6 +112,14 @@ class Drawn(Simulator):
         """theta [N, P] of x, computed in float64."""
         return self._placed((np.asarray(x, np.float64) - self.mean) / self.scale)
 
+    def allows(self, theta: np.ndarray) -> np.ndarray:
+        """Which theta [..., P] are strictly inside the bounds, in the user's units, [...]."""
+        x = theta.astype(np.float64) * self.scale + self.mean
+        inside = np.isfinite(x.sum(-1))
+        for place, sides in enumerate(zip(self.lower, self.upper)):
+            inside &= ~bounds.is_outside(x[..., place], *sides)
+        return inside
+
     def _placed(self, theta: np.ndarray) -> np.ndarray:
         """theta that stays between its bounds in float32."""
         if not self.lower:

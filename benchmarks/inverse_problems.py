@@ -1,0 +1,177 @@
+"""Posteriors from pairs beside sbi (NPE with NSF and MAF, FMPE) and BayesFlow, as they come.
+
+    make bench-inverse                                     # ours: writes doc/benchmarks_inverse.md
+    make bench-inverse ARGS="--methods ours sbi:nsf sbi:maf sbi:fmpe bayesflow"
+    make bench-inverse ARGS="--problems slcp --pairs 1000 --render"
+
+Each training is a process of its own with one thread, one at a time, with the same pairs, held-out
+pairs and observations. The peers get their own environment, benchmarks/.venv_inverse, at the first
+run. Results are kept in benchmarks/results/inverse, one file a training; a run leaves out what is
+there, and the page is made of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from flows import environment  # noqa: E402
+from inverse.problems import PROBLEMS  # noqa: E402
+
+from flow_models.diagnostics.two_sample import c2st  # noqa: E402
+
+METHODS = ("ours:default", "ours:members", "sbi:nsf", "sbi:maf", "sbi:fmpe", "bayesflow:default")
+PAIRS = (1_000, 10_000, 100_000)
+OBSERVATIONS, SAMPLES, TEST = 10, 2_000, 2_000
+RESULTS = HERE / "results" / "inverse"
+PAGE = HERE.parent / "doc" / "benchmarks_inverse.md"
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--methods", nargs="+", choices=METHODS, default=["ours:default"])
+    p.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    p.add_argument("--pairs", nargs="+", type=int, default=[1_000, 10_000])
+    p.add_argument("--again", action="store_true", help="train what has a result, too")
+    p.add_argument("--render", action="store_true", help="only write the page")
+    p.add_argument("--limit", type=float, default=3600, help="seconds of one training (3600)")
+    p.add_argument("--peers", help="Python of an environment with sbi and bayesflow")
+    p.add_argument("--page", type=Path, default=PAGE)
+    return p
+
+
+def data_of(name: str, pairs: int) -> Path:
+    """The file of pairs, held-out pairs, observations and reference samples of a row."""
+    path = RESULTS / f"{name}_{pairs}.npz"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    problem, seed = PROBLEMS[name], zlib.crc32(name.encode())
+    x, y = problem.pairs(pairs, (seed, pairs))
+    x_test, y_test = problem.pairs(TEST, (seed, 1))
+    truths, observed = problem.pairs(OBSERVATIONS, (seed, 2))
+    rng = np.random.default_rng((seed, 3))
+    both = [np.stack([problem.reference(y, SAMPLES, rng) for y in observed]) for _ in range(2)]
+    arrays = {"x": x, "y": y, "x_test": x_test, "y_test": y_test, "observed": observed}
+    np.savez(path, **arrays, truths=truths, reference=both[0], again=both[1], n=SAMPLES)
+    return path
+
+
+def trained(method: str, name: str, pairs: int, arguments) -> dict:
+    """Trains in a process of its own; what came of it, with its C2ST."""
+    data = data_of(name, pairs)
+    out = RESULTS / f"{name}_{pairs}_{method.replace(':', '_')}.npz"
+    library, _, form = method.partition(":")
+    python = sys.executable
+    if library != "ours":
+        python = arguments.peers or environment.python(
+            HERE / ".venv_inverse", HERE / "inverse" / "requirements.txt"
+        )
+    command = [python, str(HERE / "inverse" / "worker.py"), library, form, name, data, out]
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, **THREADS},
+        capture_output=True,
+        text=True,
+        timeout=arguments.limit,
+        preexec_fn=lambda: os.nice(5),
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        return {"failed": lines[-1]}
+    with np.load(data) as given, np.load(out) as drawn:
+        found = json.loads(str(drawn["found"]))
+        each = [classified(*pair) for pair in zip(given["reference"], drawn["samples"])]
+    return {**found, "c2st": float(np.mean(each)), "c2st_each": each}
+
+
+def classified(a: np.ndarray, b: np.ndarray) -> float:
+    """C2ST of a network on standardised samples, 0.5 for equal distributions."""
+    return c2st(a, b, classifiers=("network",))
+
+
+def null(name: str, pairs: int) -> float:
+    """The C2ST of the reference with itself."""
+    with np.load(data_of(name, pairs)) as given:
+        each = [classified(*both) for both in zip(given["reference"], given["again"])]
+    return float(np.mean(each))
+
+
+def measured(arguments) -> dict:
+    """Results of all rows so far, with those of this run."""
+    path = RESULTS / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in arguments.problems:
+        for pairs in arguments.pairs:
+            row = results.setdefault(f"{name} {pairs}", {})
+            if "null" not in row:
+                row["null"] = null(name, pairs)
+            for method in arguments.methods:
+                if method in row and not arguments.again:
+                    continue
+                try:
+                    row[method] = trained(method, name, pairs, arguments)
+                except subprocess.TimeoutExpired:
+                    row[method] = {"failed": f"no end in {arguments.limit:g} s"}
+                print(name, pairs, method, shown(row[method]), file=sys.stderr, flush=True)
+                path.write_text(json.dumps(results, indent=1))
+    return results
+
+
+def shown(found: dict) -> str:
+    """A cell: C2ST (nll, seconds; samples a second; share outside)."""
+    if "failed" in found:
+        return f"failed: {found['failed'][:80]}"
+    outside = f"; {found['outside']:.1%} outside" if found["outside"] else ""
+    return (
+        f"{found['c2st']:.3f} ({found['nll']:.2f}, {found['cpu_seconds']:.0f} s;"
+        f" {found['samples_per_second']:,.0f}/s{outside})"
+    )
+
+
+def markdown(results: dict) -> str:
+    """The table of all rows and methods that there are."""
+    methods = [each for each in METHODS if any(each in row for row in results.values())]
+    lines = [
+        f"| problem, pairs | null | {' | '.join(methods)} |",
+        "|---" * (len(methods) + 2) + "|",
+    ]
+    for name, row in results.items():
+        problem, pairs = name.split()
+        cells = [shown(row[each]) if each in row else "" for each in methods]
+        lines.append(f"| {problem} {int(pairs):,} | {row['null']:.3f} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(page: Path, table: str) -> None:
+    """Puts the table between the marks of the page."""
+    text = page.read_text()
+    begin, end = "<!-- table -->\n", "<!-- end of table -->"
+    head, tail = text[: text.index(begin) + len(begin)], text[text.index(end) :]
+    page.write_text(head + table + tail)
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    path = RESULTS / "results.json"
+    results = json.loads(path.read_text()) if arguments.render else measured(arguments)
+    table = markdown(results)
+    write(arguments.page, table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Pairs of parameters and data as they come, made ready for a posterior, or refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from flow_models.core import bounds
+from flow_models.core.arrays import filled
+from flow_models.core.errors import UserError, warn
+from flow_models.models.columns import Columns
+from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
+from flow_models.models.problem import Data
+from flow_models.models.rows import by_name, is_missing, names_of
+from flow_models.simulators.drawn import Drawn
+
+LEAST = 200  # pairs
+KEPT = 20_000  # data of pairs that the model keeps, to predict from
+REPEATS = 0.05  # share of the pairs that have one and the same value of a parameter
+
+
+@dataclasses.dataclass
+class OwnPairs:
+    """Pairs that fit together.
+
+    Attributes:
+      simulator: names, scales and bounds.
+      data: the codec of the data, with those that it keeps.
+      theta, y: whitened parameters [N, P] and data [N, M] as networks see them, float32.
+      valid: which of the pairs given these are, [N given].
+    """
+
+    simulator: Drawn
+    data: Data
+    theta: np.ndarray
+    y: np.ndarray
+    valid: np.ndarray
+
+
+def own_pairs(x, y, names=None, data_names=None, kinds=None, lower=None, upper=None, seed=0):
+    """The pairs x, y of a user; arguments as in `fit_posterior`.
+
+    Raises:
+      UserError: pairs that do not fit, too few of them, a parameter that is discrete, or x outside
+        its bounds.
+    """
+    x, y = _as_columns(x), _as_columns(y)
+    names = names_of(x) if names is None else names
+    data_names = names_of(y) if data_names is None else data_names
+    x = filled(x) if names is None else by_name(x, names, "x")
+    y = filled(y) if data_names is None else by_name(y, data_names, "y")
+    valid = _valid(x, y)
+    rounded = x.dtype.kind == "f" and x.dtype.itemsize < 8
+    x, y = (each if valid.all() else each[valid] for each in (x, y))
+    table = _table(y, data_names, kinds)
+    prepared = y if table is None else table.prepare(_frame(y, data_names))
+    y = y if table is None else features(table, prepared)
+    data_names = data_names if table is None else names_of_features(table)
+    if rounded:
+        x = _off_the_bounds(x, names, lower, upper)
+    simulator = Drawn.of(x, y, names, data_names, lower, upper)
+    if len(x) < LEAST:
+        raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
+    refuse_discrete(np.asarray(x, np.float64), simulator.names)
+    theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
+    some = np.random.default_rng(seed).permutation(len(x))[:KEPT]
+    kept = (y if table is None else prepared)[some]
+    data = Data(simulator, kept) if table is None else DataOfKinds(simulator, kept, table)
+    return OwnPairs(simulator, data, theta, y, valid)
+
+
+def _as_columns(values):
+    """One number a row as a column [N, 1]; a series without names in its index as a frame."""
+    if isinstance(getattr(values, "name", None), str) and hasattr(values, "to_frame"):
+        return values.to_frame()
+    if isinstance(values, (list, tuple)) or hasattr(values, "__array__"):
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            return values
+        return array[:, None] if array.ndim == 1 and array.dtype.kind in "fiub" else values
+    return values
+
+
+def _valid(x, y) -> np.ndarray:
+    """Which simulations gave data, [N]; warns of the others."""
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        return np.ones(len(x), bool)  # refused later
+    bad = ~np.isfinite(y) if y.dtype.kind == "f" else is_missing(y)
+    lost = np.any(bad, 1)
+    if lost.any() and not lost.all():
+        warn(
+            f"{lost.sum():,} of {len(y):,} simulations have data that are NaN, infinite or missing,"
+            f" the first in row {int(np.argmax(lost))}: they are left out, and the prior is that of"
+            " the others"
+        )
+        return ~lost
+    return np.ones(len(x), bool)
+
+
+def _off_the_bounds(x, names, lower, upper):
+    """Numbers of less than 64 bits that rounding has put on a bound, beside it in float64."""
+    names = [f"x{i + 1}" for i in range(x.shape[-1])] if names is None else list(map(str, names))
+    sides = bounds.of_columns(lower, upper, names)
+    columns = np.asarray(x, np.float64).T.copy()
+    for column, low, high in zip(columns, *sides, strict=True):
+        for bound, side in ((low, 1), (high, -1)):
+            if bound is not None:
+                column[column == np.asarray(bound, x.dtype)] = bounds.beside(bound, side)
+    return columns.T
+
+
+def refuse_discrete(x: np.ndarray, names: Sequence[str]) -> None:
+    """Raises UserError for a column of x [N, P] whose values repeat: its density would be a spike.
+
+    Parameters that were simulated several times repeat as a whole and are taken.
+    """
+    rows = len(np.unique(x, axis=0))
+    for name, column in zip(names, x.T, strict=True):
+        values, counts = np.unique(column, return_counts=True)
+        whole = bool((values == np.round(values)).all())
+        repeats = len(values) < 0.5 * rows or counts.max() > max(REPEATS * len(x), len(x) / rows)
+        if len(values) < len(x) and (repeats or whole and len(values) < 0.9 * len(x)):
+            raise UserError(
+                f"parameter {name!r} has {len(values):,} values in {len(x):,} pairs,"
+                f" {values[counts.argmax()]:g} in {counts.max():,} of them: a density needs numbers"
+                " that vary continuously. Add uniform noise as wide as its steps and round samples,"
+                " fit a posterior for each value, or leave it out"
+            )
+
+
+def _table(y, names: Sequence[str] | None, told: Mapping[str, str] | None) -> Columns | None:
+    """The columns of data with kinds; None where all are numbers and no kind is told."""
+    if not told and np.asarray(y).dtype.kind in "fiub" or names is None and not told:
+        return None
+    if names is None:
+        raise UserError("data_kinds go by name: give a DataFrame, or data_names")
+    return Columns.of(_frame(y, names), told)
+
+
+def _frame(y, names):
+    """Data [N, M] as a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame(np.asarray(y), columns=[str(name) for name in names]).infer_objects()
