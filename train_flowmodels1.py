@@ -10,7 +10,7 @@
     python train_flowmodels1.py --target funnel  # a density without data: doc/densities.md
     python train_flowmodels1.py --preset smoke   # to see it run
 
-Expect a kl_to_truth of at most 0.003 nats for moons; README.md has the measured values.
+Expect a kl_to_truth of at most 0.003 nats for moons; doc/results.md has measured values.
 """
 
 from __future__ import annotations

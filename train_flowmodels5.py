@@ -11,8 +11,8 @@ from where they land.
     python train_flowmodels5.py --preset smoke      # to see it run
 
 Data have no noise; the network is trained with noise that falls to a small tolerance. Expect of the
-arm a resimulation_mse of about 0.0001 and a posterior_mmd below 0.002; README.md has the measured
-values.
+arm a resimulation_mse of about 0.0001 and a posterior_mmd below 0.002; doc/results.md has the
+measured values.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""The pages: links lead somewhere, the README is short, and its numbers stand in doc/ as well."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("doc/*.md"), *ROOT.glob("data/*.md")]
+README = (ROOT / "README.md").read_text()
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page, as GitHub makes them."""
+    heads = re.findall(r"(?m)^#+ (.+)$", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    for link in (each for each in links if "://" not in each):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page.name}: no {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: no heading {link}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "doc" / "index.md").read_text()
+    pages = {page.name for page in ROOT.glob("doc/*.md")} - {"index.md"}
+    assert pages <= set(re.findall(r"\]\(([\w.]+)\)", index))
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_numbers_of_the_summary_stand_in_a_page_with_their_command():
+    rows = re.findall(
+        r"(?m)^\| (.+) \| (.+) \| (.+) \| `([^`]+)` \|$", README.split("## Results")[1]
+    )
+    assert len(rows) > 9
+    pages = {page.name: page.read_text() for page in ROOT.glob("doc/*.md")}
+    for what, here, best, command in rows:
+        numbers = re.findall(r"\d+\.\d+", f"{here} {best}")
+        found = [
+            name
+            for name, text in pages.items()
+            if command in text and all(number in text for number in numbers)
+        ]
+        assert found, f"{what}: {numbers} are on no page with {command}"
