@@ -17,7 +17,7 @@ import pytest
 from servers import aws_environment, environment, free_ports, s3, s3_server  # noqa: F401
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import TransientError, UserError
 from flow_models.data.tables import read_table
 from flow_models.runs.mirror import Mirror
 
@@ -356,9 +356,11 @@ def test_wrong_keys(bucket, s3, access, secret, message):
 
 def test_dead_and_malformed_endpoints(bucket):
     begin = time.monotonic()
-    with environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_ports(1)[0]}"):
+    nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with environment(AWS_ENDPOINT_URL=nowhere, AWS_MAX_ATTEMPTS="4"):
         with pytest.raises(
-            UserError, match="no connection to the store: .*check the network and AWS_ENDPOINT_URL"
+            TransientError,
+            match="no connection to the store: .*check the network and AWS_ENDPOINT_URL",
         ):
             storage.read_bytes(f"{bucket}/x")
     assert time.monotonic() - begin < 15

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 
+from flow_models.core import s3
 from flow_models.core.errors import UserError
 from flow_models.core.failures import client_side
 from flow_models.core.installed import package
@@ -52,19 +53,19 @@ class Aws:
     """
 
     def __init__(self, dry: bool = False):
-        boto3 = package("boto3")
+        package("boto3")
         from botocore.exceptions import BotoCoreError
 
         self.dry = dry
         try:
-            self._session = boto3.Session()
+            self._session = s3.session()
         except BotoCoreError as error:
             raise AwsError(f"AWS: {client_side(error)}") from error
         self.region = self._session.region_name
         if not self.region:
             raise AwsError(
-                "no region is set: export AWS_DEFAULT_REGION=eu-central-1 (or yours), or aws"
-                " configure set region"
+                "no region is set: export AWS_DEFAULT_REGION=eu-central-1 (or yours; AWS_REGION"
+                " does as well), or aws configure set region"
             )
 
     def call(self, service: str, operation: str, **parameters) -> dict:

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError
+from flow_models.core.errors import TransientError, UserError
 
 
 def write(folder: str, name: str, arrays: dict[str, np.ndarray], header: dict) -> None:
@@ -93,5 +93,7 @@ def _previous_arrays(folder: str, name: str) -> set[str]:
     one."""
     try:
         return {str(read_header(folder, name, name)["arrays"])}
+    except TransientError:
+        raise
     except UserError:
         return set()

@@ -18,8 +18,17 @@ class UserError(ValueError):
     """A mistake that the user can fix: one line that says what was expected, what came, and what to
     do.
 
-    The scripts print the line on stderr and exit with status 2. In Python it is a `ValueError`.
+    The scripts print the line on stderr and exit with `status`. In Python it is a `ValueError`.
     """
+
+    status = 2
+
+
+class TransientError(UserError):
+    """A failure that may pass, such as an overloaded store or a lost network, and that outlived all
+    retries. The same command with --resume may go on. Status EX_TEMPFAIL."""
+
+    status = EX_TEMPFAIL
 
 
 class FlowModelsWarning(UserWarning):

@@ -5,9 +5,10 @@ import contextlib
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterator, Mapping
 
-from flow_models.core.errors import UserError
+from flow_models.core.errors import TransientError, UserError
 from flow_models.core.installed import package
 
 _PART_IS_A_FILE = "a part of this path is a file, not a folder"
@@ -50,6 +51,8 @@ _S3_CODES = {
     "InvalidBucketName": "not a valid bucket name: 3 to 63 of a-z, 0-9, dot and hyphen",
     "SlowDown": "the store is overloaded: try again later",
 }
+_PASSING = re.compile("SlowDown|Throttl|RequestTimeout|LimitExceeded|TooManyRequests")  # codes
+_ROLES = ("container-role", "iam-role")  # credentials that a machine of AWS hands out
 _CODES_OF_ONE_OBJECT = {"NoSuchKey", "404", "AccessDenied", "403", "InvalidObjectState"}
 
 
@@ -66,7 +69,8 @@ def local_failures(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def s3_failures(uri: str) -> Iterator[None]:
-    """Turns an error of boto3, or of the local disk behind it, about `uri` into a UserError."""
+    """Turns an error of boto3, or of the local disk behind it, about `uri` into a UserError; one
+    that may pass, into a TransientError."""
     package("boto3")  # an extra: where it is missing, one line says how to install it
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
@@ -78,13 +82,32 @@ def s3_failures(uri: str) -> Iterator[None]:
     except ClientError as error:
         code, message = _answer(error)
         text = _S3_CODES.get(code) or _line(f"the store answered {code}: {message}")
-        raise UserError(f"{uri}: {text}") from error
+        raise _kind(error)(f"{uri}: {text}") from error
     except (BotoCoreError, Boto3Error) as error:
-        raise UserError(f"{uri}: {client_side(error)}") from error
+        raise _kind(error)(f"{uri}: {client_side(error)}") from error
     except OSError as error:
         raise UserError(f"{uri}: {_local(error)}") from error
     except ValueError as error:  # botocore raises it for a malformed endpoint
         raise UserError(f"{uri}: {_line(error)}; check AWS_ENDPOINT_URL") from error
+
+
+def _kind(error: Exception) -> type[UserError]:
+    return TransientError if may_pass(error) else UserError
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether an error of boto3 may be gone at the next try: an overloaded or throttling service,
+    no answer, no route, a connection that broke off, a role whose credentials come late."""
+    from botocore import exceptions as e
+
+    if isinstance(error, e.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        passing = _PASSING.match(_answer(error)[0].rpartition(".")[2])
+        return bool(passing) or status == 429 or status >= 500 and status != 501
+    if isinstance(error, e.CredentialRetrievalError):
+        return error.kwargs.get("provider") in _ROLES
+    no_answer = (e.ConnectionError, e.HTTPClientError, e.IncompleteReadError)
+    return isinstance(error, no_answer) and not isinstance(error, e.SSLError)
 
 
 def client_side(error: Exception, whom: str = "the store") -> str:

@@ -11,9 +11,11 @@ from typing import IO, NamedTuple
 
 from flow_models.core.errors import UserError
 from flow_models.core.failures import s3_failures
+from flow_models.core.installed import package
 
 _IN_MEMORY = 64 * 2**20  # bytes of an object that stay in memory; a larger one goes to the disk
-_PAUSES = (0.2, 0.4)  # seconds before a download that broke off is started again
+_PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)  # seconds before a broken download starts again
+_ATTEMPTS = 9  # of each request, the first and 8 retries, unless AWS_MAX_ATTEMPTS says other
 
 
 class Found(NamedTuple):
@@ -33,17 +35,29 @@ def client():
 
 @functools.lru_cache(maxsize=8)
 def _client(pid: int, settings: tuple[tuple[str, str], ...]):
-    """With these timeouts a dead network is reported within 15 s, a silent store within 35 s."""
-    import boto3
+    """Retries come later and later: a dead network is reported after about 35 s, a store that never
+    answers after two minutes. Adaptive: where the store says that it is overloaded, all threads
+    slow down."""
     from botocore.config import Config
 
+    attempts = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _ATTEMPTS}
     config = Config(
-        retries={"mode": "standard", "max_attempts": 3},
+        retries={"mode": "adaptive", **attempts},  # type: ignore[arg-type]
         connect_timeout=4,
         read_timeout=10,
         max_pool_connections=32,
     )
-    return boto3.session.Session().client("s3", config=config)
+    return session().client("s3", config=config)
+
+
+def session():
+    """A session of boto3, which itself does not read the region that all other SDKs of AWS do.
+
+    Raises:
+      UserError: boto3 is not installed.
+    """
+    region = os.environ.get("AWS_REGION") or None
+    return package("boto3").session.Session(region_name=region)
 
 
 def check_object(uri: str) -> tuple[str, str]:
@@ -61,11 +75,12 @@ def read(uri: str) -> IO[bytes]:
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
         for pause in _PAUSES:
+            body = client().get_object(Bucket=bucket, Key=key)["Body"]
             try:
-                return _download(bucket, key)
+                return _downloaded(body)
             except (HTTPClientError, IncompleteReadError):
                 time.sleep(pause)
-        return _download(bucket, key)
+        return _downloaded(client().get_object(Bucket=bucket, Key=key)["Body"])
 
 
 def write(uri: str, data: bytes) -> None:
@@ -143,8 +158,8 @@ def _first_key(uri: str, prefix: str) -> str | None:
     return None
 
 
-def _download(bucket: str, key: str) -> IO[bytes]:
+def _downloaded(body) -> IO[bytes]:
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
-    shutil.copyfileobj(client().get_object(Bucket=bucket, Key=key)["Body"], file, 2**20)
+    shutil.copyfileobj(body, file, 2**20)
     file.seek(0)
     return file  # type: ignore[return-value]  # a BinaryIO in all but name

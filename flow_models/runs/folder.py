@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from flow_models.core import storage
-from flow_models.core.errors import UserError, warn
+from flow_models.core.errors import TransientError, UserError, warn
 from flow_models.core.failures import local_failures
 from flow_models.runs import report
 from flow_models.runs.config import flat, replace
@@ -239,7 +239,7 @@ class RunFolder:
         if self.temporary:
             self.temporary.cleanup()
             return None
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, TransientError)):
             print(
                 f"to go on where this stopped: the same command with --resume --output-dir {self}",
                 file=sys.stderr,

@@ -13,8 +13,8 @@ from flow_models.training import cluster
 def guarded(action: Callable[[], None]) -> None:
     """Runs an action as a program.
 
-    A user's mistake is one line on stderr and status 2, Ctrl-C status 130, SIGTERM or a lost worker
-    status 75.
+    A user's mistake is one line on stderr and status 2, Ctrl-C status 130, SIGTERM, a lost worker
+    or a failure that may pass status 75.
     """
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(sys.stdout, "reconfigure"):
@@ -24,7 +24,7 @@ def guarded(action: Callable[[], None]) -> None:
             action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     except WorkerLost as error:
         _leave(f"error: {error}", EX_TEMPFAIL)
     except Terminated:

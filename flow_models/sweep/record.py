@@ -46,8 +46,9 @@ def read_header(place: str | Path) -> Header:
     file = storage.join(place, HEADER)
     if not storage.exists(file):
         raise UserError(f"{place} is not the place of a sweep: it holds no {HEADER}")
+    data = storage.read_bytes(file)
     try:
-        known = yaml.safe_load(storage.read_bytes(file))
+        known = yaml.safe_load(data)
         return Header(**{field.name: known[field.name] for field in dataclasses.fields(Header)})
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f"{file} is damaged: move {place} away, and begin anew") from error

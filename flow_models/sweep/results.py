@@ -61,8 +61,9 @@ def read(place: str | Path, index: int, setting: Mapping[str, str], failed: bool
     file = storage.join(place, space.folder(index, setting), "metrics.json")
     if not storage.exists(file):
         return Trial(index, setting, {}, failed)
+    data = storage.read_bytes(file)
     try:
-        found = json.loads(storage.read_bytes(file))
+        found = json.loads(data)
         metrics = {name: float(v) for name, v in found.items() if name != "warnings"}
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file} is damaged: {error}") from error

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from flow_models.commands.doctor.finding import Finding, one_line, verdict
 from flow_models.core.errors import UserError
-from flow_models.core.installed import package
 
 
 def aws() -> Iterator[Finding]:
     """The credentials, whose they are, and the region."""
     from flow_models.aws_batch.aws import Aws
+    from flow_models.core import s3 as s3_client
 
     try:
-        credentials = package("boto3").session.Session().get_credentials()
+        credentials = s3_client.session().get_credentials()
     except UserError as error:
         yield Finding("none", "aws", str(error))
         return

@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         number = write_set(given.set, folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     if number:
         print(f"{number:,} images of {given.set} written to {folder}")
     else:

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_id = upload(given.run, given.experiment, given.tracking_uri, given.register)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     uri = (
         "" if is_s3(given.run) else f" at {public(store_uri(given.tracking_uri, Path(given.run)))}"
     )
