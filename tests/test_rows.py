@@ -167,7 +167,7 @@ def posterior():
     x = pd.DataFrame({"slope": rng.normal(0, 1, 3000), "level": rng.normal(50, 5, 3000)})
     y = pd.DataFrame({"late": x.level + 2 * x.slope, "soon": x.level - x.slope})
     settings = fm.FitSettings(steps=60, batch_size=256, jit=False)
-    return fm.fit_posterior(x, y + rng.normal(0, 0.1, y.shape), settings=settings), x, y
+    return fm.fit_posterior(x, y + rng.normal(0, 2, y.shape), settings=settings), x, y
 
 
 def test_a_posterior_takes_data_by_name(posterior):

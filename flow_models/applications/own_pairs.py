@@ -14,6 +14,7 @@ from flow_models.models.columns import Columns
 from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
 from flow_models.models.problem import Data
 from flow_models.models.rows import by_name, is_missing, names_of
+from flow_models.models.trials import Trials, trial_rows
 from flow_models.simulators.drawn import Drawn
 
 LEAST = 200  # pairs
@@ -54,6 +55,9 @@ def own_pairs(x, y, names=None, data_names=None, kinds=None, lower=None, upper=N
     valid = _valid(x, y)
     rounded = x.dtype.kind == "f" and x.dtype.itemsize < 8
     x, y = (each if valid.all() else each[valid] for each in (x, y))
+    trials = y.ndim == 3
+    if trials:
+        most, rows, y = y.shape[1], trial_rows(y, y.shape[1]), np.nanmean(y, 1)
     table = _table(y, data_names, kinds)
     prepared = y if table is None else table.prepare(_frame(y, data_names))
     y = y if table is None else features(table, prepared)
@@ -64,7 +68,10 @@ def own_pairs(x, y, names=None, data_names=None, kinds=None, lower=None, upper=N
     if len(x) < LEAST:
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
     refuse_discrete(np.asarray(x, np.float64), simulator.names)
-    theta, y = (np.asarray(each, np.float32) for each in (simulator.whitened(x), y))
+    theta = np.asarray(simulator.whitened(x), np.float32)
+    if trials:
+        return OwnPairs(simulator, Trials(simulator, None, most), theta, rows.astype("f"), valid)
+    y = np.asarray(y, np.float32)
     some = np.random.default_rng(seed).permutation(len(x))[:KEPT]
     kept = (y if table is None else prepared)[some]
     data = Data(simulator, kept) if table is None else DataOfKinds(simulator, kept, table)
@@ -86,9 +93,11 @@ def _as_columns(values):
 
 def _valid(x, y) -> np.ndarray:
     """Which simulations gave data, [N]; warns of the others."""
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+    if x.ndim != 2 or y.ndim not in (2, 3) or len(x) != len(y):
         return np.ones(len(x), bool)  # refused later
     bad = ~np.isfinite(y) if y.dtype.kind == "f" else is_missing(y)
+    if y.ndim == 3:  # a trial may be missing, not all of them
+        bad = np.any(np.isinf(y), 2) | np.all(np.any(bad, 2), 1)[:, None]
     lost = np.any(bad, 1)
     if lost.any() and not lost.all():
         warn(

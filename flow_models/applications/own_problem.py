@@ -12,17 +12,22 @@ from flow_models.applications.own_defaults import Defaults, defaults
 from flow_models.applications.own_pairs import OwnPairs, own_pairs
 from flow_models.applications.own_training import Prepared, trained
 from flow_models.applications.own_training import learning_curve as curve
+from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.regression_frame import RegressionFrame
+from flow_models.bijectors.summary import Summarised
+from flow_models.bijectors.trials import DeepSet, TrialsFrame
 from flow_models.core.errors import UserError
 from flow_models.models.ensemble import Ensemble
 from flow_models.models.model import Model
 from flow_models.models.partition import Partition
 from flow_models.models.problem import Parameters
+from flow_models.models.trials import Trials
 from flow_models.models.truncated import Truncated
 from flow_models.training import batches
 from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
 
+SUMMARY = 16  # numbers at least that a network makes of trials
 Bounds = float | Sequence[float | None] | Mapping[str, float] | None
 
 
@@ -47,6 +52,9 @@ def fit_posterior(
 ) -> Model:
     """p(x | y) for any y, from draws x [N, P] of the prior and data y [N, M] that were simulated
     for them; one number a row may come as [N].
+
+    y [N, T, M] are up to T trials of each simulation, independent and alike, NaN in those that are
+    missing: a deep set summarises them, and an observation has any number of trials up to T.
 
     Pairs whose data are NaN or infinite are simulations that failed: they are counted in a warning
     and left out.
@@ -184,17 +192,34 @@ def _settings(told: FitSettings | None, found: Defaults, rows: int, seed: int) -
 
 def _model(pairs: OwnPairs, architecture: str, options: dict, truncate: bool, jit: bool) -> Model:
     """The model of p(x | y), not yet trained."""
-    simulator = pairs.simulator
-    size, frame = simulator.size, RegressionFrame(simulator)
+    simulator, size = pairs.simulator, pairs.simulator.size
     # couplings need two columns
     name = "maf" if size == 1 and architecture == "spline_coupling" else architecture
     bounded = any(bound is not None for bound in (*simulator.lower, *simulator.upper))
     lower, upper = simulator.whitened_bounds
-    bounds: dict = {"lower": lower, "upper": upper} if bounded and not truncate else {}
-    flow = architectures.build(
-        name, size, **options, **bounds, condition_size=frame.context_size, standardise=False
-    )
-    partition = Partition({"x": size}, {"z": size}, given={"y": simulator.data_size})
+    if bounded and not truncate:
+        options = {**options, "lower": lower, "upper": upper}
     parameters = Truncated if bounded and truncate else Parameters
+    partition = Partition({"x": size}, {"z": size}, given={"y": pairs.y.shape[1]})
+    build = _of_trials if isinstance(pairs.data, Trials) else _of_columns
     codecs = {"x": parameters(simulator), "y": pairs.data}
-    return Model(architectures.framed(flow, frame), partition, codecs, jit=jit)
+    return Model(build(pairs, name, options), partition, codecs, jit=jit)
+
+
+def _of_columns(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
+    """The flow behind a regression on the columns of the data."""
+    frame = RegressionFrame(pairs.simulator)
+    options = {**options, "condition_size": frame.context_size, "standardise": False}
+    return architectures.framed(architectures.build(name, pairs.simulator.size, **options), frame)
+
+
+def _of_trials(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
+    """The flow behind a summary of the trials."""
+    size = pairs.simulator.size
+    most, columns = pairs.data.shape
+    width = options.get("summary", 0) or max(SUMMARY, 4 * size)
+    options = {**options, "summary": 0, "condition_size": width, "standardise": False}
+    flow = architectures.build(name, size, **options)
+    layer = Summarised(flow.layer, DeepSet(most, columns, width))
+    frame = TrialsFrame(pairs.simulator, most, columns)
+    return architectures.framed(FlowBijector(layer, flow.parameters["seed"], flow.dtype), frame)

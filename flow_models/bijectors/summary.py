@@ -4,6 +4,7 @@ import dataclasses
 
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.networks import MLP
+from flow_models.bijectors.trials import DeepSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Summarised(Layer):
     """
 
     layer: Layer
-    network: MLP
+    network: MLP | DeepSet
 
     def init(self, rng):
         return {"network": self.network.init(rng), "layer": self.layer.init(rng)}
