@@ -15,6 +15,7 @@ from flow_models.bijectors.on_columns import OnColumns, Widened
 from flow_models.bijectors.resampled import Resampled
 from flow_models.bijectors.rounding import Rounding
 from flow_models.core.errors import UserError
+from flow_models.core.serializable import from_config, to_config
 from flow_models.models import wider
 from flow_models.models.codecs import Encoded
 
@@ -272,9 +273,46 @@ def test_rounding_keeps_whole_numbers_whole():
     assert np.abs(seen - rows).max() > 0.05, "the noise is not uniform any more"
 
 
+def test_a_stochastic_flow_names_its_energy():
+    layer = fm.architectures.stochastic(2, 1, (8,), energy=two_sided, scale=2.0).layer
+    energy = layer.layers[1].layer.energy
+    assert energy == Energy("test_wider:two_sided", 1.0, 2.0)
+    x = tf.constant([[1.0, 0.5]])
+    np.testing.assert_allclose(energy.log_prob(x), two_sided(2 * x))
+    assert from_config(to_config(layer)) == layer
+    for options, message in (
+        ({"energy": lambda x: x[:, 0]}, "define it at the top level of a file"),
+        ({"energy": "test_wider:GAP"}, "the energy test_wider:GAP is no function"),
+        ({"chain": "gibbs"}, "no chain 'gibbs'; there are metropolis, langevin"),
+    ):
+        with pytest.raises(UserError, match=message):
+            fm.architectures.stochastic(2, 1, (8,), **options)
+
+
 def narrow(x):
     """log N(x; 1, 0.5^2), summed over columns."""
     return tf.reduce_sum(-2 * (x - 1.0) ** 2 - 0.5 * np.log(0.5 * np.pi), -1)
+
+
+def two_sided(x):
+    """log of two Gaussians of masses 0.3 and 0.7, x1 ~ N(-+2, 0.5^2), x2 ~ N(0, 1), and log Z = 2."""
+    away = tf.stack([x[:, 0] + 2, x[:, 0] - 2], 1)
+    parts = np.log([0.3, 0.7]).astype(np.float32) - 2 * away**2
+    return 2 + tf.reduce_logsumexp(parts, 1) - 0.5 * x[:, 1] ** 2 - np.log(np.pi)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", ["metropolis", "langevin"])
+def test_reweighted_expectations_of_a_stochastic_flow_are_unbiased(chain):
+    """Whatever a few steps of training learnt."""
+    options = {"depth": 2, "hidden": (8,), "bins": 4, "energy": two_sided, "scale": 2.0}
+    model = fm.Model(fm.architectures.build("stochastic", 2, chain=chain, **options), jit=False)
+    settings = fm.FitSettings(steps=4, batch_size=64, learning_rate=1e-3, jit=False)
+    found = fm.fit_density(two_sided, model, settings, method="reverse_kl", scale=2.0)
+    drawn = found.sample(20_000, seed=1)
+    assert drawn.log_z == pytest.approx(2, abs=4 * drawn.log_z_se) and drawn.log_z_se < 0.02
+    assert drawn.mean(drawn.x)[0] == pytest.approx(0.8, abs=0.1)
+    assert drawn.mean(drawn.x**2) == pytest.approx([4.25, 1.0], abs=0.15)
 
 
 @pytest.mark.parametrize("kind", ["langevin", "metropolis"])

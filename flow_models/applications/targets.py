@@ -86,7 +86,8 @@ def build_model(config, problem: Problem, partition, presets):
 
     chosen = few_rows.is_chosen(config, few_rows.NETWORK, presets)
     sizes = {} if chosen else RECIPES.get(problem.name, {})
-    options = config.network.options(seed=config.fit.seed, **sizes)
+    own = {"energy": problem.target.log_density, "scale": problem.target.scale}
+    options = config.network.options(seed=config.fit.seed, **own, **sizes)
     name = options.pop("architecture")
     flow = build("maf" if problem.target.size == 1 else name, problem.target.size, **options)
     return Model(flow, partition, jit=config.fit.jit)

@@ -19,6 +19,7 @@ from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.of_kinds import argmax
 from flow_models.architectures.transformers import jet, tarflow
+from flow_models.architectures.stochastic import stochastic
 from flow_models.architectures.vectors import (
     ARCHITECTURES,
     build,
@@ -87,6 +88,7 @@ __all__ = [
     "realnvp_batch_norm",
     "spline_coupling",
     "sliced",
+    "stochastic",
     "sylvester",
     "tarflow",
     "torus",

@@ -12,19 +12,26 @@ from flow_models.core.serializable import Serializable, imported
 
 @dataclasses.dataclass(frozen=True)
 class Energy(Serializable):
-    """log p(x) up to a constant, between a standard normal and a density: (1 - s) log N + s log p.
+    """log p(x) up to a constant, between a standard normal and a density:
+
+        (1 - s) log N(x; 0, I) + s log p(c x)
 
     Attributes:
       function: "module:function" of x [B, D], which gives log p [B].
-      share: s, from 0 to 1.
+      share: s, from 0 to 1; with 0 there is no function.
+      scale: c.
     """
 
     function: str
     share: float = 1.0
+    scale: float = 1.0
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         normal = tf.reduce_sum(intervals.log_normal(x), -1)
-        return (1 - self.share) * normal + self.share * imported(self.function)(x)
+        if not self.share:
+            return normal
+        log_p = imported(self.function)(self.scale * x)
+        return (1 - self.share) * normal + self.share * log_p
 
 
 @dataclasses.dataclass(frozen=True)
