@@ -295,7 +295,7 @@ def narrow(x):
 
 
 def two_sided(x):
-    """log of two Gaussians of masses 0.3 and 0.7, x1 ~ N(-+2, 0.5^2), x2 ~ N(0, 1), and log Z = 2."""
+    """Masses 0.3 and 0.7 at x1 = -+2 with sd 0.5, x2 ~ N(0, 1), and log Z = 2."""
     away = tf.stack([x[:, 0] + 2, x[:, 0] - 2], 1)
     parts = np.log([0.3, 0.7]).astype(np.float32) - 2 * away**2
     return 2 + tf.reduce_logsumexp(parts, 1) - 0.5 * x[:, 1] ** 2 - np.log(np.pi)

@@ -18,8 +18,8 @@ from flow_models.architectures.image_families import hyperbolic_image, irim_imag
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.of_kinds import argmax
-from flow_models.architectures.transformers import jet, tarflow
 from flow_models.architectures.stochastic import stochastic
+from flow_models.architectures.transformers import jet, tarflow
 from flow_models.architectures.vectors import (
     ARCHITECTURES,
     build,
