@@ -279,18 +279,25 @@ def _log_density(simulator, y, mean, inverse_factor, u):
 def convergence(draws):
     """Largest R-hat and smallest effective sample size over the parameters, [B] each, of draws [n,
     B, C, P]."""
-    chains = tf.constant(draws.transpose(0, 2, 1, 3))
-    rhat = tfp.mcmc.potential_scale_reduction(chains, independent_chain_ndims=1, split_chains=True)
     level = tf.get_logger().level
     # TFP casts complex autocorrelations to real numbers; TensorFlow warns of it
     tf.get_logger().setLevel("ERROR")
     try:
-        effective = tfp.mcmc.effective_sample_size(
-            chains, filter_beyond_positive_pairs=True, cross_chain_dims=1
-        )
+        # one observation at a time: the transforms of all draws take ten times their memory
+        found = [_convergence(tf.constant(draws[:, b])) for b in range(draws.shape[1])]
     finally:
         tf.get_logger().setLevel(level)
-    return rhat.numpy().max(-1), effective.numpy().min(-1)
+    rhat, effective = (np.array(each) for each in zip(*found))
+    return rhat, effective
+
+
+def _convergence(chains):
+    """The same of chains [n, C, P] of one observation."""
+    rhat = tfp.mcmc.potential_scale_reduction(chains, independent_chain_ndims=1, split_chains=True)
+    effective = tfp.mcmc.effective_sample_size(
+        chains, filter_beyond_positive_pairs=True, cross_chain_dims=1
+    )
+    return rhat.numpy().max(), effective.numpy().min()
 
 
 def _packed(kept: Reference) -> dict[str, np.ndarray]:

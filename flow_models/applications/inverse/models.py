@@ -17,6 +17,8 @@ from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import Trainer
 
+PART = 20_000  # pairs that are made blocks at a time
+
 
 def conditional(config, problem: InverseProblem, partition: Partition) -> Model:
     """p(x | y): a flow behind the frame of the problem, y given."""
@@ -54,7 +56,19 @@ def joint(config, problem: InverseProblem, partition: Partition) -> Model:
 
 
 def joint_rows(model: Model, pairs: Pairs) -> dict[str, np.ndarray]:
-    """Pairs as blocks of the joint form."""
+    """Pairs as blocks of the joint form, made in parts: on their way the data are copied often."""
+    found: dict[str, np.ndarray] = {}
+    for first in range(0, len(pairs.theta), PART):
+        rows = slice(first, first + PART)
+        part = Pairs(pairs.theta[rows], pairs.clean[rows], pairs.y[rows])
+        for name, block in _joint_rows(model, part).items():
+            if name not in found:
+                found[name] = np.empty((len(pairs.theta), block.shape[1]), block.dtype)
+            found[name][rows] = block
+    return found
+
+
+def _joint_rows(model: Model, pairs: Pairs) -> dict[str, np.ndarray]:
     dtype, components = model.dtype.as_numpy_dtype, model.codecs["y"]
     assert isinstance(components, Components) and components.scale is not None
     rows = {"x": np.asarray(pairs.theta, dtype)}
