@@ -168,6 +168,7 @@ class Run:
         model, training = self.application.prepared(config, problem, form)
         training.settings = settings or training.settings
         trainer = trainer_of(model, training, config)
+        training.data = None  # the trainer has its own: large sets would be held twice
         result = trainer.run(progress=progress)
         if training.then and then:
             training.then(model, trainer)

@@ -32,15 +32,15 @@ class Validity:
     @classmethod
     def of(cls, x: np.ndarray, valid: np.ndarray, seed: int = 0) -> Validity:
         """From parameters x [N, P] and whether each gave data [N]."""
+        share, x, valid = float(valid.mean()), x[:MOST], valid[:MOST]
         if min(valid.sum(), (~valid).sum()) < FEWEST:
-            return cls(None, float(valid.mean()))
+            return cls(None, share)
         from sklearn.model_selection import cross_val_score
 
-        x, valid = x[:MOST], valid[:MOST]
         found = [cross_val_score(each, x, valid, scoring=LOSS, cv=3) for each in _classifiers(seed)]
         best = int(np.argmax([each.mean() for each in found]))
         classifier = _classifiers(seed)[best].fit(x, valid) if best else None
-        return cls(classifier, float(valid.mean()))
+        return cls(classifier, share)
 
     def probability(self, x: np.ndarray) -> np.ndarray:
         """p(valid | x) of x [..., P], [...]."""
