@@ -33,10 +33,12 @@ def evaluate(run: Run) -> Results:
     view = views.View("test_1", "test simulation 1", test.y[0], calibrated.x[0], test.y[:1])
     if problem.observed is not None:
         scores = run.model.anomaly_score(test.y)
-        view, found = _observed(run, scores)
+        seen, found = _observed(run, scores)
         metrics |= found
-        tables.append(_table(problem, view))
-        figures = _simulated_again(run, view, metrics)
+        if seen is not None:
+            view = seen
+            tables.append(_table(problem, view))
+            figures = _simulated_again(run, view, metrics)
     names = problem.user.names
     figures += views.figures(names, calibrated, None, run.history, view)
     x = calibrated.x[: views.SHOWN_TESTS]
@@ -69,26 +71,41 @@ def _failed(problem: OwnRun) -> list[Table]:
     return [("Simulations", ("what came of them", "how many"), rows)]
 
 
-def _observed(run: Run, scores: np.ndarray) -> tuple[views.View, dict[str, float]]:
-    """The posteriors of the user's data: quantiles and samples as files, and the first to look
-    at."""
+def _observed(run: Run, scores: np.ndarray) -> tuple[views.View | None, dict[str, float]]:
+    """The posteriors of the user's data: quantiles and samples as files, and the first to look at;
+    none where no row has one."""
     model, problem = run.model, run.problem
     observed, names = problem.observed, problem.user.names
     p = study.p_values(model, observed, scores)
-    x = np.stack([model.posterior(row, views.OBSERVED, seed=0) for row in observed[:MOST]])
-    labels = [str(row + 1) for row in range(len(x))]
-    run.folder.write_text("posterior.csv", quantile_table(x, names, labels))
-    inference_data.write(run, inference_data.OF_OBSERVED, x, observed[: len(x)])
     found = {
         "observed_p_value": float(p.min()),
         "observed_rows": float(len(p)),
         "observed_strange_rows": float(np.sum(p <= study.alarm(scores))),
     }
+    drawn = _drawn(model, observed[:MOST])
+    if not drawn:
+        return None, found
+    rows, x = list(drawn), np.stack(list(drawn.values()))
+    labels = [str(row + 1) for row in rows]
+    run.folder.write_text("posterior.csv", quantile_table(x, names, labels))
+    inference_data.write(run, inference_data.OF_OBSERVED, x, observed[rows])
     if not problem.train.valid.all():
         shares = problem.validity.probability(x[0])
         found["observed_valid_fraction"] = float(shares.mean())
-    caption = "your data" if len(x) == 1 else "the first row of your data"
-    return views.View("observed", caption, observed[0], x[0], observed[:1]), found
+    first = observed[rows[0]]
+    caption = "your data" if len(observed) == 1 else f"row {labels[0]} of your data"
+    return views.View("observed", caption, first, x[0], first[None]), found
+
+
+def _drawn(model, observed: np.ndarray) -> dict[int, np.ndarray]:
+    """Samples of the posterior of each row; rows that have none are told of."""
+    found = {}
+    for row, y in enumerate(observed):
+        try:
+            found[row] = model.posterior(y, views.OBSERVED, seed=0)
+        except UserError as error:
+            warn(f"row {row + 1} of your data has no posterior: {error}")
+    return found
 
 
 def _table(problem: OwnRun, view: views.View) -> Table:
