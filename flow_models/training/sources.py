@@ -190,5 +190,5 @@ def fingerprint(arrays) -> str:
     digest = hashlib.sha256()
     for array in tf.nest.flatten(arrays):
         if array is not None:
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:16] if arrays is not None else ""
