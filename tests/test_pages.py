@@ -27,12 +27,6 @@ def test_links_lead_to_files_and_headings(page):
         assert not anchor or anchor in anchors(target), f"{page.name}: no heading {link}"
 
 
-def test_every_page_is_in_the_index():
-    index = (ROOT / "doc" / "index.md").read_text()
-    pages = {page.name for page in ROOT.glob("doc/*.md")} - {"index.md"}
-    assert pages <= set(re.findall(r"\]\(([\w.]+)\)", index))
-
-
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 150
 
