@@ -15,7 +15,7 @@ import pytest
 from aws_server import NOBODY, aws_server, resources  # noqa: F401
 
 from flow_models import UserError
-from flow_models.aws_batch import Names, jobs, stack, watch
+from flow_models.aws_batch import Names, entry, jobs, stack, watch
 from flow_models.aws_batch.aws import Aws
 from flow_models.aws_batch.jobs import Job
 
@@ -139,8 +139,41 @@ def test_an_array_has_a_child_for_each_setting(deployed):
     job = jobs.submit(deployed, "flow-models", Job("1", sweep="seed=0,1,2 depth=3,5", name="six"))
     now = watch.describe(deployed, "flow-models", job)
     assert now["arrayProperties"]["size"] == 6
+    after = watch.describe(deployed, "flow-models", "six-results")
+    assert after["dependsOn"] == [{"jobId": job}] and "arrayProperties" not in after
+    told = {each["name"]: each["value"] for each in after["container"]["environment"]}
+    assert (
+        told["FLOW_MODELS_COLLECT"] == job and told["FLOW_MODELS_SWEEP"] == "seed=0,1,2 depth=3,5"
+    )
+    assert after["container"]["command"] == now["container"]["command"]
     with pytest.raises(UserError, match=f"has children: make batch-logs JOB={job}:0"):
         watch.logs(deployed, "flow-models", job)
+
+
+def test_a_stopped_run_goes_on_as_a_new_job_with_another_limit(deployed):
+    bucket = stack.outputs(deployed, "flow-models")["Bucket"]
+    stopped = Job("1", name="stopped", resume=True, timeout=172_800)
+    place = f"s3://{bucket}/runs/flowmodels1/stopped"
+    with pytest.raises(UserError, match=f"RESUME=1: there is no run in {place}; NAME= or"):
+        jobs.submit(deployed, "flow-models", stopped)
+    key = "runs/flowmodels1/stopped/config.yaml"
+    deployed.call("s3", "put_object", Bucket=bucket, Key=key, Body=b"")
+    job = jobs.submit(deployed, "flow-models", stopped)
+    now = watch.describe(deployed, "flow-models", job)
+    assert now["container"]["command"][1:] == ["--output-dir", place, "--resume"]
+    assert now["timeout"] == {"attemptDurationSeconds": 172_800}
+    later = {"MLFLOW_TRACKING_URI": "http://x", "AWS_BATCH_JOB_ATTEMPT": "2"}
+    assert entry.arguments(now["container"]["command"], later) == now["container"]["command"]
+
+
+def test_s3_has_a_free_route_and_several_machines_need_their_subnets(deployed):
+    network = deployed.call("ec2", "describe_vpcs")["Vpcs"][0]["VpcId"]
+    (endpoint,) = deployed.call("ec2", "describe_vpc_endpoints")["VpcEndpoints"]
+    assert endpoint["VpcId"] == network and endpoint["VpcEndpointType"] == "Gateway"
+    assert endpoint["ServiceName"] == "com.amazonaws.us-east-1.s3" and endpoint["RouteTableIds"]
+    assert stack._without_endpoint(deployed, network) == "", "no route table takes a second one"
+    with pytest.raises(UserError, match="no subnets for jobs of several machines.*NODE_SUBNETS="):
+        jobs.submit(deployed, "flow-models", Job("1", nodes=2))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +229,9 @@ def test_a_missing_queue_is_said(deployed):
 
 
 def test_the_stack_goes_and_the_bucket_stays(tmp_path, deployed, capsys):
-    stack.deploy(deployed, "second", TYPES)
+    subnet = deployed.call("ec2", "describe_subnets")["Subnets"][0]["SubnetId"]
+    stack.deploy(deployed, "second", TYPES | {"NodeSubnetIds": subnet})
+    jobs._require_route("second", stack.outputs(deployed, "second"))
     stack.delete(deployed, "second")
     assert re.search(
         r"stack 'second' is deleted; the runs in s3://\S+ stay", capsys.readouterr().out
@@ -254,6 +289,8 @@ def test_requests_of_all_kinds_of_jobs():
         ({"app": "1", "sweep": "seed"}, "'seed' is not of the form setting=value,value"),
         ({"app": "1", "sweep": "seed=0,1", "nodes": 2}, "each job of a sweep runs on one machine"),
         ({"app": "1", "nodes": 0}, "0 nodes"),
+        ({"app": "1", "timeout": 30}, "TIMEOUT=30: at least 60 seconds"),
+        ({"app": "1", "resume": True}, "RESUME=1 needs NAME= or OUTPUT="),
         ({"app": "1", "gpus": 2, "device": "cpu"}, "2 GPUs for a job on CPUs: DEVICE=gpu"),
         (
             {"app": "1", "arguments": ("--data", __file__)},
@@ -322,7 +359,18 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
                 "SWEEP=seed=0,1 batch_size=32,64",
                 "OUTPUT=s3://b/x",
             ],
-            ['"flow-models-cpu"', '"size": 4', "seed=0,1 batch_size=32,64", "s3://b/x"],
+            [
+                '"flow-models-cpu"',
+                '"size": 4',
+                "seed=0,1 batch_size=32,64",
+                "s3://b/x",
+                "FLOW_MODELS_COLLECT",
+                '"dependsOn"',
+            ],
+        ),
+        (
+            ["batch-submit", "APP=1", "NAME=mine", "RESUME=1", "TIMEOUT=7200"],
+            ["ListObjectsV2", "--resume", '"attemptDurationSeconds": 7200'],
         ),
         (["batch-cancel", f"JOB={NOBODY}", "STACK=mine"], ["TerminateJob", NOBODY]),
         (["batch-logs", f"JOB={NOBODY}", "STACK=mine"], ["GetLogEvents", "/flow-models/mine"]),

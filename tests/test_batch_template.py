@@ -45,7 +45,10 @@ def test_dockerfile_passes_hadolint_and_copies_what_the_archive_holds():
             assert any(
                 Path(name).match(pattern) or name.startswith(f"{pattern}/") for name in names
             ), pattern
-    assert re.search(r"^FROM python:3\.11\.\d+-\S+$", text, re.MULTILINE)
+    base = re.search(r"^ARG BASE=(\S+)\nFROM \$BASE$", text, re.MULTILINE)[1]
+    assert re.fullmatch(
+        r"public\.ecr\.aws/docker/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base
+    )
     assert (
         text.index("USER 1000") < text.index("ENTRYPOINT")
         and '"flow_models.aws_batch.entry"' in text
@@ -117,7 +120,7 @@ def test_a_job_starts_from_the_archive_alone(tmp_path):
     assert done.returncode == 0 and "--architecture" in done.stdout, done.stderr
 
 
-def test_every_job_is_retried_after_a_lost_host_and_after_an_interruption_alone(resources):
+def test_every_job_is_retried_after_a_lost_host_a_failed_start_and_an_interruption_alone(resources):
     found = [
         each["Properties"]
         for each in resources.values()
@@ -127,6 +130,8 @@ def test_every_job_is_retried_after_a_lost_host_and_after_an_interruption_alone(
     for job in found:
         assert job["RetryStrategy"]["EvaluateOnExit"] == [
             {"Action": "RETRY", "OnStatusReason": "Host EC2*"},
+            {"Action": "RETRY", "OnReason": "CannotPull*"},
+            {"Action": "RETRY", "OnReason": "DockerTimeout*"},
             {"Action": "RETRY", "OnExitCode": str(EX_TEMPFAIL)},
             {"Action": "EXIT", "OnReason": "*"},
         ]

@@ -14,11 +14,13 @@ from botocore.retries import standard
 from faulty_store import faulty
 from servers import environment, s3  # noqa: F401
 
+from flow_models.aws_batch import entry
 from flow_models.core import archive, storage
 from flow_models.core import s3 as objects
 from flow_models.core.errors import EX_TEMPFAIL, FlowModelsWarning, TransientError, UserError
 from flow_models.core.failures import s3_failures
 from flow_models.runs.mirror import Mirror
+from flow_models.sweep import results, space
 
 COUNT = 1_003  # more than one page of a listing
 
@@ -161,3 +163,22 @@ def test_both_ways_of_naming_a_region(wanted):
         assert objects.session().region_name == wanted
     with environment(**both):
         assert objects.session().region_name == "eu-west-1", "as the other SDKs of AWS"
+
+
+def test_results_of_a_sweep_are_collected_by_one_listing(bucket, s3):
+    grid = f"seed={','.join(map(str, range(40)))} depth=3,5"
+    told = {"FLOW_MODELS_SWEEP": grid, "FLOW_MODELS_COLLECT": "array"}
+    command = ["train_flowmodels1.py", "--output-dir", f"{bucket}/sweep"]
+    place, header = entry.sweep_of(command, told)
+    settings = space.settings(space.parse(grid))
+    for index in range(0, 80, 2):
+        run = f"{place}/{space.folder(index, settings[index])}"
+        storage.write_bytes(f"{run}/metrics.json", b'{"nll_val": %d}' % index)
+        storage.write_bytes(f"{run}/config.yaml", b"")
+    asked = []
+    with faulty(s3.endpoint, lambda method, path: asked.append(path)) as relay, through(relay):
+        entry.collect(place, header)
+    assert len(asked) < 40 + 10, "one request for each setting that has ended, and a few besides"
+    rows = results.rows(place)
+    assert [row["state"] for row in rows] == ["finished", "unfinished"] * 40
+    assert [row["nll_val"] for row in rows[::2]] == [str(float(n)) for n in range(0, 80, 2)]

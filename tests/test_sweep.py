@@ -447,7 +447,9 @@ def test_children_of_an_array_job_are_one_family_with_a_table(tmp_path, store, m
         if attempt == "1" and index == 0:
             continue  # the instance was taken back
         (run / "metrics.json").write_text(json.dumps({"nll_val": 1.0 + index}))
-        entry.conclude(where, asked, index)
+        collecting = entry.sweep_of(given, told | {"FLOW_MODELS_COLLECT": "job"})
+        assert collecting == (where, asked), "the job that collects is of the same family"
+        entry.collect(*collecting)
         rows = list(csv.DictReader((tmp_path / "runs" / "mine" / "trials.csv").open()))
         assert [row["state"] for row in rows] == (
             ["unfinished", "finished"] if index else ["finished", "finished"]
@@ -487,7 +489,7 @@ def test_a_sweep_is_shown_anew(tmp_path, store, capsys, monkeypatch):
     )[1]
     Path(place, "000-depth=3").mkdir(parents=True)
     Path(place, "000-depth=3", "metrics.json").write_text('{"nll_val": 2.0}')
-    entry.conclude(place, asked, 0)
+    entry.collect(place, asked)
     record.show(place)
     said = capsys.readouterr().out
     assert (

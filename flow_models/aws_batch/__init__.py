@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SWEEP_VARIABLE = "FLOW_MODELS_SWEEP"  # tells the children of an array job what to vary
+COLLECT_VARIABLE = "FLOW_MODELS_COLLECT"  # the array job whose results a job collects
 DEVICES = ("gpu", "cpu")
 
 

@@ -3,8 +3,8 @@
     python -m flow_models.aws_batch.entry train_flowmodels2.py --steps 5000 --output-dir s3://b/mine
 
 - The child of an array job takes its setting of the sweep, and its own folder below the output.
-  Its MLflow run is nested below one run of the sweep. When it ends, it updates the sweep's table
-  and figure.
+  Its MLflow run is nested below one run of the sweep, whose table and figure a job makes that
+  starts after the array.
 - A later attempt goes on where the one before stopped (--resume, which also starts a new run).
 - SIGTERM is passed on to the script. So is the notice that this spot instance will be taken back:
   AWS gives it two minutes ahead to those who ask the instance for it, while AWS Batch itself lets a
@@ -24,9 +24,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 
-from flow_models.aws_batch import SWEEP_VARIABLE
+from flow_models.aws_batch import COLLECT_VARIABLE, SWEEP_VARIABLE
 from flow_models.core import storage
-from flow_models.core.errors import UserError, warn
+from flow_models.core.errors import UserError
 from flow_models.runs.program import guarded
 from flow_models.runs.tracking.parents import PARENT_VARIABLE
 from flow_models.sweep import METRIC, METRIC_VARIABLE, record, space
@@ -36,7 +36,6 @@ INDEX_VARIABLE = "AWS_BATCH_JOB_ARRAY_INDEX"  # number of a child of an array jo
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # as boto3 reads it
 METADATA = "http://169.254.169.254"
 PAUSE = 5.0  # seconds between looks for the notice, as AWS recommends
-OFTEN = 100  # times, roughly, that a sweep's table is updated: each reads all children's metrics
 
 
 def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -60,7 +59,7 @@ def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]
     if not environment.get("MLFLOW_TRACKING_URI") and not known.tracking_uri:
         command.append("--mlflow=false")  # a store inside the container would be lost with it
     if int(environment.get("AWS_BATCH_JOB_ATTEMPT", 1)) > 1:
-        command.append("--resume")
+        command += [] if "--resume" in command else ["--resume"]
     return command
 
 
@@ -83,7 +82,7 @@ def _child(environment: Mapping[str, str]) -> tuple[int, dict[str, str]]:
 
 
 def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str, Header] | None:
-    """Place and header of the sweep that this child belongs to; None for a job without a sweep.
+    """Place and header of the sweep that this job belongs to; None for a job without a sweep.
 
     All children and attempts name the same MLflow run: its key is the id of the array job.
     """
@@ -92,7 +91,8 @@ def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str,
     known, rest = _parse(given)
     place, uri = known.output_dir, known.tracking_uri
     name = place.rpartition("/")[2]
-    job = environment.get("AWS_BATCH_JOB_ID", "").partition(":")[0] or name
+    job = environment.get(COLLECT_VARIABLE) or environment.get("AWS_BATCH_JOB_ID", "")
+    job = job.partition(":")[0] or name
     return place, Header(
         experiment=given[0].removesuffix(".py").removeprefix("train_"),
         space=environment[SWEEP_VARIABLE],
@@ -105,21 +105,12 @@ def sweep_of(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str,
     )
 
 
-def conclude(place: str, header: Header, index: int) -> None:
-    """Updates the sweep's table and figure, after the child of this number has ended.
-
-    In a large sweep not every child does so, but the last one does. It looks again until no other
-    child has ended meanwhile: whoever comes last sees all.
-    """
-    count = space.size(space.parse(header.space))
-    if index != count - 1 and index % max(count // OFTEN, 1):
-        return
+def collect(place: str, header: Header) -> None:
+    """Writes the sweep's table and figure, and ends its MLflow run."""
     header.write(place)
-    trials, ended = record.read_trials(place, header), -1
-    while ended != (now := sum(bool(trial.metrics) for trial in trials)):
-        ended = now
-        record.publish(place, trials, header, "FINISHED" if ended == count else "RUNNING")
-        trials = record.read_trials(place, header)
+    trials = record.read_trials(place, header)
+    is_complete = all(trial.metrics for trial in trials)
+    record.publish(place, trials, header, "FINISHED" if is_complete else "RUNNING")
 
 
 class Script:
@@ -191,18 +182,18 @@ def _ask(what: str, method: str, headers: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Runs the script that the arguments name, and exits with its status."""
-    command, sweep = arguments(sys.argv[1:], os.environ), sweep_of(sys.argv[1:], os.environ)
+    """Runs the script that the arguments name, and exits with its status; or collects a sweep."""
+    given, sweep = sys.argv[1:], sweep_of(sys.argv[1:], os.environ)
+    if sweep and os.environ.get(COLLECT_VARIABLE):
+        collect(*sweep)
+        return
+    command = arguments(given, os.environ)
     print("running", " ".join(command), flush=True)
     if sweep:
         os.environ[PARENT_VARIABLE] = sweep[1].parent
-    status = run(command)
-    if sweep and status == 0:
-        try:
-            conclude(*sweep, int(os.environ[INDEX_VARIABLE]))
-        except Exception as error:  # of any kind: the run is done, and its folder whole
-            warn(f"the sweep's table was not updated: {error}")
-    sys.exit(status)
+        if os.environ[INDEX_VARIABLE] == "0":  # one is enough: sweep --show finds it from now on
+            sweep[1].write(sweep[0])
+    sys.exit(run(command))
 
 
 if __name__ == "__main__":

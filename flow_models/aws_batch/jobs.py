@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow_models.aws_batch import SWEEP_VARIABLE, Names, image
+from flow_models.aws_batch import COLLECT_VARIABLE, SWEEP_VARIABLE, Names, image
 from flow_models.aws_batch import stack as stacks
 from flow_models.aws_batch.aws import Aws, AwsError
 from flow_models.core.errors import UserError
@@ -17,8 +19,9 @@ from flow_models.sweep import METRIC, METRIC_VARIABLE, space
 _RESERVED = (*scripts.OF_A_RUN, "--strategy")
 _WHY = (
     "a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy (NODES=) and"
-    " its resuming are set for it"
+    " its resuming (RESUME=1) are set for it"
 )
+LEAST_SECONDS = 60  # of a time limit, by AWS Batch
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Job:
     vcpus: int = 0
     memory: int = 0
     """of each machine, in MiB; 0, here and for gpus and vcpus, means as deployed"""
+    timeout: int = 0
+    """seconds after which an attempt is told to save and ended; 0 means as deployed"""
+    resume: bool = False
+    """go on with the run of this name or output from its checkpoint"""
 
     def __post_init__(self):
         if self.nodes < 1 or min(self.gpus, self.vcpus, self.memory) < 0:
@@ -54,6 +61,10 @@ class Job:
                 f"{self.nodes} nodes, {self.gpus} GPUs, {self.vcpus} vCPUs, {self.memory} MiB:"
                 " too few"
             )
+        if self.timeout and self.timeout < LEAST_SECONDS:
+            raise UserError(f"TIMEOUT={self.timeout}: at least {LEAST_SECONDS} seconds, or none")
+        if self.resume and not (self.name or self.output):
+            raise UserError("RESUME=1 needs NAME= or OUTPUT= of the run to go on with")
         if self.sweep and self.nodes > 1:
             raise UserError(
                 "each job of a sweep runs on one machine (AWS Batch has no array of jobs on"
@@ -92,10 +103,23 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
         image.require(aws, stack, job.device)
     now = datetime.datetime.now(datetime.UTC)
     name = job.name or f"{job.experiment}-{now:%Y%m%d-%H%M%S}"
-    output = job.output or f"s3://{parts['Bucket']}/runs/{job.experiment}/{name}"
-    asked = request(job, Names(stack), name, output.rstrip("/"))
+    output = (job.output or f"s3://{parts['Bucket']}/runs/{job.experiment}/{name}").rstrip("/")
+    if job.nodes > 1:
+        _require_route(stack, parts)
+    if job.resume:
+        _require_run(aws, output)
+    job_id = _sent(aws, request(job, Names(stack), name, output)).get("jobId", "")
+    if job_id:
+        _tell(aws, stack, job, job_id, name, output, parts["TrackingUri"])
+    if job.sweep:
+        _sent(aws, collector(job, Names(stack), name, output, job_id or "the-array-job"))
+    return job_id
+
+
+def _sent(aws: Aws, asked: dict) -> dict:
+    """The answer of AWS Batch to a job."""
     try:
-        answer = aws.call("batch", "submit_job", **asked)
+        return aws.call("batch", "submit_job", **asked)
     except AwsError as error:
         if re.search("queue", str(error), re.IGNORECASE) and error.code == "ClientException":
             raise UserError(
@@ -103,10 +127,23 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
                 f" batch-deploy ({error})"
             ) from error
         raise
-    if aws.dry:
-        return ""
-    _tell(aws, stack, job, answer["jobId"], name, output.rstrip("/"), parts["TrackingUri"])
-    return answer["jobId"]
+
+
+def _require_route(stack: str, parts: Mapping[str, str]) -> None:
+    """Raises UserError where the containers of several machines have no way to S3."""
+    if parts.get("NodeSubnets", "none") == "none":
+        raise UserError(
+            f"stack '{stack}' has no subnets for jobs of several machines, whose containers get no"
+            " public address: make batch-deploy NODE_SUBNETS=subnet-..., or NODES=1"
+        )
+
+
+def _require_run(aws: Aws, output: str) -> None:
+    """Raises UserError where nothing lies that a job could go on with."""
+    bucket, _, key = output.removeprefix("s3://").partition("/")
+    found = aws.call("s3", "list_objects_v2", Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)
+    if not aws.dry and not found.get("KeyCount"):
+        raise UserError(f"RESUME=1: there is no run in {output}; NAME= or OUTPUT= names it")
 
 
 def request(job: Job, names: Names, name: str, output: str) -> dict:
@@ -119,6 +156,8 @@ def request(job: Job, names: Names, name: str, output: str) -> dict:
         "propagateTags": True,
         "tags": {"project": "flow_models", "application": job.experiment},
     }
+    if job.timeout:
+        asked["timeout"] = {"attemptDurationSeconds": job.timeout}
     overrides = _overrides(job, output)
     if several:
         every = {"targetNodes": "0:", "containerOverrides": overrides}
@@ -127,11 +166,20 @@ def request(job: Job, names: Names, name: str, output: str) -> dict:
     return asked | {"containerOverrides": overrides} | array
 
 
+def collector(job: Job, names: Names, name: str, output: str, array: str) -> dict:
+    """The parameters of SubmitJob for the job that collects the results of a sweep, once."""
+    asked = request(dataclasses.replace(job, resume=False), names, f"{name[:120]}-results", output)
+    del asked["arrayProperties"]
+    asked["containerOverrides"]["environment"] += [{"name": COLLECT_VARIABLE, "value": array}]
+    return asked | {"dependsOn": [{"jobId": array}]}
+
+
 def _overrides(job: Job, output: str) -> dict:
     """What the container of the job gets besides its definition."""
     command = [f"train_flowmodels{job.app}.py", *job.arguments, "--output-dir", output]
     if job.nodes > 1:
         command += ["--strategy", "multiworker"]
+    command += ["--resume"] if job.resume else []
     overrides: dict = {"command": command}
     wanted = {"GPU": job.gpus, "VCPU": job.vcpus, "MEMORY": job.memory}
     if any(wanted.values()):
@@ -172,7 +220,7 @@ def _tell(
     machines = f"{job.nodes} machines" if job.nodes > 1 else "one machine"
     kind = f"{job.size} settings" if job.sweep else machines
     console = f"https://{aws.region}.console.aws.amazon.com/batch/home?region={aws.region}"
-    trials = "/<number>-<setting>, and trials.csv of all" if job.sweep else ""
+    trials = "/<number>-<setting>; trials.csv once all have succeeded" if job.sweep else ""
     below = ", with a run for each setting below it" if job.sweep else ""
     run = f"{tracking}, experiment {job.experiment}, run {name}{below}"
     print(f"submitted {name} on {kind} ({job.device}): {job_id}")

@@ -36,13 +36,15 @@ def describe(aws: Aws, stack: str) -> dict | None:
 
 
 def outputs(aws: Aws, stack: str) -> dict[str, str]:
-    """Outputs of a deployed stack: Bucket, Repository, TrackingUri; placeholders in a dry run.
+    """Outputs of a deployed stack: Bucket, Repository, TrackingUri, NodeSubnets; placeholders in a
+    dry run.
 
     Raises:
       UserError: no such stack in this region, or it is not ready.
     """
     if aws.dry:
-        return {"Bucket": f"bucket-of-{stack}", "Repository": stack, "TrackingUri": "none"}
+        names = {"Bucket": f"bucket-of-{stack}", "Repository": stack}
+        return names | {"TrackingUri": "none", "NodeSubnets": "its-subnets-of-nodes"}
     found = describe(aws, stack)
     if found is None:
         raise UserError(
@@ -82,7 +84,10 @@ def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
         raise UserError(
             f"stack '{stack}' is being changed already ({status}): try again once that is done"
         )
-    values = dict(given) if there else {**_default_network(aws, given), **given}
+    values = dict(given)
+    if not there:
+        values = {**_default_network(aws, given), **given}
+        values = {"RouteTableIds": _without_endpoint(aws, values["VpcId"]), **values}
     kept = [each["ParameterKey"] for each in there["Parameters"]] if there else []
     parameters: list[dict[str, str | bool]] = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in values.items()
@@ -150,6 +155,18 @@ def _default_network(aws: Aws, given: Mapping[str, str]) -> dict[str, str]:
         "VpcId": networks[0]["VpcId"],
         "SubnetIds": ",".join(sorted(each["SubnetId"] for each in subnets)),
     }
+
+
+def _without_endpoint(aws: Aws, network: str) -> str:
+    """Route tables of the network that have no gateway to S3 yet: none takes a second one."""
+    if aws.dry:
+        return "its-route-tables"
+    here = [{"Name": "vpc-id", "Values": [network]}]
+    tables = aws.call("ec2", "describe_route_tables", Filters=here)["RouteTables"]
+    to_s3 = [{"Name": "service-name", "Values": [f"com.amazonaws.{aws.region}.s3"]}]
+    found = aws.call("ec2", "describe_vpc_endpoints", Filters=here + to_s3)["VpcEndpoints"]
+    taken = {table for each in found for table in each.get("RouteTableIds", [])}
+    return ",".join(sorted({each["RouteTableId"] for each in tables} - taken))
 
 
 def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:

@@ -21,7 +21,7 @@ _WAITING = (
     " instances), the subnets' way out, and MaxVcpus"
 )
 _EXIT_STATUSES = {
-    EX_TEMPFAIL: "interrupted with all saved, or the store did not answer",
+    EX_TEMPFAIL: "interrupted, with all saved; or S3 did not answer",
     137: "killed: out of memory, or its machine was taken",
 }
 

@@ -76,6 +76,10 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     for what, unit in (("gpus", "GPUs"), ("vcpus", "vCPUs"), ("memory", "MiB")):
         wanted = f"{unit} of each machine (default as deployed)"
         add(f"--{what}", type=int, default=0, metavar="N", help=wanted)
+    limit = "after which an attempt is told to save and ended (default as deployed)"
+    add("--timeout", type=int, default=0, metavar="SECONDS", help=limit)
+    resume = "go on with the run of this --name or --output: stopped, cancelled or at its limit"
+    add("--resume", action="store_true", help=resume)
     add("--args", default="", metavar="TEXT", help="flags of the script: --args='--steps 900'")
 
 

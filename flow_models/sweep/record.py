@@ -68,7 +68,7 @@ def read_trials(place: str | Path, header: Header) -> list[Trial]:
         file = storage.join(place, results.TABLE)
         raise UserError(f"{file} is damaged: move {place} away, and begin anew") from error
     settings = drawn if header.trials else space.settings(varied)
-    return [results.read(place, i, chosen, i in failed) for i, chosen in enumerate(settings)]
+    return results.read_all(place, settings, failed)
 
 
 def publish(place: str | Path, trials: Sequence[Trial], header: Header, status: str) -> None:
