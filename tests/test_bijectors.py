@@ -234,7 +234,6 @@ LAYERS = {
     "flow_mixture": FlowMixture(3, [Coupling(2, **SMALL), Bent(2)]),
     "slice": Slice(4, SPLINE, kept=3, **SMALL),
     "conditional_slice": Slice(3, kept=1, **SEEING),
-    "rounding": Rounding(3, 8, **SMALL),
     "rounding_1d": Rounding(1, 8, **SMALL),
     "argmax": Argmax(3, shares=(0.2, 0.7, 0.1), **SMALL),
     "conditional_argmax": Argmax(2, SPLINE, **SEEING),

@@ -309,6 +309,8 @@ def _of_kinds(name, columns, options):
     """An architecture that takes the columns of kinds itself."""
     sides = {side: options.get(side) for side in ("lower", "upper")}
     columns = [own or bounded for own, bounded in zip(columns, _bounded(len(columns), **sides))]
+    every = (*ARCHITECTURES.values(), OF_KINDS[name], in_units_of_the_data, _bounded)
+    refuse_unknown(options, *every)
     known = known_options(options, OF_KINDS[name], realnvp, in_units_of_the_data)
     return OF_KINDS[name](columns, **known)
 

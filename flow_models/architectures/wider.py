@@ -313,6 +313,9 @@ def noise_columns(architecture: str, size: int, **options) -> int:
     """Dimensions of the noise that an architecture takes beside data of `size` dimensions; 0 where
     it is a bijection of the data alone.
 
+    Args:
+      options: of the architecture; for argmax, `columns` are the distribution functions.
+
     Example:
       >>> e = noise_columns("augmented", 2)
       >>> fm.Partition(inputs={"x": 2, "eps": e}, outputs={"z": 2 + e})
