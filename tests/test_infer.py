@@ -96,16 +96,16 @@ def test_proposals_of_a_round_are_the_prior_where_the_posterior_is(finished):
     run, _ = finished
     model, user = fm.load(str(run)), UserProblem.read(f"{run.parent}/my_problem.py:simulate")
     y = np.array([75.2, 61.0, 45.9, 29.3])
-    x, share = truncated.proposals(user, model, y, 3000, (0, 2))
-    assert x.shape == (3000, 2) and 0 < share < 0.9
-    drawn = model.posterior(y, 4000, seed=9)
+    x, share = truncated.proposals(user, model, y, 1500, (0, 2))
+    assert x.shape == (1500, 2) and 0 < share < 0.9
+    drawn = model.posterior(y, 1000, seed=9)
     level = model.log_prob(x, y).min()
     assert np.mean(model.log_prob(drawn, y) >= level) > 0.99
-    plain = user.prior(40_000, (5,))
+    plain = user.prior(10_000, (5,))
     inside = plain[model.log_prob(plain, y) >= level]
-    assert len(inside) / len(plain) == pytest.approx(share, rel=0.1)
-    np.testing.assert_allclose(x.mean(0), inside.mean(0), rtol=0.05)
-    np.testing.assert_allclose(x.std(0), inside.std(0), rtol=0.05)
+    assert len(inside) / len(plain) == pytest.approx(share, rel=0.2)
+    np.testing.assert_allclose(x.mean(0), inside.mean(0), rtol=0.1)
+    np.testing.assert_allclose(x.std(0), inside.std(0), rtol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,17 @@ def test_where_simulations_fail_is_learned():
     rng = np.random.default_rng(0)
     x, fresh = rng.normal(size=(3000, 1)), rng.normal(size=(1000, 1))
     valid = rng.uniform(size=len(x)) < valid_share(x)
-    found = Validity.of(x, valid).probability(fresh)
+    learned = Validity.of(x, valid)
+    found = learned.probability(fresh)
     np.testing.assert_allclose(found, valid_share(fresh), atol=0.06)
+    weights = learned.weights(x[valid])
+    assert abs(x[valid].mean()) > 0.3 > 10 * abs(np.average(x[valid, 0], weights=weights))
+    assert np.average(x[valid, 0] ** 2, weights=weights) == pytest.approx(1.0, abs=0.1)
     few = Validity.of(x[:50], np.arange(50) > 4)
     assert few.classifier is None and few.probability(fresh) == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 def test_numerical_failures_are_weighed_away():
     """y = x + 0.5 noise, x standard normal: the posterior is N(0.8 y, 0.2), though simulations fail
     with a probability that depends on x."""
@@ -161,7 +166,7 @@ def test_numerical_failures_are_weighed_away():
     fm.Trainer(ready.model, ready.train, ready.held, settings).run(progress=False)
     for value in (-1.5, 0.0):
         draws = ready.model.posterior([value], 4000)
-        assert draws.mean() == pytest.approx(0.8 * value, abs=0.1)
+        assert draws.mean() == pytest.approx(0.8 * value, abs=0.15), "0.3 off without weights"
         assert draws.std() == pytest.approx(0.2**0.5, abs=0.06)
 
 

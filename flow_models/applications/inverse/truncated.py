@@ -13,7 +13,7 @@ from flow_models.simulators.user_problem import UserProblem
 DRAWS = 10_000  # of the posterior, that show where it is
 OUTSIDE = 1e-3  # of its mass, that may be cut off
 WIDER = 0.1  # of the width of its draws, added on both sides
-BATCH = 20_000  # draws of the prior in one go
+BATCH = 10_000  # draws of the prior in one go
 MOST = 10_000_000  # draws of the prior, for all
 
 
