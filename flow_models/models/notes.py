@@ -10,6 +10,7 @@ from flow_models.core import errors
 from flow_models.models.categories import Categorical
 from flow_models.models.missing import is_modelled
 from flow_models.models.rows import is_missing
+from flow_models.models.truncated import Truncated
 from flow_models.models.whole import Count
 
 SHOWN = 5  # rows that a warning names
@@ -43,11 +44,13 @@ def _reasons(model, values: np.ndarray) -> np.ndarray:
     found, gaps = np.full(len(values), "", object), is_missing(values)
     empty = gaps & (not is_modelled(model))
     rows = model.codec.encode(values, model.dtype.as_numpy_dtype).rows
-    bounds = bounds_of(model.layer) or [(None, None)] * len(model.columns)
+    bounds, numbers = bounds_of_model(model) or [(None, None)] * len(model.columns), rows
+    if isinstance(model.codec, Truncated):
+        numbers = values.astype(np.float64)
     kinds = getattr(model.codec, "kinds", ()) or (None,) * len(model.columns)
     wrong_number = ~np.isfinite(rows) & ~gaps | empty
     for i, (name, (low, high), kind) in enumerate(zip(model.columns, bounds, kinds)):
-        number = rows[:, i]
+        number = numbers[:, i]
         unknown = isinstance(kind, Categorical) and number >= len(kind.categories)
         wrong = {
             f"no value of {name!r}": empty[:, i],
@@ -63,6 +66,14 @@ def _reasons(model, values: np.ndarray) -> np.ndarray:
             found[(found == "") & where] = reason
     found[found == ""] = FAR
     return found
+
+
+def bounds_of_model(model) -> list[tuple] | None:
+    """(lower, upper) of each column of x, of the layers or of the codec that cuts."""
+    if isinstance(model.codec, Truncated):
+        simulator = model.codec.simulator
+        return list(zip(simulator.lower, simulator.upper))  # type: ignore[attr-defined]
+    return bounds_of(model.layer)
 
 
 def bounds_of(layer: Layer | None) -> list[tuple] | None:

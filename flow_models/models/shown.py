@@ -6,7 +6,7 @@ import numpy as np
 
 from flow_models.bijectors.chain import Chain
 from flow_models.bijectors.layer import Layer
-from flow_models.models.notes import bounds_of
+from flow_models.models.notes import bounds_of_model
 
 WIDTH, NAMES = 100, 12  # columns of a line, names of a block
 
@@ -31,7 +31,7 @@ def _block(model, name: str, width: int) -> str:
     if codec is None:
         return f"{name} [{width}] latents"
     names = list(getattr(codec, "classes", ()) or codec.columns)
-    bounds = (bounds_of(model.layer) if name == "x" else None) or []
+    bounds = (bounds_of_model(model) if name == "x" else None) or []
     if len(bounds) == len(names):
         names = [f"{each}{_range(*pair)}" for each, pair in zip(names, bounds)]
     more = f", ... {len(names) - NAMES} more" if len(names) > NAMES else ""
