@@ -110,10 +110,10 @@ batch = exec python -m flow_models batch
 on = --stack "$(STACK)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 set = $(if $($(1)),--set "$(2)=$($(1))")
 
-batch-deploy:  ## make or change the stack: [VPC= SUBNETS= NODE_SUBNETS= SPOT=false TRACKING_URI= BUCKET= DATA_BUCKET= PARAMETERS="MaxVcpus=256"]
+batch-deploy:  ## make or change the stack: [VPC= SUBNETS= NODE_SUBNETS= SPOT=false TRACKING_URI= TRACKING_SECRET= BUCKET= DATA_BUCKET= PARAMETERS="MaxVcpus=256"]
 	@$(use_env); $(batch) deploy $(on) $(call set,VPC,VpcId) $(call set,SUBNETS,SubnetIds) \
 	$(call set,NODE_SUBNETS,NodeSubnetIds) $(call set,SPOT,Spot) $(call set,TRACKING_URI,TrackingUri) \
-	$(call set,BUCKET,BucketName) $(call set,DATA_BUCKET,DataBucketName) $(foreach p,$(PARAMETERS),--set "$(p)")
+	$(call set,TRACKING_SECRET,TrackingSecret) $(call set,BUCKET,BucketName) $(call set,DATA_BUCKET,DataBucketName) $(foreach p,$(PARAMETERS),--set "$(p)")
 
 batch-build:  ## build the image of the jobs on AWS: DEVICE=gpu (or cpu)
 	@$(use_env); $(batch) build $(on) --device "$(DEVICE)"

@@ -44,7 +44,11 @@ def aws_server(folder: Path) -> Iterator[str]:
             yield endpoint
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # on a machine with much to do
+            process.kill()
+            process.wait()
 
 
 def _configure(process: subprocess.Popen, endpoint: str, log: Path) -> None:

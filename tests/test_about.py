@@ -13,6 +13,7 @@ from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 
 from flow_models.applications.about import _commit, _place, about
 from flow_models.applications.application import train_and_report, trainer_of
+from flow_models.core import startup
 from flow_models.runs.config import replace
 from flow_models.runs.tracking import upload
 from flow_models.runs.tracking.about import NOTE, data_sets
@@ -85,6 +86,7 @@ def test_tags_say_what_ran(served):
     assert tags["application"] == "flowmodels1" and tags["data"] == "wells.csv"
     assert tags["architecture"] == "spline_coupling" and tags["preset"] == "default"
     assert re.fullmatch(r"\d+\.\d+\.\d+", tags["version"])
+    assert tags["device"] == startup.device()
     project = Path(APPLICATION.evaluate.__code__.co_filename).parent
     if (project / ".git").exists():
         asked = ["git", "-C", project, "rev-parse", "HEAD"]

@@ -16,6 +16,7 @@ from aws_server import resources  # noqa: F401
 from flow_models.aws_batch import image
 from flow_models.core.errors import EX_TEMPFAIL
 
+TRACKED = ("https://", "https://me:secret@")
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "awsbatch-support"
 
@@ -180,11 +181,11 @@ def test_roles_may_do_no_more_than_they_need(resources):
         for name, each in resources.items()
         if each["Type"] == "AWS::IAM::Role"
     }
-    assert set(roles) == {"JobRole", "InstanceRole", "BuildRole"}
+    assert set(roles) == {"JobRole", "InstanceRole", "BuildRole", "SecretRole"}
     wide = set()
     for role in roles.values():
         assert "ManagedPolicyArns" not in role
-        for policy in role["Policies"]:
+        for policy in role.get("Policies", ()):
             for statement in policy["PolicyDocument"]["Statement"]:
                 actions = (
                     statement["Action"]
@@ -197,3 +198,33 @@ def test_roles_may_do_no_more_than_they_need(resources):
     assert [each for each in wide if each.startswith("ecr")] == ["ecr:GetAuthorizationToken"]
     job = json.dumps(roles["JobRole"]["Policies"])
     assert set(re.findall(r'"(\w+):[A-Z]\w+"', job)) == {"s3"}
+    statements = roles["JobRole"]["Policies"][0]["PolicyDocument"]["Statement"]
+    places = {
+        action: statement["Resource"]["Fn::Sub"][0].rpartition(":::")[2]
+        for statement in statements
+        for action in statement["Action"]
+    }
+    writing = ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+    assert [places[action] for action in writing] == ["${Name}/runs/*"] * 3, "not build/"
+
+
+def test_passwords_are_in_no_output_and_no_variable_that_describe_jobs_shows(resources):
+    from cfnlint.decode import cfn_yaml
+
+    whole = json.loads(json.dumps(cfn_yaml.load(str(SUPPORT / "template.yaml"))))
+    pattern = whole["Parameters"]["TrackingUri"]["AllowedPattern"]
+    assert [bool(re.fullmatch(pattern, f"{text}host:5000")) for text in TRACKED] == [True, False]
+    assert "TrackingSecret" not in json.dumps(whole["Outputs"])
+    text = json.dumps([each for each in resources.values() if "JobDefinition" in each["Type"]])
+    for what in ("USERNAME", "PASSWORD"):
+        secret = f'{{"Name": "MLFLOW_TRACKING_{what}", "ValueFrom": '
+        assert text.count(secret) == 4 == text.count(f"MLFLOW_TRACKING_{what}")
+
+
+def test_a_job_that_no_machine_fits_leaves_the_queue(resources):
+    queues = [each["Properties"] for each in resources.values() if "JobQueue" in each["Type"]]
+    assert len(queues) == 4
+    for queue in queues:
+        limits = {each["Reason"]: each for each in queue["JobStateTimeLimitActions"]}
+        assert {each["State"] for each in limits.values()} == {"RUNNABLE"} and len(limits) == 3
+        assert limits["MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"]["MaxTimeSeconds"] == 3600

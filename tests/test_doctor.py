@@ -1,5 +1,6 @@
 """python -m flow_models doctor: what it finds, on this machine and on others, and how it ends."""
 
+import base64
 import http.server
 import os
 import subprocess
@@ -115,11 +116,25 @@ def test_pins_are_read_with_extras_and_without_comments():
             "CUDA 12 needs driver 525.60.13 or later",
         ),
         (
+            "NVIDIA H100 80GB HBM3, 550.54.15, 81559 MiB, 9.0",
+            0,
+            "wrong",
+            "driver 550.54.15",
+            "CUDA 12 needs driver 555.42.2 or later",
+        ),
+        (
+            "NVIDIA B200, 580.95.05, 183359 MiB, 10.0",
+            0,
+            "wrong",
+            "compute capability 10.0",
+            "code for compute capability 6.0 to 9.0: another instance",
+        ),
+        (
             "Tesla K80, 535.1.1, 11441 MiB, 3.7",
             0,
             "wrong",
             "Tesla K80",
-            "compute capability 6: another instance type",
+            "code for compute capability 6.0 to 9.0: another instance",
         ),
         (
             "Failed to initialize NVML: Driver/library version mismatch",
@@ -173,6 +188,29 @@ def test_a_tracking_server_is_asked_for_its_version():
         and said
         == f"{uri} answers, version 1.2.3, while {metadata.version('mlflow')} is installed here"
     )
+
+
+def test_a_server_that_wants_a_password_is_asked_with_it():
+    class Guarded(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            known = "Basic " + base64.b64encode(b"me:s@cret").decode()
+            self.send_response(200 if self.headers.get("Authorization") == known else 401)
+            self.end_headers()
+            self.wfile.write(b"1.2.3")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Guarded)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    for user, state in (("me:s%40cret@", "ok"), ("me:wrong@", "wrong"), ("", "wrong")):
+        found, said, _ = only(services.mlflow(f"http://{user}{host}"))["mlflow"]
+        assert found == state and said.startswith(f"http://{host} ") and "wrong@" not in said
+    with environment(MLFLOW_TRACKING_USERNAME="me", MLFLOW_TRACKING_PASSWORD="s@cret"):
+        assert only(services.mlflow(f"http://{host}"))["mlflow"][0] == "ok"
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_store_in_a_file_must_be_writable(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 from flow_models import __version__
 from flow_models.core import storage
+from flow_models.core.startup import device
 from flow_models.runs.config import flat
 
 TAGS = ("architecture", "form", "preset")  # settings that are tags too
@@ -23,6 +24,7 @@ def about(application, config, problem, model, trainer) -> dict[str, Any]:
     values = flat(config)
     tags = {"application": application.name, "data": problem.name, "version": __version__}
     tags |= {name: str(values[name]) for name in TAGS if name in values}
+    tags["device"] = device()
     return {
         "title": f"{application.title}: {problem.name}",
         "text": problem.source,

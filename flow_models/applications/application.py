@@ -210,12 +210,14 @@ def train_and_report(application: Application, config) -> None:
 
 
 def _train_and_report(application: Application, config, warnings: list[str]) -> None:
-    from flow_models.core.startup import load_tensorflow
+    from flow_models.core import startup
     from flow_models.runs.folder import RunFolder
 
     folder = RunFolder(config, application.name)  # refuses before anything is read or simulated
     problem = application.load_data(config)
-    load_tensorflow()
+    device = startup.device()
+    if cluster.task(config.fit.strategy).index == 0:
+        print(f"device: {device}", flush=True)
     reused = getattr(problem, "reused", None)
     if reused is not None and not config.run.resume:
         with folder:

@@ -9,6 +9,7 @@ from flow_models.core import s3
 from flow_models.core.errors import UserError
 from flow_models.core.failures import client_side
 from flow_models.core.installed import package
+from flow_models.runs.tracking.folder import public
 
 _LONG = 400  # characters of a value that a dry run prints in full
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized")
@@ -132,7 +133,7 @@ def _short(value):
         return f"<{len(value.getbuffer()):,} bytes>"
     if isinstance(value, (str, bytes)) and len(value) > _LONG:
         return f"<{len(value):,} {'bytes' if isinstance(value, bytes) else 'characters'}>"
-    return value
+    return public(value) if isinstance(value, str) else value
 
 
 def _refusal(asked: str, service: str, error) -> AwsError:

@@ -28,6 +28,7 @@ from flow_models.aws_batch import COLLECT_VARIABLE, SWEEP_VARIABLE
 from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.runs.program import guarded
+from flow_models.runs.tracking.folder import public
 from flow_models.runs.tracking.parents import PARENT_VARIABLE
 from flow_models.sweep import METRIC, METRIC_VARIABLE, record, space
 from flow_models.sweep.record import Header
@@ -188,7 +189,7 @@ def main() -> None:
         collect(*sweep)
         return
     command = arguments(given, os.environ)
-    print("running", " ".join(command), flush=True)
+    print("running", public(" ".join(command)), flush=True)
     if sweep:
         os.environ[PARENT_VARIABLE] = sweep[1].parent
         if os.environ[INDEX_VARIABLE] == "0":  # one is enough: sweep --show finds it from now on

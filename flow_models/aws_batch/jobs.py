@@ -14,6 +14,7 @@ from flow_models.aws_batch import stack as stacks
 from flow_models.aws_batch.aws import Aws, AwsError
 from flow_models.core.errors import UserError
 from flow_models.runs import scripts
+from flow_models.runs.tracking.folder import public
 from flow_models.sweep import METRIC, METRIC_VARIABLE, space
 
 _RESERVED = (*scripts.OF_A_RUN, "--strategy")
@@ -104,6 +105,9 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
     now = datetime.datetime.now(datetime.UTC)
     name = job.name or f"{job.experiment}-{now:%Y%m%d-%H%M%S}"
     output = (job.output or f"s3://{parts['Bucket']}/runs/{job.experiment}/{name}").rstrip("/")
+    ours = f"s3://{parts['Bucket']}/"
+    if output.startswith(ours) and not output.startswith(f"{ours}runs/"):
+        raise UserError(f"{output}: of this bucket jobs may write {ours}runs/... alone")
     if job.nodes > 1:
         _require_route(stack, parts)
     if job.resume:
@@ -205,6 +209,11 @@ def check_arguments(job: Job) -> None:
     if job.sweep:
         space.size(varied, least=2)
     for value in job.arguments:
+        if public(value) != value:
+            raise UserError(
+                f"{public(value)}: DescribeJobs and the log would show the user and password left"
+                " out here: make batch-deploy TRACKING_URI= TRACKING_SECRET=arn:..."
+            )
         is_place = re.search(r"[/.]", value) and not value.startswith(("--", "s3://"))
         if is_place and Path(value).exists():
             raise UserError(

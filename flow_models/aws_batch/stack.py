@@ -10,6 +10,7 @@ from flow_models.aws_batch.aws import Aws, AwsError
 from flow_models.core.errors import UserError
 from flow_models.core.failures import pick
 from flow_models.core.installed import REPOSITORY, repository_file
+from flow_models.runs.tracking.folder import public
 
 TEMPLATE = REPOSITORY / "awsbatch-support" / "template.yaml"
 PAUSE = 5.0  # seconds between looks at a stack that changes
@@ -74,6 +75,11 @@ def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
     known = template()["Parameters"]
     for name in given:
         pick(known, name, "parameter of the template")
+    if public(given.get("TrackingUri", "")) != given.get("TrackingUri", ""):
+        raise UserError(
+            "TRACKING_URI= without user and password, which descriptions of the stack and of jobs"
+            " would show: keep them in Secrets Manager, and give TRACKING_SECRET=arn:..."
+        )
     there = None if aws.dry else describe(aws, stack)
     status = there["StackStatus"] if there else ""
     if status in _BROKEN:

@@ -1,8 +1,15 @@
-"""Loading TensorFlow without its messages, and the compiler setting for CPUs."""
+"""Loading TensorFlow without its messages, the device that it found, and the compiler setting for
+CPUs."""
 
 import os
+import re
 import sys
 import tempfile
+
+from flow_models.core.errors import UserError
+
+GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0")  # there where a driver has found a GPU
+_held: list[str] = []  # what TensorFlow said while it was loaded
 
 
 def load_tensorflow():
@@ -27,10 +34,50 @@ def load_tensorflow():
             held.seek(0)
             os.write(kept, held.read())
             raise
+        else:
+            held.seek(0)
+            _held.append(held.read().decode(errors="replace"))
         finally:
             os.dup2(kept, 2)
             os.close(kept)
     return tf
+
+
+def device() -> str:
+    """What TensorFlow computes on: "2 x NVIDIA L4" or "CPU, 16 cores".
+
+    Raises:
+      UserError: this machine has a GPU, or DEVICE=gpu asks for one, and TensorFlow sees none.
+    """
+    tf = load_tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
+    if why := _gpu_expected():
+        raise UserError(
+            f"{why}, and TensorFlow sees none: {complaint() or 'it does not say why'};"
+            " python -m flow_models doctor says more, DEVICE=cpu trains on the CPU"
+        )
+    affinity = getattr(os, "sched_getaffinity", None)
+    return f"CPU, {len(affinity(0)) if affinity else os.cpu_count()} cores"
+
+
+def _gpu_expected() -> str:
+    """Why a GPU should be there; empty where none is, or where it is hidden on purpose."""
+    asked = os.environ.get("DEVICE", "").lower()
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+    if asked == "gpu":
+        return "DEVICE=gpu asks for a GPU"
+    there = asked != "cpu" and not hidden and any(map(os.path.exists, GPU_FILES))
+    return "this machine has a GPU" if there else ""
+
+
+def complaint() -> str:
+    """What TensorFlow said of GPUs and their libraries while it was loaded, in one line."""
+    lines = [line for line in "\n".join(_held).splitlines() if re.search("cuda|GPU|libcu", line)]
+    words = [re.sub(r"^.*?\.(cc|cu\.cc|h):\d+\]\s*", "", line).strip() for line in lines]
+    return " ".join(dict.fromkeys(words))[:300].rstrip(". ")
 
 
 def compile_fast_on_cpu():

@@ -16,7 +16,9 @@ from flow_models.commands.doctor.finding import Finding, one_line, verdict
 from flow_models.core.installed import REPOSITORY
 
 LEAST_DRIVER = (525, 60, 13)  # for all of CUDA 12 on Linux
-LEAST_CAPABILITY = 6.0  # the oldest GPU that the packages of TensorFlow hold code for
+LEAST_DRIVER_OF_PTX = (555, 42, 2)  # of CUDA 12.5, for GPUs whose code the driver compiles
+CAPABILITIES = 6.0, 9.0  # the oldest and newest GPUs that the packages of TensorFlow hold code for
+COMPILED = 9.0  # from here on that code is PTX
 LEAST_MEMORY, LEAST_DISK = 4.0, 5.0  # GB
 CUDA = 'pip install "tensorflow[and-cuda]=={}"'
 _PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy", "mlflow", "boto3")
@@ -82,12 +84,14 @@ def driver() -> Iterator[Finding]:
 def gpu(name: str, version: str, memory: str, capability: str) -> Finding:
     """One GPU, as nvidia-smi describes it."""
     said = f"{name}, {memory}, compute capability {capability}, driver {version}"
-    if tuple(int(part) for part in re.findall(r"\d+", version)) < LEAST_DRIVER:
-        least = ".".join(map(str, LEAST_DRIVER))
-        fix = f"CUDA 12 needs driver {least} or later, see doc/ec2_gpu.md"
+    bound = LEAST_DRIVER_OF_PTX if float(capability) >= COMPILED else LEAST_DRIVER
+    if tuple(int(part) for part in re.findall(r"\d+", version)) < bound:
+        least = ".".join(map(str, bound))
+        fix = f"CUDA 12 needs driver {least} or later here, see doc/ec2_gpu.md"
         return Finding("wrong", "gpu", said, fix)
-    fix = f"TensorFlow needs compute capability {LEAST_CAPABILITY:g}: another instance type"
-    return verdict(float(capability) >= LEAST_CAPABILITY, "gpu", said, fix)
+    least, most = CAPABILITIES
+    fix = f"this TensorFlow has code for compute capability {least} to {most}: another instance"
+    return verdict(least <= float(capability) <= most, "gpu", said, fix)
 
 
 def _without_driver() -> Finding:
@@ -106,7 +110,7 @@ def _without_driver() -> Finding:
 def tensorflow() -> Iterator[Finding]:
     """Whether TensorFlow loads, which devices it sees, and whether XLA compiles for the first."""
     try:
-        from flow_models.core.startup import load_tensorflow
+        from flow_models.core.startup import GPU_FILES, complaint, load_tensorflow
 
         tf = load_tensorflow()
     except Exception as error:  # whatever a broken installation raises
@@ -114,8 +118,9 @@ def tensorflow() -> Iterator[Finding]:
         yield Finding("wrong", "tensorflow", said, fix)
         return
     version, gpus = tf.__version__, tf.config.list_physical_devices("GPU")
-    if not gpus and shutil.which("nvidia-smi"):
-        yield Finding("wrong", "tensorflow", f"{version} sees no GPU", CUDA.format(version))
+    if not gpus and (shutil.which("nvidia-smi") or any(map(os.path.exists, GPU_FILES))):
+        said = f"{version} sees no GPU; it said: {complaint() or 'nothing'}"
+        yield Finding("wrong", "tensorflow", said, CUDA.format(version))
     devices = "CPU"
     if gpus:
         build = tf.sysconfig.get_build_info()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import time
-import urllib.request
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -87,11 +86,20 @@ def mlflow(given: str) -> Iterator[Finding]:
 
 def _server(shown: str, uri: str) -> Finding:
     """Whether a tracking server answers, and with which version."""
+    import requests
+
     from flow_models.runs.tracking.folder import reason
 
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    user, password = (os.environ.get(name, "") for name in names)
     try:
-        with urllib.request.urlopen(f"{uri}/version", timeout=10) as answer:
-            theirs, ours = answer.read().decode().strip()[:40], metadata.version("mlflow")
+        auth = (user, password) if user else None
+        answer = requests.get(f"{uri}/version", timeout=10, auth=auth)
+        if answer.status_code in (401, 403):
+            fix = f"set {names[0]} and {names[1]} to those of this server"
+            return Finding("wrong", "mlflow", f"{shown} refuses this user or password", fix)
+        answer.raise_for_status()
+        theirs, ours = answer.text.strip()[:40], metadata.version("mlflow")
     except (OSError, ValueError) as error:
         fix = (
             "start it (see doc/ec2_gpu.md), open its port to this machine, or unset"

@@ -45,7 +45,7 @@ def _embedded_store() -> str:
 
 def public(text: str) -> str:
     """The text, a URI or a message, without user names and passwords."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
+    return re.sub(r"://[^/\s]+@", "://", text)  # a password may hold an @
 
 
 def reason(error: BaseException) -> str:
