@@ -86,8 +86,8 @@ def gpu(name: str, version: str, memory: str, capability: str) -> Finding:
     said = f"{name}, {memory}, compute capability {capability}, driver {version}"
     bound = LEAST_DRIVER_OF_PTX if float(capability) >= COMPILED else LEAST_DRIVER
     if tuple(int(part) for part in re.findall(r"\d+", version)) < bound:
-        least = ".".join(map(str, bound))
-        fix = f"CUDA 12 needs driver {least} or later here, see doc/ec2_gpu.md"
+        needed = ".".join(map(str, bound))
+        fix = f"CUDA 12 needs driver {needed} or later, see doc/ec2_gpu.md"
         return Finding("wrong", "gpu", said, fix)
     least, most = CAPABILITIES
     fix = f"this TensorFlow has code for compute capability {least} to {most}: another instance"
