@@ -18,7 +18,7 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	export PATH="$$ENV/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-commands check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-commands figure docs check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -85,6 +85,13 @@ bench-flows:  ## compare training and evaluation speed with zuko, normflows, nfl
 
 bench-inverse:  ## posteriors from pairs beside sbi and BayesFlow; doc/benchmarks_inverse.md: ARGS="--methods ours:default sbi:nsf"
 	@$(use_env); exec python benchmarks/inverse_problems.py $(ARGS)
+
+figure:  ## draw the figure of the seven applications, from runs that it trains: doc/figures
+	@$(use_env); exec python benchmarks/figure.py $(ARGS)
+
+docs:  ## build the site, build/site/index.html; warnings are errors (ARGS="-E" to start anew)
+	@$(use_env); python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt; \
+	exec sphinx-build -W --keep-going -q -c doc $(ARGS) . build/site
 
 bench-targets:  ## densities without data: error of log Z, modes and seconds; writes doc/results_targets.md
 	@$(use_env); exec python benchmarks/densities.py $(ARGS)

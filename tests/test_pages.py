@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("doc/*.md"), *ROOT.glob("data/*.md")]
@@ -25,6 +26,14 @@ def test_links_lead_to_files_and_headings(page):
         target = page.parent / name if name else page
         assert target.exists(), f"{page.name}: no {link}"
         assert not anchor or anchor in anchors(target), f"{page.name}: no heading {link}"
+
+
+def test_the_figure_has_a_frame_for_each_application():
+    figures = ROOT / "doc" / "figures"
+    with Image.open(figures / "applications.gif") as animation:
+        frames = [Image.open(each).size for each in figures.glob("application[1-7].png")]
+        assert set(frames) == {animation.size} and animation.n_frames == len(frames) >= 6
+    assert (figures / "applications.gif").stat().st_size < 2e6
 
 
 def test_the_readme_is_short():

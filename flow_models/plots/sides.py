@@ -19,7 +19,12 @@ def sides(partition: Any) -> Figure:
       partition: has `inputs`, `outputs` and `given`, each block -> width.
     """
     figure = Figure(figsize=(5.2, 2.2), layout="constrained")
-    axes = figure.add_subplot()
+    draw_sides(figure.add_subplot(), partition)
+    return figure
+
+
+def draw_sides(axes: Any, partition: Any) -> None:
+    """The same on axes of a larger figure."""
     _side(axes, 0.02, partition.inputs, "inputs")
     _side(axes, 0.72, partition.outputs, "outputs")
     axes.add_patch(Rectangle((0.40, 0.2), 0.20, 0.5, facecolor="white", edgecolor="black"))
@@ -34,7 +39,6 @@ def sides(partition: Any) -> Figure:
         )
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.axis("off")
-    return figure
 
 
 def _side(axes, left: float, blocks: dict[str, int], title: str) -> None:
