@@ -7,7 +7,7 @@ SET ?= silhouettes
 OUT ?= data/$(SET)
 RUN ?= runs/flowmodels$(APP)/latest
 STACK ?= flow-models
-DEVICE ?= gpu
+DEVICE ?=
 NODES ?= 1
 
 # The active environment, else the newest .venv, .venv2, ..., else one that is made.
@@ -125,7 +125,7 @@ batch-deploy:  ## make or change the stack: [VPC= SUBNETS= NODE_SUBNETS= SPOT=fa
 batch-build:  ## build the image of the jobs on AWS: DEVICE=gpu (or cpu)
 	@$(use_env); $(batch) build $(on) --device "$(DEVICE)"
 
-batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" METRIC= NAME= OUTPUT=s3://... RESUME=1 TIMEOUT=]
+batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=gpu or cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" METRIC= NAME= OUTPUT=s3://... RESUME=1 TIMEOUT=]
 	@$(use_env); $(batch) submit $(on) --device "$(DEVICE)" --nodes "$(NODES)" --args="$${ARGS-}" --sweep="$${SWEEP-}" \
 	--name="$${NAME-}" --output="$${OUTPUT-}" $(if $(GPUS),--gpus $(GPUS)) $(if $(VCPUS),--vcpus $(VCPUS)) \
 	$(if $(MEMORY),--memory $(MEMORY)) $(if $(METRIC),--metric "$(METRIC)") $(if $(TIMEOUT),--timeout "$(TIMEOUT)") \

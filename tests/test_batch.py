@@ -365,7 +365,7 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
         ),
         (["batch-build", "DEVICE=cpu"], ["PutObject", "StartBuild", "flow-models-image"]),
         (
-            ["batch-submit", "APP=1", "NODES=4", "ARGS=--columns '[a, \"b c\"]'"],
+            ["batch-submit", "APP=1", "DEVICE=gpu", "NODES=4", "ARGS=--columns '[a, \"b c\"]'"],
             ["SubmitJob", "flow-models-gpu-nodes", '"numNodes": 4', r'"[a, \"b c\"]"'],
         ),
         (
@@ -387,7 +387,7 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
         ),
         (
             ["batch-submit", "APP=1", "NAME=mine", "RESUME=1", "TIMEOUT=7200"],
-            ["ListObjectsV2", "--resume", '"attemptDurationSeconds": 7200'],
+            ['"flow-models-cpu"', "ListObjectsV2", "--resume", '"attemptDurationSeconds": 7200'],
         ),
         (["batch-cancel", f"JOB={NOBODY}", "STACK=mine"], ["TerminateJob", NOBODY]),
         (["batch-logs", f"JOB={NOBODY}", "STACK=mine"], ["GetLogEvents", "/flow-models/mine"]),

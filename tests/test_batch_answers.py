@@ -118,7 +118,8 @@ def test_a_build_is_watched_to_its_end(answers, capsys, monkeypatch):
         f"b/build/{key}",
     )
     assert started["environmentVariablesOverride"] == [
-        {"name": "DEVICE", "value": "cpu", "type": "PLAINTEXT"}
+        {"name": "DEVICE", "value": "cpu", "type": "PLAINTEXT"},
+        {"name": "SOURCE", "value": key[7:23], "type": "PLAINTEXT"},
     ]
     answers.replies["BatchGetBuilds"] = (
         200,

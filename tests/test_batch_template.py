@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from aws_server import resources  # noqa: F401
 
 from flow_models.aws_batch import image
@@ -219,6 +220,18 @@ def test_passwords_are_in_no_output_and_no_variable_that_describe_jobs_shows(res
     for what in ("USERNAME", "PASSWORD"):
         secret = f'{{"Name": "MLFLOW_TRACKING_{what}", "ValueFrom": '
         assert text.count(secret) == 4 == text.count(f"MLFLOW_TRACKING_{what}")
+
+
+def test_an_image_is_named_by_its_sources_and_takes_over_layers(resources):
+    spec = resources["Build"]["Properties"]["Source"]["BuildSpec"]
+    commands = yaml.safe_load(spec)["phases"]
+    (build,) = commands["build"]["commands"]
+    pushed = commands["post_build"]["commands"]
+    assert pushed == ['docker push "$IMAGE:$DEVICE-$SOURCE"', 'docker push "$IMAGE:$DEVICE"']
+    assert all(each.replace("docker push", "--tag") in build for each in pushed)
+    assert '--cache-from "$IMAGE:$DEVICE"' in build and "BUILDKIT_INLINE_CACHE=1" in build
+    text = (SUPPORT / "Dockerfile").read_text()
+    assert text.index("pip install") < text.index("COPY flow_models") < text.index("ARG SOURCE")
 
 
 def test_a_job_that_no_machine_fits_leaves_the_queue(resources):

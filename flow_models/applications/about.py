@@ -13,6 +13,7 @@ from flow_models.core import storage
 from flow_models.core.startup import device
 from flow_models.runs.config import flat
 
+SOURCE_VARIABLE = "FLOW_MODELS_SOURCE"  # hash of the sources that an image was built from
 TAGS = ("architecture", "form", "preset")  # settings that are tags too
 
 
@@ -25,6 +26,8 @@ def about(application, config, problem, model, trainer) -> dict[str, Any]:
     tags = {"application": application.name, "data": problem.name, "version": __version__}
     tags |= {name: str(values[name]) for name in TAGS if name in values}
     tags["device"] = device()
+    if os.environ.get(SOURCE_VARIABLE):
+        tags["source"] = os.environ[SOURCE_VARIABLE]
     return {
         "title": f"{application.title}: {problem.name}",
         "text": problem.source,

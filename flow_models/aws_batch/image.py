@@ -32,7 +32,9 @@ def build(aws: Aws, stack: str, device: str) -> int:
     """
     parts = stacks.outputs(aws, stack)
     data = archive()
-    key = f"build/source-{hashlib.sha256(data).hexdigest()[:16]}.zip"
+    source = hashlib.sha256(data).hexdigest()[:16]
+    key = f"build/source-{source}.zip"
+    told = {"DEVICE": device, "SOURCE": source}
     aws.call("s3", "put_object", Bucket=parts["Bucket"], Key=key, Body=data)
     started = aws.call(
         "codebuild",
@@ -40,7 +42,9 @@ def build(aws: Aws, stack: str, device: str) -> int:
         projectName=Names(stack).build,
         sourceTypeOverride="S3",
         sourceLocationOverride=f"{parts['Bucket']}/{key}",
-        environmentVariablesOverride=[{"name": "DEVICE", "value": device, "type": "PLAINTEXT"}],
+        environmentVariablesOverride=[
+            {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in told.items()
+        ],
     )
     if aws.dry:
         return 0

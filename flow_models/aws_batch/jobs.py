@@ -22,6 +22,7 @@ _WHY = (
     "a job has no file of this machine, and its place (OUTPUT=s3://...), its strategy (NODES=) and"
     " its resuming (RESUME=1) are set for it"
 )
+OF_PICTURES = ("2", "3")  # applications that a GPU makes faster; small networks gain nothing
 LEAST_SECONDS = 60  # of a time limit, by AWS Batch
 
 

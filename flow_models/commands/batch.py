@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="PARAMETER=VALUE", help=parameter
     )
     for name in ("build", "submit"):
-        device = "what the image is for (default gpu)"
-        added[name].add_argument("--device", choices=DEVICES, default="gpu", help=device)
+        device = "what the image is for (default gpu; jobs of 1 and 4 to 7: cpu)"
+        added[name].add_argument("--device", choices=("", *DEVICES), default="", help=device)
     _add_submit(added["submit"])
     for name in ("status", "logs", "cancel"):
         count, job = "?" if name == "status" else None, "its id or name; id:3 in an array"
@@ -106,7 +106,7 @@ def _act(given: argparse.Namespace) -> int:
         case "deploy":
             stack.deploy(aws, name, _parameters(given.set))
         case "build":
-            return image.build(aws, name, given.device)
+            return image.build(aws, name, given.device or "gpu")
         case "submit":
             jobs.submit(aws, name, _job(given))
         case "status":
@@ -129,8 +129,9 @@ def _parameters(given: list[str]) -> dict[str, str]:
 
 
 def _job(given: argparse.Namespace):
-    from flow_models.aws_batch.jobs import Job
+    from flow_models.aws_batch.jobs import OF_PICTURES, Job
 
+    given.device = given.device or ("gpu" if given.app in OF_PICTURES else "cpu")
     names = {field.name for field in dataclasses.fields(Job)} - {"arguments"}
     settings = {name: getattr(given, name) for name in names}
     return Job(arguments=flags(given.args), **settings)
