@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from flow_models.bijectors.layer import Frozen, Layer, no_log_det
 from flow_models.core import principal
+from flow_models.core.tiling import FixedShapeBatches
 from flow_models.simulators.simulator import Simulator
 
 State = dict[
@@ -53,13 +54,8 @@ class Frame(Layer):
     def data_dependent_init(self, weights, x, condition=None):
         found = self.measure(np.asarray(x), np.asarray(condition))
         weights = {name: tf.cast(found[name], x.dtype) for name in weights}
-
-        def in_frame(x, y):
-            return self.forward_and_log_det(weights, x, self.prepare(weights, y))[0]
-
-        forward = tf.function(in_frame, autograph=False)
-        z = [forward(*parts) for parts in zip(_parts(x), _parts(condition), strict=True)]
-        return weights, tf.concat(z, 0)
+        in_frame = _in_parts(lambda w, x, y: self.forward_and_log_det(w, x, self.prepare(w, y))[0])
+        return weights, tf.constant(in_frame(weights, x, condition))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +158,9 @@ class LaplaceFrame(Frame):
         regression = np.linalg.lstsq(components, theta.astype(np.float64), rcond=None)[0]
         weights = {"mean": mean, "axes": axes / scale, "regression": regression}
         as_data = {name: value.astype(y.dtype) for name, value in weights.items()}
-        misfits = tf.function(lambda y: _misfit(self._newton(as_data, y)[2]), autograph=False)
-        parts = [misfits(part).numpy() for part in _parts(y)]
-        misfit = np.concatenate(parts).astype(np.float64)
+        misfits = _in_parts(lambda w, y: _misfit(self._newton(w, y)[2]))
+        tensors = {name: tf.constant(value) for name, value in as_data.items()}
+        misfit = misfits(tensors, y).astype(np.float64)
         weights["misfit"] = np.array([misfit.mean(), misfit.std()])
         if self.simulator.noise_varies:
             log_sigma = np.asarray(y[:, -1], np.float64)
@@ -211,9 +207,9 @@ class LaplaceFrame(Frame):
         return components, *best[1:]
 
 
-def _parts(rows):
-    """Rows [N, ...] in tensors of at most PART."""
-    return [tf.convert_to_tensor(rows[i : i + PART]) for i in range(0, len(rows), PART)]
+def _in_parts(function) -> FixedShapeBatches:
+    """function(weights, *rows) for PART rows at a time."""
+    return FixedShapeBatches(function, ((1, PART),), jit=False)
 
 
 @dataclasses.dataclass(frozen=True)
