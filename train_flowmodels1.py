@@ -65,8 +65,7 @@ PRESETS = {
 
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
     size, codec = len(problem.columns), getattr(problem, "codec", None)
-    kinds = codec.cdfs if codec else ()
-    options = config.network.options(columns=kinds)
+    options = config.network.options(columns=codec.cdfs if codec else ())
     noise = fm.architectures.noise_columns(size=size, **options)
     return {"density": fm.Partition(inputs={"x": size, "eps": noise}, outputs={"z": size + noise})}
 
@@ -101,11 +100,10 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
 def training(config: Config, problem, model):
     """Maximum likelihood; the length of the training follows the number of rows."""
     from flow_models.applications import few_rows, targets
-    from flow_models.applications.application import Training
 
     if config.target:
         return targets.training(config, problem, model)
-    return Training(problem.train, problem.validation, few_rows.fit(config, problem, PRESETS))
+    return fm.Training(problem.train, problem.validation, few_rows.fit(config, problem, PRESETS))
 
 
 def evaluate(run) -> fm.Results:
@@ -120,8 +118,8 @@ def evaluate(run) -> fm.Results:
     tables = [mapping.comparison(metrics), *mapping.table_of_columns(run.problem)]
     tables += [strange.report_table(frame, gained, run.problem.columns)]
     figures = mapping.figures(run.model, run.problem, run.history)
-    summary = f"{run.problem.source.rstrip('.')}. {mapping.training_in_words(run.result)}"
-    return fm.Results(metrics, tables, figures, summary)
+    words = f"{run.problem.source.rstrip('.')}. {mapping.training_in_words(run.result)}"
+    return fm.Results(metrics, tables, figures, words)
 
 
 APPLICATION = fm.Application(
