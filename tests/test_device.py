@@ -1,5 +1,6 @@
 """A run on a machine whose GPU is broken ends at once, and each run says what it computes on."""
 
+import json
 import os
 import re
 
@@ -49,3 +50,8 @@ def test_a_run_says_its_device_or_ends_before_it_starts(hidden, monkeypatch, tmp
     said = capfd.readouterr()
     assert said.err.startswith("error: DEVICE=gpu asks for a GPU, and TensorFlow sees none: ")
     assert said.err.count("\n") == 1 and not (tmp_path / "run").exists()
+    small = ("--depth", "1", "--hidden", "[8]", "--test-points", "200", "--jit", "false")
+    assert application(monkeypatch, 1, *tiny, *small) == 0
+    assert f"device: {startup.device()}\n" in capfd.readouterr().out
+    about = json.loads((tmp_path / "run" / "about.json").read_text())
+    assert about["tags"]["device"] == startup.device()
