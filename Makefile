@@ -17,6 +17,10 @@ use_env = set -e; ENV=$$($(find_env)); if [ -z "$$ENV" ]; then $(MAKE) --no-prin
 	[ -x "$$ENV/bin/python" ] || { echo "error: no python in $$ENV (VIRTUAL_ENV?); unset it or make create-env" >&2; exit 2; }; \
 	export PATH="$$ENV/bin:$$PATH"
 
+# What is compiled stays in the memory of a process, so three pairs of fresh ones share the files.
+run_tests = $(if $(strip $(ARGS)),exec python -m pytest -n 2 --dist loadfile $$marks $(ARGS),status=0; for part in a-c d-l m-z; \
+	do python -m pytest -n 2 --dist loadfile $$marks tests/test_[$$part]*.py || status=$$?; done; exit $$status)
+
 .DEFAULT_GOAL := help
 .PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-commands figure docs check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
@@ -47,10 +51,10 @@ format:  ## lay out the code, and fix what ruff can fix
 	@$(use_env); ruff check --fix --exit-zero --quiet .; exec ruff format .
 
 test:  ## pass the tests, two files at a time (ARGS="-n 0 tests/test_model.py" for one)
-	@$(use_env); exec python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(use_env); $(run_tests)
 
 test-slow:  ## pass the tests that are marked slow, which `make test` leaves out
-	@$(use_env); exec python -m pytest -n 2 --dist loadfile -m slow $(ARGS)
+	@$(use_env); marks="-m slow"; $(run_tests)
 
 mlflow:  ## open the dashboard on what was logged, http://127.0.0.1:5000
 	@$(use_env); case "$$MLFLOW_TRACKING_URI" in http*) echo "the server shows it: $$MLFLOW_TRACKING_URI"; exit 0;; esac; \
