@@ -42,6 +42,7 @@ W0000 0 1 gpu_device.cc:2365] Cannot dlopen some GPU libraries. Skipping registe
     assert startup.complaint() == f"{line} GPU devices"
 
 
+@pytest.mark.slow
 def test_a_run_says_its_device_or_ends_before_it_starts(hidden, monkeypatch, tmp_path, capfd):
     tiny = ("--steps", "5", "--mlflow", "false", "--output-dir", str(tmp_path / "run"))
     with monkeypatch.context() as wanted:

@@ -152,6 +152,7 @@ def test_the_first_worker_alone_writes_and_speaks(together):
     assert "everything is in" in main[1] and other[1] == "" and other[2] == ""
 
 
+@pytest.mark.slow
 def test_all_workers_and_attempts_are_one_run_in_mlflow(together, tracking_server):
     from mlflow import MlflowClient
 

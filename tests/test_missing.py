@@ -260,6 +260,7 @@ def test_values_without_a_density_are_not_taken_for_missing(of_kinds):
         of_kinds.impute(frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_application_1_models_missing_cells(tmp_path, monkeypatch, kinds):
     frame = _table(500) if kinds else pd.DataFrame(_gaussian(500, 0), columns=["a", "b", "c"])

@@ -132,6 +132,7 @@ def test_own_layers_train_and_load_in_a_new_process(place, monkeypatch):
     np.testing.assert_array_equal(np.load(place / "again.npy"), model.log_prob(x))
 
 
+@pytest.mark.slow
 def test_layers_of_the_script_that_trains_load_in_a_new_process(place):
     results = [place / name for name in ("rows.npy", "model", "here.npy")]
     python(place, place / "own" / "own_flows.py", *results, knows=False)

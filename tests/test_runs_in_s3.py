@@ -51,6 +51,7 @@ def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket)
     assert fm.load(uri).log_prob(point) == fm.load(whole).log_prob(point)
 
 
+@pytest.mark.slow
 def test_all_that_a_run_writes_is_in_s3_and_nothing_stays_here(killed):
     uri, _ = killed
     assert storage.names(uri) == {
