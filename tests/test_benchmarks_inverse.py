@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from inverse.problems import PROBLEMS
-from inverse_problems import markdown
+from inverse_problems import keep, kept, markdown, measured, parser
 
 
 @pytest.mark.parametrize("name", ["two_moons", "gaussian_linear"])
@@ -33,4 +33,23 @@ def test_a_failure_is_a_cell_of_the_table():
     found = {"c2st": 0.55, "nll": -3.5, "cpu_seconds": 11.2, "samples_per_second": 2e4}
     row = {"null": 0.5, "ours:default": {**found, "outside": 0.0}, "sbi:maf": {"failed": "no end"}}
     table = markdown({"two_moons 1000": row})
-    assert "| two_moons 1,000 | 0.500 | 0.550 (-3.50, 11 s; 20,000/s) | failed: no end |" in table
+    cells = "| two_moons 1,000 | 0.500 | 0.550 (-3.50, 11 s; 20,000/s) | failed: no end | 0.725 |"
+    assert cells in table
+
+
+def test_cells_are_on_disk_at_once_and_not_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("inverse_problems.RESULTS", tmp_path)
+    keep("slcp 1000", "null", 0.5)
+    keep("slcp 1000", "sbi:maf", {"failed": "no end"})
+    assert kept() == {"slcp 1000": {"null": 0.5, "sbi:maf": {"failed": "no end"}}}
+    flags = ["--problems", "slcp", "--pairs", "1000", "--methods", "sbi:maf"]
+    assert measured(parser().parse_args(flags)) == kept()
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_trials_are_the_data_of_a_simulation():
+    problem = PROBLEMS["slcp"]
+    x, y = problem.pairs(50_000, 0)
+    draws = y.reshape(-1, *problem.trials)
+    np.testing.assert_allclose((draws - x[:, None, :2]).mean((0, 1)), 0, atol=0.1)
+    assert np.corrcoef(*np.abs(draws - x[:, None, :2])[:, :2, 0].T)[0, 1] > 0.2

@@ -21,6 +21,7 @@ class Problem:
       simulate: (x [n, P], rng) -> y [n, M].
       reference: (y [M], n, rng) -> draws of p(x | y), [n, P].
       lower, upper: of all parameters; None where the prior has no bounds.
+      trials: shape [T, M / T] of data that are trials, independent and alike; None for others.
     """
 
     prior: Callable
@@ -28,6 +29,7 @@ class Problem:
     reference: Callable
     lower: float | None = None
     upper: float | None = None
+    trials: tuple[int, int] | None = None
 
     def pairs(self, n: int, seed) -> tuple[np.ndarray, np.ndarray]:
         """n pairs (x, y)."""
@@ -127,5 +129,5 @@ PROBLEMS = {
     "gaussian_linear": Problem(
         lambda n, rng: np.sqrt(0.1) * rng.normal(size=(n, 10)), _shift, _shift_reference
     ),
-    "slcp": Problem(_box(5, 3.0), _slcp, _slcp_reference, -3.0, 3.0),
+    "slcp": Problem(_box(5, 3.0), _slcp, _slcp_reference, -3.0, 3.0, (4, 2)),
 }

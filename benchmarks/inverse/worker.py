@@ -17,10 +17,11 @@ SPEED = 10_000  # samples of one observation, to take their time
 
 
 def made(library: str):
-    """The class of a library."""
+    """The class of a library, which is imported before its time is taken."""
     if library == "ours":
         _one_thread()
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        import flow_models.applications.own_problem  # noqa: F401
         from inverse.ours import Ours
 
         return Ours
@@ -28,9 +29,14 @@ def made(library: str):
 
     torch.set_num_threads(1)
     if library == "sbi":
+        import sbi.inference  # noqa: F401
+
         from inverse.sbi_peer import Sbi
 
         return Sbi
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import bayesflow  # noqa: F401
+
     from inverse.bayesflow_peer import BayesFlow
 
     return BayesFlow
