@@ -7,16 +7,34 @@ can render notebooks from a cache of executed ones.
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import reference
 
 project = "flow_models"
 author = "the flow_models authors"
 root_doc = "README"
 extensions = ["myst_nb"]
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "doc/*.md"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "data/README.md",
+    "doc/*.md",
+    "doc/api/*.md",
+]
 html_theme = "furo"
 html_title = "flow_models"
 myst_heading_anchors = 4
+myst_enable_extensions = ["html_image"]  # the thumbnails of the README
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
+nitpicky = True  # a link to a name that no page documents is a warning
+nitpick_ignore_regex = [("py:.*", r"(?!flow_models\.).*")]
 
 # every page stands here: one that does not is a warning, and warnings are errors
 SECTIONS = {
@@ -34,12 +52,18 @@ SECTIONS = {
         *("doc/benchmarks_flows", "doc/benchmarks_images", "doc/benchmarks_data"),
         "doc/benchmarks_inverse",
     ],
-    "Reference": ["CONTRIBUTING", "CHANGELOG"],
+    "API reference": [
+        *("doc/api/index", "doc/api/models", "doc/api/architectures", "doc/api/bijectors"),
+        *("doc/api/training", "doc/api/inverse", "doc/api/estimators", "doc/api/diagnostics"),
+        *("doc/api/data", "doc/api/simulators", "doc/api/plots", "doc/api/commands"),
+    ],
+    "Project": ["CONTRIBUTING", "CHANGELOG", "doc/citation"],
 }
 
 
 def setup(app) -> None:
     app.connect("source-read", complete)
+    app.connect("source-read", reference.fill)
     app.connect("build-finished", home)
 
 

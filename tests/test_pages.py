@@ -7,7 +7,12 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("doc/*.md"), *ROOT.glob("data/*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("doc/*.md"),
+    *ROOT.glob("doc/api/*.md"),
+    *ROOT.glob("data/*.md"),
+]
 README = (ROOT / "README.md").read_text()
 
 

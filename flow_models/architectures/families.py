@@ -49,7 +49,8 @@ def planar(
 
     Args:
       hidden, activation: of the network that reads a condition; no other network is needed.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     step = Planar(size, condition_size, hidden, activation)
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
@@ -89,7 +90,8 @@ def sylvester(
 
     Args:
       units: ridges a layer, at most `size`; 0 for `size`.
-      (the others as in `planar`)
+
+    Others as in `planar`.
     """
     step = Sylvester(size, condition_size, hidden, activation, units)
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
@@ -112,7 +114,8 @@ def naf(
 
     Args:
       units: sigmoids of each number.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     step = _autoregressive(size, DeepSigmoid(units), hidden, activation, condition_size)
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
@@ -137,7 +140,8 @@ def umnn(
     Args:
       units: of the function that is integrated for each number.
       bound: of the interval, in standard deviations; the map is straight beyond.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     transform = MonotonicIntegral(units, bound)
     step = _autoregressive(size, transform, hidden, activation, condition_size)
@@ -181,7 +185,8 @@ def hint(
 
     Args:
       reversible: trains by inversion, in memory that does not grow with depth.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     require_pairs("hint", size)
     coupling = RecursiveCoupling(size, Affine(), hidden, activation, condition_size)
@@ -208,7 +213,8 @@ def hyperbolic(
     Args:
       size: an even number.
       hidden: its first number is the width of a step.
-      (the others as in `hint`)
+
+    Others as in `hint`.
     """
     step = Hyperbolic(size, hidden[0], activation, condition_size)
     steps = _repeated([LULinear(size), step], depth, layers_per_loop_body, reversible)
@@ -255,7 +261,8 @@ def sliced(
 
     Args:
       depth: couplings of each level.
-      (the others as in `spline_coupling`)
+
+    Others as in `spline_coupling`.
     """
     require_pairs("sliced", size)
     transform, layers, left = Composed(Affine(), RationalQuadratic(bins, bound)), [], size
@@ -288,7 +295,8 @@ def torus(
       size: angles, at least 2. Angles among other columns are of the kind circular (doc/tables.md).
       bins: of the splines.
       period: of all angles.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     require_pairs("torus", size)
     spline = CircularSpline(bins)

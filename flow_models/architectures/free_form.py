@@ -34,7 +34,8 @@ def residual(
       coefficient: Lipschitz constant of g; 0: 0.97 up to 16 dimensions, above them 0.9, by which
         the estimate of the log-determinant takes fewer terms.
       log_det: exact, estimate, or auto, as in `bijectors.Residual`.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     coefficient = coefficient or (0.97 if size <= EXACT else 0.9)
     g = Residual(size, hidden, activation, condition_size, coefficient, log_det)
@@ -62,7 +63,8 @@ def ffjord(
       depth: velocity fields, one after the other.
       divergence: exact, estimate (Hutchinson's), or auto: exact up to 16 dimensions.
       tolerance: of the solver, in standard deviations of the data.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     field = FreeField(size, hidden, activation, condition_size, divergence)
     flow = Continuous(field, tolerance)
@@ -89,7 +91,8 @@ def ot_flow(
     Args:
       hidden: equal widths of the potential's network.
       depth, activation, layers_per_loop_body: not used: there is one potential, of log cosh.
-      (the others as in `ffjord`)
+
+    Others as in `ffjord`.
 
     Raises:
       UserError: the widths differ.
@@ -120,7 +123,8 @@ def flow_matching(
     Args:
       depth, layers_per_loop_body: not used: there is one velocity field.
       lower, upper: with them, and for columns of several kinds, training is by likelihood.
-      (the others as in `ffjord`)
+
+    Others as in `ffjord`.
     """
     field = FreeField(size, hidden, activation, condition_size)
     flow = Continuous(field, tolerance, "matching")

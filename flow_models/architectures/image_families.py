@@ -40,7 +40,8 @@ def hyperbolic_image(
 
     Args:
       hidden: its first number is the width of a step.
-      (the others as in `glow_image`)
+
+    Others as in `glow_image`.
     """
 
     def level(channels, seen):

@@ -119,7 +119,8 @@ def realnvp_image(
 
     Args:
       norm: actnorm, or batch_norm as in the paper.
-      (the others as in `glow_image`)
+
+    Others as in `glow_image`.
     """
 
     norm_of = picked(NORMS, norm, "norm")

@@ -39,7 +39,8 @@ def argmax(
 
     Args:
       columns: `Columns.cdfs`, of categories and numbers alone.
-      (others as in `spline_coupling`)
+
+    Others as in `spline_coupling`.
 
     Raises:
       UserError: a column of another kind, or no category.

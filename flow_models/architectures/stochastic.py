@@ -56,7 +56,8 @@ def stochastic(
       chain_steps: steps of each block.
       chain_size: of a step, in units of `scale`; 0: 0.3 for metropolis, 0.01 for langevin.
       layers_per_loop_body: not used: every block has its own energy.
-      (others as in `spline_coupling`)
+
+    Others as in `spline_coupling`.
 
     Raises:
       UserError: no such chain, or an energy that no other process could find.

@@ -53,7 +53,8 @@ def tarflow(
       condition_size: width of a condition [B, C] that every layer sees; 0 for none.
       reversible: yes trains by inversion, which is slow here; otherwise a layer stores its input
         alone.
-      (the others as in `glow_image`)
+
+    Others as in `glow_image`.
 
     Raises:
       UserError: sides that are no multiples of a patch, or widths and heads that do not fit.
@@ -92,7 +93,8 @@ def jet(
       depth: rounds of three couplings: two of channels and one of a checkerboard of patches, whose
         colours change from round to round.
       mixing: of the channels of a patch, as in `glow_image`; the paper's is shuffle.
-      (the others as in `tarflow` and `glow_image`)
+
+    Others as in `tarflow` and `glow_image`.
     """
     grid, size = _grid(shape, levels)
     transform = picked(COUPLINGS, coupling, "coupling")

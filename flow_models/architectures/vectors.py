@@ -132,7 +132,8 @@ def spline_coupling(
       affine: puts an affine map from the same network in front of each spline. It also acts outside
         the bound, so tails may bend (banana, rosenbrock).
       linear: puts an LU linear layer before each coupling, which starts at a random rotation.
-      (the others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     require_pairs("spline_coupling", size)
     spline = RationalQuadratic(bins, bound)

@@ -44,7 +44,8 @@ def augmented(
 
     Args:
       noise: its dimensions; 0: as many as the data have.
-      (others as in `realnvp`)
+
+    Others as in `realnvp`.
     """
     noise = noise_columns("augmented", size, noise=noise)
     coupling = Coupling(size + noise, Affine(), hidden, activation, condition_size)
@@ -75,7 +76,8 @@ def augmented_ode(
 
     Args:
       noise: its dimensions; 0: as many as the data have.
-      (others as in `ffjord`)
+
+    Others as in `ffjord`.
     """
     noise = noise_columns("augmented_ode", size, noise=noise)
     field = FreeField(size + noise, hidden, activation, condition_size, divergence)
@@ -163,7 +165,8 @@ def mixture(
 
     Args:
       components: of the mixture.
-      (others as in `spline_coupling`)
+
+    Others as in `spline_coupling`.
     """
     couplings = _splines(size, hidden, activation, bins, bound, condition_size)
     flow = OnColumns(Repeat(couplings, depth, layers_per_loop_body), size + 1, list(range(size)))
@@ -192,7 +195,8 @@ def resampled(
 
     Args:
       proposals: T, of which the first that is accepted is taken; sampling makes all of them.
-      (others as in `spline_coupling`)
+
+    Others as in `spline_coupling`.
     """
     noise = noise_columns("resampled", size, proposals=proposals)
     couplings = _splines(size, hidden, activation, bins, bound, condition_size)
@@ -222,7 +226,8 @@ def flow_mixture(
 
     Args:
       components: flows.
-      (others as in `spline_coupling`)
+
+    Others as in `spline_coupling`.
     """
     couplings = _splines(size, hidden, activation, bins, bound, condition_size)
     flows = [
@@ -260,7 +265,8 @@ def vae(
       noise: dimensions of z; 0: as many as the data have.
       likelihood: of x given z: gaussian, or bernoulli for bits with uniform noise, x = k + u in
         [0, 2); log p(x) is log P(k) then.
-      (others as in `realnvp`)
+
+    Others as in `realnvp`.
 
     Raises:
       UserError: another likelihood.

@@ -34,7 +34,8 @@ class Argmax(Conditioned):
     Attributes:
       size: K, at least 2.
       shares: w; empty: equal ones.
-      (the others as in `Conditioned`)
+
+    Others as in `Conditioned`.
     """
 
     shares: Sequence[float] = ()

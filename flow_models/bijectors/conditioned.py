@@ -65,7 +65,8 @@ class Given(Conditioned):
     Attributes:
       spread: about the standard deviation of the parameters at first; 0: the identity. Of noise
         that starts independent of the data neither learns anything of the other.
-      (the others as in `Conditioned`)
+
+    Others as in `Conditioned`.
     """
 
     spread: float = 0.0

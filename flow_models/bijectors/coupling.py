@@ -92,7 +92,8 @@ class CheckerboardCoupling(Conditioned):
 
     Attributes:
       colour: 0 transforms the pixels (i, j) with even i + j, 1 those with odd i + j.
-      (the others as in `Conditioned`; `size` is the number of channels)
+
+    Others as in `Conditioned`; `size` is the number of channels.
     """
 
     colour: int = 0

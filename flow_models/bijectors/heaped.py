@@ -26,7 +26,8 @@ class HeapedCDF(CountCDF):
       steps: pairs (h, r) with 0 <= r < h.
       atoms: the single values.
       shares: where the weights start: of term 0, of the steps and of the atoms.
-      (the others as in `CountCDF`)
+
+    Others as in `CountCDF`.
     """
 
     steps: tuple[tuple[int, int], ...] = ()

@@ -20,7 +20,8 @@ class OnPatches(Conditioned):
       size: channels C of a patch.
       hidden, heads: of the transformer.
       grid: (H, W).
-      (the others as in `Conditioned`)
+
+    Others as in `Conditioned`.
     """
 
     grid: Sequence[int] = (1, 1)

@@ -22,7 +22,8 @@ class Rounding(Dequantisation):
     Attributes:
       channels: columns.
       levels: about how many whole numbers there are; the network sees k / levels - 1/2.
-      (the others as in `Dequantisation`)
+
+    Others as in `Dequantisation`.
     """
 
     @property

@@ -20,7 +20,8 @@ class Slice(Conditioned):
 
     Attributes:
       kept: width of a, 1 to size - 1.
-      (the others as in `Conditioned`)
+
+    Others as in `Conditioned`.
     """
 
     kept: int = 1

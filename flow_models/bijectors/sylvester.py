@@ -25,7 +25,8 @@ class Sylvester(Amortised):
 
     Attributes:
       units: M; 0 for as many as dimensions.
-      (the others as in `Amortised`; a condition moves all but Q)
+
+    Others as in `Amortised`; a condition moves all but Q.
     """
 
     units: int = 0

@@ -23,7 +23,8 @@ class Transformer(MLP):
       grid: (H, W).
       heads: of attention; must divide the width.
       causal: a token sees those up to itself, row by row; otherwise all.
-      (the others as in `MLP`)
+
+    Others as in `MLP`.
     """
 
     grid: Sequence[int] = (1, 1)

@@ -20,7 +20,8 @@ class Ensemble(Model):
 
     Args:
       bijectors: of the members, with layers alike; they share frame, partition and codecs.
-      (the others as in `Model`)
+
+    Others as in `Model`.
     """
 
     def __init__(self, bijectors: Sequence[FlowBijector], partition, codecs, **options):

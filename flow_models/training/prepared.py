@@ -29,7 +29,8 @@ class PreparedData:
 
     Args:
       loss: its `identity`, if it has one, is part of the run's.
-      (the others as in `fit`)
+
+    Others as in `fit`.
 
     Attributes:
       source: of the training batches.

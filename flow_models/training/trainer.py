@@ -97,7 +97,7 @@ def fit(
       TrainingDiverged: NaN or Inf; the message names step, batch and the last good checkpoint.
       KeyboardInterrupt: on Ctrl-C, after a checkpoint has been written.
       WorkerLost: of several workers one does not answer any more; the first has written a
-      checkpoint, if it is left.
+        checkpoint, if it is left.
     """
     trainer = Trainer(model, data, validation, settings, loss=loss, folder=folder, resume=resume)
     return trainer.run(on_epoch, progress)

@@ -74,7 +74,7 @@ def open_images(
 
     Raises:
       UserError: nothing there, unreadable, of different sizes and no `size`, unknown classes, or
-      wrong arguments.
+        wrong arguments.
     """
     cache = None if cache_dir is None else ShardCache(cache_dir, cache_limit_mb)
     reading = Reading(cache, max_bad, progress)
