@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from command_models import every
 from PIL import Image
 
@@ -71,9 +72,15 @@ def test_score_of_a_posterior_is_of_the_data(kinds, tmp_path):
     found = written(tmp_path, "score", kind.place, kind.data)
     y = pd.read_csv(kind.data)[["y1", "y2"]].to_numpy()
     np.testing.assert_allclose(found.nll, kind.model.anomaly_score(y), rtol=1e-4)
-    for name in POSTERIORS[1:]:
-        with pytest.raises(fm.UserError, match="has no density of the data"):
-            written(tmp_path, "score", kinds[name].place, kinds[name].data)
+    own, joint = kinds["own problem"], kinds["joint posterior"]
+    y = pd.read_csv(own.data)[list(own.model.codecs["y"].columns)].to_numpy()
+    nll = written(tmp_path, "score", own.place, own.data).nll
+    np.testing.assert_allclose(nll, own.model.anomaly_score(y), rtol=1e-4)
+    kept = own.model.codecs["y"].kept.astype(np.float64)
+    gaussian = scipy.stats.multivariate_normal(kept.mean(0), np.cov(kept.T, bias=True))
+    np.testing.assert_allclose(nll, -gaussian.logpdf(y), rtol=1e-3, atol=1e-3)
+    with pytest.raises(fm.UserError, match="neither has a density of the data"):
+        written(tmp_path, "score", joint.place, joint.data)
 
 
 # sample

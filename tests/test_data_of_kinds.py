@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 import flow_models as fm
+from flow_models import __main__ as commands
 from flow_models.models.columns import Columns
 from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
 from flow_models.simulators.drawn import Drawn
@@ -100,3 +101,12 @@ def test_a_posterior_given_several_kinds_is_the_exact_one(tmp_path):
     model.save(str(tmp_path))
     again = fm.load(str(tmp_path))
     np.testing.assert_array_equal(again.posterior(asked, 5), model.posterior(asked, 5))
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    files = [str(tmp_path / name) for name in ("asked.csv", "scores.csv")]
+    commands.main(["score", str(tmp_path), files[0], "--csv", files[1]])
+    scores = pd.read_csv(files[1]).nll
+    np.testing.assert_allclose(scores, model.anomaly_score(asked), rtol=1e-4)
+    commands.main(["sample", str(tmp_path), "-n", "5", "--observed", files[0], "--csv", files[1]])
+    np.testing.assert_allclose(
+        pd.read_csv(files[1])["x"], again.posterior(asked, 5).reshape(-1), rtol=1e-4
+    )

@@ -1,13 +1,18 @@
 """Ensembles of posteriors, what a training says at its end, learning curves, and the defaults that
 follow the pairs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import flow_models as fm
-from flow_models.applications.own_defaults import defaults
+from flow_models.applications.own_defaults import OwnFit, defaults
+from flow_models.applications.own_problem import prepare
 from flow_models.applications.own_training import ending, of_curve
 from flow_models.bijectors.regression_frame import regression
+from flow_models.commands import infer
+from flow_models.runs.config import parse
 from flow_models.training.trainer import FitResult
 
 
@@ -141,3 +146,24 @@ def test_a_regression_that_explains_little_is_left_out():
     slopes, left = regression(y, theta)
     assert not slopes[:, 1].any() and left[1] == 1
     assert slopes[0, 0] == pytest.approx(1, abs=0.02) and left[0] == pytest.approx(0.01, rel=0.3)
+
+
+def test_what_a_run_is_not_told_follows_from_the_pairs():
+    x = np.random.default_rng(0).normal(size=(600, 1))
+    options = {"hidden": (8,), "depth": 1, "bins": 4}
+    found = prepare(x, x + 1, **options).settings
+    assert prepare(x, x + 1, settings=OwnFit(), **options).settings == found
+    told = OwnFit(steps=5000, patience=0, batch_size=5000, seed=3)  # as in FitSettings, and wider
+    ready = prepare(x, x + 1, settings=told, **options)
+    expected = {"steps": 5000, "patience": 0, "batch_size": 540, "seed": 3}
+    assert ready.settings == dataclasses.replace(found, **expected)
+    plain = prepare(x, x + 1, settings=fm.FitSettings(seed=3), **options)
+    np.testing.assert_array_equal(ready.held["x"], plain.held["x"])
+    with pytest.raises(fm.UserError, match="steps is 0"):
+        OwnFit(steps=0)
+
+
+def test_flags_of_infer_that_are_defaults_elsewhere_are_heard():
+    parsed = parse(infer.Config, infer.PRESETS, "", ["--patience", "0", "--steps", "5000"])
+    assert parsed.fit == OwnFit(steps=5000, patience=0)
+    assert infer.Config().fit.batch_size == -1

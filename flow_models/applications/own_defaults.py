@@ -17,6 +17,36 @@ STEPS = 6_000  # at most, unless that is less than
 LEAST_PASSES = 10
 PATIENCE = 20  # looks at the held-out pairs that find nothing better
 FEWEST_STEPS = 10  # between looks
+OF_PAIRS = ("steps", "batch_size", "eval_every_steps", "patience", "ema")  # follow from the pairs
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class OwnFit(FitSettings):
+    """How to train on pairs; -1 stands for what follows from their number."""
+
+    steps: int = -1
+    """optimizer steps in all; -1, here and in the four below: by the number of pairs"""
+    batch_size: int = -1
+    """rows a step"""
+    eval_every_steps: int = -1
+    """steps between evaluations, each a row of the history; 0: a fiftieth of all steps"""
+    patience: int = -1
+    """evaluations without a better validation objective before stopping; 0: never"""
+    ema: float = -1.0
+    """decay of the average of the weights that is evaluated and kept; 0: the weights themselves"""
+
+    def __post_init__(self):
+        self.over(FitSettings())
+
+    def over(self, found: FitSettings) -> FitSettings:
+        """These settings, with those of `found` where they are -1.
+
+        Raises:
+          UserError: a setting that `FitSettings` refuses.
+        """
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(FitSettings)}
+        free = [name for name in OF_PAIRS if values[name] == -1]
+        return FitSettings(**{**values, **{name: getattr(found, name) for name in free}})
 
 
 @dataclasses.dataclass(frozen=True)

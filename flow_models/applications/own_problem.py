@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from flow_models import architectures
-from flow_models.applications.own_defaults import Defaults, defaults
+from flow_models.applications.own_defaults import Defaults, OwnFit, defaults
 from flow_models.applications.own_pairs import OwnPairs, own_pairs
 from flow_models.applications.own_training import Prepared, trained
 from flow_models.applications.own_training import learning_curve as curve
@@ -187,6 +187,7 @@ def held_out(theta: np.ndarray, share: float, seed: int) -> np.ndarray:
 def _settings(told: FitSettings | None, found: Defaults, rows: int, seed: int) -> FitSettings:
     """The settings told, with batches that the pairs are enough for; those found without."""
     settings = told or found.settings
+    settings = settings.over(found.settings) if isinstance(settings, OwnFit) else settings
     return dataclasses.replace(settings, batch_size=min(settings.batch_size, rows), seed=seed)
 
 

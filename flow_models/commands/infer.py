@@ -30,6 +30,7 @@ from typing import Any
 
 import flow_models as fm
 from flow_models.applications import settings
+from flow_models.applications.own_defaults import OwnFit
 
 NEEDS_MODEL = False
 
@@ -60,7 +61,7 @@ class Config:
     simulations_folder: str = ""
     """where simulations are kept; empty: ~/.cache/flow_models"""
     network: settings.OwnNetwork = settings.OwnNetwork()
-    fit: fm.FitSettings = fm.FitSettings()
+    fit: OwnFit = OwnFit()
     run: fm.RunSettings = fm.RunSettings()
 
     def __post_init__(self):

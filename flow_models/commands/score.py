@@ -6,8 +6,8 @@
 Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that
 are at least as strange. A picture that cannot be read has a row too, without scores, with the
 reason in the column `error`. Of rows: -log p(x), nats, and the same column. Of models of parameters
-given data, rows are data: -log p of these. The file is written a batch at a time, so any number of
-pictures or rows needs the memory of a few batches.
+given data, rows are data: -log p of these, by a Gaussian where a model is of pairs alone. The file
+is written a batch at a time, so any number of pictures or rows needs the memory of a few batches.
 """
 
 from __future__ import annotations

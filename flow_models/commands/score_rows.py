@@ -19,17 +19,19 @@ def scored(model, uri: str, keep: Sequence[str] = ()) -> Iterator[dict]:
 
     A row with a cell that is missing, infinite or no number has nll NaN, and one where the density
     is 0 has inf; `error` says which and why. Models of missing cells score what is observed of a
-    row. Of models of parameters given data, the rows are data, and -log p is of their context.
+    row. Of models of parameters given data, the rows are data, and -log p is of their context, or,
+    of posteriors from pairs, of a Gaussian with mean and covariance of the simulated data.
 
     Raises:
-      UserError: no such columns, or a posterior without a density of the data.
+      UserError: no such columns, or a posterior that knows nothing of the data.
     """
     from tqdm import tqdm
 
-    if model.is_posterior and model.data_model is None:
+    knows = model.data_model or getattr(model.codecs.get("y"), "kept_rows", None) is not None
+    if model.is_posterior and not knows:
         raise UserError(
-            "this model is of parameters given data and has no density of the data to score rows"
-            " by: draw parameters with sample MODEL --observed FILE"
+            "this model is of parameters given data and neither has a density of the data nor keeps"
+            " rows of them to score by: draw parameters with sample MODEL --observed FILE"
         )
     rows, bad, first = 0, 0, ""
     with tqdm(desc="scoring", unit=" rows", disable=None, delay=2) as bar:

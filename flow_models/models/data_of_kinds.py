@@ -44,6 +44,16 @@ class DataOfKinds(Data):
         return self.table.names
 
     @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the columns."""
+        return self.table.kinds
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all columns are numbers."""
+        return self.table.is_plain
+
+    @property
     def of_prior(self):
         """The kept data as the user has them, objects [K, M]."""
         columns = [

@@ -22,7 +22,6 @@ from flow_models.runs.config import flat
 from flow_models.simulators import ahead
 from flow_models.simulators.ahead import Ahead, Pairs
 from flow_models.simulators.user_problem import UserProblem
-from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import Trainer
 
 
@@ -110,25 +109,21 @@ def load(config) -> OwnRun:
 
 
 def prepare(config, user: UserProblem, pairs: Pairs, validity: Validity) -> own_problem.Prepared:
-    """A model of the valid pairs; settings that the user has not changed follow from them."""
+    """A model of the valid pairs; settings that the user has not told follow from them."""
     valid = pairs.only(pairs.valid)
     bounded = any(bound is not None for bound in (*user.lower, *user.upper))
     weights = validity.weights(valid.x) if config.failures == "numerical" else None
-    ready = own_problem.prepare(
+    return own_problem.prepare(
         valid.x,
         valid.y,
         user.names,
         pairs.data_names,
         lower=user.lower if bounded else None,
         upper=user.upper if bounded else None,
+        settings=config.fit,
         weights=weights,
         **config.network.chosen,
     )
-    default = dataclasses.asdict(FitSettings())
-    given = dataclasses.asdict(config.fit)
-    changed = {name: each for name, each in given.items() if each != default[name]}
-    ready.settings = dataclasses.replace(ready.settings, **changed)
-    return ready
 
 
 def _observed(config, user: UserProblem, folder: str) -> np.ndarray | None:
