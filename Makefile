@@ -22,7 +22,7 @@ run_tests = $(if $(strip $(ARGS)),exec python -m pytest -n 2 --dist loadfile $$m
 	do python -m pytest -n 2 --dist loadfile $$marks tests/test_[$$part]*.py || status=$$?; done; exit $$status)
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-commands figure docs check-site check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-commands figure docs tutorials check-site check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -99,6 +99,10 @@ docs:  ## build the site, build/site/index.html; warnings are errors (ARGS="-E" 
 
 check-site:  ## look at each page of the built site in headless Chromium, 400 and 1,200 pixels wide: ARGS="--shots shots"
 	@$(use_env); python -m pip install --quiet --disable-pip-version-check playwright==1.65.2; exec python benchmarks/site.py $(ARGS)
+
+tutorials:  ## execute the notebooks of doc/tutorials anew, a minute each: ARGS="doc/tutorials/05_a_table.ipynb" for one
+	@$(use_env); python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt; \
+	TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH="$$PWD" exec jupyter execute --inplace $(or $(ARGS),doc/tutorials/*.ipynb)
 
 bench-targets:  ## densities without data: error of log Z, modes and seconds; writes doc/results_targets.md
 	@$(use_env); exec python benchmarks/densities.py $(ARGS)

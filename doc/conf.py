@@ -24,7 +24,9 @@ include_patterns = [
     "data/README.md",
     "doc/*.md",
     "doc/api/*.md",
+    "doc/tutorials/*.ipynb",
 ]
+nb_execution_mode = "off"  # notebooks hold their outputs: make tutorials executes them
 html_theme = "furo"
 html_title = "flow_models"
 myst_heading_anchors = 4
@@ -39,6 +41,9 @@ nitpick_ignore_regex = [("py:.*", r"(?!flow_models\.).*")]
 # every page stands here: one that does not is a warning, and warnings are errors
 SECTIONS = {
     "Start": ["doc/index", "doc/runs", "doc/python", "doc/faq"],
+    "Tutorials": sorted(
+        f"doc/tutorials/{path.stem}" for path in Path(__file__).parent.glob("tutorials/*.ipynb")
+    ),
     "Applications": [f"doc/application{number}" for number in range(1, 8)],
     "Guides": [
         *("doc/tables", "doc/anomaly_scores", "doc/classification", "doc/inverse_problems"),

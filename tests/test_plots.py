@@ -74,7 +74,7 @@ def all_figures() -> dict[str, Figure]:
 def test_every_figure_draws_and_touches_nothing_global():
     before = dict(matplotlib.rcParams)
     for name, figure in all_figures().items():
-        assert type(figure) is Figure, name
+        assert isinstance(figure, Figure), name
         assert pixels(figure).std() > 5, f"{name} is blank"
         assert figure.get_layout_engine() is not None, name
         for axes in figure.axes:
@@ -83,6 +83,13 @@ def test_every_figure_draws_and_touches_nothing_global():
     assert dict(matplotlib.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    figure = plots.latents(draw(1))
+    shown = Image.open(io.BytesIO(figure._repr_png_()))
+    assert shown.format == "PNG" and np.asarray(shown.convert("L")).std() > 5
+    assert shown.size == tuple(round(side * figure.dpi) for side in figure.get_size_inches())
 
 
 @pytest.mark.parametrize("dimensions, panels", [(1, 1), (2, 4), (3, 9), (5, 25), (9, 64)])

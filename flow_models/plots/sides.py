@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
+from flow_models.plots.style import new_figure
+
 COLOURS = {"x": "#4c78a8", "y": "#f58518", "z": "#9d9da1"}
 NOISE = "#d8d8da"  # pad, eps and other blocks of noise
 LEAST = 0.14  # share of a side that its smallest block is drawn with
@@ -18,7 +20,7 @@ def sides(partition: Any) -> Figure:
     Args:
       partition: has `inputs`, `outputs` and `given`, each block -> width.
     """
-    figure = Figure(figsize=(5.2, 2.2), layout="constrained")
+    figure = new_figure(5.2, 2.2)
     draw_sides(figure.add_subplot(), partition)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -78,9 +79,18 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inner
 
 
+class Shown(Figure):
+    """A figure that a notebook shows, also where pyplot was never used."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=self.dpi)
+        return file.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of width x height inches, in no window and no global list."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
