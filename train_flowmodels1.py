@@ -66,6 +66,10 @@ PRESETS = {
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
     size, codec = len(problem.columns), getattr(problem, "codec", None)
     options = config.network.options(columns=codec.cdfs if codec else ())
+    if config.target:
+        from flow_models.applications import targets
+
+        options = targets.network(config, problem, PRESETS)
     noise = fm.architectures.noise_columns(size=size, **options)
     return {"density": fm.Partition(inputs={"x": size, "eps": noise}, outputs={"z": size + noise})}
 
@@ -75,7 +79,7 @@ def load_data(config: Config):
     from flow_models.applications import mapping, targets
 
     if config.target:
-        return targets.load(config.target, config.size, config.scale)
+        return targets.load(config.target, config.size, config.scale, config.method)
     own = config.kinds, config.weights, config.missing, config.lower, config.upper
     return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
 
@@ -102,7 +106,7 @@ def training(config: Config, problem, model):
     from flow_models.applications import few_rows, targets
 
     if config.target:
-        return targets.training(config, problem, model)
+        return targets.training(config, problem, model, PRESETS)
     return fm.Training(problem.train, problem.validation, few_rows.fit(config, problem, PRESETS))
 
 

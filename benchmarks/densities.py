@@ -1,10 +1,11 @@
 """Densities without data: the table in doc/results_targets.md.
 
-    make bench-targets                          # all of them, about ten minutes on two idle cores
-    make bench-targets ARGS="funnel --plain"    # one, and plain reverse KL beside it
+    make bench-targets                              # all that is not there yet, seed by seed
+    make bench-targets ARGS="funnel --seeds 0 1"    # these alone, anew
 
-Each flow has the network of `train_flowmodels1.py --target <name>` and is trained once, with seed
-0; log Z is estimated five times, with five seeds, from 2,000 draws each.
+Each flow has the network and the training of `train_flowmodels1.py --target <name>`. Beside it
+stands plain reverse KL: from the same wide Gaussian, as many steps, a base of one Gaussian, and no
+annealing.
 """
 
 import argparse
@@ -14,27 +15,39 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "targets"
 TABLE = ROOT / "doc" / "results_targets.md"
-STEPS = {"mixture_3x3": 4000, "funnel": 6000, "many_well": 1500, "two_moons_ring": 2000}
-PUBLISHED = {"mixture_3x3": "0.0027", "funnel": "0.0022", "many_well": "0.0316"}
-KINDS = {"": "as application 1 does", "_plain": "plain reverse KL"}
+SEEDS = range(5)
+PUBLISHED = {
+    "mixture_3x3": "0.0027 +- 0.0005",
+    "funnel": "0.0022 +- 0.0005",
+    "many_well": "0.0316 +- 0.0042",
+}
+KINDS = {"": "default", "_plain": "plain reverse KL"}
 HEAD = """# Densities without data: measured
 
-`make bench-targets` (`benchmarks/densities.py`), {machine}. Each flow is trained once, with seed 0.
-"error of log Z" is the mean absolute error of five estimates, five seeds, from 2,000 draws each;
-"published" is that of fab-jax (Midgley et al. 2023), 2,000 draws. "effective" is the effective
-share of the draws; "mass" the largest error of the mass of a mode, of draws without weights
-(mixture_3x3: nine modes; many_well: the wells of 16 pairs; funnel: x0 < -3). Seconds are processor
-time of the training, all cores together, compilation included.
+`make bench-targets` (`benchmarks/densities.py`), {machine}. Each row is of flows trained with
+different seeds; +- is the standard error of the mean over them.
 
-| target | training | steps | error of log Z | published | effective | mass | KL, nats | CPU s |
-|---|---|---|---|---|---|---|---|---|
+- error: mean absolute error of log Z from 2,000 draws, five estimates of each flow.
+- published: that of fab-jax (Midgley et al. 2023), also from 2,000 draws.
+- effective: effective share of the draws.
+- mass: largest error of the mass of a mode, of draws without weights, in points, in the worst flow
+  (mixture_3x3: nine modes; many_well: the wells of 16 pairs; two_moons_ring: two arcs; funnel:
+  x0 < -3 and the rest).
+- lost: modes that hold less than a tenth of their mass, in the worst flow.
+- KL: Kullback-Leibler divergence from the target to the flow, nats, by exact draws.
+- CPU s: processor time of the training, all cores together, compilation included.
+
+| target | training | flows | steps | error | published | effective | mass | lost | KL | CPU s |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 ROW = (
-    "| {name} | {title} | {steps} | {log_z_mae:.4f} | {published} | {ess_fraction:.1%} |"
-    " {mass_error:.4f} | {kl_to_truth:.4f} | {cpu_seconds:.0f} |\n"
+    "| {name} | {title} | {flows} | {steps:.0f} | {error} | {published} | {ess_fraction:.1%} |"
+    " {mass:.1f} | {lost:.0f} | {kl_to_truth:.4f} | {cpu_seconds:.0f} |\n"
 )
 
 
@@ -45,35 +58,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="targets to run anew; all by default")
-    parser.add_argument("--plain", action="store_true", help="also plain reverse KL")
-    parser.add_argument("--steps", type=int, help="of the training, instead of those of the table")
+    parser.add_argument("names", nargs="*", help="targets to measure anew; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for name in given.names or targets.names():
-        for kind in KINDS if given.plain else [""]:
-            found = measure(name, kind, given.steps or STEPS[name])
-            print(name, kind, found, flush=True)
-            (RESULTS / f"{name}{kind}.json").write_text(json.dumps(found, indent=1))
-    TABLE.write_text(table(targets.names()))
+    for seed in given.seeds:
+        for name in given.names or targets.names():
+            for kind in KINDS:
+                file = RESULTS / f"{name}{kind}_{seed}.json"
+                if given.names or not file.exists():
+                    found = measure(name, kind, seed)
+                    print(name, kind, seed, found, flush=True)
+                    file.write_text(json.dumps(found, indent=1))
+                    TABLE.write_text(table(targets.names()))
 
 
-def measure(name: str, kind: str, steps: int) -> dict[str, float]:
+def measure(name: str, kind: str, seed: int) -> dict[str, float]:
     """Trains a flow and gives what application 1 measures of it."""
     import flow_models as fm
     from flow_models.applications import targets
-    from train_flowmodels1 import PRESETS, Config
+    from train_flowmodels1 import APPLICATION, PRESETS, Config
 
+    config = Config(fit=fm.FitSettings(steps=PRESETS["default"]["steps"], seed=seed))
     problem = targets.load(name, None, 0.0)
-    size, target = problem.target.size, problem.target
-    model = targets.build_model(Config(), problem, fm.Partition({"x": size}, {"z": size}), PRESETS)
-    method = "reverse_kl" if kind else targets.method_of(Config(), problem)
-    plain = {"method": method, "forward_share": 0.0 if kind else None}
-    begin = time.process_time()
-    settings = fm.FitSettings(steps=steps)
-    fm.fit_density(target.log_density, model, settings, scale=target.scale, progress=False, **plain)
+    method = "reverse_kl" if kind else targets.method_of(config, problem)
+    problem = targets.without_modes(problem) if kind else problem
+    settings = targets.fit_settings(config, problem, PRESETS)
+    partition = APPLICATION.partition(config, problem)
+    model = targets.build_model(config, problem, partition, PRESETS)
+    options = {"method": method, "forward_share": 0.0 if kind else None, "progress": False}
+    target, begin = problem.target, time.process_time()
+    fm.fit_density(target.log_density, model, settings, scale=target.scale, **options)
     seconds = time.process_time() - begin
-    return {**targets.measured(model, target), "cpu_seconds": seconds, "steps": steps}
+    return {**targets.measured(model, target), "cpu_seconds": seconds, "steps": settings.steps}
 
 
 def table(names: list[str]) -> str:
@@ -81,11 +98,27 @@ def table(names: list[str]) -> str:
     text = HEAD.format(machine=f"{os.cpu_count()} cores, no GPU")
     for name in names:
         for kind, title in KINDS.items():
-            if not (file := RESULTS / f"{name}{kind}.json").exists():
-                continue
-            found = json.loads(file.read_text())
-            text += ROW.format(name=name, title=title, published=PUBLISHED.get(name, ""), **found)
+            files = [RESULTS / f"{name}{kind}_{seed}.json" for seed in SEEDS]
+            if found := [json.loads(file.read_text()) for file in files if file.exists()]:
+                text += row(name, title, found)
     return text
+
+
+def row(name: str, title: str, found: list[dict[str, float]]) -> str:
+    """One line: means over the flows, masses of the worst."""
+    values = {key: np.array([each[key] for each in found]) for key in found[0]}
+    errors, means = values["log_z_mae"], {key: each.mean() for key, each in values.items()}
+    spread = errors.std(ddof=1) / len(errors) ** 0.5 if len(errors) > 1 else float("nan")
+    return ROW.format(
+        name=name,
+        title=title,
+        flows=len(found),
+        error=f"{means['log_z_mae']:.4f} +- {spread:.4f}",
+        published=PUBLISHED.get(name, ""),
+        mass=100 * values["mass_error"].max(),
+        lost=values["modes_lost"].max(),
+        **means,
+    )
 
 
 if __name__ == "__main__":

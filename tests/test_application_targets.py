@@ -1,5 +1,6 @@
 """Application 1 on a density without data, as its users run it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -70,13 +71,34 @@ def test_a_method_that_there_is_not_is_one_line(monkeypatch, capsys, tmp_path):
     assert "must be one of annealed, reverse_kl" in capsys.readouterr().err
 
 
-def test_a_network_of_the_users_own_takes_the_place_of_the_recipe():
-    from train_flowmodels1 import PRESETS, Config
+@pytest.mark.parametrize(
+    "size, modes, method, layer",
+    [
+        (4, 1, "reverse_kl", "Autoregressive"),
+        (2, 9, "annealed", "GaussianMixture"),
+        (32, 0, "annealed", "Coupling"),
+        (1, 3, "annealed", "GaussianMixture"),
+    ],
+)
+def test_the_network_and_the_method_follow_what_draws_show(size, modes, method, layer):
+    from train_flowmodels1 import APPLICATION, PRESETS, Config
 
-    problem, config = targets.load("funnel", 4, 0.0), Config()
-    partition = fm.Partition({"x": 4}, {"z": 4})
-    recipe = targets.build_model(config, problem, partition, PRESETS)
-    assert "Autoregressive" in repr(recipe.layer)
-    network = type(config.network)(depth=2, hidden=(8,))
-    chosen = type(config)(network=network)
-    assert "Coupling" in repr(targets.build_model(chosen, problem, partition, PRESETS).layer)
+    target = targets.Target("mine", "a density", size, lambda x: x[:, 0], 3.0)
+    problem, config = targets.Problem(target, 0.0, modes), Config(target="mine")
+    assert targets.method_of(config, problem) == method
+    model = APPLICATION.build_model(config, problem, APPLICATION.partition(config, problem))
+    assert layer in repr(model.layer) and model.event_size == size
+    config = dataclasses.replace(config, fit=fm.FitSettings(steps=PRESETS["default"]["steps"]))
+    assert targets.fit_settings(config, problem, PRESETS).steps < config.fit.steps
+
+
+def test_a_network_of_the_users_own_takes_the_place_of_the_recipe():
+    from train_flowmodels1 import APPLICATION, PRESETS, Config
+
+    target = targets.Target("mine", "a density", 4, lambda x: x[:, 0], 3.0)
+    problem, config = targets.Problem(target, 0.0, 9), Config(target="mine")
+    chosen = dataclasses.replace(config, network=type(config.network)(depth=2, hidden=(8,)))
+    partition = APPLICATION.partition(chosen, problem)
+    assert dict(partition.inputs) == {"x": 4}
+    assert "Mixture" not in repr(APPLICATION.build_model(chosen, problem, partition).layer)
+    assert targets.fit_settings(chosen, problem, PRESETS) == chosen.fit

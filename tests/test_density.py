@@ -250,3 +250,15 @@ def test_the_trainer_refreshes_a_source_after_each_row():
     assert len(seen) == 3  # not after the last row
     assert list(seen[0]) == list(leaves(model.weights))
     assert any(np.abs(seen[0][name] - seen[2][name]).max() > 0 for name in seen[0])
+
+
+@pytest.mark.slow
+def test_a_gaussian_for_each_mode_needs_no_bridge():
+    """The base starts at annealed draws; reverse KL leaves its masses as they are."""
+    flow = build("mixture", 2, depth=1, hidden=(8,), bins=4, components=2)
+    settings = fm.FitSettings(steps=240, batch_size=256, learning_rate=5e-3, jit=False)
+    found = fm.fit_density(two_modes, fm.Model(flow, jit=False), settings, scale=4.0)
+    drawn = found.sample(4000, seed=1)
+    assert drawn.ess_fraction > 0.97
+    assert drawn.log_z == pytest.approx(1.5, abs=0.02)
+    assert (drawn.x[:, 0] < 0).mean() == pytest.approx(0.75, abs=0.03)

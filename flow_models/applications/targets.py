@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import runpy
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ import numpy as np
 from flow_models import plots
 from flow_models.applications import few_rows
 from flow_models.applications.application import Figure, Results, Table, Training
+from flow_models.core import user_file
 from flow_models.core.errors import UserError
+from flow_models.core.serializable import import_name
 from flow_models.data import targets
 from flow_models.data.targets import Target
 
@@ -21,15 +22,16 @@ SCALE = 3.0  # of the start, where nothing is known
 REPEATS, DRAWS = 5, 2000  # of the estimate of log Z
 
 SHOWN = 4000  # draws of each sampler in a figure
-# networks that suit a target; the user's own settings take their place
-RECIPES: dict[str, dict[str, Any]] = {
-    "mixture_3x3": {"depth": 4, "bins": 12, "linear": True},
-    "funnel": {"architecture": "maf", "depth": 1, "bins": 0, "hidden": (32,), "log_scale": 20.0},
-    "many_well": {"depth": 2, "bins": 12, "hidden": (32,)},
-    "two_moons_ring": {"depth": 4, "bins": 12, "linear": True},
-}
+FEWEST, MOST = 2, 32  # modes that the base of a flow has a Gaussian for
+WIDEST = 16  # dimensions of a flow whose draws take a pass for each
 
-METHODS = {"funnel": "reverse_kl"}  # of targets with one mode, which need no annealed draws
+# networks by what draws of the target show; the user's own settings take their place
+RECIPES: dict[str, dict[str, Any]] = {
+    "modes": {"architecture": "mixture", "depth": 2, "bins": 8, "hidden": (32, 32)},
+    "narrow": {"architecture": "maf", "depth": 2, "bins": 8, "hidden": (32,), "log_scale": 20.0},
+    "wide": {"depth": 2, "bins": 12, "hidden": (32,)},
+}
+STEPS = {"modes": 2000, "narrow": 4000, "wide": 2000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Problem:
 
     target: Target
     began: float
+    modes: int
+    """that annealed draws fall in; 0: they cannot tell"""
 
     @property
     def name(self) -> str:
@@ -52,17 +56,36 @@ class Problem:
         return tuple(f"x{i + 1}" for i in range(self.target.size))
 
 
-def load(name: str, size: int | None, scale: float) -> Problem:
+def load(name: str, size: int | None, scale: float, method: str = "") -> Problem:
     """A target by its name, or FILE.py:function of the user's, in `size` dimensions.
 
     Args:
       scale: sd of the Gaussian that the training starts from; 0: the target's own.
+      method: of the training, which is checked; empty: what suits the target.
 
     Raises:
-      UserError: no such target, file or function; a function without a size.
+      UserError: no such target, file, function or method; a function without a size.
     """
+    from flow_models.training.density import check_method
+
+    if method:
+        check_method(method)
+    began = time.monotonic()
     target = _own(name, size) if ".py" in name else targets.get(name, size)
-    return Problem(dataclasses.replace(target, scale=scale) if scale else target, time.monotonic())
+    target = dataclasses.replace(target, scale=scale) if scale else target
+    return Problem(target, began, _modes(target))
+
+
+def _modes(target: Target) -> int:
+    import tensorflow as tf
+
+    from flow_models.diagnostics.modes import find_modes
+    from flow_models.models.weighted import check_density
+    from flow_models.training.annealed import explore
+
+    check_density(target.log_density, target.size, tf.float32)
+    draws = explore(target.log_density, target.size, 0.0, target.scale, jit=False)
+    return int(find_modes(draws.x.numpy(), target.log_density).max()) + 1
 
 
 def _own(name: str, size: int | None) -> Target:
@@ -73,10 +96,53 @@ def _own(name: str, size: int | None) -> Target:
         raise UserError(f"{name} needs --size, the number of dimensions")
     if size < 1:
         raise UserError(f"size is {size}, must be at least 1")
-    found = runpy.run_path(path).get(function)
+    found = getattr(user_file.load(path), function, None)
     if not callable(found):
         raise UserError(f"{path} has no function {function}")
     return Target(function, f"{function} of {Path(path).name}", size, found, SCALE)
+
+
+def network(config, problem: Problem, presets) -> dict[str, Any]:
+    """Options of a flow that suits the target, or as the user has chosen."""
+    options = config.network.options(seed=config.fit.seed)
+    if options["architecture"] == "stochastic":
+        options |= {"energy": _energy(problem.target), "scale": problem.target.scale}
+    if not few_rows.is_chosen(config, few_rows.NETWORK, presets):
+        return {**options, **_recipe(problem)}
+    one = problem.target.size == 1 and options["architecture"] == "spline_coupling"
+    return {**options, "architecture": "maf"} if one else options
+
+
+def _energy(target: Target) -> str:
+    """The name by which any process finds the density; the folder of the user's file must be on
+    PYTHONPATH there."""
+    return import_name(target.log_density).removeprefix(user_file.PREFIX)
+
+
+def _recipe(problem: Problem) -> dict[str, Any]:
+    """A Gaussian for each mode where there are few; else dimension by dimension, or by halves where
+    there are many dimensions."""
+    kind = _kind(problem)
+    return {**RECIPES[kind], **({"components": problem.modes} if kind == "modes" else {})}
+
+
+def _kind(problem: Problem) -> str:
+    if FEWEST <= problem.modes <= MOST:
+        return "modes"
+    return "narrow" if problem.target.size <= WIDEST else "wide"
+
+
+def without_modes(problem: Problem) -> Problem:
+    """The same, as if nothing were known of its modes."""
+    return dataclasses.replace(problem, modes=0)
+
+
+def fit_settings(config, problem: Problem, presets):
+    """Settings of the training; so many steps as suit the network, unless the user gave others."""
+    chosen = few_rows.is_chosen(config, few_rows.NETWORK, presets)
+    if chosen or config.fit.steps != presets["default"]["steps"]:
+        return config.fit
+    return dataclasses.replace(config.fit, steps=STEPS[_kind(problem)])
 
 
 def build_model(config, problem: Problem, partition, presets):
@@ -84,31 +150,23 @@ def build_model(config, problem: Problem, partition, presets):
     from flow_models.architectures import build
     from flow_models.models.model import Model
 
-    chosen = few_rows.is_chosen(config, few_rows.NETWORK, presets)
-    sizes = {} if chosen else RECIPES.get(problem.name, {})
-    own = {"energy": problem.target.log_density, "scale": problem.target.scale}
-    options = config.network.options(seed=config.fit.seed, **own, **sizes)
-    name = options.pop("architecture")
-    flow = build("maf" if problem.target.size == 1 else name, problem.target.size, **options)
+    options = network(config, problem, presets)
+    flow = build(options.pop("architecture"), problem.target.size, **options)
     return Model(flow, partition, jit=config.fit.jit)
 
 
 def method_of(config, problem: Problem) -> str:
     """How `fit_density` trains: as the user says, or as suits the target."""
-    from flow_models.training.density import check_method
-
-    method = config.method or METHODS.get(problem.name, "annealed")
-    check_method(method)
-    return method
+    return config.method or ("reverse_kl" if problem.modes == 1 else "annealed")
 
 
-def training(config, problem: Problem, model) -> Training:
+def training(config, problem: Problem, model, presets) -> Training:
     """Annealed draws by maximum likelihood, `then` the reverse divergence; or that alone, while the
     density is annealed."""
     from flow_models.training import density
     from flow_models.training.reverse_kl import Latents, reverse_kl
 
-    target, settings = problem.target, config.fit
+    target, settings = problem.target, fit_settings(config, problem, presets)
     start = 0.0, target.scale, settings.seed
     method = method_of(config, problem)
     steps = max(int(density.SHARES[method] * settings.steps), 1)
@@ -133,12 +191,14 @@ def evaluate(run) -> Results:
     target = run.problem.target
     metrics = measured(run.model, target)
     metrics["seconds"] = time.monotonic() - run.problem.began
+    metrics["modes_found"] = run.problem.modes
     plain = _plain(run)
     metrics |= {f"{name}_plain": value for name, value in measured(plain, target).items()}
     chains = nuts(target.log_density, target.size, 0.0, target.scale)
     metrics |= {"nuts_rhat": chains.rhat, "nuts_seconds": chains.seconds}
     if target.masses is not None:
         metrics["mass_error_nuts"] = target.mass_error(chains.samples)
+        metrics["modes_lost_nuts"] = target.lost(chains.samples)
     clouds = {
         "this flow": run.model.sample(SHOWN, seed=1),
         "plain reverse KL": plain.sample(SHOWN, seed=1),
@@ -166,6 +226,7 @@ def measured(model, target: Target) -> dict[str, float]:
         found |= {"log_z_mae": float(np.mean(errors)), "log_z_true": target.log_z}
     if target.masses is not None:
         found["mass_error"] = target.mass_error(together.x)
+        found["modes_lost"] = target.lost(together.x)
         found["mass_error_weighted"] = target.mass_error(together.x, together.shares)
     if target.draw is not None and target.log_z is not None:
         x = target.sample(REPEATS * DRAWS, seed=1).astype(np.float32)
@@ -175,16 +236,17 @@ def measured(model, target: Target) -> dict[str, float]:
 
 
 def _plain(run):
-    """A model trained by reverse KL alone, as many steps, without annealing."""
+    """A model trained by reverse KL alone, as many steps, without annealing and a base of modes."""
     from flow_models.training.density import fit_density
 
     target, config = run.problem.target, run.config
-    partition = run.application.partition(config, run.problem)
-    model = run.application.build_model(config, run.problem, partition)
+    problem = without_modes(run.problem)
+    partition = run.application.partition(config, problem)
+    model = run.application.build_model(config, problem, partition)
     fit_density(
         target.log_density,
         model,
-        config.fit,
+        fit_settings(config, run.problem, run.application.presets),
         method="reverse_kl",
         scale=target.scale,
         forward_share=0.0,
@@ -201,6 +263,7 @@ ROWS = {
     "kl_to_truth": "KL from the truth, nats",
     "mass_error": "largest error of a mass",
     "mass_error_weighted": "the same, with weights",
+    "modes_lost": "modes with less than a tenth of their mass",
 }
 
 

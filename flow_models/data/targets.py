@@ -58,6 +58,12 @@ class Target:
         found = np.average(self.regions(x), 0, shares)
         return float(np.abs(found - self.masses).max())
 
+    def lost(self, x: np.ndarray) -> int:
+        """Regions and their complements that hold less than a tenth of their mass, of draws x."""
+        assert self.regions is not None and self.masses is not None
+        found = self.regions(x).mean(0)
+        return int((found < self.masses / 10).sum() + (1 - found < (1 - self.masses) / 10).sum())
+
     def __str__(self) -> str:
         known = "" if self.log_z is None else f"; log Z = {self.log_z:.5f}"
         return f"{self.size}-D: {self.definition}{known}"

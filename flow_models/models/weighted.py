@@ -34,7 +34,7 @@ def target(model, log_density: Callable) -> Callable[[tf.Tensor], tf.Tensor]:
             "a density without data needs a flow without bounds: write log p in unbounded"
             " coordinates, such as log x, with the logarithm of their derivative added"
         )
-    _check(log_density, model.event_size, model.dtype)
+    check_density(log_density, model.event_size, model.dtype)
 
     def log_p(u):
         blocks = model.partition.split("inputs", u)
@@ -69,7 +69,8 @@ def weighted_samples(model, log_density: Callable, n: int, seed: int = 0) -> Wei
     return WeightedSamples(x, log_weights.astype(np.float64))
 
 
-def _check(log_density, size: int, dtype) -> None:
+def check_density(log_density, size: int, dtype) -> None:
+    """Raises UserError unless it is a function of tensors [B, D] -> [B] of that type."""
     traced = tf.function(log_density, autograph=False)
     try:
         found = traced.get_concrete_function(tf.TensorSpec([8, size], dtype)).structured_outputs

@@ -33,6 +33,7 @@ EFFECTIVE = 0.5  # share of the draws that stays effective from one power to the
 ROUNDS, ROUNDS_OF_FLOW = 200, 5  # of annealing at most, from the Gaussian and from the flow
 MOVES, LEAPFROGS = 3, 5  # transitions a round, and steps of each
 ACCEPTANCE = 0.7  # that the step size aims at
+FIRST_STEP = 0.3  # of the leapfrogs
 LEAST = -1e30  # log density of points that have none
 
 
@@ -57,18 +58,14 @@ class Buffer:
     def __init__(self, model, log_density, location=0.0, scale=1.0, *, rows=2048, kept=16, seed=0):
         self._model, self._log_p = model, target(model, log_density)
         self._rows, self._kept, self._seed, self._count = rows, kept, seed, 0
-        self._step, self.log_z = tf.constant(0.3, model.dtype), float("nan")
         self._log_weights = np.full(rows * kept, -np.inf)
         self._x = tf.Variable(tf.zeros([rows * kept, model.partition.size], model.dtype))
         self._below = tf.Variable(tf.ones([rows * kept], model.dtype))  # distribution function
         self.identity = {"buffer": [location, scale, rows, kept, seed]}
         self._compiled = tf.function(self._of_flow, jit_compile=model.jit, autograph=False)
-        explore = tf.function(
-            lambda step, seed: self._of_gaussian(location, scale, step, seed),
-            jit_compile=model.jit,
-            autograph=False,
-        )
-        self._take(*explore(self._step, self._next_seed()))
+        options = {"rows": rows, "seed": seed, "dtype": model.dtype, "jit": model.jit}
+        found = explore(log_density, model.event_size, location, scale, **options)
+        self._take(self._with_noise(found.x, self._next_seed()), *found[1:])
 
     def __call__(self, n: int, seed):
         """n rows, drawn in proportion to their weights, in blocks of the inputs."""
@@ -93,27 +90,60 @@ class Buffer:
         shares = np.exp(self._log_weights - self._log_weights.max())
         self._below.assign(np.cumsum(shares) / shares.sum())
 
+    def _with_noise(self, x, seed):
+        """Inputs of the network of which x is one block, and the others are N(0, I)."""
+        partition = self._model.partition
+        noise = partition.standard_sample(self._rows, seed, self._model.dtype)
+        return partition.join("inputs", **{**partition.split("inputs", noise), "x": x})
+
     def _of_flow(self, weights, step, seed):
-        """Rows [rows, N], their log weights for p, and the step of the next time."""
+        """Draws of the flow, annealed to p^2 / q, with weights for p."""
         layer = self._model.layer
         invert = lambda z: layer.inverse_and_log_det(weights, z, None)
-        return self._anneal(invert, 2.0, ROUNDS_OF_FLOW, step, seed)
-
-    def _of_gaussian(self, location, scale, step, seed):
-        """The same, where the flow is the Gaussian, and towards p itself."""
-        log_det = self._model.partition.size * math.log(scale)
-        return self._anneal(lambda z: (location + scale * z, log_det), 1.0, ROUNDS, step, seed)
-
-    def _anneal(self, invert, power, rounds, step, seed):
-        """Weights are exact for p also where the rounds end before the power is reached."""
-
-        def log_p(z):
-            x, log_det = invert(z)
-            return x, _floored(self._log_p(x)) + log_det
-
         z = self._model.partition.standard_sample(self._rows, seed, self._model.dtype)
-        z, end, log_z, reached, step = anneal(log_p, z, power, rounds, step, seed)
-        return end.x, log_z + (1 - reached) * (end.log_p - _log_normal(z)), step
+        return _annealed(self._log_p, invert, z, 2.0, ROUNDS_OF_FLOW, step, seed)
+
+
+class Draws(NamedTuple):
+    """Draws x [n, N], their log weights [n] for p, and the size of the last leapfrog step."""
+
+    x: tf.Tensor
+    log_weights: tf.Tensor
+    step: tf.Tensor
+
+
+def explore(
+    log_density: Callable,
+    size: int,
+    location: float = 0.0,
+    scale: float = 1.0,
+    *,
+    rows: int = 2048,
+    seed: int = 0,
+    dtype: tf.DType = tf.float32,
+    jit: bool = True,
+) -> Draws:
+    """Draws of N(location, scale^2 I) that are annealed to the density, tensors [B, D] -> [B]."""
+    log_det = size * math.log(scale)
+
+    def run(step, seed):
+        z = tf.random.stateless_normal([rows, size], seed, dtype=dtype)
+        invert = lambda z: (location + scale * z, log_det)
+        return _annealed(log_density, invert, z, 1.0, ROUNDS, step, seed)
+
+    compiled = tf.function(run, jit_compile=jit, autograph=False)
+    return compiled(tf.constant(FIRST_STEP, dtype), tf.constant([seed, 0], tf.int32))
+
+
+def _annealed(log_density, invert, z, power, rounds, step, seed) -> Draws:
+    """Weights are exact for p also where the rounds end before the power is reached."""
+
+    def log_p(z):
+        x, log_det = invert(z)
+        return x, _floored(log_density(x)) + log_det
+
+    z, end, log_z, reached, step = anneal(log_p, z, power, rounds, step, seed)
+    return Draws(end.x, log_z + (1 - reached) * (end.log_p - _log_normal(z)), step)
 
 
 class Point(NamedTuple):

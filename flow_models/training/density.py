@@ -134,10 +134,9 @@ def reverse(
 
 
 def annealed_draws(log_density, model: Model, location=0.0, scale=1.0, seed: int = 0) -> Buffer:
-    """Data for a `Trainer` that learns annealed draws by maximum likelihood; starts the model."""
-    buffer = Buffer(model, log_density, location, scale, seed=seed)
-    begin(model, location, scale, seed)
-    return buffer
+    """Data for a `Trainer` that learns annealed draws by maximum likelihood; a new model starts at
+    them, as one of data does at its first rows."""
+    return Buffer(model, log_density, location, scale, seed=seed)
 
 
 def of_steps(settings: FitSettings, steps: int, rows: int = 0) -> FitSettings:
