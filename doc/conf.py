@@ -47,7 +47,13 @@ SECTIONS = {
     "Applications": [f"doc/application{number}" for number in range(1, 8)],
     "Guides": [
         *("doc/tables", "doc/anomaly_scores", "doc/classification", "doc/inverse_problems"),
-        *("doc/your_own_problem", "doc/densities", "doc/commands", "doc/scikit_learn"),
+        *(
+            "doc/your_own_problem",
+            "doc/densities",
+            "doc/commands",
+            "doc/explorer",
+            "doc/scikit_learn",
+        ),
         *("doc/serving", "data/README"),
     ],
     "Flows": ["doc/which_flow", "doc/families"],

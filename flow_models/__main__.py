@@ -23,6 +23,7 @@ COMMANDS = (
     "classify",
     "sample",
     "interpolate",
+    "explore",
     "sweep",
     "doctor",
     "batch",

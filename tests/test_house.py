@@ -20,6 +20,7 @@ FLOORS = (
     "runs",
     "applications",
     "estimators",
+    "explore",
     "sweep",
     "aws_batch",
     "commands",

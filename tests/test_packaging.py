@@ -93,7 +93,7 @@ def test_an_installation_takes_ranges_and_nothing_of_the_tests(installed):
     assert not [each for each in core if "==" in str(each.specifier)]
     assert all(each.specifier for each in core), "each has a version that is known to work"
     extras = set(metadata(installed).get_all("Provides-Extra"))
-    assert extras == {"aws", "dispersion", "demo", "docs", "test", "dev"}
+    assert extras == {"aws", "dispersion", "explore", "demo", "docs", "test", "dev"}
 
 
 def test_pins_lie_in_the_ranges_and_each_is_a_dependency_or_in_an_extra(installed):

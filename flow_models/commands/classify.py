@@ -17,9 +17,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow_models.commands import pictures, table_rows, writing
+from flow_models.commands import pictures, writing
 from flow_models.commands.pictures import Columns
 from flow_models.core.errors import UserError, warn
+from flow_models.models import table_rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,10 @@ import re
 
 import numpy as np
 
-from flow_models.commands import table_rows, writing
+from flow_models.commands import writing
 from flow_models.commands.sample import check_class
 from flow_models.core.errors import UserError
+from flow_models.models import table_rows
 
 KINDS = {"spherical": ("spherical",), "linear": ("linear",), "both": ("spherical", "linear")}
 
@@ -85,9 +86,8 @@ def _ends(given) -> tuple[str, str]:
 
 
 def _strip(given, model, ends) -> str:
-    from flow_models.commands.sample import sheet
     from flow_models.core import storage
-    from flow_models.data.images.export import png
+    from flow_models.data.images.export import png, sheet
 
     place = given.png or "interpolated.png"
     storage.check_target(place)

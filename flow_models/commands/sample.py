@@ -21,10 +21,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow_models.commands import seed, table_rows, writing
+from flow_models.commands import seed, writing
 from flow_models.core.errors import UserError
+from flow_models.models import table_rows
 
-GAP = 1  # pixels between the pictures of a sheet
 SHEET = 2**26  # numbers in the pictures of a sheet, at most
 PICTURES = 2**23  # numbers in the pictures of a part
 FEWEST = 64  # pictures of a part
@@ -144,7 +144,7 @@ def _drawn(given, model, n: int, most: int) -> Iterator[tuple[np.ndarray, list[s
 
 def _sheet(given, model) -> str:
     from flow_models.core import storage
-    from flow_models.data.images.export import png
+    from flow_models.data.images.export import png, sheet
 
     if given.n * model.event_size > SHEET:
         raise UserError(
@@ -237,18 +237,3 @@ def _observed(given, model) -> Iterator:
                     number += 1
                     yield frame
                 bar.update(len(numbers))
-
-
-def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Pictures uint8 [n, H, W, C] as one picture, in reading order, a square of them unless told
-    otherwise."""
-    count, height, width, channels = images.shape
-    columns = columns or int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    out = np.full(
-        (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 128, np.uint8
-    )
-    for number, image in enumerate(images):
-        row, column = divmod(number, columns)
-        out[row * (height + GAP) :, column * (width + GAP) :][:height, :width] = image
-    return out

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flow_models.commands import table_rows
 from flow_models.core.errors import FlowModelsWarning, UserError, warn
+from flow_models.models import table_rows
 
 NAMES = ("name", "nll", "error")
 

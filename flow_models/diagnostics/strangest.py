@@ -47,6 +47,31 @@ def gains(log_prob: Callable, rows: Any, known: Any) -> np.ndarray:
     return found
 
 
+def patch_gains(log_prob: Callable, image: np.ndarray, known: np.ndarray, across: int):
+    """By how much log p of a picture would rise if one patch alone were that of a known picture.
+
+        gain_ab = max(0, max_k log p(image with patch ab of known_k) - log p(image)), nats
+
+    Args:
+      log_prob: of pictures [B, H, W, C]; equal pictures must get equal values.
+      image, known: uint8 [H, W, C] and [K, H, W, C].
+      across: patches along each side, at most.
+
+    Returns:
+      [rows of patches, columns of patches].
+    """
+    height, width = image.shape[:2]
+    rows, columns = (np.array_split(np.arange(side), min(across, side)) for side in (height, width))
+    changed = np.repeat(image[None], len(rows) * len(columns) * len(known), 0)
+    shaped = changed.reshape(len(rows), len(columns), *known.shape)
+    for a, across_rows in enumerate(rows):
+        for b, across_columns in enumerate(columns):
+            patch = np.ix_(np.arange(len(known)), across_rows, across_columns)
+            shaped[a, b][patch] = known[patch]
+    after = _finite(log_prob(changed)).reshape(len(rows), len(columns), len(known))
+    return np.maximum(after.max(-1) - _finite(log_prob(image[None]))[0], 0.0)
+
+
 def _with_values(rows, known, j: int, some: np.ndarray):
     """Every row `len(some)` times, with values of `known` in column j."""
     repeated = np.repeat(np.arange(len(rows)), len(some))

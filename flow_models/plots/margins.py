@@ -46,7 +46,7 @@ def _panel(axes, data, samples) -> None:
     if len(shares) <= MOST_BARS and not (data.dtype.kind == "f" and len(shares) == len(data)):
         _bars(axes, shares, samples.value_counts(normalize=True))
     else:
-        _histograms(axes, *(_numbers(each) for each in (data, samples)))
+        _histograms(axes, *(as_numbers(each) for each in (data, samples)))
 
 
 def _bars(axes, data, samples) -> None:
@@ -71,7 +71,7 @@ def _histograms(axes, data, samples) -> None:
     axes.set_ylabel("density")
 
 
-def _numbers(column) -> np.ndarray:
+def as_numbers(column) -> np.ndarray:
     """Values as numbers; times as days since the first of 1970."""
     values = column.to_numpy()
     if values.dtype.kind == "M":

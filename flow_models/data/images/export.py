@@ -21,6 +21,7 @@ from flow_models.data.images import embedded
 from flow_models.data.images.dataset import ImageData
 
 _NOTE = "SOURCE.txt"
+GAP = 1  # pixels between the pictures of a sheet
 
 
 def png(image: np.ndarray) -> bytes:
@@ -30,6 +31,21 @@ def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
     return file.getvalue()
+
+
+def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Pictures uint8 [n, H, W, C] as one picture, in reading order, a square of them unless told
+    otherwise."""
+    count, height, width, channels = images.shape
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    out = np.full(
+        (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 128, np.uint8
+    )
+    for number, image in enumerate(images):
+        row, column = divmod(number, columns)
+        out[row * (height + GAP) :, column * (width + GAP) :][:height, :width] = image
+    return out
 
 
 def write_set(name: str, folder: str) -> int:

@@ -1,0 +1,94 @@
+"""Parts that several views share: the choice of an event, of columns, and pictures."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from flow_models.core.errors import UserError
+from flow_models.explore import given
+from flow_models.explore.opened import Opened, as_frame, event
+
+SIDE = 260  # pixels of a picture on the page, at least
+OWN = "a file of mine"
+TABLES = ["csv", "tsv", "npy", "npz", "parquet"]
+PHOTOS = ["png", "jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp"]
+
+
+def figure(drawn) -> None:
+    """A Matplotlib figure as wide as its place."""
+    file = io.BytesIO()
+    drawn.savefig(file, format="png", dpi=110)
+    st.image(file.getvalue(), width="stretch")
+
+
+def picture(image: np.ndarray, caption: str = "") -> None:
+    """A picture uint8 [H, W, C], its pixels as squares."""
+    times = max(1, -(-SIDE // max(image.shape[:2])))
+    large = image.repeat(times, 0).repeat(times, 1)
+    st.image(large.squeeze(), caption=caption or None)
+
+
+def plane(opened: Opened, key: str) -> list[str]:
+    """The two columns of a plane, chosen where there are more."""
+    names = list(opened.model.columns)
+    if len(names) < 3:
+        return names
+    left, right = st.columns(2)
+    across = left.selectbox("Across", names, 0, key=f"{key}-across")
+    return [across, right.selectbox("Up", names, 1, key=f"{key}-up")]
+
+
+def class_choice(opened: Opened, key: str) -> str | None:
+    """A class by name; None where the model has none."""
+    if not opened.model.classes:
+        return None
+    return st.selectbox("Class", opened.model.classes, key=f"{key}-class")
+
+
+def one_hot(opened: Opened, name: str | None):
+    """The class as `decode` takes it."""
+    return None if name is None else np.array([name])
+
+
+def choose(opened: Opened, key: str, number: int = 1):
+    """An event [1, ...] of a set, or of a file that is dropped in; None while there is no file.
+
+    Raises:
+      UserError: the file is none, or its row is none that the model takes.
+    """
+    source = st.radio("From", [*opened.sets, OWN], horizontal=True, key=f"{key}-from")
+    if source == OWN:
+        return _of_file(opened, key)
+    values = opened.sets[source]
+    options: dict[str, Any] = {"min_value": 1, "max_value": len(values), "key": f"{key}-{source}"}
+    found = st.number_input(f"Number, to {len(values)}", value=min(number, len(values)), **options)
+    return event(values, int(found) - 1)
+
+
+def _of_file(opened: Opened, key: str):
+    pictures = opened.kind == "pictures"
+    said = "A picture" if pictures else "A table"
+    file = st.file_uploader(said, type=PHOTOS if pictures else TABLES, key=f"{key}-file")
+    if file is None:
+        st.info("Drop a file into the field above.")
+        return None
+    if pictures:
+        return given.pictures(opened.model, file.name, file.getvalue())
+    values, errors = given.rows(opened.model, file.name, file.getvalue())
+    options: dict[str, Any] = {"min_value": 1, "max_value": len(errors), "key": f"{key}-row"}
+    number = int(st.number_input(f"Row, to {len(errors)}", **options))
+    if errors[number - 1]:
+        raise UserError(f"{file.name}: row {number}: {errors[number - 1]}")
+    return event(values, number - 1)
+
+
+def edited(opened: Opened, row, key: str):
+    """A row [1, D] whose cells can be changed on the page, as the model takes it."""
+    frame = as_frame(row, opened.model.columns)
+    # a key of the row, so that each starts as it is
+    found = st.data_editor(frame, hide_index=True, key=f"{key} {frame.to_json(date_format='iso')}")
+    return found if hasattr(row, "columns") else found.to_numpy(np.float64)
