@@ -97,7 +97,7 @@ class Ours(protocol.Library):
         """Answers with the epoch's seconds, without those of the look at the validation data, and
         waits."""
         end = self.began + row["seconds"] if self.spec["validate"] else self.clock()
-        self.validation_nll = row.get("val_objective")
+        self.objective, self.validation_nll = row["train_objective"], row.get("val_objective")
         self.rows.put(end - self.released)
         order = self.orders.get()
         self.released = self.clock()

@@ -14,7 +14,7 @@ from images.library import ImageLibrary
 
 class OurImages(ImageLibrary, Ours):
     packages = ("tensorflow", "tensorflow-probability")
-    commands = (*ImageLibrary.commands, "drift")
+    commands = (*ImageLibrary.commands, "drift", "trained")
 
     def model_of(self, spec):
         """Recipes of the paper's names; the training steps' noise is drawn inside the compiled
@@ -41,6 +41,10 @@ class OurImages(ImageLibrary, Ours):
         """With the weights that `fit` leaves in the model: it must have come to its end."""
         self.finish()
         return self.model.log_prob(x)
+
+    def trained(self):
+        """Mean -log p of the pictures of the last epoch of training, nats."""
+        return {"nats": self.objective}
 
     def drift(self, spec, steps):
         """See `inversion.measure`."""

@@ -4,6 +4,7 @@ training, in turns."""
 import contextlib
 import math
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 from flows.plan import Results
@@ -15,9 +16,12 @@ from images.plan import PROBLEMS, Plan, spec
 FAIR = 0.02  # most relative difference in numbers of parameters
 
 
-def quality(plan: Plan, results: Results) -> dict:
+def quality(plan: Plan, results: Results, on_turn: Callable | None = None) -> dict:
     """Chooses each library's learning rate on validation images, then trains for the whole budget
     and tests.
+
+    Args:
+      on_turn: called with each run after each of its turns.
 
     Returns:
       What the page reports: bits per dimension of every trial and of every test image,
@@ -28,15 +32,15 @@ def quality(plan: Plan, results: Results) -> dict:
     for rate in wanted.rates:
         results.progress(f"  quality: {wanted.trial:g} s each at a rate of {rate:g}")
         rates = dict.fromkeys(trials, rate)
-        for run in train(plan, results, rates, wanted.trial, paces, 0, "validation"):
+        for run in train(plan, results, rates, wanted.trial, paces, 0, "validation", on_turn):
             trials[run.name][f"{rate:g}"] = _mean(run.bits)
             paces[run.form] = run.pace()
     chosen = choose(trials)
     finals = []
     for seed in range(wanted.seeds):
         results.progress(f"  quality: {wanted.budget:g} s each, seed {seed}, rates {chosen}")
-        for run in train(plan, results, chosen, wanted.budget, paces, seed, "test"):
-            finals.append(run.report(seed, chosen[run.name]))
+        for run in train(plan, results, chosen, wanted.budget, paces, seed, "test", on_turn):
+            finals.append(run.report(seed))
     return {"trials": trials, "chosen": chosen, "finals": finals, "fair": _fair(finals)}
 
 
@@ -49,7 +53,7 @@ def choose(trials: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: float(min(each, key=each.get)) for name, each in finite.items() if each}
 
 
-def train(plan, results, rates, seconds, paces, seed, part):
+def train(plan, results, rates, seconds, paces, seed, part, on_turn=None):
     """One run per form, in turns of some seconds; the finished runs, tested on a part of the
     images."""
     with contextlib.ExitStack() as stack:
@@ -64,6 +68,8 @@ def train(plan, results, rates, seconds, paces, seed, part):
             for worker, run in list(runs.items()):
                 with results.survive(runs, worker):
                     run.advance()
+                    if on_turn:
+                        on_turn(run)
         for worker, run in list(runs.items()):
             with results.survive(runs, worker):
                 run.test(part)
@@ -79,8 +85,10 @@ class _Run:
     def __init__(self, plan, worker: Worker, form):
         self.plan, self.worker, self.form, self.name = plan, worker, form, " ".join(form)
         self.done, self.seconds, self.over, self.bits, self.first = 0, 0.0, False, [], 0.0
+        self.rate = 0.0
 
     def build(self, rate, seconds, pace, seed):
+        self.rate = rate
         self.worker.ask("load", images=PROBLEMS[self.plan.problem]["images"])
         chunk = self.plan.chunk
         if pace is None:
@@ -127,13 +135,13 @@ class _Run:
     def test(self, part):
         self.bits = self.worker.ask("bits_per_dim", levels=f"{SET}_{part}")["bits_per_dim"]
 
-    def report(self, seed, rate):
+    def report(self, seed):
         library, form = self.form
         return {
             "library": library,
             "form": form,
             "seed": seed,
-            "rate": rate,
+            "rate": self.rate,
             "bits": self.bits,
             "steps": self.done,
             "seconds": self.seconds,
