@@ -1,7 +1,7 @@
 """Image flows with transformers beside Glow: bits per dimension after equal seconds of training, in
 turns, and the time of both directions. Its table is in doc/families.md.
 
-    python benchmarks/transformers.py                     # 25 minutes of one core
+    python benchmarks/transformers.py                     # about 20 minutes of one core
     python benchmarks/transformers.py --clock perf_counter --threads 0   # on a quiet machine
 
 Silhouettes of 8 bits, 28x28, uniform dequantisation, batches of 64, everything as in the comparison
@@ -65,7 +65,7 @@ def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=200, help="of training, each")
+    parser.add_argument("--seconds", type=float, default=160, help="of training, each")
     parser.add_argument(
         "--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="to choose from"
     )

@@ -34,6 +34,7 @@ MODELS = {
     ),
     "realnvp_batch_norm": lambda **o: fm.realnvp_image(SHAPE, 1, norm="batch_norm", **SMALL, **o),
     "glow_periodic": lambda **o: fm.glow_image(SHAPE, 1, mixing="periodic", **SMALL, **o),
+    "glow_emerging": lambda **o: fm.glow_image(SHAPE, 1, mixing="emerging", **SMALL, **o),
     "hyperbolic": lambda **o: fm.architectures.hyperbolic_image(SHAPE, 2, **SMALL, **o),
     "irim": lambda **o: fm.architectures.irim_image(SHAPE, 2, **SMALL, **o),
     "tarflow": lambda **o: fm.architectures.tarflow(SHAPE, 2, heads=2, **SMALL, **o),

@@ -147,7 +147,9 @@ np.save(sys.argv[3], np.concatenate([log_prob, model.sample(10, seed=1).ravel()]
 """
 
 
-@pytest.mark.parametrize("name", ["glow", "maf"])
+@pytest.mark.parametrize(
+    "name", ["glow", "maf", pytest.param("residual_attention", marks=pytest.mark.slow)]
+)
 def test_a_new_process_loads_the_same_numbers_bit_for_bit(name, tmp_path):
     model = small_model(name, size=3, seed=7, jit=True)
     x = np.random.default_rng(1).normal(size=(100, 3)).astype("f")

@@ -10,9 +10,10 @@ import tensorflow as tf
 import flow_models as fm
 from flow_models.bijectors import Residual
 from flow_models.bijectors.layer import leaves, make_variables
-from flow_models.bijectors.residual import spectral_bound
+from flow_models.bijectors.lipschitz import HEAD, attention_bound, spectral_bound
 
 LAYER = Residual(3, (8, 8))
+ATTENTION = Residual(3, (8, 8), heads=2)
 
 
 def moved(layer, dtype=tf.float64):
@@ -59,37 +60,76 @@ def test_activations_are_no_steeper_than_one_and_reach_it(activation):
         assert 0.98 < np.abs(tape.gradient(y, x)).max() <= 1
 
 
-@pytest.fixture(scope="module")
-def trained():
-    moons = fm.data.points.get("moons")
-    model = fm.Model(fm.architectures.build("residual", 2, depth=4, layers_per_loop_body=1))
+@pytest.mark.parametrize("tokens", [2, 6])
+def test_attention_is_no_steeper_than_its_bound(tokens):
+    network = dataclasses.replace(ATTENTION, size=tokens, heads=1).network
+    rng, size = np.random.default_rng(0), tokens * HEAD
+    u = tf.constant(rng.uniform(0, 1.5, (500, 1, 1)) * rng.normal(size=(500, tokens, HEAD)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(u)
+        at = {"w": tf.zeros([tokens, HEAD], u.dtype), "c": u, "b": tf.ones(1, u.dtype)}
+        means = network._attended(at, tf.zeros([500, tokens], u.dtype))[2]
+    jacobians = tape.batch_jacobian(means, u, experimental_use_pfor=False)
+    norms = np.linalg.norm(np.reshape(jacobians, (500, size, size)), 2, axis=(1, 2))
+    assert 1.2 < norms.max() <= attention_bound(tokens)
+
+
+def test_the_bound_of_attention_is_below_that_of_the_paper():
+    assert attention_bound(1) == 1
+    for q in (0.2785, 1.0, 2.5):
+        tokens = q * np.exp(q + 1) + 1
+        assert tokens**0.5 < attention_bound(tokens) < tokens**0.5 * (4 * q + 1)
+
+
+TRAINED = {  # options, the least slope that training makes use of
+    "residual": ({"depth": 4}, 0.3),
+    "residual_attention": ({"depth": 2, "heads": 2}, 0.15),
+}
+
+
+@pytest.fixture(scope="module", params=TRAINED)
+def trained(request):
+    moons, (options, least) = fm.data.points.get("moons"), TRAINED[request.param]
+    model = fm.Model(fm.architectures.build(request.param, 2, layers_per_loop_body=1, **options))
     settings = fm.FitSettings(
         steps=400, batch_size=128, learning_rate=1e-2, warmup_steps=50, ema=0.9
     )
     x = moons.draw(2000, (5, 0)).numpy()
     fm.fit(model, moons.draw, settings=settings)
-    return model, x
+    return model, x, least
 
 
 def test_the_lipschitz_bound_holds_after_training(trained):
-    model, x = trained
+    """Of the kernels, of Jacobians at data, and of differences between random points."""
+    model, x, least = trained
     standardise, repeat = model.layer.layers
-    residual = repeat.layer.layers[1]
+    residual, rng = repeat.layer.layers[1], np.random.default_rng(0)
     x = standardise.forward_and_log_det(model.weights[0], tf.constant(x))[0]
     for k in range(repeat.depth):
         norm, weights = fm.bijectors.loops.of_round(model.weights[1], k)
         x = repeat.layer.layers[0].forward_and_log_det(norm, x)[0]
         bounded = residual.network.bounded(weights)
-        norms = [np.linalg.norm(bounded[f"w{i}"], 2) for i in range(3)]
+        kernels = bounded["behind"] if residual.heads else bounded
+        norms = [np.linalg.norm(kernels[f"w{i}"], 2) for i in range(3)]
         assert np.prod(norms) <= residual.coefficient
         jacobian = residual.network.with_tangents(bounded, x, [])[1]
         steepest = np.linalg.norm(jacobian, 2, axis=(1, 2)).max()
-        assert 0.3 < steepest <= residual.coefficient, "training uses what it may"
+        assert least < steepest <= residual.coefficient, "training uses what it may"
+        a = rng.normal(size=(4000, 2)).astype("f") * rng.choice([0.3, 1, 5], (4000, 1)).astype("f")
+        step = rng.normal(size=a.shape) * rng.choice([0.03, 0.3, 3], (4000, 1))
+        b = a + step.astype("f")
+        ratios = tf.norm(residual.network(bounded, a) - residual.network(bounded, b), axis=1)
+        assert (ratios / tf.norm(a - b, axis=1)).numpy().max() <= residual.coefficient
         x = residual.forward_and_log_det(weights, x)[0]
 
 
+@pytest.mark.parametrize(
+    "trained",
+    ["residual", pytest.param("residual_attention", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_a_trained_model_is_better_than_a_gaussian_and_inverts(trained):
-    model, x = trained
+    model, x, _ = trained
     gaussian = scipy.stats.multivariate_normal(x.mean(0), np.cov(x.T))
     assert model.log_prob(x).mean() > gaussian.logpdf(x).mean() + 0.1
     np.testing.assert_allclose(model.decode(model.encode(x)), x, atol=1e-4)
@@ -188,6 +228,7 @@ def test_many_dimensions_train_with_the_estimate():
 def test_wrong_settings_are_one_clear_line():
     for options, message in (
         ({"coefficient": 1.0}, "coefficient is 1.0, must be between 0 and 1"),
+        ({"heads": -1}, "heads is -1, must be at least 0"),
         ({"log_det": "fast"}, "log_det is 'fast', must be auto, exact or estimate"),
         ({"activation": "elu"}, "no activation 'elu'"),
     ):

@@ -13,7 +13,13 @@ from flow_models.architectures.families import (
     torus,
     umnn,
 )
-from flow_models.architectures.free_form import ffjord, flow_matching, ot_flow, residual
+from flow_models.architectures.free_form import (
+    ffjord,
+    flow_matching,
+    ot_flow,
+    residual,
+    residual_attention,
+)
 from flow_models.architectures.image_families import hyperbolic_image, irim_image
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
@@ -85,6 +91,7 @@ __all__ = [
     "realnvp",
     "resampled",
     "residual",
+    "residual_attention",
     "realnvp_batch_norm",
     "spline_coupling",
     "sliced",

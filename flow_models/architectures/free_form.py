@@ -21,6 +21,7 @@ def residual(
     *,
     coefficient: float = 0.0,
     log_det: str = "auto",
+    heads: int = 0,
     condition_size: int = 0,
     layers_per_loop_body: int = 0,
     seed: int = 0,
@@ -34,13 +35,36 @@ def residual(
       coefficient: Lipschitz constant of g; 0: 0.97 up to 16 dimensions, above them 0.9, by which
         the estimate of the log-determinant takes fewer terms.
       log_det: exact, estimate, or auto, as in `bijectors.Residual`.
+      heads: of attention between the columns in each g; 0 for none.
 
     Others as in `realnvp`.
     """
     coefficient = coefficient or (0.97 if size <= EXACT else 0.9)
-    g = Residual(size, hidden, activation, condition_size, coefficient, log_det)
+    g = Residual(size, hidden, activation, condition_size, coefficient, log_det, heads=heads)
     step = Chain([ActNorm(size), g])
     return in_units_of_the_data([Repeat(step, depth, layers_per_loop_body)], size, seed, **data)
+
+
+@with_bounds
+def residual_attention(
+    size: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "silu",
+    *,
+    heads: int = 4,
+    coefficient: float = 0.0,
+    log_det: str = "auto",
+    condition_size: int = 0,
+    layers_per_loop_body: int = 0,
+    seed: int = 0,
+    **data,
+) -> FlowBijector:
+    """`residual` with attention between the columns, whose Lipschitz constant is bounded (The
+    Lipschitz constant of self-attention, Kim, Papamakarios and Mnih 2021). Arguments as there."""
+    own = {"heads": heads, "coefficient": coefficient, "log_det": log_det}
+    own |= {"condition_size": condition_size, "layers_per_loop_body": layers_per_loop_body}
+    return residual(size, depth, hidden, activation, seed=seed, **own, **data)
 
 
 @with_bounds
@@ -131,4 +155,10 @@ def flow_matching(
     return in_units_of_the_data([flow], size, seed, **data)
 
 
-ARCHITECTURES.update(residual=residual, ffjord=ffjord, ot_flow=ot_flow, flow_matching=flow_matching)
+ARCHITECTURES.update(
+    residual=residual,
+    residual_attention=residual_attention,
+    ffjord=ffjord,
+    ot_flow=ot_flow,
+    flow_matching=flow_matching,
+)

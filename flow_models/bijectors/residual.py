@@ -8,71 +8,12 @@ import tensorflow as tf
 
 from flow_models.bijectors.jacobian import log_abs_det
 from flow_models.bijectors.layer import Layer, floating, refill
-from flow_models.bijectors.networks import ACTIVATIONS
-from flow_models.bijectors.tangents import TangentMLP, hash_of_rows, signs, uniform
+from flow_models.bijectors.lipschitz import LipschitzAttention, LipschitzMLP
+from flow_models.bijectors.tangents import hash_of_rows, signs, uniform
 from flow_models.core.errors import UserError
 
-STEEPEST = {"relu": 1.0, "silu": 1.0999, "tanh": 1.0, "gelu": 1.1290}  # slopes, rounded up
 EXACT = 16  # dimensions up to which the log-determinant is that of the Jacobian
 ALWAYS = 4  # terms of the series that every row takes
-SQUARINGS = 4
-
-
-def spectral_bound(w: tf.Tensor, squarings: int = SQUARINGS) -> tf.Tensor:
-    """An upper bound of the largest singular value of w [I, O], differentiable in w:
-
-        |W|_2 <= |G^(2^k)|_F^(1 / 2^(k+1)),  G = W^T W or W W^T, the smaller
-
-    It is at most m^(1 / 2^(k+2)) times too large, m the rank: 1.07 for m = 64 and k = 4.
-    """
-    gram = tf.matmul(
-        w, w, transpose_a=w.shape[0] > w.shape[1], transpose_b=w.shape[0] <= w.shape[1]
-    )
-    log_bound = tf.zeros([], w.dtype)
-    for k in range(squarings + 1):
-        norm = tf.sqrt(tf.reduce_sum(gram * gram) + 1e-24)  # never zero, where it has no gradient
-        log_bound += tf.math.log(norm) / 2 ** (k + 1)
-        gram = gram / norm
-        gram = gram if k == squarings else gram @ gram
-    return tf.exp(log_bound)
-
-
-@dataclasses.dataclass(frozen=True)
-class LipschitzMLP(TangentMLP):
-    """A multilayer perceptron of x and a condition, whose Lipschitz constant in x is bounded.
-
-    `bounded` scales each kernel so that `spectral_bound` is at most coefficient^(1/n), n kernels.
-    Activations a(b h) / (b s), with the steepest slope s and a trained b > 0 each, have slopes of
-    at most 1: for silu it is LipSwish (Chen, Behrmann, Duvenaud and Jacobsen 2019). The condition
-    is free.
-
-    Attributes:
-      size: of x; the other inputs are the condition.
-      coefficient: the Lipschitz constant that is allowed, below 1.
-    """
-
-    size: int = 0
-    coefficient: float = 0.9
-
-    def init(self, rng):
-        betas = np.full(len(self.hidden), np.log(np.e - 1), np.float32)  # of softplus, 1
-        return {**super().init(rng), "beta": betas}
-
-    def bounded(self, weights):
-        """The weights that the network is run with."""
-        kernels = len(self.hidden) + 1
-        largest = self.coefficient ** (1 / kernels)
-        scaled = dict(weights)
-        for i in range(kernels):
-            w = weights[f"w{i}"]
-            of_x, rest = (w[: self.size], w[self.size :]) if i == 0 else (w, w[:0])
-            factor = largest / tf.maximum(spectral_bound(of_x), largest)
-            scaled[f"w{i}"] = tf.concat([factor * of_x, rest], 0)
-        return scaled
-
-    def _activate(self, weights, i, x):
-        beta = tf.nn.softplus(weights["beta"][i])
-        return ACTIVATIONS[self.activation](beta * x) / (beta * STEEPEST[self.activation])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +41,7 @@ class Residual(Layer):
       coefficient: the Lipschitz constant of g, below 1.
       log_det: exact, estimate, or auto: exact up to `EXACT` dimensions.
       tolerance: of the inverse, relative to 1 + |x|; 0: a hundred units of rounding.
+      heads: of attention between the numbers of x, in front of the hidden layers of g; 0 for none.
     """
 
     size: int
@@ -109,6 +51,7 @@ class Residual(Layer):
     coefficient: float = 0.9
     log_det: str = "auto"
     tolerance: float = 0.0
+    heads: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -116,13 +59,15 @@ class Residual(Layer):
             raise UserError(f"coefficient is {self.coefficient}, must be between 0 and 1")
         if self.log_det not in ("auto", "exact", "estimate"):
             raise UserError(f"log_det is {self.log_det!r}, must be auto, exact or estimate")
+        if self.heads < 0:
+            raise UserError(f"heads is {self.heads}, must be at least 0")
 
     @property
-    def network(self) -> LipschitzMLP:
+    def network(self) -> LipschitzMLP | LipschitzAttention:
         """g."""
         inputs, size = self.size + self.condition_size, self.size
-        own = size, self.coefficient
-        return LipschitzMLP(inputs, size, self.hidden, self.activation, *own)
+        shared = inputs, size, self.hidden, self.activation, size, self.coefficient
+        return LipschitzAttention(*shared, self.heads) if self.heads else LipschitzMLP(*shared)
 
     def init(self, rng):
         return self.network.init(rng)
@@ -207,7 +152,7 @@ class Residual(Layer):
 
         def body(i, x, moving):
             new = step(x, bounded)
-            change = tf.reduce_max(tf.abs(new - x), 1)
+            change = tf.norm(new - x, axis=1)
             # |x - fixed point| <= coefficient / (1 - coefficient) |change|
             left = self.coefficient / (1 - self.coefficient) * change
             size = 1 + tf.reduce_max(tf.abs(new), 1)
