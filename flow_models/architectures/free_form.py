@@ -62,9 +62,19 @@ def residual_attention(
 ) -> FlowBijector:
     """`residual` with attention between the columns, whose Lipschitz constant is bounded (The
     Lipschitz constant of self-attention, Kim, Papamakarios and Mnih 2021). Arguments as there."""
-    own = {"heads": heads, "coefficient": coefficient, "log_det": log_det}
-    own |= {"condition_size": condition_size, "layers_per_loop_body": layers_per_loop_body}
-    return residual(size, depth, hidden, activation, seed=seed, **own, **data)
+    return residual(
+        size,
+        depth,
+        hidden,
+        activation,
+        coefficient=coefficient,
+        log_det=log_det,
+        heads=heads,
+        condition_size=condition_size,
+        layers_per_loop_body=layers_per_loop_body,
+        seed=seed,
+        **data,
+    )
 
 
 @with_bounds

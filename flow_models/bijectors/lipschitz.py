@@ -107,7 +107,8 @@ class LipschitzAttention(LipschitzMLP):
 
     Attributes:
       heads: of attention.
-      (the others as in `LipschitzMLP`)
+
+    Others as in `LipschitzMLP`.
     """
 
     heads: int = 4
