@@ -1,7 +1,7 @@
 """Densities without data: the table in doc/results_targets.md.
 
-    make bench-targets                              # all that is not there yet, seed by seed
-    make bench-targets ARGS="funnel --seeds 0 1"    # these alone, anew
+    make bench-targets                            # all that is not there yet, seed by seed
+    make bench-targets ARGS="funnel --seeds 0 1"  # these alone, anew
 
 Each flow has the network and the training of `train_flowmodels1.py --target <name>`. Beside it
 stands plain reverse KL: from the same wide Gaussian, as many steps, a base of one Gaussian, and no
@@ -63,8 +63,8 @@ def main() -> None:
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for seed in given.seeds:
-        for name in given.names or targets.names():
-            for kind in KINDS:
+        for kind in KINDS:
+            for name in given.names or targets.names():
                 file = RESULTS / f"{name}{kind}_{seed}.json"
                 if given.names or not file.exists():
                     found = measure(name, kind, seed)
@@ -79,7 +79,8 @@ def measure(name: str, kind: str, seed: int) -> dict[str, float]:
     from flow_models.applications import targets
     from train_flowmodels1 import APPLICATION, PRESETS, Config
 
-    config = Config(fit=fm.FitSettings(steps=PRESETS["default"]["steps"], seed=seed))
+    fit = fm.FitSettings(steps=PRESETS["default"]["steps"], seed=seed)
+    config = Config(target=name, fit=fit)
     problem = targets.load(name, None, 0.0)
     method = "reverse_kl" if kind else targets.method_of(config, problem)
     problem = targets.without_modes(problem) if kind else problem

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from in_process import application
@@ -44,6 +47,26 @@ def test_a_density_of_the_users_own_is_learned_and_reported(own, tmp_path, monke
     assert (folder / "figures" / "draws.png").exists()
     x = fm.load(str(folder / "model")).sample(2000, seed=0)
     assert 0.3 < (x[:, 0] < 0).mean() < 0.7
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.slow
+def test_steps_towards_a_density_of_the_users_own(own, tmp_path, monkeypatch):
+    """A stochastic flow from the command to its report; another process finds the density beside
+    the saved model, with the folder of the file on its path."""
+    folder = tmp_path / "run"
+    sizes = [*TINY, "--steps", 80, "--depth", 2, "--architecture", "stochastic"]
+    flags = [*sizes, "--target", own, "--size", 2, "--output-dir", folder, "--mlflow", "false"]
+    assert application(monkeypatch, 1, *flags) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["modes_found"] == 2
+    assert metrics["log_z"] == pytest.approx(2, abs=0.3)
+    assert 0.1 < metrics["ess_fraction"] <= 1
+    code = f"import flow_models as fm; print(fm.load({str(folder / 'model')!r}).sample(3, seed=0))"
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), str(tmp_path)])}
+    again = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True)
+    x = fm.load(str(folder / "model")).sample(3, seed=0)
+    assert str(x) in again.stdout
 
 
 @pytest.mark.parametrize(

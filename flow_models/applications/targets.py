@@ -31,7 +31,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "narrow": {"architecture": "maf", "depth": 2, "bins": 8, "hidden": (32,), "log_scale": 20.0},
     "wide": {"depth": 2, "bins": 12, "hidden": (32,)},
 }
-STEPS = {"modes": 2000, "narrow": 4000, "wide": 2000}
+# and trainings: splines of double wells need long ways of their parameters, so large steps
+FIT: dict[str, dict[str, Any]] = {
+    "modes": {"steps": 2000, "learning_rate": 1e-2},
+    "narrow": {"steps": 4000, "learning_rate": 4e-3},
+    "wide": {"steps": 2000, "learning_rate": 1e-2},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +143,12 @@ def without_modes(problem: Problem) -> Problem:
 
 
 def fit_settings(config, problem: Problem, presets):
-    """Settings of the training; so many steps as suit the network, unless the user gave others."""
-    chosen = few_rows.is_chosen(config, few_rows.NETWORK, presets)
-    if chosen or config.fit.steps != presets["default"]["steps"]:
+    """Settings of the training that suit the network, unless the user has chosen others."""
+    if few_rows.is_chosen(config, (*few_rows.NETWORK, "steps", "learning_rate"), presets):
         return config.fit
-    return dataclasses.replace(config.fit, steps=STEPS[_kind(problem)])
+    if config.fit.steps != presets["default"]["steps"]:
+        return config.fit  # of a shorter or longer preset
+    return dataclasses.replace(config.fit, **FIT[_kind(problem)])
 
 
 def build_model(config, problem: Problem, partition, presets):
