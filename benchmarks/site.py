@@ -11,7 +11,6 @@ status 0 if all is well, 1 if not; without a browser one line and 0.
 import argparse
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from dashboard import BROWSERS
@@ -39,7 +38,7 @@ DECODED = """() => Promise.allSettled([...document.images].map(i => {
 }))"""
 
 
-def look_at_all(browser: str, site: Path, shots: Path) -> int:
+def look_at_all(browser: str, site: Path, shots: Path | None) -> int:
     """Number of faults, each of which is printed."""
     from playwright.sync_api import sync_playwright
 
@@ -58,13 +57,14 @@ def look_at_all(browser: str, site: Path, shots: Path) -> int:
     return len(faults)
 
 
-def _faults(chromium, width: int, pages: list[Path], site: Path, shots: Path):
-    tab = chromium.new_page(viewport={"width": width, "height": 900})
+def _faults(chromium, width: int, pages: list[Path], site: Path, shots: Path | None):
+    tab = chromium.new_page(viewport={"width": width, "height": 2400})
     for page in pages:
         name = page.relative_to(site).with_suffix("").as_posix()
         tab.goto(page.as_uri(), wait_until="load")
         tab.evaluate(DECODED)
-        tab.screenshot(path=shots / f"{name.replace('/', '-')}-{width}.png", full_page=True)
+        if shots:
+            tab.screenshot(path=shots / f"{name.replace('/', '-')}-{width}.png")
         yield from (f"{name} at {width}: {fault}" for fault in tab.evaluate(FAULTS)[:5])
 
 
@@ -85,16 +85,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--site", default=ROOT / "build" / "site", type=Path, metavar="FOLDER")
-    parser.add_argument("--shots", type=Path, metavar="FOLDER", help="where screenshots are kept")
+    parser.add_argument("--shots", type=Path, metavar="FOLDER", help="where to keep screenshots")
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         print("skipped: no Chromium on this machine (Debian: apt-get install chromium)")
         return
-    with tempfile.TemporaryDirectory() as folder:
-        shots = given.shots or Path(folder)
-        shots.mkdir(parents=True, exist_ok=True)
-        sys.exit(bool(look_at_all(browser, given.site, shots)))
+    if given.shots:
+        given.shots.mkdir(parents=True, exist_ok=True)
+    sys.exit(bool(look_at_all(browser, given.site, given.shots)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ sys.path.insert(0, str(ROOT))
 import flow_models  # noqa: E402  (loads none of its modules)
 
 PACKAGE = "flow_models"
+ALSO = ("flow_models.bijectors.conditioned", "flow_models.bijectors.amortised")
 EXPORTING = ("architectures", "bijectors", "plots")  # rooms whose names have a path of their own
+BAR = "&#124;"  # in a table
 LONG = 30  # characters of a default value; a longer one is in the source
 TITLES = {
     "parameters": "Arguments",
@@ -81,13 +83,14 @@ def exported(module: griffe.Module) -> dict[str, griffe.Object]:
             and not each.is_alias
             and (each.is_class or each.is_function)
         ]
-    return {str(name): _target(module, str(name)) for name in found if name in module.members}
+    named = {str(name): _target(module, str(name)) for name in found if name in module.members}
+    return {name: each for name, each in named.items() if not each.is_attribute}
 
 
 def _target(module: griffe.Module, name: str) -> griffe.Object:
     """What a name stands for; an imported function may have the name of its own module."""
     path = module.imports.get(name, f"{module.path}.{name}")
-    found = package()[path.removeprefix(f"{PACKAGE}.")]
+    found = package_of(path)
     return found.final_target if found.is_alias else found
 
 
@@ -106,11 +109,20 @@ def place(name: str, found: griffe.Object) -> str:
 def known() -> dict[str, str]:
     """Bare name -> path, of all that has one meaning; code in prose links there."""
     paths: dict[str, set[str]] = {}
-    homes = [package(), *(package()[room] for room in EXPORTING)]
-    for module in homes:
-        for name, found in exported(module).items():
+    for path in (*_homes(), *ALSO):
+        for name, found in exported(package_of(path)).items():
             paths.setdefault(name, set()).add(place(name, found))
     return {name: min(found) for name, found in paths.items() if len(found) == 1}
+
+
+def package_of(path: str) -> griffe.Module:
+    """The module of a path such as flow_models.bijectors."""
+    inside = path.removeprefix(PACKAGE).lstrip(".")
+    return package()[inside] if inside else package()
+
+
+def _homes() -> list[str]:
+    return [PACKAGE, *(f"{PACKAGE}.{room}" for room in EXPORTING)]
 
 
 # what a page asks for
@@ -119,25 +131,19 @@ def known() -> dict[str, str]:
 def names(path: str, *rooms: str) -> Iterator[str]:
     """Entries of what a module exports, all or from some rooms, those of the rooms by their own
     names left out."""
-    module = package()[path.removeprefix(f"{PACKAGE}.")] if path != PACKAGE else package()
+    module = package_of(path)
     for name, found in exported(module).items():
         room = found.canonical_path.split(".")[1]
         if found.is_module or (rooms and room not in rooms):
             continue
         if rooms and place(name, found) != f"{PACKAGE}.{name}":
             continue
-        if path == PACKAGE or found.is_class or found.is_function:
-            yield entry(found, place(name, found) if path in _homes() else f"{path}.{name}")
-
-
-def _homes() -> list[str]:
-    return [PACKAGE, *(f"{PACKAGE}.{room}" for room in EXPORTING)]
+        yield entry(found, place(name, found) if path in _homes() else f"{path}.{name}")
 
 
 def modules(path: str) -> Iterator[str]:
     """Each module of a room that defines public names: heading, docstring, entries."""
-    room = package()[path.removeprefix(f"{PACKAGE}.")]
-    for name, module in room.modules.items():
+    for name, module in sorted(package_of(path).modules.items()):
         if exported(module):
             yield f"## {name}\n\n```{{py:module}} {module.path}\n```\n\n{described(module)}\n"
             yield from names(module.path)
@@ -148,8 +154,8 @@ def table(path: str) -> Iterator[str]:
     yield "| Name | |\n|---|---|"
     for name, found in sorted(exported(package()).items(), key=lambda each: each[0].lower()):
         said = found.docstring.value if found.docstring else ""
-        first = re.split(r"(?<=\.)\s|\n\n", said.strip())[0].replace("\n", " ").replace("|", r"\|")
-        yield f"| {{py:obj}}`{name} <{place(name, found)}>` | {_prose(first)} |"
+        first = re.split(r"(?<=[\w)`\]]\.)\s+(?=[A-Z`])|\n\n", said.strip())[0].replace("\n", " ")
+        yield f"| {{py:obj}}`{name} <{place(name, found)}>` | {_prose(first).replace('|', BAR)} |"
 
 
 def shown_help(*words: str) -> Iterator[str]:
@@ -244,6 +250,7 @@ def _section(section) -> str:
 def _item(each) -> str:
     """A parameter, error or result, and what is said of it, on one line."""
     label = getattr(each, "name", "") or str(each.annotation or "")
+    label += f" {each.annotation}" if label.endswith(",") else ""  # "lower, upper" is two names
     code = ", ".join(_linked(f"`{word}`") for word in label.split(", ") if word)
     said = _prose(" ".join(each.description.split()))
     return f"{code}: {said}" if code else said
@@ -273,5 +280,10 @@ def _prose(text: str) -> str:
 
 
 def _linked(code: str) -> str:
-    path = known().get(code.strip("`").removeprefix("fm.").removeprefix(f"{PACKAGE}."))
-    return f"{{py:obj}}`{code.strip('`')} <{path}>`" if path else code
+    """Code that names a class, an architecture, `fit` or `fm.anything` is a link to it; other words
+    may be the names of arguments."""
+    said = code.strip("`")
+    name = said.removeprefix("fm.").removeprefix(f"{PACKAGE}.")
+    path = known().get(name, "")
+    sure = name != said or name[:1].isupper() or name.startswith("fit") or ".architectures." in path
+    return f"{{py:obj}}`{said} <{path}>`" if path and sure else code

@@ -35,7 +35,13 @@ Figure = tuple[str, Any, str]  # name, Matplotlib figure, caption
 
 @dataclasses.dataclass
 class Results:
-    """What an evaluation found, as metrics.json and the report show it."""
+    """What an evaluation found, as metrics.json and the report show it.
+
+    Attributes:
+      metrics: name -> number; units are in the names or in the page of the application.
+      tables: of the report.
+      figures: of the report, each with the name of its file and a caption.
+    """
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     tables: Sequence[Table] = ()
@@ -54,7 +60,11 @@ class Results:
 
 @dataclasses.dataclass
 class Training:
-    """What `Trainer` takes beside the model, and what is done with the trained model."""
+    """What `Trainer` takes beside the model, and what is done with the trained model.
+
+    Attributes:
+      data, validation, settings, loss: as in `fit`.
+    """
 
     data: Any
     validation: Any = None

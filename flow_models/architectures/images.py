@@ -275,6 +275,12 @@ MOST_PADDED = 4  # most pixels of a padded image, as a multiple of its own
 def pixels_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -> Pixels:
     """The codec for images of a shape, padded as `levels` need.
 
+    Args:
+      architecture: its name; flat_realnvp needs no padding.
+      shape: (H, W, C).
+      bits: of a pixel, 1 to 8.
+      levels: halvings of the resolution.
+
     Raises:
       UserError: there is no level, or so many that the network would see mostly padding.
     """
@@ -293,10 +299,16 @@ def pixels_of(architecture: str, shape: Sequence[int], bits: int, levels: int) -
 
 
 def build(name: str, pixels: Pixels, **options) -> FlowBijector:
-    """The architecture `name` for such images, with the options among `options` that it has.
+    """The architecture `name` for images as `pixels` describes them, with the options among
+    `options` that it has.
+
+    Args:
+      name: glow, realnvp or another one of images.
+      options: levels, depth, hidden and others of the architecture.
 
     Raises:
-      UserError: there is no architecture of this name, or its front takes no pictures with noise.
+      UserError: there is no architecture of this name, an option that none has, or its front takes
+        no pictures with noise.
     """
     recipe = picked(ARCHITECTURES, name, "architecture of images")
     if pixels.noise and (options.get("logit") or options.get("dequantisation") == "variational"):

@@ -187,7 +187,10 @@ def iaf(
     **data,
 ) -> FlowBijector:
     """Inverse autoregressive flow (Kingma et al. 2016): the inverse of `maf`, with fast samples and
-    slow densities."""
+    slow densities.
+
+    Others as in `maf`.
+    """
     step = _autoregressive(size, hidden, activation, bins, bound, condition_size)
     steps = Inverse(Repeat(step, depth, layers_per_loop_body))
     return in_units_of_the_data([steps], size, seed, **data)
@@ -240,8 +243,12 @@ def build(
     """The architecture `name`, with the options among `options` that it has.
 
     Args:
+      name: one of `ARCHITECTURES`.
+      size: dimensions D of a vector.
       summary: width to which a network with hidden widths `summary_hidden` reduces the condition
         for all layers; 0 for none: they see the whole condition.
+      condition_size: width of a condition [B, C]; 0 for none.
+      options: depth, hidden and others of the architecture.
 
     Raises:
       UserError: there is no architecture of this name, an option that none has, or a summary
@@ -275,6 +282,10 @@ def mixed(name: str, columns: Sequence[CDF | None], **options) -> FlowBijector:
       >>> columns = fm.Columns.of(frame)
       >>> flow = fm.architectures.mixed("spline_coupling", columns.cdfs)
       >>> model = fm.Model(flow, codecs={"x": columns})
+
+    Raises:
+      UserError: as `build`; or the architecture takes noise beside the data, or has no column to
+        transform.
     """
     rest = [i for i, cdf in enumerate(columns) if cdf is None]
     if name in OF_KINDS:
@@ -346,12 +357,26 @@ def class_mixture(
     """A flow followed by a learned Gaussian a class (FlowGMM, Izmailov et al. 2020).
 
     The class is given, [B, M], and seen by the last layer alone.
+
+    Args:
+      flow: of rows without a condition, not trained yet.
+      size: dimensions D of a row.
+      classes: M.
+      covariance: full, or diagonal for many dimensions.
+
+    Raises:
+      UserError: another covariance.
     """
     return _around(flow, ClassGaussian(flow.layer, size, classes, covariance))
 
 
 def framed(flow: FlowBijector, frame: Frame) -> FlowBijector:
-    """A conditional flow behind a frame, which makes its condition of the data that are given."""
+    """A conditional flow behind a frame, which makes its condition of the data that are given.
+
+    Args:
+      flow: of whitened parameters [B, P], its condition as wide as the frame makes it.
+      frame: a `PriorFrame`, a `LaplaceFrame` or another `Frame`.
+    """
     return _around(flow, Framed(frame, flow.layer))
 
 
@@ -415,6 +440,8 @@ def in_units_of_the_data(
     """The layers, behind those that remove the user's units; densities are in these units.
 
     Args:
+      layers: from the data to the latents.
+      size: dimensions D of a vector.
       standardise: subtracts the mean and divides by the standard deviation of the training data.
       unskew: applies to each column a power transformation chosen from the data (`YeoJohnson`).
       kernels: for few rows: training rows, from which a mixture is measured that the flow starts

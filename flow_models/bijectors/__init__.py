@@ -10,7 +10,7 @@ from flow_models.bijectors.continuous import Continuous
 from flow_models.bijectors.conv1x1 import Householder, LULinear
 from flow_models.bijectors.coupling import CheckerboardCoupling, ConvCoupling, Coupling
 from flow_models.bijectors.domain import Domain, Standardise
-from flow_models.bijectors.elementwise import Additive, Affine, Composed
+from flow_models.bijectors.elementwise import Additive, Affine, Composed, Elementwise
 from flow_models.bijectors.emerging import EmergingConv
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.fields import FreeField, PotentialField
@@ -60,6 +60,7 @@ __all__ = [
     "DeepSigmoid",
     "Dequantisation",
     "Domain",
+    "Elementwise",
     "EmergingConv",
     "Flatten",
     "FlowBijector",

@@ -5,11 +5,11 @@ import dataclasses
 import tensorflow as tf
 
 from flow_models.bijectors.cdf import from_normal, to_normal
-from flow_models.core.serializable import Serializable
+from flow_models.bijectors.elementwise import Elementwise
 
 
 @dataclasses.dataclass(frozen=True)
-class Bernoulli(Serializable):
+class Bernoulli(Elementwise):
     """z = Phi^-1(F(x)) of a bit k with uniform noise, x = k + u in [0, 2), P(k = 1) = sigmoid(o).
 
     log N(z) + log |dz/dx| = log P(k) exactly, whatever u is.

@@ -8,17 +8,17 @@ import tensorflow as tf
 
 from flow_models.bijectors.cdf import LOG_TWO_PI, CircularQuadratic
 from flow_models.bijectors.coupling import Coupling
+from flow_models.bijectors.elementwise import Elementwise
 from flow_models.bijectors.layer import Layer, sum_event
 from flow_models.bijectors.networks import MLP
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Serializable
 
 HARMONICS = 2  # whose cosines and sines a network sees of an angle
 NEAREST = 1e-7  # to the seam, in turns, that a normal score tells: |z| = 5.2
 
 
 @dataclasses.dataclass(frozen=True)
-class CircularSpline(Serializable):
+class CircularSpline(Elementwise):
     """A rotation and a rational-quadratic spline of the circle onto itself, x and y in turns, whose
     slopes agree at the seam: densities are continuous there.
 

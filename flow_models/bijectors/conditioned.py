@@ -40,10 +40,16 @@ class Conditioned(Layer):
 
     @property
     def transformed(self) -> int:
+        """Dimensions that the map changes."""
         return self.size
 
     @property
     def network(self) -> MLP:
+        """The conditioner: what the map is not applied to [B, ...] -> its parameters.
+
+        Raises:
+          UserError: the subclass does not define it.
+        """
         raise UserError(f"the layer {type(self).__name__} is not complete: write its network")
 
     def init(self, rng):

@@ -47,7 +47,7 @@ class Continuous(Layer):
 
     @property
     def size(self) -> int:
-        """Dimensions D."""
+        """Dimensions D of an event."""
         return self.field.size
 
     def init(self, rng):

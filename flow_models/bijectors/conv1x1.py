@@ -73,7 +73,7 @@ class Householder(Layer):
         return {"vectors": rng.normal(size=(self.size, self.size)).astype(np.float32)}
 
     def matrix(self, weights):
-        """Q."""
+        """Q, orthogonal [size, size]."""
         vectors = weights["vectors"] / tf.norm(weights["vectors"], axis=0, keepdims=True)
         gram = tf.matmul(vectors, vectors, transpose_a=True)
         strict = tf.constant(np.triu(np.ones((self.size, self.size)), 1), gram.dtype)

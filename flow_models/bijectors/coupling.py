@@ -21,6 +21,7 @@ class Coupling(Conditioned):
 
     @property
     def kept(self) -> int:
+        """Dimensions that the network sees and the map leaves as they are."""
         return self.size // 2
 
     @property

@@ -9,16 +9,45 @@ from typing import Any
 
 import tensorflow as tf
 
+from flow_models.core.errors import UserError
 from flow_models.core.serializable import Serializable
 
 
 @dataclasses.dataclass(frozen=True)
-class Affine(Serializable):
+class Elementwise(Serializable):
+    """The interface of a map y = f(x; o) of single numbers, increasing in x.
+
+    Shapes: o [B, n, parameters] from a network, all zeros at first; x, y and log-slopes [B, n].
+    Images have further axes [B, H, W, ...].
+
+    Raises:
+      UserError: in all three, where the subclass does not define it.
+    """
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the map takes for each dimension."""
+        raise UserError(f"the map {type(self).__name__} is not complete: write its parameters")
+
+    def forward_and_log_det(self, o, x):
+        """y and log dy/dx, [B, n] each."""
+        raise UserError(f"the map {type(self).__name__} is not complete: write its forward")
+
+    def inverse_and_log_det(self, o, y):
+        """x and log dx/dy, [B, n] each."""
+        raise UserError(f"the map {type(self).__name__} is not complete: write its inverse")
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine(Elementwise):
     """y = (x - t) exp(-s), s = bound tanh(o_s / bound).
 
     NICE (Dinh et al. 2015) with the scale of Real NVP (Dinh et al. 2017), in the direction of MAF
     (Papamakarios et al. 2017). No layer multiplies the density of a number by more than e^bound,
     which keeps training steady.
+
+    Attributes:
+      bound: of |s|.
     """
 
     bound: float = 3.0
@@ -41,7 +70,7 @@ class Affine(Serializable):
 
 
 @dataclasses.dataclass(frozen=True)
-class Additive(Serializable):
+class Additive(Elementwise):
     """y = x - t, which preserves volume (NICE, Dinh et al. 2015)."""
 
     @property
@@ -56,8 +85,12 @@ class Additive(Serializable):
 
 
 @dataclasses.dataclass(frozen=True)
-class Composed(Serializable):
-    """y = second(first(x)); each map has its own parameters."""
+class Composed(Elementwise):
+    """y = second(first(x)); each map has its own parameters.
+
+    Attributes:
+      first, second: two `Elementwise` maps.
+    """
 
     first: Any
     second: Any

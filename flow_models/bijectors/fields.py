@@ -17,7 +17,7 @@ EARLY = 0.02  # time scale that is resolved at t = 0, where densities of data ar
 
 @dataclasses.dataclass(frozen=True)
 class FreeField(Serializable):
-    """f(t, x, condition), a multilayer perceptron; the field of FFJORD.
+    """f(t, x, condition), a multilayer perceptron; the field of FFJORD (Grathwohl et al. 2019).
 
     Attributes:
       size: dimensions D.

@@ -29,6 +29,7 @@ class RecursiveCoupling(Conditioned):
 
     @property
     def kept(self) -> int:
+        """Dimensions of the first half, which the network sees."""
         return self.size // 2
 
     @property

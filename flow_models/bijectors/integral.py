@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from flow_models.bijectors.elementwise import Elementwise
 from flow_models.bijectors.roots import increasing_root
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Serializable
 
 NODES = 48  # of Gauss and Legendre, between 0 and x
 STEEPEST = 24.0  # slope of a unit, with x in [-1, 1]
@@ -16,7 +16,7 @@ LARGEST_SCALE = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
-class MonotonicIntegral(Serializable):
+class MonotonicIntegral(Elementwise):
     """y = shift + integral_0^x g(t) dt, log g(t) = s + sum_k w_k tanh(a_k (t - c_k)): a positive
     function that is a network of one hidden layer.
 

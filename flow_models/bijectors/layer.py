@@ -63,23 +63,31 @@ class Layer(Serializable):
         return condition
 
     def forward(self, weights: Weights, x: tf.Tensor, condition=None) -> tf.Tensor:
-        """y = f(x)."""
+        """y = f(x), [B, ...] -> [B, ...].
+
+        Raises:
+          UserError: the subclass does not define it.
+        """
         raise _missing(self, "forward(self, weights, x, condition=None)")
 
     def inverse(self, weights: Weights, y: tf.Tensor, condition=None) -> tf.Tensor:
-        """x = f^-1(y)."""
+        """x = f^-1(y), [B, ...] -> [B, ...].
+
+        Raises:
+          UserError: the subclass does not define it.
+        """
         raise _missing(self, "inverse(self, weights, y, condition=None)")
 
     def forward_and_log_det(
         self, weights: Weights, x: tf.Tensor, condition=None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """y = f(x) and log |det df/dx|."""
+        """y = f(x) [B, ...] and log |det df/dx| [B]."""
         return value_and_log_det(lambda x, c: self.forward(weights, x, c), x, condition)
 
     def inverse_and_log_det(
         self, weights: Weights, y: tf.Tensor, condition=None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """x = f^-1(y) and log |det df^-1/dy| = -log |det df/dx| at this x."""
+        """x = f^-1(y) [B, ...] and log |det df^-1/dy| [B], which is -log |det df/dx| at this x."""
         x = self.inverse(weights, y, condition)
         return x, -self.forward_and_log_det(weights, x, condition)[1]
 
@@ -101,8 +109,8 @@ class Layer(Serializable):
           dy, d_log_det: gradients of the objective at the outputs of forward, like y and [B].
 
         Returns:
-          x; its gradient dx; the gradients of the floating weights, a list in the order of
-          `leaves`; the gradient of the condition, or None.
+          x [B, ...]; its gradient dx; the gradients of the floating weights, a list in the order
+            of `leaves`; the gradient of the condition, or None.
         """
         x = self.inverse_and_log_det(weights, y, condition)[0]
         inputs = [x, *floating(weights), *([] if condition is None else [condition])]

@@ -77,6 +77,7 @@ class Dequantisation(Layer):
 
     @property
     def flow(self) -> Chain:
+        """g, the flow of the noise."""
         options: dict[str, Any] = {
             "hidden": self.hidden,
             "activation": self.activation,

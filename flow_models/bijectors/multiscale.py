@@ -18,7 +18,8 @@ class MultiScale(Layer):
     Each level halves the resolution and multiplies the channels by four (its first layer is a
     `Squeeze`). After every level but the last, the first half of the channels leaves. The last
     layer of a level may be a coupling that makes the leaving half standard normal given the rest: a
-    learned prior.
+    learned prior. Density estimation using Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, section
+    3.6), with the prior of Glow (Kingma and Dhariwal 2018).
 
     Attributes:
       shape: (H, W, C) of the images.

@@ -51,6 +51,8 @@ def of_channels(x, matrix):
 
 
 def glorot(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
+    """Initial weights [inputs, outputs], uniform with variance 2 / (inputs + outputs), float32
+    (Glorot and Bengio 2010)."""
     limit = np.sqrt(6.0 / (inputs + outputs))
     return rng.uniform(-limit, limit, (inputs, outputs)).astype(np.float32)
 
@@ -87,6 +89,7 @@ class MLP(Serializable):
         return (self.inputs, *self.hidden, self.outputs)
 
     def init(self, rng):
+        """Initial weights "w0", "b0", "w1", ...; those of the last layer are zero."""
         widths, weights = self._widths(), {}
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:])):
             last = i == len(self.hidden)
@@ -150,6 +153,7 @@ class ConvNet(MLP):
     """
 
     def init(self, rng):
+        """Initial weights "w0", "b0", "w1", ...; those of the last layer are zero."""
         widths, weights = self._widths(), {}
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:])):
             last = i == len(self.hidden)
@@ -191,8 +195,8 @@ class MaskedMLP(MLP):
     size: int = 0
 
     def masks(self) -> list[np.ndarray]:
-        """One 0/1 array per kernel: unit j sees unit i where degree_j >= degree_i (> for
-        outputs)."""
+        """One 0/1 array [inputs, outputs] a kernel: unit j sees unit i where degree_j >= degree_i
+        (> for outputs)."""
         free = self.inputs - self.size
         degrees = [np.concatenate([np.arange(1, self.size + 1), np.zeros(free, int)])]
         lowest = 1 if not free else 0

@@ -47,7 +47,7 @@ class PatchCoupling(OnPatches, Coupling):
 @dataclasses.dataclass(frozen=True)
 class PatchCheckerboard(OnPatches, CheckerboardCoupling):
     """Transforms the patches of one colour of a checkerboard with parameters read off the other,
-    as Jet does between its couplings of channels."""
+    as Jet does between its couplings of channels (Kolesnikov, Pinto and Tschannen 2024)."""
 
     @property
     def network(self):

@@ -64,7 +64,7 @@ class Residual(Layer):
 
     @property
     def network(self) -> LipschitzMLP | LipschitzAttention:
-        """g."""
+        """The network g, a contraction."""
         inputs, size = self.size + self.condition_size, self.size
         shared = inputs, size, self.hidden, self.activation, size, self.coefficient
         return LipschitzAttention(*shared, self.heads) if self.heads else LipschitzMLP(*shared)

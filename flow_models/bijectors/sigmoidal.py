@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from flow_models.bijectors.elementwise import Elementwise
 from flow_models.bijectors.roots import increasing_root
 from flow_models.bijectors.spline import MIN_SLOPE, UNIT_SLOPE
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Serializable
 
 SPREAD = 2.0  # new units have centres in [-SPREAD, SPREAD]: equal ones would stay equal
 
 
 @dataclasses.dataclass(frozen=True)
-class DeepSigmoid(Serializable):
+class DeepSigmoid(Elementwise):
     """y = logit(sum_k w_k sigmoid(a_k (x - c_k))), a_k > 0, w on the simplex: from the whole line
     onto the whole line, so the density has mass one.
 

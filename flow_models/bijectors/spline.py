@@ -7,8 +7,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from flow_models.bijectors.elementwise import Elementwise
 from flow_models.core.errors import UserError
-from flow_models.core.serializable import Serializable
 
 MIN_BIN = 1e-3  # smallest share of the interval a bin can shrink to
 MIN_SLOPE = 1e-3  # smallest derivative at a knot
@@ -17,7 +17,7 @@ UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))
 
 
 @dataclasses.dataclass(frozen=True)
-class RationalQuadratic(Serializable):
+class RationalQuadratic(Elementwise):
     """Spline with `bins` bins on [-bound, bound], the identity outside; zero parameters give y = x.
 
     In the bin with left knot (x_k, y_k), width w, height h, slope s = h / w and knot derivatives
@@ -25,7 +25,8 @@ class RationalQuadratic(Serializable):
 
         y = y_k + h (s t^2 + d0 t (1 - t)) / (s + (d0 + d1 - 2 s) t (1 - t))
 
-    (equation 4 of the paper). Parameters per dimension: `bins` widths, `bins` heights, `bins - 1`
+    (Neural Spline Flows, Durkan, Bekasov, Murray and Papamakarios 2019, equation 4). Parameters per
+    dimension: `bins` widths, `bins` heights, `bins - 1`
     inner derivatives.
     """
 

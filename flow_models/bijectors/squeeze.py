@@ -22,6 +22,9 @@ class Squeeze(Layer):
       kind: "space" keeps the four pixels as channels (Real NVP, Dinh et al. 2017); "haar" takes
         their orthonormal wavelets, means first (Guided image generation with conditional invertible
         neural networks, Ardizzone et al. 2019).
+
+    Raises:
+      UserError: another kind, or sides that are odd.
     """
 
     kind: str = "space"

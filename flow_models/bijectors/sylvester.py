@@ -38,6 +38,7 @@ class Sylvester(Amortised):
 
     @property
     def width(self) -> int:
+        """M, the number of ridges."""
         return self.units or self.size
 
     @property

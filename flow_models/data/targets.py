@@ -47,7 +47,11 @@ class Target:
     masses: np.ndarray | None = None
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """n exact draws, float64 [n, D]."""
+        """n exact draws, float64 [n, D].
+
+        Raises:
+          UserError: nobody can draw from it exactly.
+        """
         if self.draw is None:
             raise UserError(f"nobody can draw from {self.name} exactly")
         return self.draw(np.random.default_rng(seed), n)
@@ -70,7 +74,11 @@ class Target:
 
 
 def mixture_3x3(size: int = 2) -> Target:
-    """Nine equal Gaussians on a grid."""
+    """Nine equal Gaussians of standard deviation 0.5477 on a grid of spacing 5, in the plane.
+
+    Raises:
+      UserError: a size other than 2.
+    """
     return Target(
         "mixture_3x3",
         "nine Gaussians on a 3 x 3 grid of spacing 5, sd 0.5477, equal weights",
@@ -85,7 +93,11 @@ def mixture_3x3(size: int = 2) -> Target:
 
 
 def funnel(size: int = 10) -> Target:
-    """Neal's funnel (2003): the scale of all numbers but the first is e^(x0 / 2)."""
+    """Neal's funnel (Slice sampling, Neal 2003): x0 ~ N(0, 3^2), the others ~ N(0, e^x0).
+
+    Raises:
+      UserError: fewer than 2 dimensions.
+    """
     if size < 2:
         raise UserError(f"the funnel has at least 2 dimensions, got {size}")
     return Target(
@@ -102,7 +114,12 @@ def funnel(size: int = 10) -> Target:
 
 
 def many_well(size: int = 32) -> Target:
-    """Pairs of a double well and a normal number (Midgley et al. 2023, after Noe et al. 2019)."""
+    """Pairs of a double well and a normal number (Midgley et al. 2023, after Noe et al. 2019):
+    2^(size / 2) modes.
+
+    Raises:
+      UserError: an odd number of dimensions.
+    """
     if size < 2 or size % 2:
         raise UserError(f"many_well has an even number of dimensions, got {size}")
     weights = np.exp(_log_well(_WELLS))
@@ -122,7 +139,12 @@ def many_well(size: int = 32) -> Target:
 
 
 def two_moons_ring(size: int = 2) -> Target:
-    """Two arcs of a ring."""
+    """Two arcs of a ring of radius 2 in the plane (the two moons of normflows, Stimper et al.
+    2023).
+
+    Raises:
+      UserError: a size other than 2.
+    """
     return Target(
         "two_moons_ring",
         "-((|x| - 2) / 0.2)^2 / 2 - ((|x1| - 2) / 0.3)^2 / 2 + log(1 + exp(-4 |x1| / 0.09))",

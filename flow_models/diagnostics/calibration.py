@@ -24,47 +24,69 @@ NEAR = 0.5  # spread of TARP's reference points around a posterior, in its stand
 
 @dataclass(frozen=True)
 class RankTest:
-    """Uniformity tests of Q columns of ranks. Overall p-values are Bonferroni bounds."""
+    """Uniformity tests of Q columns of ranks. Overall p-values are Bonferroni bounds.
 
-    p_values: np.ndarray  # [Q], chi-square
-    ecdf_p_values: np.ndarray  # [Q], distribution function within simultaneous bands
-    deviations: np.ndarray  # [Q], largest distance of that function from the diagonal
+    Attributes:
+      p_values: [Q], chi-square.
+      ecdf_p_values: [Q], of the distribution function within simultaneous bands.
+      deviations: [Q], largest distance of that function from the diagonal.
+    """
+
+    p_values: np.ndarray
+    ecdf_p_values: np.ndarray
+    deviations: np.ndarray
 
     @property
     def p_value(self) -> float:
+        """Of all columns, chi-square."""
         return bonferroni(self.p_values)
 
     @property
     def ecdf_p_value(self) -> float:
+        """Of all columns, distribution function."""
         return bonferroni(self.ecdf_p_values)
 
     @property
     def max_deviation(self) -> float:
+        """The largest of the deviations."""
         return float(self.deviations.max())
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Fraction of truths inside regions that claim to hold `levels` [L] of the posterior."""
+    """Fraction of truths inside regions that claim to hold `levels` [L] of the posterior.
+
+    Attributes:
+      levels: [L].
+      parameters: [L, Q], of each of them.
+      mean: [L], over all of them.
+      error: [L], standard error of the mean; parameters of one observation count as dependent.
+    """
 
     levels: np.ndarray
-    parameters: np.ndarray  # [L, Q], each of them
-    mean: np.ndarray  # [L], over all of them
-    # [L], standard error of the mean; parameters of one observation count as dependent
+    parameters: np.ndarray
+    mean: np.ndarray
     error: np.ndarray
 
 
 @dataclass(frozen=True)
 class Tarp:
-    """Expected coverage [L] at credibility `levels` [L]; `low` and `high` [L] bound 95% of
-    bootstrap draws."""
+    """Expected coverage of balls around random points, see `tarp`.
+
+    Attributes:
+      levels: credibility [L].
+      coverage: [L].
+      low, high: [L], bounds of 95% of bootstrap draws.
+      deviation: the largest |coverage - level|.
+      p_value: of the whole curve, from simultaneous bands.
+    """
 
     levels: np.ndarray
     coverage: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    deviation: float  # largest |coverage - level|
-    p_value: float  # for the whole curve, from simultaneous bands
+    deviation: float
+    p_value: float
 
 
 def sbc_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -83,7 +105,11 @@ def sbc_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> np.ndar
 
 
 def sbc_test(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> RankTest:
-    """Tests of ranks [B, Q] among n_samples; see `uniformity.chi_square` and `ecdf_p_value`."""
+    """Tests of ranks [B, Q] among n_samples; see `uniformity.chi_square` and `ecdf_p_value`.
+
+    Raises:
+      UserError: the ranks are not [B, Q] in 0 .. n_samples, or too few.
+    """
     ranks = np.asarray(ranks)
     if ranks.ndim != 2 or len(ranks) < LEAST or ranks.min() < 0 or ranks.max() > n_samples:
         raise UserError(
@@ -100,7 +126,7 @@ def sbc_test(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> Rank
 
 
 def bonferroni(p_values: np.ndarray) -> float:
-    """min(1, Q min p) of Q p-values, dependent or not."""
+    """min(1, Q min p) of Q p-values [Q], dependent or not."""
     return float(min(1.0, np.size(p_values) * np.min(p_values)))
 
 
@@ -110,8 +136,8 @@ def p_text(p: float) -> str:
 
 
 def pit(ranks: np.ndarray, n_samples: int, seed: int = 0) -> np.ndarray:
-    """(rank + v) / (S + 1), v uniform: continuous and uniform on (0, 1) for uniform ranks, at any
-    S."""
+    """(rank + v) / (S + 1) of ranks [B, Q] among S = n_samples, v uniform: continuous and uniform
+    on (0, 1) for uniform ranks, at any S."""
     v = np.random.default_rng((seed, 1)).random(np.shape(ranks))
     return np.clip((ranks + v) / (n_samples + 1), 1e-12, 1.0 - 1e-12)
 
@@ -122,7 +148,12 @@ def coverage(
     levels: Sequence[float] | np.ndarray = (0.5, 0.9),
     seed: int = 0,
 ) -> Coverage:
-    """Fraction of truths inside the central intervals of their samples, per parameter and mean."""
+    """Fraction of truths [B, P] inside the central intervals of their samples [B, S, P], per
+    parameter and mean, at each of `levels`.
+
+    Raises:
+      UserError: shapes do not match, or a number is not finite.
+    """
     ranks = sbc_ranks(truths, samples, seed)
     return rank_coverage(ranks, np.shape(samples)[1], levels, seed)
 
@@ -200,6 +231,9 @@ def tarp_ranks(
     detect a bias least, but the ranks of parameters do that. Centre and spread are those of the
     samples and the truth together, in which all play the same part, so the ranks of a right
     posterior are exactly uniform at any S.
+
+    Raises:
+      UserError: shapes do not match, or a number is not finite.
     """
     truths, samples = checked(truths, samples)
     centre, spread = pooled_moments(truths, samples)

@@ -14,7 +14,12 @@ SMALLEST = 1e-300  # stands for a probability of zero, so that the mean stays fi
 
 
 def class_metrics(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Accuracy and its standard error, expected calibration error, mean -log p(y | x) in nats."""
+    """Accuracy and its standard error, expected calibration error, mean -log p(y | x) in nats, of
+    probabilities p [N, M] and labels y [N].
+
+    Raises:
+      UserError: shapes do not match, or labels that are no class numbers.
+    """
     p, y = _checked(p, y)
     right = p.argmax(1) == y
     return {
@@ -56,7 +61,14 @@ def rejection_curve(
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """P(score from outside > score from inside), ties counting half."""
+    """P(score from outside > score from inside), ties counting half.
+
+    Args:
+      inside, outside: scores [N] and [M].
+
+    Raises:
+      UserError: no score on one of the sides.
+    """
     from scipy.stats import rankdata
 
     inside, outside = np.asarray(inside, np.float64), np.asarray(outside, np.float64)

@@ -37,6 +37,9 @@ def code_length(
       codecs: names in `CODECS`, or "context" (see `context_code`). Default: all of `CODECS`, and
         "context" for images of at most `CONTEXT_PIXELS` values. What a codec of `CODECS` writes
         even for a single pixel is subtracted.
+
+    Raises:
+      UserError: an unknown codec, or images that are not uint8 [B, H, W, C].
     """
     images = pixels(images) >> (8 - bits)
     small = math.prod(images.shape[1:]) <= CONTEXT_PIXELS

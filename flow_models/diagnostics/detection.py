@@ -77,6 +77,7 @@ class Counts:
         self.parts = [place[: known.size], place[known.size :]]
 
     def once(self):
+        """Counts [1, T] of known and of anomalous events, as they are."""
         return tuple(np.bincount(part, minlength=self.thresholds)[None] for part in self.parts)
 
     def resampled(self, resamples: int, seed: int):

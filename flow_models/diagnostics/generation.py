@@ -25,6 +25,9 @@ def regenerated(model, images: np.ndarray, shares: Sequence[float] = (1.0,)) -> 
 
     The other latents are set to 0, their mean. A fraction of 1 gives the images back, at the
     model's bits.
+
+    Raises:
+      UserError: a fraction outside [0, 1].
     """
     z = model.encode(images)
     wrong = [share for share in shares if not 0.0 <= share <= 1.0]
@@ -68,9 +71,12 @@ def path(model, ends, steps: int = 9, kind: str = "spherical", label: str | None
 def between(a: np.ndarray, b: np.ndarray, t: np.ndarray, kind: str = "spherical") -> np.ndarray:
     """Points [n, T, N] between rows of a and b [n, N] at fractions t [T].
 
-    linear      (1 - t) a + t b, whose middle is closer to the origin than latents ever are
-    spherical   sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b:
-                keeps the length (Sampling generative networks, White 2016)
+        linear      (1 - t) a + t b, whose middle is closer to the origin than latents ever are
+        spherical   sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b:
+                    keeps the length (Sampling generative networks, White 2016)
+
+    Raises:
+      UserError: another kind.
     """
     if kind not in KINDS:
         raise UserError(f"no interpolation {kind!r}; there are {', '.join(KINDS)}")
@@ -98,6 +104,9 @@ def nearest(images: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.nd
 
     Images are uint8 of one size. Mirror images count as well: training with mirroring has seen
     them.
+
+    Raises:
+      UserError: images of different sizes, or none to compare with.
     """
     images, training = pixels(images), pixels(training)
     if images.shape[1:] != training.shape[1:] or not len(training):

@@ -13,23 +13,33 @@ from flow_models.diagnostics.calibration import checked
 
 @dataclass(frozen=True)
 class Check:
-    """Data against predictions from posterior samples; without the leading [B] for one
-    observation."""
+    """Data against predictions from posterior samples; without the leading [B] for one observation.
 
-    residuals: np.ndarray  # [B, D], (observed - median prediction) / noise_sd
-    rms: np.ndarray  # [B, S], root mean square of (observed - predicted) / noise_sd of each sample
-    p_values: (
-        np.ndarray
-    )  # [B], share of replicated data that lie farther from their prediction than those observed
+    Attributes:
+      residuals: [B, D], (observed - median prediction) / noise_sd.
+      rms: [B, S], root mean square of (observed - predicted) / noise_sd of each sample.
+      p_values: [B], share of replicated data that lie farther from their prediction than those
+        observed.
+    """
+
+    residuals: np.ndarray
+    rms: np.ndarray
+    p_values: np.ndarray
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """Samples redrawn by weight."""
+    """Samples redrawn by weight.
 
-    samples: np.ndarray  # [n, P]
-    effective_size: float  # (sum w)^2 / sum w^2
-    # shape of the weights' tail; above 0.7 neither samples nor effective size can be trusted
+    Attributes:
+      samples: [n, P].
+      effective_size: (sum w)^2 / sum w^2.
+      pareto_k: shape of the weights' tail; above 0.7 neither samples nor effective size can be
+        trusted.
+    """
+
+    samples: np.ndarray
+    effective_size: float
     pareto_k: float
 
 
@@ -173,6 +183,9 @@ def misspecification(
     A warning at p <= a is false for a fraction a of simulated data, provided that training has not
     seen them. A score is -log p(y) of the model, or the distance of a summary from its mean. NaN
     counts as strangest.
+
+    Raises:
+      UserError: no score of simulated data, or one that is NaN.
     """
     scores = np.sort(np.asarray(scores_simulated, np.float64).ravel())
     if not scores.size or np.isnan(scores).any():

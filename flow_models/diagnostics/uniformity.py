@@ -28,8 +28,12 @@ def chi_square(ranks: np.ndarray, n_samples: int, bins: int | None = None) -> fl
 
 
 def bin_edges(size: int, n_samples: int, bins: int | None = None) -> np.ndarray:
-    """First rank of each bin, then n_samples + 1, for `size` ranks; default: at most 20 bins of 10
-    or more."""
+    """Edges [bins + 1]: the first rank of each bin, then n_samples + 1, for `size` ranks. By
+    default at most 20 bins of 10 or more.
+
+    Raises:
+      UserError: fewer than 2 bins.
+    """
     bins = min(BINS, max(2, size // EXPECTED)) if bins is None else bins
     if bins < 2:
         raise UserError(f"a test of ranks needs at least 2 bins, got {bins}")

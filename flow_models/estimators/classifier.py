@@ -37,7 +37,12 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     """
 
     def fit(self, X, y):
-        """Learns from rows X [N, D] and their classes y [N]."""
+        """Learns from rows X [N, D] and their classes y [N].
+
+        Raises:
+          UserError: one class alone, or too few rows. What scikit-learn's checks refuse is a
+            ValueError.
+        """
         rows, y = self._rows(X, fitting=True, y=y)
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)

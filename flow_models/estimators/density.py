@@ -105,7 +105,12 @@ class FlowOutlierDetector(OutlierMixin, _Density):
     threshold"""
 
     def fit(self, X, y=None):
-        """Learns the density of rows X [N, D], and the threshold; y is ignored."""
+        """Learns the density of rows X [N, D], and the threshold; y is ignored.
+
+        Raises:
+          UserError: `contamination` is not a share. What scikit-learn's checks refuse is a
+            ValueError.
+        """
         is_number = isinstance(self.contamination, numbers.Real)
         if not (is_number and 0 < self.contamination <= 0.5):
             raise UserError(

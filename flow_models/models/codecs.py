@@ -47,7 +47,11 @@ class Codec(Serializable):
 
     @property
     def shape(self) -> Shape:
-        """Of an event as the user sees it."""
+        """Of an event as the user sees it.
+
+        Raises:
+          TypeError: the subclass does not define it.
+        """
         raise TypeError(f"{type(self).__name__} must define the property shape")
 
     @property
@@ -101,8 +105,8 @@ class Codec(Serializable):
         return values
 
     def log_det(self, rows: tf.Tensor) -> tf.Tensor | float:
-        """log |det d rows / d values| of rows of a training step, where densities are per unit of
-        the values; 0 where the objective is in units of the rows."""
+        """log |det d rows / d values| [B] of rows [B, ...] of a training step, where densities are
+        per unit of the values; 0 where the objective is in units of the rows."""
         return 0.0
 
     def missing(self, values) -> np.ndarray:
@@ -114,12 +118,16 @@ class Codec(Serializable):
         return rows
 
     def samples(self, rows: np.ndarray) -> np.ndarray:
-        """Rows as `Model.sample` gives them; by default as `decode` does."""
+        """Rows [B, *padded_shape] as `Model.sample` gives them; by default as `decode` does."""
         return self.decode(rows)
 
     def draw(self, values: tf.Tensor, dtype: tf.DType, seed) -> tf.Tensor:
         """Rows of a training step [B, *padded_shape], of values that `fit` takes: `encode` written
-        in TensorFlow."""
+        in TensorFlow.
+
+        Raises:
+          TypeError: the codec cannot be trained on.
+        """
         raise TypeError(f"{type(self).__name__} must define the method draw to be trained")
 
     def as_numbers(self, values):
@@ -137,11 +145,11 @@ class Codec(Serializable):
         """Raises UserError for training data [N, *shape] that have no density."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that are saved beside the description of the codec."""
+        """Arrays, of any shape [...], that are saved beside the description of the codec."""
         return {}
 
     def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Codec":
-        """The codec with the arrays that were saved."""
+        """The codec with the arrays [...] that were saved."""
         return self
 
 

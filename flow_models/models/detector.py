@@ -68,8 +68,8 @@ class Detector:
         }
 
     def knowing(self, images: np.ndarray, seed: int = 0) -> Detector:
-        """The same detector with these known pictures, held out of the training, as its
-        reference."""
+        """The same detector with these known images uint8 [R, H, W, C], held out of the training,
+        as its reference."""
         nll = mean_nll(self.model, anomaly.pixels(images), seed)
         other = dataclasses.replace(self, reference={"nll": nll})
         return dataclasses.replace(self, reference=other.scores(images, seed))

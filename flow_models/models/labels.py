@@ -45,6 +45,11 @@ class Labels(Codec):
         return (len(self.classes),)
 
     def encode(self, values, dtype, seed=0):
+        """One-hot rows [B, M] of labels [...].
+
+        Raises:
+          UserError: a name or a number that no class has, or rows of another width.
+        """
         y, size = self._array(values), len(self.classes)
         y = self._numbers(y) if y.dtype.kind in "US" else y
         if y.dtype.kind in "iu":

@@ -77,6 +77,7 @@ class Model(tf.Module):
 
     @property
     def layer(self) -> Layer:
+        """The layer that the network is: its description, without weights."""
         return self.bijector.layer
 
     @property
@@ -86,6 +87,7 @@ class Model(tf.Module):
 
     @property
     def dtype(self) -> tf.DType:
+        """Of weights and latents: float32, or float64."""
         return self.bijector.dtype
 
     @property
@@ -150,6 +152,9 @@ class Model(tf.Module):
         """p(x), or p(x | y) for y among the outputs, as a `tfd.TransformedDistribution`.
 
         Its methods take what is given: `log_prob(x, bijector_kwargs={"condition": c})`.
+
+        Raises:
+          UserError: y is given and not among the outputs, or x are not plain numbers.
         """
         import tensorflow_probability as tfp
 
@@ -207,6 +212,9 @@ class Model(tf.Module):
         Args:
           y: [..., M]; classes as `Labels` takes them. Without y, classes are summed over.
           priors: of the classes, where they differ from those of the training data.
+
+        Raises:
+          UserError: x or y do not fit the model; the density of x alone is not known.
         """
         x, seed = self.codec.array(x), checked_seed(seed)
         if self.labels:
@@ -225,8 +233,12 @@ class Model(tf.Module):
         return np.where(lost, np.nan, np.where(np.isnan(value), -np.inf, value))
 
     def log_prob_of_rows(self, encoded: Encoded, y=None) -> np.ndarray:
-        """log p of rows of the network, without the log-determinant of their codec; NaN where it
-        cannot be computed."""
+        """log p [...] of rows of the network [B, N], nats, without the log-determinant of their
+        codec; NaN where it cannot be computed.
+
+        Raises:
+          UserError: the inputs hold more than x and noise, so that no density of x is known.
+        """
         if self.partition.beside_x:
             return wider.log_prob(self, encoded, y)
         if set(self.partition.inputs) != {"x"}:
@@ -245,7 +257,7 @@ class Model(tf.Module):
         return value - posteriors.log_share_inside(self, blocks)[number].reshape(lead)
 
     def log_prob_of_network(self, encoded: Encoded, y=None) -> np.ndarray:
-        """`log_prob_of_inputs` without bounds that the network does not know."""
+        """`log_prob_of_inputs` [...], nats, without bounds that the network does not know."""
         rows, blocks, number, lead = self.together(encoded, y)
         v, log_det = self.passes.forward(rows, self.given_rows(blocks), number)
         of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
@@ -270,6 +282,9 @@ class Model(tf.Module):
 
         Of models of a posterior the argument is data y, and the score says how far they are from
         what the simulator makes.
+
+        Raises:
+          UserError: x or y do not fit the model.
         """
         if self.is_posterior:
             return posteriors.anomaly_score(self, x)
@@ -283,6 +298,9 @@ class Model(tf.Module):
         Without y, a model with classes takes the most probable one, and one with data among its
         outputs gives f(x) = (v_y, v_z) as it is. Missing cells are drawn given the others, as
         `impute` with the same seed does, where the model was made for them.
+
+        Raises:
+          UserError: x or y do not fit the model.
         """
         x, seed = self.codec.array(x), checked_seed(seed)
         if self.labels:
@@ -312,6 +330,9 @@ class Model(tf.Module):
         """The x that has latents z [..., N], for y where the model has one: [..., *event].
 
         `decode(encode(x, y), other)` carries x into another class.
+
+        Raises:
+          UserError: z or y do not fit the model.
         """
         rows, lead = self._inverted(z, y)
         return _shaped(self.codec.decode(rows), (*lead, *self.event_shape))
@@ -325,6 +346,9 @@ class Model(tf.Module):
           y: one for all draws, or n of them; classes are drawn by their priors where it is missing
             (`draw_labels` with the same seed has them).
           sampling_temperature: standard deviation of the latents; below 1 draws nearer the modes.
+
+        Raises:
+          UserError: n is no count, y is missing, or its rows are not one or n.
         """
         n, seed = checked_count(n), checked_seed(seed)
         if self.is_posterior:
@@ -363,11 +387,20 @@ class Model(tf.Module):
         return classification.shares(self, of_each, priors)
 
     def class_log_prob(self, x, *, draws: int | None = None, tighten: bool = True) -> np.ndarray:
-        """log p(x | class), [..., *event] -> [..., M], nats; see `classification`."""
+        """log p(x | class), [..., *event] -> [..., M], nats in the units of x.
+
+        Args:
+          draws: of the noise, where the density is a bound over noise; more draws tighten it.
+          tighten: take log mean p over the draws, and not mean log p (Huang, Dinh and Courville
+            2020).
+
+        Raises:
+          UserError: the model has no classes.
+        """
         return classification.class_log_prob(self, x, draws, tighten)
 
     def draw_labels(self, n: int, *, seed: int = 0, priors=None) -> np.ndarray:
-        """n class numbers by their priors."""
+        """n class numbers [n], int32, drawn by their priors; equal seeds give equal labels."""
         shares = np.exp(classification.labels_of(self).log_priors(priors))
         return generator(seed).choice(len(shares), checked_count(n), p=shares)
 
@@ -400,13 +433,21 @@ class Model(tf.Module):
     # saving
 
     def save(self, folder: str) -> None:
-        """Writes all that `load` needs into `folder` (a path or s3://): model.json and arrays."""
+        """Writes all that `load` needs into `folder` (a path or s3://): model.json and arrays.
+
+        Raises:
+          UserError: a part has no name at the top level of a file.
+        """
         saving.save(self, folder)
 
     # blocks
 
     def observed(self, y) -> tuple[dict[str, np.ndarray], Shape]:
-        """The blocks that y fills, each [B, width], and the leading shape of y."""
+        """The blocks that y fills, each [B, width], and the leading shape of y.
+
+        Raises:
+          UserError: y is missing, or the model has none.
+        """
         names = self.partition.observed
         if (y is None) == bool(names):
             raise UserError(
@@ -424,7 +465,7 @@ class Model(tf.Module):
         return np.concatenate([blocks[name] for name in names], 1) if names else None
 
     def with_noise(self, rows: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Inputs of the network: rows of x, and N(0, 1) noise for the other input blocks."""
+        """Inputs of the network [B, N]: rows of x, and N(0, 1) noise for the other input blocks."""
         blocks = {
             name: self.codecs[name].encode(len(rows), rows.dtype, seed).rows
             for name in self.partition.inputs

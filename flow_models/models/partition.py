@@ -72,7 +72,11 @@ class Partition(Serializable):
         return tuple(name for name in self.inputs if name != "x" and set(self.outputs) == {"z"})
 
     def join(self, side: str, **blocks) -> tf.Tensor:
-        """One array [..., size of the side] from its blocks [..., width], in order."""
+        """One array [..., size of the side] from its blocks [..., width], in order.
+
+        Raises:
+          UserError: blocks are missing, unknown, or of another width.
+        """
         widths = getattr(self, side)
         if set(blocks) != set(widths):
             raise UserError(f"the {side} are {list(widths)}, got {list(blocks)}")
@@ -86,7 +90,11 @@ class Partition(Serializable):
         return arrays[0] if len(arrays) == 1 else tf.concat(arrays, -1)
 
     def split(self, side: str, array) -> dict[str, tf.Tensor]:
-        """The blocks [..., width] of an array [..., size of the side]."""
+        """The blocks [..., width] of an array [..., size of the side].
+
+        Raises:
+          UserError: the array is of another width.
+        """
         widths = getattr(self, side)
         array = tf.convert_to_tensor(array)
         if array.shape.rank == 0 or array.shape[-1] != sum(widths.values()):

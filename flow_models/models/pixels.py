@@ -71,10 +71,15 @@ class Pixels(Codec):
 
     @property
     def levels(self) -> int:
+        """2^bits, the number of values of a pixel that the model knows."""
         return 2**self.bits
 
     def encode(self, values, dtype, seed=0):
-        """Dequantised levels, with noise from the seed where the values are pixels."""
+        """Dequantised levels, with noise from the seed where the values are pixels.
+
+        Raises:
+          UserError: pictures of another shape, or values out of their range.
+        """
         x = np.asarray(values)
         x = x if x.dtype.kind in "ui" else self._levels(x, dtype)
         if x.shape[-3:] != self.shape:
@@ -155,7 +160,8 @@ class Pixels(Codec):
         )
 
     def bits_per_dim(self, log_prob: np.ndarray) -> np.ndarray:
-        """-log_2 p a dimension: what an ideal code needs of the bits of a pixel."""
+        """-log_2 p a dimension of log p [...], nats: what an ideal code needs of the bits of a
+        pixel."""
         return -log_prob / (math.prod(self.shape) * math.log(2))
 
 

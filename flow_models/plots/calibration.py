@@ -185,6 +185,9 @@ def contraction(
 
     On the right the data taught much. Points far up or down are off; most should lie within +-2.
     Colours distinguish parameters if there are few.
+
+    Raises:
+      UserError: the two are not [B, P].
     """
     contractions, z = np.asarray(contractions, np.float64), np.asarray(z, np.float64)
     if contractions.ndim != 2 or contractions.shape != z.shape:

@@ -179,7 +179,8 @@ def class_samples(
     classes: Sequence[str],
     columns: Sequence[str] | None = None,
 ) -> Figure:
-    """Test rows and samples of each class, in the plane of `class_plane`."""
+    """Test rows x [N, D] of classes y [N] and samples [K, D] of classes `labels` [K], in the plane
+    of two columns or of discriminants."""
     project, names = class_plane(x, y, columns)
     data, drawn = project(x), project(samples)
     limits, colours = robust_limits(data, 0.2), class_colours(len(classes))
@@ -317,7 +318,8 @@ def transfer(
 
 @styled
 def scores_of_unknown(inside: np.ndarray, outside: np.ndarray, name: str, auroc: float) -> Figure:
-    """Histograms of -log p(x) of test rows and of a class that was not in training."""
+    """Histograms of -log p(x), nats, of test rows [N] and of rows [K] of a class that was not in
+    training."""
     figure = new_figure(7.4, 4.2)
     axes = figure.subplots()
     high = (

@@ -129,6 +129,9 @@ def profile_bands(
       upright: position is a depth and runs down the vertical axis, as for velocity.
       falling: the values are depths and grow downwards, as for a valley.
       drawn: number of samples drawn as thin lines.
+
+    Raises:
+      UserError: shapes do not match.
     """
     samples = np.asarray(samples, np.float64)
     position = np.asarray(position, np.float64)
@@ -212,6 +215,9 @@ def predicted_data(
 
     Below each trace are its residuals from the median prediction, in units of noise_sd; most should
     lie within +-2. truth: the noise-free data, if known.
+
+    Raises:
+      UserError: shapes do not match.
     """
     observed, predicted = (
         np.atleast_2d(np.asarray(observed, np.float64)),

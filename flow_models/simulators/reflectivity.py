@@ -46,7 +46,7 @@ class Spectrum:
 
     @property
     def damping(self) -> float:
-        """alpha, 1/s."""
+        """alpha, the damping of all frequencies, 1/s."""
         return math.log(WRAP) / self.length
 
     @property
@@ -56,6 +56,7 @@ class Spectrum:
 
     @property
     def coarse(self) -> int:
+        """Numbers of a and of b: coarse^2 frequencies."""
         # coarse^2 > samples: the samples + 1 frequencies of a real signal fit
         return math.isqrt(self.samples) + 1
 

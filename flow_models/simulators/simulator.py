@@ -101,7 +101,7 @@ class Simulator(Serializable):
         return tf.exp(y[:, -1])
 
     def residual(self, theta: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """The first of `residual_and_jacobian`."""
+        """r [B, M'], the first of `residual_and_jacobian`."""
         return self.residual_and_jacobian(theta, y)[0]
 
     def decorrelated(self, y: tf.Tensor) -> tf.Tensor:

@@ -155,5 +155,5 @@ def class_likelihood(
 
 
 def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
-    """The square root of the sum of all squares."""
+    """The square root of the sum of all squares of gradients [...] of any shapes, a number."""
     return tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gradients]))

@@ -13,7 +13,11 @@ SCHEDULES = ("constant", "exponential", "cosine")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FitSettings:
-    """How to train."""
+    """How to train.
+
+    Raises:
+      UserError: a number of the wrong type or out of its range; the message says which.
+    """
 
     steps: int = 5000
     """optimizer steps in all"""
@@ -117,6 +121,7 @@ class FitSettings:
 
     @property
     def row_steps(self) -> int:
+        """Steps between evaluations, counted out."""
         return min(self.steps, self.eval_every_steps or max(self.steps // 50, 1))
 
 

@@ -155,7 +155,12 @@ class Trainer:
     def run(
         self, on_epoch: Callable[[dict], None] | None = None, progress: bool | None = None
     ) -> FitResult:
-        """Trains to the end; see `fit`."""
+        """Trains to the end; see `fit`.
+
+        Raises:
+          UserError: the folder holds the checkpoint of another run.
+          TrainingDiverged: NaN or Inf.
+        """
         if self.folder and not self.resume and checkpoint.exists(self.folder):
             raise UserError(
                 f"{self.folder} holds the checkpoint of another run: resume it, or take another"

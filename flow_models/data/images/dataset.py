@@ -88,7 +88,8 @@ class ImageData:
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels that no training saw: the test part, else the validation part."""
+        """Images [n, H, W, C] and labels [n] that no training saw: the test part, else the
+        validation part."""
         if self.test is None or self.test_labels is None:
             return self.validation, self.validation_labels
         return self.test, self.test_labels

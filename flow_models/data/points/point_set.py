@@ -39,7 +39,11 @@ class PointSet:
 
     def draw(self, n: int, seed):
         """float32 tensor [n, D]; `seed` is a pair of integers or an int32 tensor [2]; n is
-        static."""
+        static.
+
+        Raises:
+          UserError: n is no count.
+        """
         tf = load_tensorflow()
         seed = tf.convert_to_tensor(seed, tf.int32)
         if seed.shape != (2,):
@@ -48,7 +52,11 @@ class PointSet:
 
     def log_prob(self, x) -> np.ndarray:
         """Exact log density, float64 [N], nats, at x [N, D]; -inf outside a bounded support and at
-        infinity."""
+        infinity.
+
+        Raises:
+          UserError: x is not [N, D].
+        """
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or x.shape[1] != self.event_size:
             raise ValueError(

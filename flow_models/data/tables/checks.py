@@ -55,7 +55,8 @@ def as_numbers(values, source: str = "the table") -> np.ndarray:
 
 
 def row_numbers(values) -> np.ndarray:
-    """Numbers of the rows: those of the file where a reader made the frame, else from 1."""
+    """Numbers [N] of the rows of values [N, D]: those of the file where a reader made the frame,
+    else from 1."""
     index = getattr(values, "index", None)
     if getattr(index, "name", None) == ROW:
         return np.asarray(index)

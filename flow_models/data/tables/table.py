@@ -34,6 +34,8 @@ def read_table(
         one.
       columns: names of the columns to keep, in this order; all by default. Without a header they
         are x1, x2, ...
+      min_rows: fewer rows are refused.
+
     Raises:
       UserError: no such file, not a table, no such column, or data that `check_table` refuses.
     """
@@ -139,7 +141,11 @@ def split(
     groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shuffled rows in disjoint train, validation and test parts of at least one row each; rows of
-    one of the `groups` [N] come into the same part."""
+    one of the `groups` [N] come into the same part.
+
+    Raises:
+      UserError: the fractions are not three shares, or too few rows, or groups, for three parts.
+    """
     shares = np.asarray(fractions, float)
     if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
@@ -175,7 +181,7 @@ def together(order: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def nearest(ends: np.ndarray, cut: int) -> int:
-    """The one of the ends that is nearest to a cut."""
+    """The one of the ends [K], rising numbers of rows, that is nearest to a cut."""
     return int(ends[np.abs(ends - cut).argmin()])
 
 
