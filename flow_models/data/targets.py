@@ -63,7 +63,8 @@ class Target:
         return float(np.abs(found - self.masses).max())
 
     def lost(self, x: np.ndarray) -> int:
-        """Regions and their complements that hold less than a tenth of their mass, of draws x."""
+        """Number of regions and of their complements that hold less than a tenth of their mass, of
+        draws x [n, D]."""
         assert self.regions is not None and self.masses is not None
         found = self.regions(x).mean(0)
         return int((found < self.masses / 10).sum() + (1 - found < (1 - self.masses) / 10).sum())
