@@ -10,6 +10,7 @@ import flow_models as fm
 from flow_models.applications.own_pairs import own_pairs, refuse_discrete
 from flow_models.applications.own_problem import held_out, prepare
 from flow_models.core.errors import FlowModelsWarning
+from flow_models.models.rare import reached
 
 WHERE = ("on its lower", "on its upper", "below its lower")
 TINY = {"hidden": (8,), "depth": 1}
@@ -66,7 +67,7 @@ def test_a_simulation_that_failed_is_counted_and_left_out(bad):
     frame = pd.DataFrame({"a": y[:, 0], "b": np.where(y[:, 0] > 0, "up", "down")})
     frame.loc[7, "b"] = None
     with pytest.warns(FlowModelsWarning, match="1 of 300 simulations"):
-        assert len(own_pairs(x, frame, kinds={"b": "categorical"}).theta) == 299
+        assert len(own_pairs(x, frame, data_kinds={"b": "categorical"}).theta) == 299
     weights = np.arange(300.0)
     with pytest.warns(FlowModelsWarning):
         ready = prepare(x, y, weights=weights, **TINY)
@@ -188,6 +189,72 @@ def test_samples_repeat_with_their_seed_and_with_saving(far, tmp_path):
 def test_an_observation_whose_draws_are_all_outside_is_refused(far):
     with (
         pytest.warns(FlowModelsWarning, match="y of 1 of 2 rows lies farther out"),
-        pytest.raises(fm.UserError, match="inside the bounds: it is unlike the simulations"),
+        pytest.raises(fm.UserError, match="and none were found by moving towards them"),
     ):
         far.posterior([[0.5], [300.0]], 10)
+
+
+def test_rare_draws_and_their_share_are_those_of_the_tail():
+    identity = lambda z: z.astype(np.float32)
+    beyond = lambda theta: 4.0 - theta[:, 0].astype(float)
+    drawn, log_share = reached(identity, beyond, 2, 500, 0)
+    assert drawn.shape == (500, 2) and drawn[:, 0].min() >= 4
+    assert log_share == pytest.approx(norm.logsf(4), abs=0.6)
+    assert drawn[:, 0].mean() == pytest.approx(norm.pdf(4) / norm.sf(4), abs=0.05)
+    assert drawn[:, 1].std() == pytest.approx(1, abs=0.15)
+    assert reached(identity, lambda theta: np.ones(len(theta)), 2, 5, 0) is None
+
+
+@pytest.fixture(scope="module")
+def triangle():
+    """Uniform in x1, x2 > 0, x1 + x2 < 1, with N(x, 0.2^2) data."""
+    x = np.random.default_rng(3).dirichlet([1, 1, 1], 2000)[:, :2]
+    y = x + 0.2 * np.random.default_rng(4).normal(size=x.shape)
+    settings = fm.FitSettings(steps=200, batch_size=256, learning_rate=8e-3, jit=False)
+    options = {"settings": settings, "hidden": (32,), "depth": 1, "bins": 4}
+    return fm.fit_posterior(x, y, lower=0, support=([[1.0, 1.0]], [1.0]), **options)
+
+
+def test_linear_limits_cut_as_bounds_do(triangle, tmp_path):
+    drawn = triangle.posterior([[0.5, 0.5], [0.2, 0.2]], 2000)
+    assert drawn.min() > 0 and drawn.sum(-1).max() <= 1
+    assert np.isfinite(triangle.log_prob(drawn[0], [0.5, 0.5])).all()
+    grid = np.random.default_rng(5).dirichlet([1, 1, 1], 2000)[:, :2]
+    for y in ([0.5, 0.5], [0.2, 0.3]):
+        p = np.exp(triangle.log_prob(grid, y))
+        assert 0.5 * p.mean() == pytest.approx(1, abs=0.08)
+        truth = norm.pdf(grid, y, 0.2).prod(1)
+        assert np.abs(p - truth / truth.mean() / 0.5).mean() < 0.5
+    with pytest.warns(FlowModelsWarning, match="-inf: the row is outside the support"):
+        assert np.isneginf(triangle.log_prob([0.6, 0.6], [0.5, 0.5]))
+    triangle.save(str(tmp_path))
+    again = fm.load(str(tmp_path), jit=False)
+    np.testing.assert_array_equal(
+        again.posterior([0.5, 0.5], 50), triangle.posterior([0.5, 0.5], 50)
+    )
+
+
+def test_an_observation_beyond_the_limits_has_samples_of_the_tail(triangle):
+    with pytest.warns(FlowModelsWarning, match="only .* are inside the bounds: its samples are of"):
+        drawn = triangle.posterior([1.5, 1.5], 400)
+    assert drawn.min() > 0 and drawn.sum(1).max() <= 1 and len(np.unique(drawn[:, 0])) > 200
+    assert drawn.sum(1).mean() > 0.75  # beside the limit
+    grid = np.random.default_rng(5).dirichlet([1, 1, 1], 2000)[:, :2]
+    p = np.exp(triangle.log_prob(grid, [1.5, 1.5]))
+    assert 0.5 * p.mean() == pytest.approx(1, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"support": ([[1.0, 1.0]], [0.5])}, "rows of x are outside the support, the first is row"),
+        ({"support": ([[1.0]], [1.0])}, r"A \[K, 2\] and b \[K\]"),
+        ({"support": 3}, r"support is \(A, b\)"),
+        ({"support": ([[0.0, 0.0]], [1.0])}, "a row of A of the support is 0"),
+        ({"truncate": False}, "goes without kinds and without truncate=False"),
+    ],
+)
+def test_supports_that_do_not_fit_are_refused(change, message):
+    x = np.random.default_rng(3).dirichlet([1, 1, 1], 300)[:, :2]
+    with pytest.raises(fm.UserError, match=message):
+        prepare(x, x + 0.1, **{"support": ([[1.0, 1.0]], [1.0]), **TINY, **change})

@@ -13,7 +13,7 @@ from flow_models.core.errors import UserError, warn
 from flow_models.models.columns import Columns
 from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
 from flow_models.models.problem import Data
-from flow_models.models.rows import by_name, is_missing, names_of
+from flow_models.models.rows import as_named, by_name, is_missing, names_of
 from flow_models.models.trials import Trials, trial_rows
 from flow_models.simulators.drawn import Drawn
 
@@ -29,6 +29,7 @@ class OwnPairs:
     Attributes:
       simulator: names, scales and bounds.
       data: the codec of the data, with those that it keeps.
+      table: the columns of x where they have kinds, or None; theta are then its prepared numbers.
       theta, y: whitened parameters [N, P] and data [N, M] as networks see them, float32.
       valid: which of the pairs given these are, [N given].
     """
@@ -38,9 +39,12 @@ class OwnPairs:
     theta: np.ndarray
     y: np.ndarray
     valid: np.ndarray
+    table: Columns | None = None
 
 
-def own_pairs(x, y, names=None, data_names=None, kinds=None, lower=None, upper=None, seed=0):
+def own_pairs(
+    x, y, names=None, data_names=None, data_kinds=None, lower=None, upper=None, seed=0, kinds=None
+):
     """The pairs x, y of a user; arguments as in `fit_posterior`.
 
     Raises:
@@ -48,7 +52,7 @@ def own_pairs(x, y, names=None, data_names=None, kinds=None, lower=None, upper=N
         its bounds.
     """
     x, y = _as_columns(x), _as_columns(y)
-    names = names_of(x) if names is None else names
+    given, names = x, names_of(x) if names is None else names
     data_names = names_of(y) if data_names is None else data_names
     x = filled(x) if names is None else by_name(x, names, "x")
     y = filled(y) if data_names is None else by_name(y, data_names, "y")
@@ -58,24 +62,47 @@ def own_pairs(x, y, names=None, data_names=None, kinds=None, lower=None, upper=N
     trials = y.ndim == 3
     if trials:
         most, rows, y = y.shape[1], trial_rows(y, y.shape[1]), np.nanmean(y, 1)
-    table = _table(y, data_names, kinds)
+    table = _table(y, data_names, data_kinds, "data_kinds")
     prepared = y if table is None else table.prepare(_frame(y, data_names))
     y = y if table is None else features(table, prepared)
     data_names = data_names if table is None else names_of_features(table)
-    if rounded:
+    frame = as_named(given, names)[list(names)][valid] if hasattr(given, "loc") and names else None
+    of_x = _table(x, names, kinds, "kinds", frame)
+    if of_x is not None:
+        of_x, x = _prepared(of_x, _frame(x, names) if frame is None else frame, lower, upper)
+        lower = upper = None
+    elif rounded:
         x = _off_the_bounds(x, names, lower, upper)
     simulator = Drawn.of(x, y, names, data_names, lower, upper)
     if len(x) < LEAST:
         raise UserError(f"{len(x)} pairs; at least {LEAST} are needed, and thousands are better")
-    refuse_discrete(np.asarray(x, np.float64), simulator.names)
-    theta = np.asarray(simulator.whitened(x), np.float32)
+    numbers = list(range(x.shape[1])) if of_x is None else of_x.numbers
+    refuse_discrete(np.asarray(x, np.float64)[:, numbers], [simulator.names[i] for i in numbers])
+    theta = np.asarray(x if of_x else simulator.whitened(x), np.float32)
     if trials:
-        return OwnPairs(simulator, Trials(simulator, None, most), theta, rows.astype("f"), valid)
+        data = Trials(simulator, None, most)
+        return OwnPairs(simulator, data, theta, rows.astype("f"), valid, of_x)
     y = np.asarray(y, np.float32)
     some = np.random.default_rng(seed).permutation(len(x))[:KEPT]
     kept = (y if table is None else prepared)[some]
     data = Data(simulator, kept) if table is None else DataOfKinds(simulator, kept, table)
-    return OwnPairs(simulator, data, theta, y, valid)
+    return OwnPairs(simulator, data, theta, y, valid, of_x)
+
+
+def _prepared(table: Columns, frame, lower, upper) -> tuple[Columns, np.ndarray]:
+    """Columns of x with bounds, and their prepared numbers [N, P].
+
+    Raises:
+      UserError: a column of identifiers, or values outside their bounds.
+    """
+    for name in table.identifiers:
+        raise UserError(
+            f"parameter {name!r} looks like an identifier: leave it out, or say what it is,"
+            f" kinds={{{name!r}: 'categorical'}}"
+        )
+    table = table.bounded(lower, upper, frame)
+    table.check_bounds(frame)
+    return table, table.prepare(frame)
 
 
 def _as_columns(values):
@@ -135,22 +162,26 @@ def refuse_discrete(x: np.ndarray, names: Sequence[str]) -> None:
             raise UserError(
                 f"parameter {name!r} has {len(values):,} values in {len(x):,} pairs,"
                 f" {values[counts.argmax()]:g} in {counts.max():,} of them: a density needs numbers"
-                " that vary continuously. Add uniform noise as wide as its steps and round samples,"
-                " fit a posterior for each value, or leave it out"
+                f" that vary continuously. kinds={{{name!r}: 'integer'}} (or count, categorical,"
+                " atom) gives it probabilities; or leave it out"
             )
 
 
-def _table(y, names: Sequence[str] | None, told: Mapping[str, str] | None) -> Columns | None:
-    """The columns of data with kinds; None where all are numbers and no kind is told."""
-    if not told and np.asarray(y).dtype.kind in "fiub" or names is None and not told:
+def _table(
+    values, names: Sequence[str] | None, told: Mapping[str, str] | None, what: str, frame=None
+) -> Columns | None:
+    """The columns with kinds, found in a DataFrame as the user has it; None where all are numbers
+    and no kind is told."""
+    if not told and np.asarray(values).dtype.kind in "fiub" or names is None and not told:
         return None
     if names is None:
-        raise UserError("data_kinds go by name: give a DataFrame, or data_names")
-    return Columns.of(_frame(y, names), told)
+        named = "data_names" if what == "data_kinds" else "names"
+        raise UserError(f"{what} go by name: give a DataFrame, or {named}")
+    return Columns.of(_frame(values, names) if frame is None else frame, told)
 
 
-def _frame(y, names):
-    """Data [N, M] as a DataFrame."""
+def _frame(values, names):
+    """Values [N, D] as a DataFrame."""
     import pandas as pd
 
-    return pd.DataFrame(np.asarray(y), columns=[str(name) for name in names]).infer_objects()
+    return pd.DataFrame(np.asarray(values), columns=[str(name) for name in names]).infer_objects()

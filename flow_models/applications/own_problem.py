@@ -13,16 +13,19 @@ from flow_models.applications.own_pairs import OwnPairs, own_pairs
 from flow_models.applications.own_training import Prepared, trained
 from flow_models.applications.own_training import learning_curve as curve
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.frames import PriorFrame
 from flow_models.bijectors.regression_frame import RegressionFrame
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.trials import DeepSet, TrialsFrame
 from flow_models.core.errors import UserError
+from flow_models.models.codecs import Codec
 from flow_models.models.ensemble import Ensemble
 from flow_models.models.model import Model
+from flow_models.models.parameters_of_kinds import ParametersOfKinds
 from flow_models.models.partition import Partition
 from flow_models.models.problem import Parameters
 from flow_models.models.trials import Trials
-from flow_models.models.truncated import Truncated
+from flow_models.models.truncated import Truncated, half_spaces
 from flow_models.training import batches
 from flow_models.training.prepared import start
 from flow_models.training.settings import FitSettings
@@ -37,9 +40,11 @@ def fit_posterior(
     names: Sequence[str] | None = None,
     data_names: Sequence[str] | None = None,
     *,
+    kinds: Mapping[str, str] | None = None,
     data_kinds: Mapping[str, str] | None = None,
     lower: Bounds = None,
     upper: Bounds = None,
+    support: tuple | None = None,
     truncate: bool = True,
     architecture: str | None = None,
     settings: FitSettings | None = None,
@@ -62,6 +67,10 @@ def fit_posterior(
     Args:
       names, data_names: of the columns of x and of y. Data frames and records are taken by these
         names and other columns of them are ignored; without names, all their columns are taken.
+      kinds: kinds of columns of x by name, such as {"layers": "integer", "rock": "categorical"},
+        found as those of y are: the posterior then has a probability for each whole number and
+        category, exactly, and samples are a DataFrame (an array, for several observations). Whole
+        numbers have no bounds; categories keep to the values that were there.
       data_kinds: kinds of columns of y by name, such as {"angle": "circular 360"}, which win over
         those found (see `Columns.of`). Kinds are looked for where some are told, or where y has
         text or dates; else all of y are numbers. Networks see features of them, see
@@ -69,6 +78,7 @@ def fit_posterior(
       lower, upper: bounds of each column of x, None where there is none, one number for all
         columns, or a dictionary by name. No sample lies on a bound or outside; the density may be
         positive at a bound.
+      support: (A, b) where the prior has A x <= b, A [K, P] and b [K]: it cuts as bounds do.
       truncate: bounds cut a flow that does not know them (see `models.truncated`), which is more
         accurate; else columns with bounds have distribution functions of their own, whose samples
         are all inside at once.
@@ -93,9 +103,11 @@ def fit_posterior(
     if not isinstance(members, int) or members < 1:
         raise UserError(f"members is {members!r}: a whole number of at least 1 is expected")
     told = {
+        "kinds": kinds,
         "data_kinds": data_kinds,
         "lower": lower,
         "upper": upper,
+        "support": support,
         "truncate": truncate,
         "architecture": architecture,
         "validation": validation,
@@ -122,9 +134,11 @@ def prepare(
     names: Sequence[str] | None = None,
     data_names: Sequence[str] | None = None,
     *,
+    kinds: Mapping[str, str] | None = None,
     data_kinds: Mapping[str, str] | None = None,
     lower: Bounds = None,
     upper: Bounds = None,
+    support: tuple | None = None,
     truncate: bool = True,
     architecture: str | None = None,
     settings: FitSettings | None = None,
@@ -148,12 +162,15 @@ def prepare(
     if own:
         raise UserError(f"no option {min(own)!r}: it follows from the pairs")
     seed = (0 if settings is None else settings.seed) + number
-    pairs = own_pairs(x, y, names, data_names, data_kinds, lower, upper, seed)
-    held = held_out(pairs.theta, validation, seed)
+    pairs = own_pairs(x, y, names, data_names, data_kinds, lower, upper, seed, kinds)
+    discrete = pairs.table is not None and not pairs.table.numbers
+    rows = np.arange(len(pairs.theta))[:, None]
+    held = held_out(rows if discrete else pairs.theta, validation, seed)
     found = defaults(int((~held).sum()), pairs.theta.shape[1], pairs.y.shape[1])
     settings = _settings(settings, found, int((~held).sum()), seed)
     options = {**found.options, "seed": seed, **options}
-    model = _model(pairs, architecture or found.architecture, options, truncate, settings.jit)
+    codec = _parameters(pairs, support, truncate)
+    model = _model(pairs, codec, architecture or found.architecture, options, settings.jit)
     blocks = {"x": pairs.theta, "y": pairs.y}
     seen = {name: block[~held] for name, block in blocks.items()}
     start(model, batches.as_batch(seen, model))
@@ -191,27 +208,55 @@ def _settings(told: FitSettings | None, found: Defaults, rows: int, seed: int) -
     return dataclasses.replace(settings, batch_size=min(settings.batch_size, rows), seed=seed)
 
 
-def _model(pairs: OwnPairs, architecture: str, options: dict, truncate: bool, jit: bool) -> Model:
+def _parameters(pairs: OwnPairs, support, truncate: bool) -> Codec:
+    """The codec of x.
+
+    Raises:
+      UserError: a support that does not fit.
+    """
+    simulator, table = pairs.simulator, pairs.table
+    if support is not None and (table is not None or not truncate):
+        raise UserError("a support goes without kinds and without truncate=False")
+    if table is not None:
+        return ParametersOfKinds(table.names, "x", table.kinds, (), simulator)
+    if support is None:
+        return Truncated(simulator) if _bounded(pairs) and truncate else Parameters(simulator)
+    codec = Truncated(simulator, *half_spaces(support, simulator.size))
+    codec.refuse_outside(pairs.theta)
+    return codec
+
+
+def _bounded(pairs: OwnPairs) -> bool:
+    return any(each is not None for each in (*pairs.simulator.lower, *pairs.simulator.upper))
+
+
+def _model(pairs: OwnPairs, codec: Codec, architecture: str, options: dict, jit: bool) -> Model:
     """The model of p(x | y), not yet trained."""
-    simulator, size = pairs.simulator, pairs.simulator.size
+    size = pairs.simulator.size
     # couplings need two columns
     name = "maf" if size == 1 and architecture == "spline_coupling" else architecture
-    bounded = any(bound is not None for bound in (*simulator.lower, *simulator.upper))
-    lower, upper = simulator.whitened_bounds
-    if bounded and not truncate:
+    if _bounded(pairs) and not isinstance(codec, Truncated):
+        lower, upper = pairs.simulator.whitened_bounds
         options = {**options, "lower": lower, "upper": upper}
-    parameters = Truncated if bounded and truncate else Parameters
     partition = Partition({"x": size}, {"z": size}, given={"y": pairs.y.shape[1]})
     build = _of_trials if isinstance(pairs.data, Trials) else _of_columns
-    codecs = {"x": parameters(simulator), "y": pairs.data}
+    codecs = {"x": codec, "y": pairs.data}
     return Model(build(pairs, name, options), partition, codecs, jit=jit)
 
 
+def _flow(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
+    """The flow of the parameters, of their kinds."""
+    if pairs.table is None:
+        return architectures.build(name, pairs.simulator.size, **options)
+    return architectures.mixed(name, pairs.table.cdfs, **options)
+
+
 def _of_columns(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
-    """The flow behind a regression on the columns of the data."""
-    frame = RegressionFrame(pairs.simulator)
+    """The flow behind a regression on the columns of the data, which kinds do without."""
+    kind = PriorFrame if pairs.table is not None else RegressionFrame
+    frame = kind(pairs.simulator)
     options = {**options, "condition_size": frame.context_size, "standardise": False}
-    return architectures.framed(architectures.build(name, pairs.simulator.size, **options), frame)
+    return architectures.framed(_flow(pairs, name, options), frame)
 
 
 def _of_trials(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
@@ -220,7 +265,7 @@ def _of_trials(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
     most, columns = pairs.data.shape
     width = options.get("summary", 0) or max(SUMMARY, 4 * size)
     options = {**options, "summary": 0, "condition_size": width, "standardise": False}
-    flow = architectures.build(name, size, **options)
+    flow = _flow(pairs, name, options)
     layer = Summarised(flow.layer, DeepSet(most, columns, width))
     frame = TrialsFrame(pairs.simulator, most, columns)
     return architectures.framed(FlowBijector(layer, flow.parameters["seed"], flow.dtype), frame)

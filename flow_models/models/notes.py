@@ -47,6 +47,7 @@ def _reasons(model, values: np.ndarray) -> np.ndarray:
     bounds, numbers = bounds_of_model(model) or [(None, None)] * len(model.columns), rows
     if isinstance(model.codec, Truncated):
         numbers = values.astype(np.float64)
+        found[model.codec.is_beyond(numbers)] = "the row is outside the support"
     kinds = getattr(model.codec, "kinds", ()) or (None,) * len(model.columns)
     wrong_number = ~np.isfinite(rows) & ~gaps | empty
     for i, (name, (low, high), kind) in enumerate(zip(model.columns, bounds, kinds)):

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import ndtr
 
 from flow_models.core.errors import UserError
-from flow_models.models import truncated
+from flow_models.models import rare, truncated
 from flow_models.models.arguments import checked_count, checked_seed
 from flow_models.models.codecs import Encoded
 from flow_models.models.far_data import gaussian_score, warn_of_far
+from flow_models.models.parameters_of_kinds import ParametersOfKinds
 from flow_models.models.passes import SAMPLES
 from flow_models.models.rows import finite_rows
 from flow_models.models.truncated import Truncated
@@ -46,7 +48,8 @@ def whitened_samples(
         own = int(seed) if not number else _folded(seed, number)
         return _drawn(model, part, count, own, sampling_temperature)
 
-    drawn = truncated.filled(model.codec, draw, math.prod(lead), n)
+    tail = lambda place, count: _rare(model, blocks, place, count, seed, sampling_temperature)
+    drawn = truncated.filled(model.codec, draw, math.prod(lead), n, tail)
     return drawn.reshape(*lead, n, drawn.shape[-1])
 
 
@@ -101,7 +104,26 @@ def log_share_inside(model, blocks) -> np.ndarray:
         return drawn
 
     rows = len(next(iter(blocks.values())))
-    return truncated.log_share(model.codec, draw, rows)
+    return truncated.log_share(model.codec, draw, rows, lambda k, n: _rare(model, blocks, k, n))
+
+
+def _rare(model, blocks, place: int, n: int, seed: int = 0, sampling_temperature: float = 1.0):
+    """n draws inside for one observation that has almost none, and log of their share; or None.
+
+    A further latent chooses the member of an ensemble.
+    """
+    members, size = model.members, model.partition.size
+    given = model.given_rows({name: rows[place : place + 1] for name, rows in blocks.items()})
+
+    def theta_of(z):
+        which = np.minimum((ndtr(z[:, -1]) * len(members)).astype(int), len(members) - 1)
+        theta = np.empty((len(z), model.simulator.size), model.dtype.as_numpy_dtype)
+        for k, one in enumerate(members):
+            v = (sampling_temperature * z[which == k, :size]).astype(theta.dtype)
+            theta[which == k] = one.passes.inverse(v, given)
+        return theta
+
+    return rare.reached(theta_of, model.codec.outside_by, size + 1, n, int(seed))
 
 
 def _turns(members: int, n: int, rng: np.random.Generator) -> list[int]:
@@ -158,8 +180,7 @@ def predict(model, x, n: int, seed: int = 0) -> np.ndarray:
         would give.
     """
     _check_posterior(model)
-    number = tf.as_dtype(model.codec.number(model.dtype.as_numpy_dtype))
-    x, lead = _one_or_many(x, n, seed, model.simulator.parameter_names, "x", number)
+    x, lead = _x_of(model, x, n, seed)
     if "y" in model.partition.outputs:
         drawn = [_by_network(model, x, n, seed)]
     elif model.codecs["y"].kept is not None:
@@ -170,6 +191,20 @@ def predict(model, x, n: int, seed: int = 0) -> np.ndarray:
         drawn = _simulated(model, x, n, seed)
     none = np.empty((0, _width(model)), model.dtype.as_numpy_dtype)  # of no x
     return np.concatenate([none, *drawn]).reshape(*lead, n, _width(model))
+
+
+def _x_of(model, x, n, seed):
+    """Rows of parameters, each an array [P] or a frame of one row, and their leading shape."""
+    names = model.simulator.parameter_names
+    if isinstance(model.codec, ParametersOfKinds):
+        checked_count(n, least=1)
+        checked_seed(seed)
+        lead = np.shape(model.codec.array(x))[:-1]
+        _check_lead(lead, len(names), "x")
+        frame = model.codec.frame(x)
+        return [frame.iloc[[row]] for row in range(len(frame))], lead
+    number = tf.as_dtype(model.codec.number(model.dtype.as_numpy_dtype))
+    return _one_or_many(x, n, seed, names, "x", number)
 
 
 def _by_network(model, x, n, seed):
@@ -220,7 +255,8 @@ def _resampled(model, x, n, seed):
     if not effective >= FEWEST:
         raise UserError(
             f"of {len(weights)} simulated data only {effective:.1f} are like what x ="
-            f" {x.tolist()} would give, too few to predict from: simulate it, or give more pairs"
+            f" {np.asarray(x).tolist()} would give, too few to predict from: simulate it, or give"
+            " more pairs"
         )
     chosen = np.random.default_rng(seed).choice(len(weights), n, p=weights / weights.sum())
     return kept[chosen]
@@ -236,7 +272,8 @@ def _log_likeness(model, x, kept) -> np.ndarray:
     near = value > value.max(initial=-np.inf, where=~np.isnan(value)) - NEAR
     found = np.full(len(value), -np.inf)
     blocks = model.observed(kept[near])[0]
-    found[near] = value[near] - log_share_inside(model, blocks)
+    shares = log_share_inside(model, blocks)
+    found[near] = np.where(np.isnan(shares), -np.inf, value[near] - shares)
     return found
 
 

@@ -144,8 +144,11 @@ class PreparedData:
         if self.model.frame is None:
             return
         before = time.perf_counter()
-        if self.source.arrays is not None:
-            self.source = self._source(batches.through_frame(self.model, self.source.arrays))
+        arrays = self.source.arrays
+        if arrays is not None:
+            if getattr(self.model.codec, "kinds", ()) and "context" not in arrays:
+                arrays = {**arrays, "x": self._drawn(arrays)["x"]}  # exact whatever their noise
+            self.source = self._source(batches.through_frame(self.model, arrays))
         if self.validation is not None:
             self.validation = batches.through_frame(self.model, self.validation)
         self.frame_seconds = time.perf_counter() - before
