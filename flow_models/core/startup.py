@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 
+from flow_models.core.compiled import keep_compiled
 from flow_models.core.errors import UserError
 
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0")  # there where a driver has found a GPU
@@ -18,6 +19,7 @@ def load_tensorflow():
     At import and at the first look for devices TensorFlow reports a missing GPU driver and the use
     of oneDNN, at every log level. The stderr of a script is for the user's mistakes.
     """
+    keep_compiled()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     sys.stderr.flush()

@@ -52,6 +52,13 @@ def local_path(uri: str | os.PathLike) -> str:
     return os.path.expanduser(re.sub("^file://", "", text, flags=re.IGNORECASE))
 
 
+def cache_folder(*names: str) -> str:
+    """`flow_models`, or a folder in it, in the user's folder for caches (XDG_CACHE_HOME, else
+    ~/.cache)."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(caches, "flow_models", *names)
+
+
 def join(uri: str | os.PathLike, *parts: str) -> str:
     """The location of something below `uri`."""
     if is_s3(uri):

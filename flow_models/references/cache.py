@@ -78,5 +78,4 @@ def _local(folder: str | os.PathLike) -> str:
     """A local folder; "" is `flow_models` in XDG_CACHE_HOME, else in ~/.cache."""
     if storage.is_s3(folder):
         raise UserError(f"{folder}: the cache of references is a local folder")
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return storage.local_path(folder or os.path.join(caches, "flow_models"))
+    return storage.local_path(folder or storage.cache_folder())

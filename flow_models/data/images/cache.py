@@ -48,8 +48,7 @@ class ShardCache:
     folder for caches (XDG_CACHE_HOME, else ~/.cache)."""
 
     def __init__(self, folder: str | os.PathLike, limit_mb: float):
-        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        folder = folder or os.path.join(caches, "flow_models", "images")
+        folder = folder or storage.cache_folder("images")
         if storage.is_s3(folder):
             raise UserError(f"{folder}: the cache of images is a local folder")
         if limit_mb <= 0:
