@@ -119,6 +119,9 @@ bench-commands:  ## rows and pictures a second and peak memory of score and samp
 check-dashboard:  ## look at MLflow's pages and a report in headless Chromium (the system's; skipped without): ARGS="--shots shots"
 	@$(use_env); python -m pip install --quiet --disable-pip-version-check playwright==1.65.2; exec python benchmarks/dashboard.py $(ARGS)
 
+check-explorer:  ## move every control of the explorer in headless Chromium: ARGS="--shots shots"
+	@$(use_env); python -m pip install --quiet --disable-pip-version-check playwright==1.65.2; exec python benchmarks/explorer.py $(ARGS)
+
 doctor:  ## what this machine has and can reach, and how to mend what it cannot
 	@$(use_env); exec python -m flow_models doctor $(ARGS)
 

@@ -17,6 +17,8 @@ from flow_models.core.errors import FlowModelsWarning
 from flow_models.diagnostics import strangest
 from flow_models.explore import given, judged, latents, opened, posterior, server
 from flow_models.models import detector
+from flow_models.training.batches import as_batch
+from flow_models.training.prepared import start
 
 AppTest = pytest.importorskip("streamlit.testing.v1").AppTest
 PORT = 8600
@@ -27,9 +29,15 @@ def places(tmp_path_factory) -> dict[str, str]:
     """A saved model of each kind, by its name, and beside it the user's file of such events."""
     folder, found = tmp_path_factory.mktemp("explore"), {}
     made = command_models.densities() | command_models.classes() | command_models.pictures()
+    photos = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
     for name, (model, table) in (made | command_models.posteriors()).items():
         place = folder / name.replace(" ", "_")
-        command_models.moved(model).save(str(place / "model"))
+        command_models.moved(model)
+        if "pictures" in name:  # as wide as pictures are
+            y = {"y": np.eye(2)[np.arange(40) % 2].astype(np.float32)} if model.classes else {}
+            model.started = False
+            start(model, as_batch({"x": photos, **y}, model))
+        model.save(str(place / "model"))
         if table is not None:
             table.to_csv(place / "rows.csv", index=False)
         found[name] = str(place)
@@ -89,7 +97,6 @@ def test_a_port_of_loopback_alone():
     with contextlib.closing(server.bound(0)) as free:
         host, port = free.getsockname()
         assert host == "127.0.0.1" and port > 1023
-        free.listen()
         with pytest.raises(fm.UserError, match=f"port {port} cannot be used"):
             server.bound(port)
 
@@ -200,3 +207,89 @@ def test_files_that_are_dropped_in(places):
     assert given.pictures(pictures, "mine.png", file.getvalue()).shape == (1, 8, 8, 1)
     with pytest.raises(fm.UserError, match="mine.png"):
         given.pictures(pictures, "mine.png", b"no picture")
+
+
+# the page, without a browser
+
+
+def page(monkeypatch, place: str):
+    """The page of a model as Streamlit runs it."""
+    monkeypatch.setattr(sys, "argv", [str(server.PAGE), place])
+    return sound(AppTest.from_file(server.PAGE, default_timeout=200).run())
+
+
+def sound(at):
+    assert not at.exception and not at.error, [*at.exception, *at.error]
+    return at
+
+
+def seen(at) -> list:
+    """Figures by their content, numbers, tables and messages."""
+    figures = [each.value for each in at.image]
+    numbers = [(each.label, each.value) for each in at.metric]
+    tables = [each.value.to_csv() for each in at.dataframe]
+    return [figures, numbers, tables, [each.value for each in [*at.info, *at.warning]]]
+
+
+def changed(at, control, value):
+    """The page after a change of a control, which must show."""
+    before = seen(at)
+    sound(control.set_value(value).run())
+    assert seen(at) != before, f"{control.label} changes nothing"
+    return at
+
+
+@pytest.mark.parametrize("name", ["table", "pictures"])
+def test_a_slider_changes_what_is_made(monkeypatch, places, name):
+    at = page(monkeypatch, places[name])
+    changed(at, at.slider[0], 2.0)
+
+
+def test_a_changed_datum_changes_the_posterior_and_strange_data_are_warned_of(monkeypatch, places):
+    at = page(monkeypatch, places["posterior"])
+    assert [each.label for each in at.metric] == ["simulated data at least as strange"]
+    before, (table,) = seen(at), at.data_editor
+    assert not at.warning and "Drawn anew in" in at.caption[-1].value
+    at.session_state[table.key] = {"edited_rows": {0: {"value": 1e4}}, "added_rows": []}
+    sound(at.run())
+    assert seen(at) != before and "outside what the simulator makes" in at.warning[0].value
+
+
+def test_a_row_of_a_file_is_judged(monkeypatch, places):
+    at = page(monkeypatch, places["table"])
+    changed(at, at.radio(key="view"), "A row")
+    changed(at, at.radio(key="one-from"), "a file of mine")
+    file = "position,id,depth\n8.5,a,-9.0\n0.1,b,0.2\n"
+    changed(at, at.file_uploader(key="one-file"), ("mine.csv", file.encode(), "text/csv"))
+    score = -opened.load(places["table"]).model.log_prob(np.array([[-9.0, 8.5]], np.float32))[0]
+    assert at.metric[0].value == f"{score:.4g}"
+    at.file_uploader(key="one-file").set_value(("mine.csv", b"depth\n1\n", "text/csv")).run()
+    assert [each.value for each in at.error] == [
+        "mine.csv: no column 'position'; the model has depth, position: name all of them, or none"
+    ]
+
+
+OTHER = {  # of the value that a control has
+    "slider": lambda each: each.max if each.value < each.max else each.min,
+    "number_input": lambda each: each.value + 1,
+    "selectbox": lambda each: next(o for o in each.options if o != each.value),
+    "radio": lambda each: next(o for o in each.options if o != each.value),
+}
+EVERY = ("kinds", "missing", "classes", "joint classes", "pictures", "class pictures")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [*EVERY, "posterior", "joint posterior", "own problem"])
+def test_every_control_changes_the_page(monkeypatch, places, name):
+    at = page(monkeypatch, places[name])
+    for view in at.radio(key="view").options:
+        sound(at.radio(key="view").set_value(view).run())
+        assert at.image, f"{view} has no figure"
+        keys = {kind: [each.key for each in getattr(at, kind)] for kind in OTHER}
+        for kind, key in [(k, key) for k, found in keys.items() for key in found if key != "view"]:
+            control = getattr(at, kind)(key=key)
+            before = control.value
+            changed(at, control, OTHER[kind](control))
+            if kind in ("selectbox", "radio"):
+                sound(getattr(at, kind)(key=key).set_value(before).run())

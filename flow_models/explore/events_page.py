@@ -62,7 +62,7 @@ def show_one(opened: Opened) -> None:
     with right:
         found = judged.judge(opened, chosen)
         _scores(opened, found)
-    _drivers(opened, chosen)
+        _drivers(opened, chosen)
 
 
 def _scores(opened: Opened, found: judged.Judged) -> None:

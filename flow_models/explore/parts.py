@@ -12,6 +12,7 @@ from flow_models.core.errors import UserError
 from flow_models.explore import given
 from flow_models.explore.opened import Opened, as_frame, event
 
+DPI = 105
 SIDE = 260  # pixels of a picture on the page, at least
 OWN = "a file of mine"
 TABLES = ["csv", "tsv", "npy", "npz", "parquet"]
@@ -19,17 +20,17 @@ PHOTOS = ["png", "jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp"]
 
 
 def figure(drawn) -> None:
-    """A Matplotlib figure as wide as its place."""
+    """A Matplotlib figure at its size, or as wide as its place where that is less."""
     file = io.BytesIO()
-    drawn.savefig(file, format="png", dpi=110)
-    st.image(file.getvalue(), width="stretch")
+    drawn.savefig(file, format="png", dpi=DPI)
+    st.image(file.getvalue(), width=int(drawn.get_figwidth() * DPI))
 
 
 def picture(image: np.ndarray, caption: str = "") -> None:
     """A picture uint8 [H, W, C], its pixels as squares."""
     times = max(1, -(-SIDE // max(image.shape[:2])))
     large = image.repeat(times, 0).repeat(times, 1)
-    st.image(large.squeeze(), caption=caption or None)
+    st.image(large.squeeze(), caption=caption or None, output_format="PNG")
 
 
 def plane(opened: Opened, key: str) -> list[str]:

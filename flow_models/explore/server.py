@@ -82,6 +82,7 @@ def bound(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((HOST, port))
+        found.listen()  # whoever comes before the server is ready waits
     except (OSError, OverflowError) as error:
         found.close()
         raise UserError(f"port {port} cannot be used ({error}): leave out --port") from None
@@ -117,4 +118,5 @@ def serve(place: str, port: int = 0, browser: bool = True) -> None:
         print(f"exploring {place} at {url} (Ctrl-C ends it)", flush=True)
         if browser:
             webbrowser.open(url)
-        server.run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+            server.run(sockets=[listening])
