@@ -22,7 +22,14 @@ MOST_SECONDS = 180  # of two processors
 MOST_BYTES = 250_000
 
 # what must hold of the variables of a notebook after its last cell
-CLAIMS = {"01_what_a_flow_is": "best - found < 0.06 and best - keras_found < 0.3 and weights == 36"}
+CLAIMS = {
+    "01_what_a_flow_is": "best - found < 0.06 and best - keras_found < 0.3 and weights == 36",
+    "03_conditional_flows": "truth - found < 0.08 and 0.87 < inside.mean() < 0.93",
+    "04_your_own_layer": "abs(gap.mean()) < 0.05"
+    " and np.exp(found['rad'])[between].sum() < np.exp(found['spline_coupling'])[between].sum()",
+    "08_an_inverse_problem": "metrics['coverage_90'] < 0.75 and len(caught) == 1"
+    " and abs((p * r).sum() - draws[:, 0].mean()) < 0.03",
+}
 
 
 def cells(name: str, kind: str) -> list[dict]:
