@@ -1,6 +1,8 @@
 """The pages: links lead somewhere, the README is short, and its numbers stand in doc/ as well."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,23 @@ def test_numbers_of_the_summary_stand_in_a_page_with_their_command():
             if command in text and all(number in text for number in numbers)
         ]
         assert found, f"{what}: {numbers} are on no page with {command}"
+
+
+def test_numbers_of_the_applications_stand_in_the_results():
+    results = (ROOT / "doc" / "results.md").read_text()
+    for page in ROOT.glob("doc/application[1-7].md"):
+        numbers = re.findall(r"\d+\.\d+", page.read_text().split("## Numbers")[1])
+        assert len(numbers) > 3 and not [each for each in numbers if each not in results], page.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 8))
+def test_flags_in_the_pages_are_flags_of_the_script(number):
+    script = f"train_flowmodels{number}.py"
+    shown = subprocess.run(
+        [sys.executable, script, "--help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    texts = [page.read_text() for page in PAGES]
+    lines = [line for text in texts for line in re.findall(rf"{script}([^`\n#|]*)", text)]
+    flags = {flag for line in lines for flag in re.findall(r"(?<!\S)--[a-z-]+", line)}
+    assert lines and all(re.search(rf"{flag}\b", shown) for flag in flags), flags
