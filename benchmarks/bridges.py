@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("spline_coupling", "rad", "mixture", "flow_mixture", "resampled")
+NAMES = ("spline_coupling", "rad", "mixture", "flow_mixture", "resampled", "stochastic")
 AT, SD, EDGE = 3.0, 0.5, 1.5
 
 

@@ -1,6 +1,7 @@
 """Families of flows after a short training: the density has mass one, samples come back, and saving
 keeps it."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -11,24 +12,33 @@ import scipy.stats
 import tensorflow as tf
 
 import flow_models as fm
+from flow_models.architectures import ARCHITECTURES, images, known_options
 from flow_models.bijectors import (
     BatchNorm,
     Chain,
+    CircularCoupling,
     DeepSigmoid,
     EmergingConv,
     FlowBijector,
+    Hyperbolic,
     Inverse,
     LeakyReLU,
     LULinear,
     MonotonicIntegral,
+    OnTorus,
     PeriodicConv,
     Planar,
+    Radial,
+    RecursiveCoupling,
     Repeat,
+    Reversible,
     Sylvester,
 )
 from flow_models.bijectors.argmax import Argmax
+from flow_models.bijectors.layer import leaves, make_variables
 from flow_models.bijectors.planar import tanh_root
 from flow_models.bijectors.sliced import Slice
+from flow_models.core.serializable import from_config, to_config
 from flow_models.diagnostics import normality
 
 SHORT = fm.FitSettings(steps=400, batch_size=256, learning_rate=1e-2, warmup_steps=20, ema=0.98)
@@ -42,6 +52,7 @@ MOONS = {  # options, most of a Gaussian's distance from the truth
     "hint": ({"depth": 4, "hidden": (32, 32)}, 0.7),
     "hyperbolic": ({"depth": 8, "hidden": (32,)}, 0.8),
     "irim": ({"depth": 8, "hidden": (32, 32)}, 0.5),
+    "sliced": ({"depth": 6, "hidden": (32, 32)}, 0.5),
 }
 LOOP = {"layers_per_loop_body": 1}
 
@@ -79,6 +90,15 @@ def test_latents_come_back_and_a_saved_model_is_the_same(trained, tmp_path):
     np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
 
 
+@pytest.mark.parametrize("recipes", [ARCHITECTURES, images.ARCHITECTURES], ids=["rows", "images"])
+def test_every_architecture_is_described_by_what_is_saved(recipes):
+    size = 4 if recipes is ARCHITECTURES else (4, 4, 2)
+    for name, recipe in recipes.items():
+        options = {"depth": 1, "hidden": (4,), "levels": 1, "heads": 1}
+        layer = recipe(size, **known_options(options, recipe)).layer
+        assert from_config(json.loads(json.dumps(to_config(layer)))) == layer, name
+
+
 @pytest.mark.parametrize("layer", [Planar(2), Sylvester(2)], ids=["planar", "sylvester"])
 @pytest.mark.slow
 def test_the_inverse_is_a_variational_posterior(layer):
@@ -108,6 +128,7 @@ def test_running_statistics_follow_the_batches_and_stay_at_evaluation():
     before = model.weights[1]["mean"].numpy()
     np.testing.assert_allclose(model.log_prob(rows[:3]), model.log_prob(rows)[:3], rtol=1e-5)
     np.testing.assert_array_equal(model.weights[1]["mean"], before)
+    np.testing.assert_allclose(model.decode(model.encode(rows)), rows, rtol=1e-5, atol=1e-5)
 
 
 def test_steep_ridges_are_inverted_in_float32():
@@ -115,7 +136,7 @@ def test_steep_ridges_are_inverted_in_float32():
     s = tf.constant([[-50.0, -1e-3, 0.0, 0.2, 3.0, 1e5]])
     t = tanh_root(*(tf.broadcast_to(each, [4, 6]) for each in (p, s)))
     np.testing.assert_allclose(t + p * tf.tanh(t), s + 0 * p, rtol=1e-6, atol=2e-3)
-    for layer in (Planar(2), Sylvester(2)):
+    for layer in (Planar(2), Radial(2), Sylvester(2)):
         weights = {k: tf.constant(w) for k, w in layer.init(np.random.default_rng(0)).items()}
         if isinstance(layer, Planar):
             weights = {
@@ -123,6 +144,8 @@ def test_steep_ridges_are_inverted_in_float32():
                 "u": tf.constant([-5.0, 5.0]),
                 "b": tf.zeros(1),
             }
+        elif isinstance(layer, Radial):
+            weights |= {"log_alpha": tf.ones(1), "beta": tf.fill([1], -50.0)}
         else:
             weights |= {"product": tf.fill([2], -9.0), "log_s": tf.ones(2), "b": tf.zeros(2)}
         x = tf.random.stateless_normal([1000, 2], (0, 1))
@@ -131,6 +154,30 @@ def test_steep_ridges_are_inverted_in_float32():
         assert np.isfinite(log_det).all() and np.min(log_det) < -3, "nearly flat somewhere"
         np.testing.assert_allclose(layer.forward_and_log_det(weights, back)[0], y, atol=1e-4)
         assert np.isfinite(opposite).all()
+
+
+@pytest.mark.parametrize("step", [Hyperbolic(4, 8), RecursiveCoupling(4, hidden=(8,))])
+def test_training_by_inversion_stores_nothing_for_each_layer(step):
+    def lists(layer):
+        """Tensors that grow with each round of the loop of forward, and of that of the gradient."""
+        weights = make_variables(layer.init(np.random.default_rng(0)), tf.float32)
+        variables = list(leaves(weights).values())
+
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                y, log_det = layer.forward_and_log_det(weights, x)
+                target = tf.reduce_sum(y * y) - tf.reduce_sum(log_det)
+            return tape.gradient(target, variables)
+
+        run = tf.function(gradient, autograph=False)
+        graph = run.get_concrete_function(tf.TensorSpec([32, 4])).graph
+        loops = [op.outputs for op in graph.get_operations() if "While" in op.type]
+        return [sum(out.dtype == tf.variant for out in outputs) for outputs in loops], variables
+
+    plain = Repeat(step, 9, 1, "everything")
+    assert lists(plain)[0][0] > 0, "states of each layer"
+    found, variables = lists(Reversible(plain))
+    assert found[0] == 0 and found[1] <= len(variables), "gradients of each layer's weights alone"
 
 
 @pytest.mark.parametrize("units", [1, 3, 8])
@@ -189,6 +236,25 @@ def torus():
     model = fm.Model(fm.architectures.torus(2, 4, (32, 32), period=360.0, **LOOP))
     fm.fit(model, angles.astype("f"), settings=SHORT)
     return model, angles
+
+
+def test_circular_layers_have_no_seam():
+    layer = OnTorus(Repeat(CircularCoupling(2, hidden=(8, 8)), 3, 1), 360.0)
+    rng = np.random.default_rng(0)
+    weights = make_variables(layer.init(rng), tf.float64)
+    for variable in leaves(weights).values():
+        if variable.trainable:
+            variable.assign_add(rng.normal(size=variable.shape))
+    other = 360 * rng.uniform(size=200)
+
+    def log_p(first):
+        rows = tf.constant(np.stack([np.full(200, first), other], 1))
+        z, log_det = layer.forward_and_log_det(weights, rows)
+        return log_det.numpy() - 0.5 * np.sum(z**2, 1)
+
+    assert np.ptp(log_p(0.0)) > 1 and np.abs(log_p(90.0) - log_p(0.0)).max() > 0.3
+    np.testing.assert_allclose(log_p(360 - 1e-9), log_p(0.0), atol=1e-4)
+    np.testing.assert_allclose(log_p(361.0), log_p(1.0), atol=1e-8)
 
 
 @pytest.mark.slow

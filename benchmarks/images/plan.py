@@ -44,7 +44,7 @@ FORMS = {  # (library, form) -> what it adds to the problem
 PATCHES = {"levels": 2, "hidden": [64, 64], "layers_per_loop_body": 1}
 OF_PATCHES = {  # beside Glow, in `transformers.py`
     ("ours", "tarflow"): PATCHES | {"model": "tarflow", "depth": 4},
-    ("ours", "jet"): PATCHES | {"model": "jet", "depth": 4, "hidden": [64], "mixing": "lu"},
+    ("ours", "jet"): PATCHES | {"model": "jet", "depth": 2, "hidden": [64], "mixing": "lu"},
 }
 # forms measured against depth
 DEEP = (("ours", "plain"), ("ours", "reversible"), ("normflows", "eager"))

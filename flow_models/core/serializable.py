@@ -34,8 +34,8 @@ class Serializable:
 
 
 def _freeze(value):
-    """Lists and arrays as tuples, NumPy numbers as Python numbers: what survives JSON."""
-    if isinstance(value, (list, tuple, np.ndarray)):
+    """Lists, ranges and arrays as tuples, NumPy numbers as Python numbers: what survives JSON."""
+    if isinstance(value, (list, tuple, range, np.ndarray)):
         return tuple(_freeze(v) for v in value)
     if isinstance(value, dict):
         return {key: _freeze(v) for key, v in value.items()}
