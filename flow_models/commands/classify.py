@@ -17,14 +17,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow_models.commands import pictures, writing
+from flow_models.commands import parts, pictures, writing
 from flow_models.commands.pictures import Columns
 from flow_models.core.errors import UserError, warn
 from flow_models.models import table_rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    data = "folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)"
+    data = (
+        "folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...) or"
+        " folder of tables"
+    )
     parser.add_argument("data", metavar="DATA", help=data)
     place = "where the classes go, local or s3://; Parquet if it ends so (default classes.csv)"
     parser.add_argument("--csv", default="classes.csv", metavar="FILE", help=place)
@@ -32,9 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help=kept)
     most = "end at more unreadable pictures than N (default: never)"
     parser.add_argument("--max-bad", type=int, default=None, metavar="N", help=most)
+    parts.add_argument(parser, "the files below DATA")
 
 
 def run(given: argparse.Namespace) -> None:
+    parts.once(_run, given)
+
+
+def _run(given: argparse.Namespace) -> None:
     import flow_models as fm
 
     writing.check_place(given.csv)
@@ -52,7 +60,7 @@ def run(given: argparse.Namespace) -> None:
             file.add(columns)
             counts.update(columns["predicted"])
     told = ", ".join(f"{count:,} {name or 'no class'}" for name, count in counts.most_common(8))
-    print(f"{sum(counts.values()):,} rows in {given.csv}: {told}")
+    print(parts.told(given, sum(counts.values()), f": {told}"))
 
 
 def _pictures(model, given) -> Iterator[Columns]:
@@ -68,7 +76,7 @@ def _rows(model, given) -> Iterator[Columns]:
 
     bad, count, first = 0, 0, ""
     with tqdm(desc="classifying", unit=" rows", disable=None, delay=2) as bar:
-        for part in table_rows.read(model, given.data, given.keep):
+        for part in table_rows.read(model, given.data, given.keep, given.share):
             shares, errors = _classified(model, part)
             taken = ["name", "predicted", "error"]
             kept = {table_rows.free_name(name, taken): cells for name, cells in part.kept.items()}

@@ -37,7 +37,7 @@ def rows(
 
     Args:
       codec: the model's `Pixels`; pictures are resized as in training.
-      given: arguments of the command, of which `data`, `max_bad` and `csv` count.
+      given: arguments of the command, of which `data`, `max_bad`, `csv` and `share` count.
       what: is done, for the progress bar.
 
     Raises:
@@ -47,7 +47,7 @@ def rows(
 
     log, readable, keys = _Unreadable(), 0, []
     most = np.inf if given.max_bad is None else given.max_bad
-    batches = codec.read(given.data, max_bad=most, log=log)
+    batches = codec.read(given.data, max_bad=most, log=log, share=given.share)
     with tqdm(desc=what, unit=" pictures", disable=None, delay=2) as bar:
         for names, images in batches:
             columns = of_batch(images)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow_models.commands import seed, writing
+from flow_models.commands import parts, seed, writing
 from flow_models.core.errors import UserError
 from flow_models.models import table_rows
 
@@ -56,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="label", metavar="NAME", help="draw this class alone (default: all)"
     )
     parser.add_argument(
-        "--observed", metavar="FILE", help="a table of data, for models of parameters given data"
+        "--observed",
+        metavar="FILE",
+        help="a table of data, or a folder of tables, for models of parameters given data",
     )
     parser.add_argument(
         "--temperature",
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, help="equal seeds, equal samples (default 0)"
     )
+    parts.add_argument(parser, "the N samples, or of the files below --observed")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -76,8 +79,14 @@ def run(given: argparse.Namespace) -> None:
             f"-n must be at least 1 and --temperature above 0, got {given.n} and"
             f" {given.temperature:g}"
         )
+    if given.part and (not given.csv or given.parquet):
+        raise UserError("--part writes a Parquet file a part, of rows: give the folder as --csv")
     if given.png and given.folder:
         raise UserError("--png writes one sheet, --folder a file each: give one of them")
+    parts.once(_run, given)
+
+
+def _run(given: argparse.Namespace) -> None:
     import flow_models as fm
 
     model = fm.load(given.model)
@@ -86,8 +95,17 @@ def run(given: argparse.Namespace) -> None:
         place = _folder(given, model) if given.folder else _sheet(given, model)
         print(f"{given.n:,} samples in {place}")
     else:
+        if given.part:
+            given.n, given.seed = _of_part(given)
         count, place = _table(given, model)
-        print(f"{count:,} samples in {place}")
+        print(f"{count:,} samples in {place}" if count else f"part {given.part} has none")
+
+
+def _of_part(given) -> tuple[int, int]:
+    """How many samples the part has of N, or each observation of it, and its seed."""
+    number, parts = given.share
+    n = given.n if given.observed else given.n // parts + (number < given.n % parts)
+    return n, int(np.random.SeedSequence((given.seed, parts, number)).generate_state(1)[0] >> 1)
 
 
 def _check(given, model) -> None:
@@ -223,11 +241,11 @@ def _observed(given, model) -> Iterator:
     names, number = list(model.simulator.parameter_names), 0
     label, together = table_rows.free_name("observation", names), max(1, writing.PART // given.n)
     with tqdm(desc="sampling", unit=" observations", disable=None, delay=2) as bar:
-        for part in table_rows.read(model, given.observed):
+        for part in table_rows.read(model, given.observed, share=given.share):
             part.refuse_bad()
             for first in range(0, len(part.names), together):
                 rows = slice(first, first + together)
-                numbers = np.array(part.names[rows], int)
+                numbers = [int(name) if name.isdecimal() else name for name in part.names[rows]]
                 for count in _counts(given.n, writing.PART):
                     options = {"seed": _later(given.seed, number)}
                     options |= {"sampling_temperature": given.temperature}

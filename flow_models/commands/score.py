@@ -2,6 +2,7 @@
 
     python -m flow_models score runs/flowmodels2/latest photos/ --csv scores.csv
     python -m flow_models score runs/flowmodels1/latest table.parquet --csv s3://bucket/scores.csv
+    python -m flow_models score MODEL s3://bucket/tables --csv s3://bucket/scores --part 7/100
 
 Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that
 are at least as strange. A picture that cannot be read has a row too, without scores, with the
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow_models.commands import pictures, score_rows, seed, writing
+from flow_models.commands import parts, pictures, score_rows, seed, writing
 from flow_models.commands.pictures import Columns
 from flow_models.core.errors import UserError
 
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)",
+        help="folder, s3:// prefix, picture or embedded set; or a table (.csv, .npy, .parquet ...)"
+        " or folder of tables",
     )
     parser.add_argument(
         "--csv",
@@ -52,16 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, help="of the noise that pixels get (default 0)"
     )
+    parts.add_argument(parser, "the files below DATA")
 
 
 def run(given: argparse.Namespace) -> None:
+    parts.once(_run, given)
+
+
+def _run(given: argparse.Namespace) -> None:
     writing.check_place(given.csv)
     strangest = _Strangest()
     with writing.opened(given.csv, digits=6) as file:
         for columns in _scored(given):
             file.add(columns)
             strangest.add(columns)
-    print(f"{strangest.rows:,} rows in {given.csv}; the strangest: {strangest}")
+    print(parts.told(given, strangest.rows, f"; the strangest: {strangest}"))
 
 
 class _Strangest:
@@ -90,7 +97,7 @@ def _scored(given) -> Iterator[Columns]:
 
     model = fm.load(given.model)
     if len(model.event_shape) == 1:
-        return score_rows.scored(model, given.data, given.keep)
+        return score_rows.scored(model, given.data, given.keep, given.share)
     if given.keep:
         raise UserError("--keep names columns of a table, and these are pictures")
     return _pictures(given)

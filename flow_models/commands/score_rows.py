@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from flow_models.core.errors import FlowModelsWarning, UserError, warn
+from flow_models.core.share import WHOLE, Share
 from flow_models.models import table_rows
 
 NAMES = ("name", "nll", "error")
 
 
-def scored(model, uri: str, keep: Sequence[str] = ()) -> Iterator[dict]:
+def scored(model, uri: str, keep: Sequence[str] = (), share: Share = WHOLE) -> Iterator[dict]:
     """Names (row numbers of the file), kept columns, `nll` and `error`, in parts that need little
     memory; see `table_rows.read`.
 
@@ -35,7 +36,7 @@ def scored(model, uri: str, keep: Sequence[str] = ()) -> Iterator[dict]:
         )
     rows, bad, first = 0, 0, ""
     with tqdm(desc="scoring", unit=" rows", disable=None, delay=2) as bar:
-        for part in table_rows.read(model, uri, keep):
+        for part in table_rows.read(model, uri, keep, share):
             nll, errors = _of_part(model, part)
             wrong = [place for place, error in enumerate(errors) if error]
             if wrong and not first:

@@ -45,8 +45,9 @@ def opened(place: str, digits: int | None = None) -> Iterator[Any]:
         rows = _Parquet(file) if parquet else _Text(file, place, digits)
         yield rows
         rows.close()
-        file.seek(0)
-        storage.write_file(place, file)
+        if file.seek(0, io.SEEK_END):  # else there were no rows
+            file.seek(0)
+            storage.write_file(place, file)
 
 
 class _Text:

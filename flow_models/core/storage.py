@@ -66,6 +66,11 @@ def join(uri: str | os.PathLike, *parts: str) -> str:
     return os.path.join(local_path(uri), *parts)
 
 
+def below(uri: str, folder: str | os.PathLike) -> str:
+    """The name that a file of `list_prefix` has from its folder on."""
+    return uri.removeprefix(join(folder)).lstrip("/")
+
+
 def open_read(uri: str | os.PathLike) -> IO[bytes]:
     """A seekable binary file for reading."""
     if is_s3(uri):

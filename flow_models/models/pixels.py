@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
+from flow_models.core.share import WHOLE, Share
 from flow_models.models.arguments import generator
 from flow_models.models.codecs import Codec, Encoded
 
@@ -142,7 +143,13 @@ class Pixels(Codec):
             raise UserError(f"images to train on are pixels, uint8 from 0 to 255, got {dtype}")
 
     def read(
-        self, uri: str, *, batch_size: int = 64, max_bad: float = 10, log: "Skipped | None" = None
+        self,
+        uri: str,
+        *,
+        batch_size: int = 64,
+        max_bad: float = 10,
+        log: "Skipped | None" = None,
+        share: Share = WHOLE,
     ) -> Iterator[tuple[list[str], np.ndarray]]:
         """Pictures of a folder, prefix, file or embedded set in batches (names, pixels uint8
         [n, H, W, C]), resized and scaled as the training pictures were; see `read_images`."""
@@ -157,6 +164,7 @@ class Pixels(Codec):
             batch_size=batch_size,
             max_bad=max_bad,
             log=log,
+            share=share,
         )
 
     def bits_per_dim(self, log_prob: np.ndarray) -> np.ndarray:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from flow_models.core import storage
 from flow_models.core.errors import UserError, warn
+from flow_models.core.share import WHOLE, Share
 
 SHOWN = 12  # names in a message
 
@@ -18,7 +21,7 @@ class Part:
     """Rows of a table.
 
     Attributes:
-      names: numbers of the rows in the file, from 1.
+      names: numbers of the rows in the file, from 1; of a folder's `file.csv:1`.
       kept: columns that stand beside what is computed, as text; empty where a cell is missing.
       values: what the model takes, an array or a DataFrame [B, D].
       errors: for each row which cell no model takes, "" where all are well.
@@ -42,17 +45,38 @@ class Part:
                 raise UserError(f"{self.source}: row {row}: {error}")
 
 
-def read(model, uri: str, keep: Sequence[str] = ()) -> Iterator[Part]:
-    """Parts of a table, each in little memory: the columns of x, or of the data y of a posterior.
+def read(model, uri: str, keep: Sequence[str] = (), share: Share = WHOLE) -> Iterator[Part]:
+    """Parts of a table, or of the tables of a folder or prefix, each in little memory: the columns
+    of x, or of the data y of a posterior.
 
     Columns are those that the model knows by name, else all others in their order.
 
     Args:
       keep: names of columns, each one by itself or several with commas between.
+      share: takes part of the files of a folder.
 
     Raises:
       UserError: no such columns.
     """
+    from flow_models.data import tables
+
+    if not _is_folder(uri, tables.SUFFIXES):
+        share.refuse_one(uri)
+        yield from _of_file(model, uri, keep)
+        return
+    for file in share.of_files(uri, tables.SUFFIXES):
+        name = storage.below(file, uri)
+        for part in _of_file(model, file, keep):
+            yield dataclasses.replace(part, names=[f"{name}:{row}" for row in part.names])
+
+
+def _is_folder(uri: str, suffixes: Sequence[str]) -> bool:
+    if storage.is_s3(uri):
+        return not uri.lower().partition("#")[0].endswith(tuple(suffixes))
+    return os.path.isdir(storage.local_path(uri))
+
+
+def _of_file(model, uri: str, keep: Sequence[str]) -> Iterator[Part]:
     from flow_models.data import tables
 
     codec = codec_of(model)
