@@ -4,8 +4,8 @@
     python benchmarks/site.py --shots shots          # keeps the screenshots in shots/
 
 At 400 and 1,200 pixels no page may be wider than its window, nothing may reach past it unless it
-lies in a box that scrolls, every picture must be decoded, and the search must find the API. Exit
-status 0 if all is well, 1 if not; without a browser one line and 0.
+lies in a box that scrolls, every picture must be decoded and be large enough to see, and the search
+must find the API. Exit status 0 if all is well, 1 if not; without a browser one line and 0.
 """
 
 import argparse
@@ -28,8 +28,10 @@ FAULTS = """() => {
     if (right > width + 1 && !boxed(e.parentElement))
       faults.push(`${e.tagName.toLowerCase()} reaches to ${right}: ${e.textContent.slice(0, 40)}`);
   }
-  for (const i of document.querySelectorAll('article img'))
+  for (const i of document.querySelectorAll('article img')) {
     if (!i.complete || !i.naturalWidth) faults.push(`no picture: ${i.getAttribute('src')}`);
+    else if (i.width < Math.min(i.naturalWidth, 60)) faults.push(`a picture ${i.width} wide`);
+  }
   return faults;
 }"""
 DECODED = """() => Promise.allSettled([...document.images].map(i => {
