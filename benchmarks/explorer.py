@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from dashboard import BROWSERS  # noqa: E402
 
 WAIT = 180_000  # ms, for a first computation
-PATIENCE = 40_000  # ms, in which a change must show
+PATIENCE = 120_000  # ms, in which a change must show
 WIDTHS = (400, 1200)
 KINDS = ("kinds", "classes", "pictures", "class pictures", "posterior", "own problem")
 SEEN = """() => JSON.stringify([
@@ -82,8 +82,12 @@ class Looker:
         return self.page.locator(part("stRadio")).first.locator("label p").all_inner_texts()[1:]
 
     def view(self, name: str) -> None:
-        radio = self.page.locator(part("stRadio")).first
-        radio.get_by_text(name, exact=True).click()
+        radio, before = self.page.locator(part("stRadio")).first, self.page.evaluate(SEEN)
+        choice = radio.locator("label:has(input)", has_text=name)
+        if not choice.locator("input").is_checked():
+            choice.click()
+            shown = f"before => ({SEEN})() != before"
+            self.page.wait_for_function(shown, arg=before, timeout=WAIT)
         self.settled()
 
     def shot(self, view: str, width: int) -> None:
@@ -117,6 +121,8 @@ class Looker:
 
     def controls(self, view: str, file: str) -> None:
         """Acts on each control of a view; what an act adds or removes is left alone."""
+        if self.page.get_by_text("can be changed").count():
+            self.changes(f"{view}: a cell", lambda: _type(self.page))
         for kind, act in ACTS.items():
             for number in range(self.page.locator(part(kind)).count()):
                 control = self.page.locator(part(kind)).nth(number)
@@ -129,8 +135,6 @@ class Looker:
                 if kind == "stRadio":  # back, for what it offers is looked at next
                     control.locator("label:has(input)").nth(0).click()
                     self.settled()
-        if self.page.get_by_text("can be changed").count():
-            self.changes(f"{view}: a cell", lambda: _type(self.page))
         self._drop(view, file)
 
     def _drop(self, view: str, file: str) -> None:
@@ -173,9 +177,8 @@ def _other(page, control) -> None:
 
 def _type(page) -> None:
     """A number into the last cell of the first row of the table that can be changed."""
-    canvas = page.locator(f"{part('stDataFrame')} canvas").first
-    box = canvas.bounding_box()
-    canvas.click(position={"x": box["width"] - 40, "y": 52})
+    box = page.locator(part("stDataFrame")).first.bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 52)
     page.keyboard.type("1.5")
     page.keyboard.press("Enter")
 
@@ -195,7 +198,7 @@ def served(place: str):
             process.terminate()
 
 
-def look(place: str, name: str, file: str, chromium, shots: Path) -> int:
+def look(place: str, name: str, file: str | None, chromium, shots: Path) -> int:
     """Number of things that are wrong on the pages of one model."""
     with served(place) as url:
         looker = Looker(chromium.new_page(), name, url, shots)
@@ -204,9 +207,10 @@ def look(place: str, name: str, file: str, chromium, shots: Path) -> int:
             for view in looker.views():
                 looker.view(view)
                 looker.shot(view, width)
-                if width == WIDTHS[-1]:
+                if file and width == WIDTHS[-1]:
                     looker.controls(view, file)
                     looker.shot(f"{view} changed", width)
+        looker.page.close()
         return len(looker.wrong)
 
 
@@ -239,6 +243,8 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="default: a small model a kind")
     parser.add_argument("--shots", default="", metavar="FOLDER", help="where screenshots are kept")
+    still = "screenshots of each view alone, no control is touched"
+    parser.add_argument("--still", action="store_true", help=still)
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -254,7 +260,8 @@ def main() -> None:
         places = {Path(run).name: run for run in given.runs} or small_models(folder)
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for name, place in places.items():
-            wrong += look(place, name, file_of(place, folder), chromium, shots)
+            file = None if given.still else file_of(place, folder)
+            wrong += look(place, name, file, chromium, shots)
     print(f"{wrong} wrong; screenshots are in {shots}")
     sys.exit(1 if wrong else 0)
 

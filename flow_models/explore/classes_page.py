@@ -25,7 +25,7 @@ def show(opened: Opened) -> None:
     shares = opened.model.classify(chosen)[0]
     with right:
         best = int(shares.argmax())
-        st.metric("most probable class", names[best], f"p = {shares[best]:.3f}", delta_color="off")
+        st.metric(f"most probable class, p = {shares[best]:.3f}", names[best])
         parts.figure(figures.bars(names, shares, "p(class | x)"))
     st.markdown("**The same z in each class**")
     _in_others(opened, chosen, names)

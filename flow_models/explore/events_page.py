@@ -74,14 +74,18 @@ def _scores(opened: Opened, found: judged.Judged) -> None:
     name = names[0]
     if len(names) > 1:
         first = "likelihood_ratio" if "likelihood_ratio" in names else NLL
-        name = st.selectbox("Score", names, names.index(first), key="score")
+        name = st.selectbox("Score", names, names.index(first), _titled, key="score")
     score, tail = found.scores[name], found.tails[name]
     one, two = st.columns(2)
-    one.metric(TITLES.get(name, name), f"{score:.4g}")
+    one.metric(_titled(name), f"{score:.4g}")
     two.metric("held-out at least as strange", f"{tail:.2%}")
     if tail < 0.05:
         st.warning("Stranger than 95% of what the model was not trained on but knows.")
-    parts.figure(figures.place(opened.held[name], score, TITLES.get(name, name)))
+    parts.figure(figures.place(opened.held[name], score, _titled(name)))
+
+
+def _titled(name: str) -> str:
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def _drivers(opened: Opened, chosen) -> None:

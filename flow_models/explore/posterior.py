@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -18,6 +19,7 @@ from flow_models.explore.opened import Opened
 EXAMPLES = 20  # observations that are offered
 SIMULATED = 1000  # data that others are compared with
 PREDICTED = 200  # draws whose data are predicted
+RESAMPLED = 20  # draws whose data come from those that the model keeps
 PATIENCE = 0.4  # s that a simulator of the user's own may take
 
 
@@ -151,18 +153,24 @@ def _forward(simulator) -> Any:
 
 
 def _by_user(opened: Opened, x: np.ndarray) -> np.ndarray:
+    """By the user's simulator, or, where its file is not there, by Bayes' rule on the data that the
+    model keeps."""
     from flow_models.simulators.user_problem import simulate
 
     problem, found = _problem(opened), []
+    none = np.empty((0, opened.model.simulator.data_size))
+    if problem is None:
+        with contextlib.suppress(UserError):  # too few data of the prior are like these
+            return opened.model.predict(x[:RESAMPLED], 10).reshape(-1, none.shape[1])
+        return none
     end = time.perf_counter() + PATIENCE
-    for number, row in enumerate(x if problem else ()):
+    for number, row in enumerate(x):
         data = simulate(problem.path, problem.function, row.astype(np.float64), (3, number))[0]
         if len(data):
             found.append(data)
         if time.perf_counter() > end:
             break
-    size = opened.model.simulator.data_size
-    return np.array(found) if found else np.empty((0, size))
+    return np.array(found) if found else none
 
 
 def quantiles(opened: Opened, x: np.ndarray):

@@ -45,6 +45,8 @@ def show(opened: Opened) -> None:
         seconds = time.perf_counter() - began
         for each in drawn:
             parts.figure(each)
+        if not len(found.predicted):
+            st.info("The data that these draws predict cannot be simulated here.")
         st.caption(f"Drawn anew in {seconds:.2f} s.")
         st.dataframe(posterior.quantiles(opened, found.x), hide_index=True)
 
