@@ -24,6 +24,9 @@ MOST_BYTES = 250_000
 # what must hold of the variables of a notebook after its last cell
 CLAIMS = {
     "01_what_a_flow_is": "best - found < 0.06 and best - keras_found < 0.3 and weights == 36",
+    "02_training_a_glow": "abs(gap.mean()) < 0.02"
+    " and kept[True][-1] < 1.1 * kept[True][0] < 0.3 * kept[False][-1]"
+    " and worst < 1e-4 * largest",
     "03_conditional_flows": "truth - found < 0.08 and 0.87 < inside.mean() < 0.93",
     "04_your_own_layer": "abs(gap.mean()) < 0.05"
     " and np.exp(found['rad'])[between].sum() < np.exp(found['spline_coupling'])[between].sum()",
