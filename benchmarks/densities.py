@@ -109,12 +109,12 @@ def row(name: str, title: str, found: list[dict[str, float]]) -> str:
     """One line: means over the flows, masses of the worst."""
     values = {key: np.array([each[key] for each in found]) for key in found[0]}
     errors, means = values["log_z_mae"], {key: each.mean() for key, each in values.items()}
-    spread = errors.std(ddof=1) / len(errors) ** 0.5 if len(errors) > 1 else float("nan")
+    spread = f" +- {errors.std(ddof=1) / len(errors) ** 0.5:.4f}" if len(errors) > 1 else ""
     return ROW.format(
         name=name,
         title=title,
         flows=len(found),
-        error=f"{means['log_z_mae']:.4f} +- {spread:.4f}",
+        error=f"{means['log_z_mae']:.4f}{spread}",
         published=PUBLISHED.get(name, ""),
         mass=100 * values["mass_error"].max(),
         lost=values["modes_lost"].max(),

@@ -115,6 +115,29 @@ def test_the_network_and_the_method_follow_what_draws_show(size, modes, method, 
     assert targets.fit_settings(config, problem, PRESETS).steps < config.fit.steps
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, size, modes, share",
+    [("funnel", 3, 1, 0.9), ("mixture_3x3", 2, 9, 0.98), ("two_moons_ring", 2, 2, 0.9)],
+)
+def test_the_network_that_suits_a_target_learns_it(name, size, modes, share):
+    """In a fraction of the default steps; no mode is lost."""
+    from train_flowmodels1 import APPLICATION, PRESETS, Config
+
+    target = targets.targets.get(name, size)
+    problem, fit = targets.Problem(target, 0.0, modes), fm.FitSettings(steps=12_000)
+    config = Config(target=name, fit=dataclasses.replace(fit, batch_size=256, jit=False))
+    model = APPLICATION.build_model(config, problem, APPLICATION.partition(config, problem))
+    settings = dataclasses.replace(targets.fit_settings(config, problem, PRESETS), steps=400)
+    options = {"method": targets.method_of(config, problem), "scale": target.scale}
+    fm.fit_density(target.log_density, model, settings, progress=False, **options)
+    found = targets.measured(model, target)
+    print(name, found)
+    assert found["ess_fraction"] > share and found["log_z_mae"] < 0.02
+    assert found["modes_lost"] == 0 and found["mass_error"] < 0.02
+
+
 def test_a_network_of_the_users_own_takes_the_place_of_the_recipe():
     from train_flowmodels1 import APPLICATION, PRESETS, Config
 
