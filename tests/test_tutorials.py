@@ -32,6 +32,7 @@ CLAIMS = {
     " and np.exp(found['rad'])[between].sum() < np.exp(found['spline_coupling'])[between].sum()",
     "08_an_inverse_problem": "metrics['coverage_90'] < 0.75 and len(caught) == 1"
     " and abs((p * r).sum() - draws[:, 0].mean()) < 0.03",
+    "09_density_without_data": "abs(drawn.log_z) < 0.05 and chains.rhat > 1.05",
 }
 
 
