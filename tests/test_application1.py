@@ -376,3 +376,14 @@ def test_wrong_s3_input_is_one_clear_line(case, s3, tmp_path, monkeypatch, capfd
         and message in error.lower()
     ), error
     assert not (tmp_path / "run").exists()
+
+
+def test_the_explorer_finds_the_held_out_rows_of_a_run(finished):
+    from flow_models.applications import mapping
+    from flow_models.explore import opened
+
+    found = opened.load(str(finished[0]))
+    config = found.config
+    test = mapping.load(config["data"], None, config["test_points"], config["seed"]).test
+    assert found.known_name == "held-out" and not found.note
+    np.testing.assert_array_equal(found.known, test[: opened.ROWS])

@@ -625,3 +625,16 @@ def test_mlflow_serves_pictures(tmp_path, monkeypatch):
     )
     with pytest.raises(mlflow.exceptions.MlflowException, match="from 0 to 255"):
         served.predict(pixels.astype(np.float32) - 300)
+
+
+def test_the_explorer_judges_by_what_the_run_remembers(finished):
+    from flow_models.explore import judged, opened
+    from flow_models.models.detector import load_detector
+
+    found, detector = opened.load(str(finished[0])), load_detector(str(finished[0]))
+    assert found.known_name == "held-out" and "mnist" in found.sets and not found.note
+    image = found.sets["mnist"][:1]
+    scores = detector.scores(image)
+    tails = {name: float(tail[0]) for name, tail in detector.tails(scores).items()}
+    assert judged.judge(found, image).tails == pytest.approx(tails)
+    assert "likelihood_ratio" in tails
