@@ -49,13 +49,13 @@ def test_a_density_of_the_users_own_is_learned_and_reported(own, tmp_path, monke
     assert 0.3 < (x[:, 0] < 0).mean() < 0.7
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.slow
 def test_steps_towards_a_density_of_the_users_own(own, tmp_path, monkeypatch):
     """A stochastic flow from the command to its report; another process finds the density beside
     the saved model, with the folder of the file on its path."""
     folder = tmp_path / "run"
-    sizes = [*TINY, "--steps", 80, "--depth", 2, "--architecture", "stochastic"]
+    sizes = [*TINY, "--steps", 80, "--depth", 1, "--architecture", "stochastic"]
     flags = [*sizes, "--target", own, "--size", 2, "--output-dir", folder, "--mlflow", "false"]
     assert application(monkeypatch, 1, *flags) == 0
     metrics = json.loads((folder / "metrics.json").read_text())
