@@ -99,7 +99,7 @@ def test_a_method_that_there_is_not_is_one_line(monkeypatch, capsys, tmp_path):
     [
         (4, 1, "reverse_kl", "Autoregressive"),
         (2, 9, "annealed", "GaussianMixture"),
-        (32, 0, "annealed", "Coupling"),
+        (32, 0, "reverse_kl", "Coupling"),
         (1, 3, "annealed", "GaussianMixture"),
     ],
 )

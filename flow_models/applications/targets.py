@@ -163,7 +163,7 @@ def build_model(config, problem: Problem, partition, presets):
 
 def method_of(config, problem: Problem) -> str:
     """How `fit_density` trains: as the user says, or as suits the target."""
-    return config.method or ("reverse_kl" if problem.modes == 1 else "annealed")
+    return config.method or ("annealed" if FEWEST <= problem.modes <= MOST else "reverse_kl")
 
 
 def training(config, problem: Problem, model, presets) -> Training:
