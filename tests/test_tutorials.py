@@ -30,6 +30,7 @@ CLAIMS = {
     "03_conditional_flows": "truth - found < 0.08 and 0.87 < inside.mean() < 0.93",
     "04_your_own_layer": "abs(gap.mean()) < 0.05"
     " and np.exp(found['rad'])[between].sum() < np.exp(found['spline_coupling'])[between].sum()",
+    "07_classes": "auroc(*strange) > 0.99 > auroc(*unsure) and right.mean() > 0.95",
     "08_an_inverse_problem": "metrics['coverage_90'] < 0.75 and len(caught) == 1"
     " and abs((p * r).sum() - draws[:, 0].mean()) < 0.03",
     "09_density_without_data": "abs(drawn.log_z) < 0.05 and chains.rhat > 1.05",
