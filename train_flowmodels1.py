@@ -64,13 +64,9 @@ PRESETS = {
 
 
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
-    size, codec = len(problem.columns), getattr(problem, "codec", None)
-    options = config.network.options(columns=codec.cdfs if codec else ())
-    if config.target:
-        from flow_models.applications import targets
+    from flow_models.applications import mapping
 
-        options = targets.network(config, problem, PRESETS)
-    noise = fm.architectures.noise_columns(size=size, **options)
+    size, noise = mapping.sizes(config, problem, PRESETS)
     return {"density": fm.Partition(inputs={"x": size, "eps": noise}, outputs={"z": size + noise})}
 
 

@@ -74,7 +74,7 @@ def all_figures() -> dict[str, Figure]:
 
 def test_every_figure_draws_without_a_warning_and_nothing_is_cut_off(recwarn):
     for name, figure in all_figures().items():
-        assert type(figure) is Figure, name
+        assert isinstance(figure, Figure), name
         picture = pixels(figure)
         assert picture.std() > 5, f"{name} is blank"
         border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])

@@ -47,7 +47,7 @@ def all_figures() -> dict[str, Figure]:
 def test_every_figure_draws_and_touches_nothing_global():
     before = dict(matplotlib.rcParams)
     for name, figure in all_figures().items():
-        assert type(figure) is Figure, name
+        assert isinstance(figure, Figure), name
         assert pixels(figure).std() > 5, f"{name} is blank"
     assert dict(matplotlib.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flow_models import plots
-from flow_models.applications import own_table
+from flow_models.applications import own_table, targets
 from flow_models.applications.application import Figure, Table, no_data
 from flow_models.bijectors.continuous import objective_of
 from flow_models.core.errors import UserError, warn
@@ -48,6 +48,18 @@ class Problem:
     def of_kinds(self) -> bool:
         """Whether rows are those of a DataFrame."""
         return self.codec is not None and not self.codec.is_plain
+
+
+def sizes(config, problem: Problem | targets.Problem, presets) -> tuple[int, int]:
+    """How many numbers an event has, and how many of noise the network sees beside it."""
+    from flow_models.architectures import noise_columns
+
+    size = len(problem.columns)
+    if isinstance(problem, targets.Problem):
+        options = targets.network(config, problem, presets)
+    else:
+        options = config.network.options(columns=problem.codec.cdfs if problem.codec else ())
+    return size, noise_columns(size=size, **options)
 
 
 def load(
