@@ -53,6 +53,7 @@ ROW = (
 
 def main() -> None:
     sys.path.insert(0, str(ROOT))
+    import flow_models as fm
     from flow_models.data import targets
 
     parser = argparse.ArgumentParser(
@@ -67,7 +68,11 @@ def main() -> None:
             for name in given.names or targets.names():
                 file = RESULTS / f"{name}{kind}_{seed}.json"
                 if given.names or not file.exists():
-                    found = measure(name, kind, seed)
+                    try:
+                        found = measure(name, kind, seed)
+                    except fm.TrainingDiverged as error:
+                        print(name, kind, seed, error, flush=True)
+                        continue
                     print(name, kind, seed, found, flush=True)
                     file.write_text(json.dumps(found, indent=1))
                     TABLE.write_text(table(targets.names()))

@@ -35,7 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 FIT: dict[str, dict[str, Any]] = {
     "modes": {"steps": 2000, "learning_rate": 1e-2},
     "narrow": {"steps": 4000, "learning_rate": 4e-3},
-    "wide": {"steps": 2000, "learning_rate": 1e-2},
+    "wide": {"steps": 4000, "learning_rate": 1e-2},
 }
 
 
