@@ -2,7 +2,7 @@
 table and the gallery of doc/families.md.
 
     make bench-families                          # hours: every family on every set
-    make bench-families ARGS="rad maf --data moons --seconds 10"
+    make bench-families ARGS="rad maf maf:bins=8 --data moons --seconds 10"
 
 A row is the mean of log p_true - log p over 20,000 fresh points, in nats, with its standard error.
 --seconds are of one core's time, compilation included, as a machine that others share keeps no
@@ -11,6 +11,7 @@ other; the rate falls over the steps that a short trial says will fit.
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from flow_models.architectures import ARCHITECTURES
 
+    os.environ["FLOW_MODELS_KEEP_COMPILED"] = "0"  # all compile
     told = arguments(list(ARCHITECTURES))
     for name in told.names or ARCHITECTURES:
         steps = steps_that_fit(name, told.seconds)
@@ -38,22 +40,36 @@ def main() -> None:
             print(f"{name:20} {data:16} {result['kl']:.4f} +- {result['se']:.4f}", flush=True)
             (RESULTS / name).mkdir(parents=True, exist_ok=True)
             (RESULTS / name / f"{data}.json").write_text(json.dumps(result))
-    write_table(list(ARCHITECTURES))
-    draw_gallery(list(ARCHITECTURES), told.data[0])
+    known = sorted(measured_before(), key=lambda name: list(ARCHITECTURES).index(recipe(name)[0]))
+    write_table(known)
+    draw_gallery(known, told.data[0])
 
 
 def arguments(names: list[str]):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="architectures; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME[:OPTION=N]", help="architectures; all by default"
+    )
     parser.add_argument("--data", nargs="+", default=list(SETS), help="sets of known density")
     parser.add_argument("--seconds", type=float, default=60, help="of one core, compiling included")
     told = parser.parse_args()
-    unknown = sorted(set(told.names) - set(names))
+    unknown = sorted({recipe(name)[0] for name in told.names} - set(names))
     if unknown:
         parser.error(f"no architecture {unknown[0]!r}; there are {', '.join(names)}")
     return told
+
+
+def recipe(name: str) -> tuple[str, dict[str, int]]:
+    """`maf:bins=8` as the architecture and its options."""
+    architecture, _, options = name.partition(":")
+    pairs = (option.split("=") for option in options.split(",") if option)
+    return architecture, {key: int(value) for key, value in pairs}
+
+
+def measured_before() -> list[str]:
+    return [folder.name for folder in RESULTS.iterdir() if folder.is_dir()]
 
 
 def measured(name: str, data: str, steps: int) -> dict:
@@ -76,7 +92,9 @@ def trained(name: str, data: str, steps: int) -> tuple:
     from flow_models.data import points
 
     truth = points.get(data)
-    model = fm.Model(fm.architectures.build(name, truth.event_size, hidden=(64, 64)))
+    architecture, options = recipe(name)
+    flow = fm.architectures.build(architecture, truth.event_size, hidden=(64, 64), **options)
+    model = fm.Model(flow)
     settings = fm.FitSettings(steps=steps, batch_size=512, eval_every_steps=TRIAL, ema=0.999)
     start = time.process_time()
     validation = truth.draw(4_000, (0, -2)).numpy()
@@ -87,7 +105,8 @@ def trained(name: str, data: str, steps: int) -> tuple:
 def steps_that_fit(name: str, seconds: float) -> int:
     """What two short trials, of one and of three looks, say of the pace and of compilation."""
     short, long = (trained(name, SETS[0], looks * TRIAL)[2] for looks in (1, 3))
-    looks = (seconds - short) / max((long - short) / 2, 1e-3)
+    a_look = max((long - short) / 2, long / 50)  # a busy machine's trials may be of equal length
+    looks = (seconds - short) / a_look
     return TRIAL * max(int(looks) + 1, 1)
 
 
