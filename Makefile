@@ -22,7 +22,7 @@ run_tests = $(if $(strip $(ARGS)),exec python -m pytest -n 2 --dist loadfile $$m
 	do python -m pytest -n 2 --dist loadfile $$marks tests/test_[$$part]*.py || status=$$?; done; exit $$status)
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-commands figure docs tutorials check-site check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-gpu bench-commands figure docs tutorials check-site check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -112,6 +112,9 @@ bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and
 
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
+
+bench-gpu:  ## applications 1, 2 and 6 on CPU and GPU, TF32, convolutions; ten minutes: ARGS="--device cpu" without a GPU
+	@$(use_env); exec python benchmarks/gpu.py $(ARGS)
 
 bench-commands:  ## rows and pictures a second and peak memory of score and sample; doc/commands.md has the table: ARGS="--rows 1000000"
 	@$(use_env); exec python benchmarks/bench_commands.py $(ARGS)

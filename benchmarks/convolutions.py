@@ -1,5 +1,5 @@
 """Cost of a coupling's convolutions under XLA: as matrix products, as `ConvNet` computes them, and
-as XLA's own.
+as XLA's own (cuDNN's on a GPU).
 
     python benchmarks/convolutions.py
 
@@ -15,18 +15,30 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flow_models.core.startup import load_tensorflow
-
-tf = load_tensorflow()
-
-from flow_models.bijectors.networks import ConvNet  # noqa: E402
-
-NET = ConvNet(6, 12, (128, 128))
 RUNS = 20
 
 
-def own(weights, x):
+def milliseconds(runs: int = RUNS) -> dict[str, float]:
+    """Fastest of several runs, without compilation, of both kinds."""
+    from flow_models.core.startup import load_tensorflow
+
+    tf = load_tensorflow()
+    from flow_models.bijectors.networks import ConvNet
+
+    rng, net = np.random.default_rng(0), ConvNet(6, 12, (128, 128))
+    weights = {
+        name: tf.constant(rng.normal(size=w.shape) * 0.1, tf.float32)
+        for name, w in net.init(rng).items()
+    }
+    x = tf.constant(rng.normal(size=(32, 16, 16, 6)), tf.float32)
+    of_kind = {"products": net, "convolutions": _own}
+    return {kind: _fastest(network, weights, x, runs) for kind, network in of_kind.items()}
+
+
+def _own(weights, x):
     """The same network with `tf.nn.conv2d`."""
+    import tensorflow as tf
+
     for i, size in enumerate((3, 1, 3)):
         kernel = tf.reshape(weights[f"w{i}"], [size, size, -1, weights[f"b{i}"].shape[0]])
         x = tf.nn.conv2d(x, kernel, 1, "SAME") + weights[f"b{i}"]
@@ -34,8 +46,8 @@ def own(weights, x):
     return x
 
 
-def seconds(network, weights, x) -> float:
-    """Fastest of several runs, without compilation."""
+def _fastest(network, weights, x, runs: int) -> float:
+    import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False)
     def gradients(weights, x):
@@ -45,22 +57,16 @@ def seconds(network, weights, x) -> float:
         return tape.gradient(value, [x, *weights.values()])
 
     times = []
-    for _ in range(RUNS):
+    for _ in range(runs + 1):
         start = time.perf_counter()
-        np.asarray(gradients(weights, x)[0])
+        gradients(weights, x)[0].numpy()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return 1000 * min(times[1:])
 
 
 if __name__ == "__main__":
-    rng = np.random.default_rng(0)
-    weights = {
-        name: tf.constant(rng.normal(size=w.shape) * 0.1, tf.float32)
-        for name, w in NET.init(rng).items()
-    }
-    x = tf.constant(rng.normal(size=(32, 16, 16, 6)), tf.float32)
-    products, convolutions = seconds(NET, weights, x), seconds(own, weights, x)
+    found = milliseconds()
     print(
-        f"products {1e3 * products:.1f} ms, XLA's convolutions {1e3 * convolutions:.1f} ms:"
-        f" {convolutions / products:.2f} times"
+        f"products {found['products']:.1f} ms, XLA's convolutions {found['convolutions']:.1f} ms:"
+        f" {found['convolutions'] / found['products']:.2f} times"
     )

@@ -18,6 +18,7 @@ from flow_models.training.settings import FitSettings
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import gpu  # noqa: E402
 from flows import data, environment, protocol, table  # noqa: E402
 from flows.plan import RATE, median  # noqa: E402
 
@@ -203,3 +204,41 @@ def test_our_worker_trains_with_fit_and_can_be_built_again(tmp_path):
         2,
     )
     worker._end()
+
+
+def test_the_table_of_devices_shows_what_each_process_measured_before_it_failed():
+    cpu = {"application 1": {"steps_per_second": 1234.5, "inverted": 2e-6}}
+    late = {"network of convolutions": {"products": 1.0}, "error": "GPU, TF32: not ready"}
+    lines = gpu.table({"CPU": cpu, "GPU, TF32": late})
+    assert lines[0] == "| | | CPU | GPU, TF32 |"
+    assert lines[2:] == [
+        "| application 1 | steps a second | 1,234.5 |  |",
+        "| application 1 | inverted | 2.0e-06 |  |",
+        "| network of convolutions | products, ms |  | 1.00 |",
+    ]
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="TensorFlow sees a GPU")
+def test_devices_are_not_compared_without_a_gpu(monkeypatch):
+    monkeypatch.setenv("DEVICE", "")
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(UserError, match="^DEVICE=gpu asks for a GPU, and .*--device cpu") as error:
+        gpu.main()
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--steps", "0"])
+    with pytest.raises(UserError, match="--steps is 0, must be at least 1"):
+        gpu.main()
+
+
+@pytest.mark.slow
+def test_devices_are_compared_on_the_cpu(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--device", "cpu", "--apps", "1"]
+    command += ["--preset", "smoke", "--steps", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    of = {(row[0], row[1]): row[2] for row in rows if len(row) == 3}
+    assert float(of["application 1", "inverted"]) < 1e-4
+    for row in ("products, ms", "convolutions of XLA or cuDNN, ms"):
+        assert float(of["network of convolutions", row]) > 0
+    assert float(of["application 1", "steps a second"].replace(",", "")) > 0

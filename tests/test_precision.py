@@ -1,16 +1,20 @@
-"""Statistics of many rows, and of rows far from zero, are summed in 64 bits."""
+"""Statistics of many rows, and of rows far from zero, are summed in 64 bits; TF32 where asked."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import flow_models as fm
 from flow_models.bijectors import ActNorm, Standardise
 from flow_models.bijectors.frames import PriorFrame
-from flow_models.core import principal
+from flow_models.core import principal, startup
+from flow_models.core.startup import tensor_float_32
 from flow_models.diagnostics import baselines
 from flow_models.models.problem import NoiseLevel
 from flow_models.simulators.drawn import Drawn
 from flow_models.training import losses
+
+ENABLED = tf.config.experimental  # whether TF32 is
 
 
 def test_the_context_of_a_million_pairs_has_the_scale_of_the_data():
@@ -62,3 +66,54 @@ def test_the_mmd_of_a_training_does_not_depend_on_an_offset():
     there = losses.mmd_squared(tf.constant(a + 4096), tf.constant(b + 0.5 + 4096))
     here = losses.mmd_squared(tf.constant(a), tf.constant(b + 0.5))
     assert float(there) == pytest.approx(float(here), abs=1e-4)
+
+
+@pytest.fixture
+def without_tf32():
+    before = ENABLED.tensor_float_32_execution_enabled()
+    ENABLED.enable_tensor_float_32_execution(False)
+    yield
+    ENABLED.enable_tensor_float_32_execution(before)
+
+
+def test_tf32_is_taken_in_the_steps_of_training_alone(without_tf32):
+    rng, seen = np.random.default_rng(5), []
+    x = (rng.normal(size=(600, 3)) @ rng.normal(size=(3, 3))).astype(np.float32)
+    model = fm.Model(fm.realnvp(3, depth=1, hidden=(8,)))
+    likelihood = losses.negative_log_likelihood(model)
+
+    def loss(weights, batch):
+        seen.append(ENABLED.tensor_float_32_execution_enabled())
+        return likelihood(weights, batch)
+
+    settings = fm.FitSettings(steps=20, batch_size=100, tf32=True)
+    trainer = fm.Trainer(model, x, x, settings, loss=loss)
+    trainer.run(progress=False)
+    assert not ENABLED.tensor_float_32_execution_enabled()
+    assert any(seen) and not all(seen), "the steps alone, not validation"
+    assert np.abs(model.decode(model.encode(x)) - x).max() < 1e-4
+
+
+def test_products_have_the_precision_that_is_asked_for(without_tf32):
+    a = tf.ones([4, 4])
+
+    def products(on):
+        run = tf.function(lambda a: a @ a, jit_compile=True)
+        with tensor_float_32(on):
+            return run.experimental_get_compiler_ir(a)(stage="hlo")
+
+    full = "operand_precision={highest,highest}"
+    assert full in products(False) and full not in products(True) and full in products(False)
+    with pytest.raises(KeyError), tensor_float_32(True):
+        raise KeyError
+    assert not ENABLED.tensor_float_32_execution_enabled()
+
+
+def test_tf32_is_off_where_tensorflow_was_imported_before(without_tf32):
+    ENABLED.enable_tensor_float_32_execution(True)
+    startup._keep_float32.cache_clear()
+    startup.load_tensorflow()
+    assert not ENABLED.tensor_float_32_execution_enabled()
+    ENABLED.enable_tensor_float_32_execution(True)
+    startup.load_tensorflow()
+    assert ENABLED.tensor_float_32_execution_enabled(), "a user's own choice stays"

@@ -1,10 +1,13 @@
 """Loading TensorFlow without its messages, the device that it found, and the compiler setting for
 CPUs."""
 
+import contextlib
+import functools
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from flow_models.core.compiled import keep_compiled
 from flow_models.core.errors import UserError
@@ -21,6 +24,7 @@ def load_tensorflow():
     """
     keep_compiled()
     if "tensorflow" in sys.modules:
+        _keep_float32()
         return sys.modules["tensorflow"]
     sys.stderr.flush()
     kept = os.dup(2)
@@ -30,8 +34,7 @@ def load_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-            # 10-bit mantissas in matrix products, the default on newer GPUs, blur spline knots
-            tf.config.experimental.enable_tensor_float_32_execution(False)
+            _keep_float32()
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())
@@ -43,6 +46,30 @@ def load_tensorflow():
             os.dup2(kept, 2)
             os.close(kept)
     return tf
+
+
+@functools.cache  # once: a user may switch it on afterwards
+def _keep_float32() -> None:
+    """Mantissas of 10 bits in matrix products, the default on newer GPUs, blur spline knots."""
+    sys.modules["tensorflow"].config.experimental.enable_tensor_float_32_execution(False)
+
+
+@contextlib.contextmanager
+def tensor_float_32(on: bool) -> Iterator[None]:
+    """What is compiled within may take TF32 in matrix products, if `on`; else nothing changes.
+
+    The switch is of the whole process, and what was compiled before keeps its precision.
+    """
+    if not on:
+        yield
+        return
+    settings = load_tensorflow().config.experimental
+    before = settings.tensor_float_32_execution_enabled()
+    settings.enable_tensor_float_32_execution(True)
+    try:
+        yield
+    finally:
+        settings.enable_tensor_float_32_execution(before)
 
 
 def device() -> str:

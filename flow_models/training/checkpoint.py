@@ -98,9 +98,10 @@ def from_bytes(
 
 def _unpacked(arrays, header, like, frozen, identity, folder):
     identity = json.loads(json.dumps(identity))  # tuples are lists in a header
+    before = {"tf32": False, **header["identity"]}  # checkpoints of earlier versions lack it
     for key, value in identity.items():
-        if header["identity"].get(key) != value:
-            was, now = repr(header["identity"].get(key)), repr(value)
+        if before.get(key) != value:
+            was, now = repr(before.get(key)), repr(value)
             short = len(was + now) < LONGEST
             change = (
                 f"was {was} and is now {now}"

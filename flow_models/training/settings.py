@@ -55,6 +55,9 @@ class FitSettings:
     loop"""
     jit: bool = True
     """compile with XLA"""
+    tf32: bool = False
+    """on GPUs that have it, take TF32 (mantissas of 10 bits) in the matrix products of training;
+    densities and samples keep float32"""
     strategy: str = "auto"
     """single (one device), mirrored (all GPUs here), multiworker (TF_CONFIG or AWS Batch), or auto:
     whichever there is"""

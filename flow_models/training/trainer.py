@@ -13,6 +13,7 @@ from tqdm import tqdm
 from flow_models.bijectors.refined import Refined
 from flow_models.core import storage
 from flow_models.core.errors import UserError, WorkerLost, warn
+from flow_models.core.startup import tensor_float_32
 from flow_models.core.tiling import FixedShapeBatches
 from flow_models.models.missing import is_modelled
 from flow_models.training import checkpoint, devices, few_rows, losses, missing, paths
@@ -280,14 +281,15 @@ class Trainer:
         if not self.compile_seconds:
             bar.set_description_str("compiling")
         start = time.perf_counter()
-        done, good, weights, moments, sums = self.steps.compiled(
-            at.weights,
-            at.moments,
-            tf.constant(at.sums),
-            chunk,
-            tf.constant(at.step),
-            tf.constant(n),
-        )
+        with tensor_float_32(settings.tf32):
+            done, good, weights, moments, sums = self.steps.compiled(
+                at.weights,
+                at.moments,
+                tf.constant(at.sums),
+                chunk,
+                tf.constant(at.step),
+                tf.constant(n),
+            )
         done, good, sums = int(done), bool(good), sums.numpy()
         elapsed = time.perf_counter() - start
         if not good:
