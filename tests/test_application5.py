@@ -16,7 +16,7 @@ import flow_models as fm
 from flow_models import plots
 from flow_models.applications.inverse import exact, onto_data
 from flow_models.applications.inverse.annealing import annealed_draw
-from flow_models.architectures.vectors import build
+from flow_models.architectures.registry import build
 from flow_models.bijectors.frames import PriorFrame
 from flow_models.core.errors import UserError
 from flow_models.models import posteriors

@@ -13,7 +13,7 @@ import tensorflow as tf
 from posterior_models import measured
 
 import flow_models as fm
-from flow_models.architectures.vectors import build
+from flow_models.architectures.registry import build
 from flow_models.bijectors import Coupling
 from flow_models.bijectors.frames import KNOTS, Framed, LaplaceFrame, PriorFrame
 from flow_models.bijectors.layer import leaves, make_variables

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import flow_models as fm
-from flow_models.architectures.vectors import build
+from flow_models.architectures.registry import build
 from flow_models.bijectors.layer import leaves
 from flow_models.training import losses
 

@@ -10,7 +10,7 @@ from posterior_models import measured, new
 import flow_models as fm
 from flow_models.applications.inverse.problem import InverseProblem
 from flow_models.applications.settings import Inverse
-from flow_models.architectures.vectors import build
+from flow_models.architectures.registry import build
 from flow_models.bijectors.frames import LaplaceFrame, PriorFrame
 from flow_models.models import posteriors
 from flow_models.simulators.ballistics import Ballistics

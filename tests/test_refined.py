@@ -7,7 +7,7 @@ from posterior_models import measured
 
 import flow_models as fm
 from flow_models.applications.inverse.refined import refine
-from flow_models.architectures.vectors import build
+from flow_models.architectures.registry import build
 from flow_models.bijectors.frames import LaplaceFrame, PriorFrame
 from flow_models.bijectors.layer import leaves
 from flow_models.models.given import given

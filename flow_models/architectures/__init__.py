@@ -1,5 +1,7 @@
 """Recipes that read like their papers, for vectors and for images."""
 
+from flow_models.architectures.around import class_mixture, framed, with_missing
+from flow_models.architectures.columns import mixed, of_whole_numbers
 from flow_models.architectures.families import (
     hint,
     hyperbolic,
@@ -24,24 +26,15 @@ from flow_models.architectures.image_families import hyperbolic_image, irim_imag
 from flow_models.architectures.images import build as build_image
 from flow_models.architectures.images import pixels_of
 from flow_models.architectures.of_kinds import argmax
-from flow_models.architectures.stochastic import stochastic
-from flow_models.architectures.transformers import jet, tarflow
-from flow_models.architectures.vectors import (
+from flow_models.architectures.registry import (
     ARCHITECTURES,
     build,
-    class_mixture,
-    framed,
-    glow,
-    iaf,
     in_units_of_the_data,
     known_options,
-    maf,
-    mixed,
-    of_whole_numbers,
-    realnvp,
-    spline_coupling,
-    with_missing,
 )
+from flow_models.architectures.stochastic import stochastic
+from flow_models.architectures.transformers import jet, tarflow
+from flow_models.architectures.vectors import glow, iaf, maf, realnvp, spline_coupling
 from flow_models.architectures.wider import (
     absolute,
     augmented,

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from flow_models.architectures.vectors import (
-    ARCHITECTURES,
-    in_units_of_the_data,
-    require_pairs,
-    with_bounds,
-)
+from flow_models.architectures.columns import with_bounds
+from flow_models.architectures.registry import ARCHITECTURES, in_units_of_the_data
+from flow_models.architectures.vectors import require_pairs
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.batchnorm import BatchNorm

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from flow_models.architectures.vectors import known_options, refuse_unknown
+from flow_models.architectures.registry import known_options, refuse_unknown
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.batchnorm import BatchNorm
 from flow_models.bijectors.chain import Chain, Repeat, Reversible

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flow_models.architectures.families import torus
-from flow_models.architectures.vectors import OF_KINDS, in_units_of_the_data, known_options
+from flow_models.architectures.registry import OF_KINDS, in_units_of_the_data, known_options
 from flow_models.architectures.wider import NOISE, noise_columns
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.argmax import Argmax

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from tensorflow_probability import bijectors as tfb
 
-from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, with_bounds
+from flow_models.architectures.columns import with_bounds
+from flow_models.architectures.registry import ARCHITECTURES, in_units_of_the_data
 from flow_models.architectures.wider import NOISE, noise_columns
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.chain import Chain

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from flow_models.architectures.vectors import ARCHITECTURES, in_units_of_the_data, with_bounds
+from flow_models.architectures.columns import with_bounds
+from flow_models.architectures.registry import ARCHITECTURES, in_units_of_the_data
 from flow_models.bijectors.actnorm import ActNorm
 from flow_models.bijectors.autoregressive import Autoregressive
 from flow_models.bijectors.bernoulli import Bernoulli
