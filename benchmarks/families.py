@@ -103,11 +103,12 @@ def trained(name: str, data: str, steps: int) -> tuple:
 
 
 def steps_that_fit(name: str, seconds: float) -> int:
-    """What two short trials, of one and of three looks, say of the pace and of compilation."""
-    short, long = (trained(name, SETS[0], looks * TRIAL)[2] for looks in (1, 3))
-    a_look = max((long - short) / 2, long / 50)  # a busy machine's trials may be of equal length
-    looks = (seconds - short) / a_look
-    return TRIAL * max(int(looks) + 1, 1)
+    """What short trials say of the pace and of compilation: of one look, and of ever more until
+    they take a twentieth of the time."""
+    looks, short = 3, trained(name, SETS[0], TRIAL)[2]
+    while (more := trained(name, SETS[0], looks * TRIAL)[2] - short) < seconds / 20:
+        looks *= 4
+    return TRIAL * max(int((seconds - short) / more * (looks - 1)), 1)
 
 
 def write_table(names: list[str]) -> None:

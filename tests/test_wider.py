@@ -1,5 +1,7 @@
 """What is no bijection of the data alone: densities, samples and weights beside the truth."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -373,3 +375,18 @@ def test_weights_of_paths_are_unbiased(kind):
     assert error < 0.02
     mean = np.sum(w * x[:, 0]) / w.sum()
     assert mean == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.slow
+def test_flows_tighten_the_bound_of_an_autoencoder_of_silhouettes(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    import autoencoder
+
+    monkeypatch.setattr(autoencoder, "DRAWS", 8)
+    train, validation, test = autoencoder.bits()
+    bounds = {}
+    for name, depth in autoencoder.FORMS.items():
+        model, _ = autoencoder.trained(depth, train, validation, steps=300)
+        bounds[name] = autoencoder.log_weights(model, test[:500]).mean(0)
+    gain = bounds["flows"] - bounds["plain"]  # nats of each picture
+    assert gain.mean() > 5 * autoencoder.error(gain)
