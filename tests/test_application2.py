@@ -392,6 +392,31 @@ def test_score_pictures(finished, folder, tmp_path, capfd):
     assert rows_of(tmp_path / "digits.csv")[0]["name"].startswith("digits/test/")
 
 
+def test_score_writes_maps_beside_the_scores(finished, folder, tmp_path, capfd):
+    run, _ = finished
+    for number in range(10):
+        picture(tmp_path / "own" / "sub" / f"{number}.png", "noise", number)
+    picture(tmp_path / "own" / "bar.png", "upright", 1)
+    arguments = [tmp_path / "own", "--csv", tmp_path / "out.csv", "--maps", tmp_path / "maps"]
+    assert command("score", run, *arguments) == 0
+    assert len(rows_of(tmp_path / "out.csv")) == 11
+    assert set(os.listdir(tmp_path / "maps")) == {
+        "sub",
+        "bar.png.npy",
+        "bar.png.png",
+        "strangest.png",
+    }
+    assert len(os.listdir(tmp_path / "maps" / "sub")) == 20
+    found = np.load(tmp_path / "maps" / "sub" / "3.png.npy")
+    detector = fm.load_detector(str(run), jit=False)
+    image = np.asarray(Image.open(tmp_path / "own" / "sub" / "3.png"))[None, ..., None]
+    assert found.dtype == np.float32 and np.allclose(found, detector.maps(image)[0], atol=1e-3)
+    drawn = np.asarray(Image.open(tmp_path / "maps" / "bar.png.png"))
+    assert drawn.shape == (128, 256, 3) and (drawn[:, :128] == drawn[:, :128, :1]).all()
+    assert command("score", run, "digits", "--maps", tmp_path / "own" / "bar.png" / "x") == 2
+    assert "a part of this path is a file" in capfd.readouterr().err
+
+
 def test_unreadable_pictures_have_a_row_and_a_line(finished, folder, tmp_path, capfd):
     place = tmp_path / "some"
     for number in range(17):
@@ -527,6 +552,10 @@ def wrong_commands(run, vectors, folder, tmp_path):
         "no picture": (
             ["interpolate", run, a, tmp_path / "t.png"],
             "t.png: not a readable picture",
+        ),
+        "maps of rows": (
+            ["score", vectors, tmp_path / "t.csv", "--maps", tmp_path / "maps"],
+            "--maps is of pictures",
         ),
         "text": (["score", vectors, tmp_path / "nan.csv"], "no such file"),
         "rows of images": (["sample", run, "--csv", "x.csv"], "give --png or --folder"),

@@ -7,7 +7,7 @@ import flow_models as fm
 from flow_models.applications.pictures import figures
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures, distorted
-from flow_models.diagnostics import anomaly, codes, generation
+from flow_models.diagnostics import anomaly, codes, defects, generation
 from flow_models.models.detector import mean_nll
 from flow_models.models.pixels import Pixels
 
@@ -84,6 +84,23 @@ def test_a_detector_is_saved_and_loaded_whole(detector, tmp_path):
         list(alone.scores(images)) == ["nll", "complexity", "latent_norm"]
         and alone.tails(alone.scores(images)) == {}
     )
+
+
+def test_maps_show_where_and_use_what_is_remembered(detector, tmp_path):
+    whole = detector.remembering(bars(100))
+    images, masks = defects.planted(bars(8), "swapped", seed=1)
+    found = whole.maps(images)
+    assert found.shape == (8, 8, 8) and 0 <= found.min() and found.max() <= 1
+    assert defects.pixel_auroc(found, masks) > 0.9
+    assert np.array_equal(found, whole.maps(images)), "equal seeds, equal maps"
+    alone = detector.maps(images[:1])
+    assert alone.shape == (1, 8, 8), "samples of the model stand for known pictures"
+    whole.model.save(str(tmp_path / "model"))
+    whole.save(str(tmp_path))
+    again = fm.load_detector(str(tmp_path), jit=False)
+    assert np.array_equal(again.known, whole.known) and np.allclose(again.maps(images), found)
+    with pytest.raises(UserError, match=r"must be \[8, 8, 1\] each, got \[8, 9, 1\]"):
+        whole.maps(np.zeros((1, 8, 9, 1), np.uint8))
 
 
 def test_a_detector_of_vectors_is_refused(tmp_path):

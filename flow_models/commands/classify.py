@@ -65,9 +65,11 @@ def _run(given: argparse.Namespace) -> None:
 
 def _pictures(model, given) -> Iterator[Columns]:
     taken = ("name", "predicted", "error")
-    return pictures.rows(
-        model.codec, given, "classifying", lambda images: _of(model, model.classify(images), taken)
-    )
+
+    def of_batch(names, images):
+        return _of(model, model.classify(images), taken)
+
+    return pictures.rows(model.codec, given, "classifying", of_batch)
 
 
 def _rows(model, given) -> Iterator[Columns]:

@@ -30,10 +30,13 @@ class _Unreadable(Skipped):
 
 
 def rows(
-    codec, given, what: str, of_batch: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+    codec,
+    given,
+    what: str,
+    of_batch: Callable[[Sequence[str], np.ndarray], Mapping[str, np.ndarray]],
 ) -> Iterator[Columns]:
-    """`name`, what `of_batch` gives of pixels uint8 [n, H, W, C], and `error`, in parts: first the
-    pictures of a batch, then those around it that cannot be read.
+    """`name`, what `of_batch` gives of names and pixels uint8 [n, H, W, C], and `error`, in parts:
+    first the pictures of a batch, then those around it that cannot be read.
 
     Args:
       codec: the model's `Pixels`; pictures are resized as in training.
@@ -50,7 +53,7 @@ def rows(
     batches = codec.read(given.data, max_bad=most, log=log, share=given.share)
     with tqdm(desc=what, unit=" pictures", disable=None, delay=2) as bar:
         for names, images in batches:
-            columns = of_batch(images)
+            columns = of_batch(names, images)
             keys, readable = list(columns), readable + len(names)
             yield _with_errors(names, columns, log.taken())
             bar.update(len(names))

@@ -2,13 +2,15 @@
 
     python -m flow_models score runs/flowmodels2/latest photos/ --csv scores.csv
     python -m flow_models score runs/flowmodels1/latest table.parquet --csv s3://bucket/scores.csv
+    python -m flow_models score runs/flowmodels2/latest photos/ --maps maps/
     python -m flow_models score MODEL s3://bucket/tables --csv s3://bucket/scores --part 7/100
 
 Of pictures: all scores of the run, and for each its tail, the share of known held-out pictures that
 are at least as strange. A picture that cannot be read has a row too, without scores, with the
-reason in the column `error`. Of rows: -log p(x), nats, and the same column. Of models of parameters
-given data, rows are data: -log p of these, by a Gaussian where a model is of pairs alone. The file
-is written a batch at a time, so any number of pictures or rows needs the memory of a few batches.
+reason in the column `error`. --maps shows where each is strange. Of rows: -log p(x), nats, and the
+same column. Of models of parameters given data, rows are data: -log p of these, by a Gaussian where
+a model is of pairs alone. The file is written a batch at a time, so any number of pictures or rows
+needs the memory of a few batches.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flow_models.commands import parts, pictures, score_rows, seed, writing
+from flow_models.commands.maps import MapFolder, ranked_by
 from flow_models.commands.pictures import Columns
 from flow_models.core.errors import UserError
 
@@ -36,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the scores go, local or s3://; Parquet if it ends in .parquet (default"
         " scores.csv)",
+    )
+    parser.add_argument(
+        "--maps",
+        metavar="FOLDER",
+        help="of pictures: where each is strange, as NAME.npy and NAME.png in a folder or s3://"
+        " prefix, and a figure of the strangest, strangest.png; a second or so a picture",
     )
     parser.add_argument(
         "--keep",
@@ -79,8 +88,7 @@ class _Strangest:
         self.rows, self._by = 0, ""
 
     def add(self, columns: Columns) -> None:
-        # what tells best: the likelihood ratio where the run has a background model
-        self._by = "likelihood_ratio" if "likelihood_ratio" in columns else "nll"
+        self._by = ranked_by(columns)
         scores = np.nan_to_num(np.asarray(columns[self._by], float), nan=-np.inf)
         first = np.argsort(-scores, kind="stable")[:3]
         found = [(-scores[i], self.rows + i, columns["name"][i]) for i in first]
@@ -97,6 +105,8 @@ def _scored(given) -> Iterator[Columns]:
 
     model = fm.load(given.model)
     if len(model.event_shape) == 1:
+        if given.maps:
+            raise UserError("--maps is of pictures, and this model is of rows")
         return score_rows.scored(model, given.data, given.keep, given.share)
     if given.keep:
         raise UserError("--keep names columns of a table, and these are pictures")
@@ -108,10 +118,15 @@ def _pictures(given) -> Iterator[Columns]:
 
     detector = load_detector(given.model)
     pixels = pixels_of(detector.model)
+    folder = MapFolder(given.maps, given.data) if given.maps else None
 
-    def of_batch(images):
+    def of_batch(names, images):
         scores = detector.scores(images, given.seed)
         tails = {f"{name}_tail": tail for name, tail in detector.tails(scores).items()}
+        if folder:
+            folder.add(names, images, detector.maps(images, given.seed), scores)
         return {"bits_per_dim": pixels.bits_per_dim(-scores["nll"]), **scores, **tails}
 
-    return pictures.rows(pixels, given, "scoring", of_batch)
+    yield from pictures.rows(pixels, given, "scoring", of_batch)
+    if folder:
+        folder.close()

@@ -4,12 +4,14 @@ them by."""
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 
 from flow_models.core import archive, storage
-from flow_models.core.errors import UserError
-from flow_models.diagnostics import anomaly, codes
+from flow_models.core.errors import FlowModelsWarning, UserError
+from flow_models.diagnostics import anomaly, codes, maps
+from flow_models.models.arguments import generator
 from flow_models.models.loading import load
 from flow_models.models.model import Model
 from flow_models.models.pixels import Pixels
@@ -17,7 +19,8 @@ from flow_models.models.pixels import Pixels
 # of the noise in the pixels, over which -log p is averaged: one draw alone moves it by 11 nats for
 # a silhouette
 DRAWS = 4
-PARTS = ("reference", "background")  # folders beside model/
+KNOWN, NUMBERS = 1000, 2**24  # known pictures that are kept for maps, and numbers in them, at most
+SAMPLES = 256  # of the model, that stand for known pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Detector:
       background: a like model of mutated pictures, or None: no `likelihood_ratio` then.
       reference: {score: [R]} of known pictures that neither model was fitted to; empty: no
         `typicality`, no `tails`.
+      known: pictures uint8 [K, H, W, C] that `maps` compares with; None: samples of the model.
 
     Example:
       >>> detector = load_detector("runs/flowmodels2/latest")
@@ -40,6 +44,7 @@ class Detector:
     model: Model
     background: Model | None = None
     reference: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    known: np.ndarray | None = None
 
     def scores(
         self, images: np.ndarray, seed: int = 0, code_bits: np.ndarray | None = None
@@ -67,6 +72,29 @@ class Detector:
             if name in found
         }
 
+    def maps(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Where images uint8 [B, H, W, C] are strange: [B, H, W], 0 to 1, higher is stranger; see
+        `flow_models.diagnostics.maps`. Some 200 evaluations of the model for each image.
+
+        Raises:
+          UserError: images of another type or shape.
+        """
+        images, known = anomaly.pixels(images), self.known
+        if images.shape[1:] != self.model.event_shape:
+            raise UserError(
+                f"images must be {list(self.model.event_shape)} each, got {list(images.shape[1:])}"
+            )
+        known = self.model.sample(SAMPLES, seed=seed) if known is None else known
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FlowModelsWarning)  # of patches that do not fit
+            log_prob = _equally_noisy(self.model, seed)
+            return maps.anomaly_maps(log_prob, images, known)
+
+    def remembering(self, images: np.ndarray) -> Detector:
+        """The same detector, whose maps compare with the first of these known images."""
+        most = max(1, min(KNOWN, NUMBERS // int(np.prod(images.shape[1:]))))
+        return dataclasses.replace(self, known=anomaly.pixels(images[:most]))
+
     def knowing(self, images: np.ndarray, seed: int = 0) -> Detector:
         """The same detector with these known images uint8 [R, H, W, C], held out of the training,
         as its reference."""
@@ -88,9 +116,11 @@ class Detector:
         }
 
     def save(self, folder: str) -> None:
-        """Writes reference/ and, where there is one, background/ into the folder of the run;
-        `model.save` writes model/."""
+        """Writes reference/ and, where there are some, known/ and background/ into the folder of
+        the run; `model.save` writes model/."""
         archive.write(f"{folder}/reference", "reference", self.reference, {"format": 1})
+        if self.known is not None:
+            archive.write(f"{folder}/known", "known", {"pictures": self.known}, {"format": 1})
         if self.background is not None:
             self.background.save(f"{folder}/background")
 
@@ -116,9 +146,16 @@ def mean_nll(model: Model, images: np.ndarray, seed: int = 0, draws: int = DRAWS
     return np.mean(draws_of, 0)
 
 
+def _equally_noisy(model: Model, seed: int):
+    """log p of pictures, with the same noise for all, so that their differences are of pixels."""
+    codec = pixels_of(model)
+    noise = generator(seed).random(codec.shape, np.float32)
+    return lambda images: model.log_prob(codec.with_noise(images, noise))
+
+
 def load_detector(folder: str, jit: bool = True) -> Detector:
     """The detector of a run's folder (a path or s3://); from a model's folder alone, one without
-    reference and background.
+    reference, background and known pictures.
 
     Raises:
       UserError: there is no model, or it is not one of images.
@@ -127,17 +164,22 @@ def load_detector(folder: str, jit: bool = True) -> Detector:
     model = load(folder, jit)
     if len(model.event_shape) != 3:
         raise UserError(f"{folder} holds a model of vectors; a detector needs one of images")
-    there = {
-        part: storage.exists(f"{folder}/{part}/{name}.json")
-        for part, name in zip(PARTS, ("reference", "model"))
-    }
-    reference = {}
-    if there["reference"]:
-        header = archive.read_header(f"{folder}/reference", "reference", "reference of a detector")
-        reference = archive.read_arrays(f"{folder}/reference", header, "reference of a detector")
+    background = f"{folder}/background"
+    there = storage.exists(f"{background}/model.json")
     return Detector(
-        model, load(f"{folder}/background", jit) if there["background"] else None, reference
+        model,
+        load(background, jit) if there else None,
+        _arrays(folder, "reference"),
+        _arrays(folder, "known").get("pictures"),
     )
+
+
+def _arrays(folder: str, part: str) -> dict[str, np.ndarray]:
+    """What a part of the run's folder holds; nothing where there is none."""
+    place, what = f"{folder}/{part}", f"{part} of a detector"
+    if not storage.exists(f"{place}/{part}.json"):
+        return {}
+    return archive.read_arrays(place, archive.read_header(place, part, what), what)
 
 
 def _at_least(reference: np.ndarray, score: np.ndarray) -> np.ndarray:

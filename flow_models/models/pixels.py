@@ -98,10 +98,13 @@ class Pixels(Codec):
         missing = [full - side for full, side in zip(self.padded_shape, self.shape, strict=True)]
         x = np.pad(x, [(0, 0), *[(0, each) for each in missing]], mode="edge")
         if whole:
-            noise = generator(seed).random(x.shape, np.float32)
-            below = np.nextafter(np.float32(self.levels), np.float32(0))
-            x = np.minimum((x >> (8 - self.bits)) + noise, below)
+            x = self.with_noise(x, generator(seed).random(x.shape, np.float32))
         return Encoded(x.astype(dtype), lead)
+
+    def with_noise(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Pixels as levels k + u, for noise u in [0, 1)."""
+        below = np.nextafter(np.float32(self.levels), np.float32(0))
+        return np.minimum((x >> (8 - self.bits)) + noise, below)
 
     def decode(self, rows):
         return rows[:, : self.height, : self.width]

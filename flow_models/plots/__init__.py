@@ -23,6 +23,7 @@ from flow_models.plots.detection import latent_map, roc_curves, score_histograms
 from flow_models.plots.evidence import evidence
 from flow_models.plots.images import image_grid, image_rows, neighbours
 from flow_models.plots.latents import latents, mapping
+from flow_models.plots.maps import anomaly_maps
 from flow_models.plots.margins import margins
 from flow_models.plots.posterior import corner, predicted_data, profile_bands
 from flow_models.plots.sides import sides
@@ -32,6 +33,7 @@ from flow_models.plots.training import training_curves
 
 __all__ = [
     "anomalies",
+    "anomaly_maps",
     "arms",
     "beside",
     "class_probabilities",

@@ -98,7 +98,8 @@ def load(config) -> Problem:
 def evaluate(run: Run) -> Results:
     """Trains the background model, scores all sets, and writes detector and scores.csv."""
     problem, config = run.problem, run.config
-    detector = Detector(run.model, _background(run)).knowing(problem.known.validation)
+    detector = Detector(run.model, _background(run)).remembering(problem.known.examples)
+    detector = detector.knowing(problem.known.validation)
     detector.save(str(run.folder))
     known, several = problem.sets[KNOWN], len(problem.sets) > 1
     of_baselines = baselines.PictureBaselines(problem.known.examples)

@@ -1,0 +1,109 @@
+"""Maps of where pictures are strange, and the planted defects that they are measured by."""
+
+import numpy as np
+import pytest
+
+from flow_models import plots
+from flow_models.core.errors import UserError
+from flow_models.diagnostics import defects, maps
+
+
+def bars(n, seed=0):
+    """One upright bar each, 12x12, its brightness 200 to 250."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((n, 12, 12, 1), np.uint8)
+    for image, at in zip(images, rng.integers(1, 10, n)):
+        image[:, at : at + 2] = rng.integers(200, 251)
+    return images
+
+
+@pytest.mark.parametrize("kind", defects.KINDS)
+def test_a_planted_defect_is_one_patch_and_the_mask_says_where(kind):
+    images = bars(20)
+    spoiled, masks = defects.planted(images, kind, seed=3)
+    assert spoiled.dtype == np.uint8 and masks.shape == (20, 12, 12)
+    assert masks.any((1, 2)).all(), "every defect is visible"
+    assert not (spoiled == images).all(-1)[masks].any()
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert max(np.ptp(rows), np.ptp(columns)) < round(12 * defects.SIDES[1])
+    assert np.array_equal(spoiled, defects.planted(images, kind, seed=3)[0])
+    assert not np.array_equal(spoiled, defects.planted(images, kind, seed=4)[0])
+
+
+def test_missing_is_filled_as_the_border_is():
+    image = np.full((2, 12, 12, 3), (10, 20, 30), np.uint8)
+    image[:, 3:9, 3:9] = 200
+    spoiled, masks = defects.planted(image, "missing")
+    assert (spoiled[masks] == (10, 20, 30)).all()
+
+
+def test_measures_of_maps_are_those_of_their_definitions():
+    rng = np.random.default_rng(0)
+    found, masks = rng.integers(0, 5, (3, 4, 4)), rng.random((3, 4, 4)) < 0.3
+    bad, good = found[masks], found[~masks]
+    pairs = np.sign(bad[:, None] - good[None])
+    assert defects.pixel_auroc(found, masks) == pytest.approx((pairs + 1).mean() / 2)
+    peak = np.zeros((2, 4, 4))
+    peak[0, 1, 2] = peak[1, 3, 3] = 1.0
+    there = np.zeros((2, 4, 4), bool)
+    there[0, 1, 2] = there[1, 0, 0] = True
+    assert defects.pointing_game(peak, there) == 0.5
+    with pytest.raises(UserError, match="needs defective pixels"):
+        defects.pixel_auroc(peak, np.zeros((2, 4, 4), bool))
+    with pytest.raises(UserError, match="must be one of swapped, blurred, noise, missing"):
+        defects.planted(bars(3), "scratched")
+
+
+def test_patches_cover_every_pixel_of_any_size():
+    for height, width in ((28, 28), (7, 9), (5, 64), (1, 1), (33, 92)):
+        times = np.zeros((height, width))
+        for place in maps.patches(height, width):
+            times[place] += 1
+        assert times.min() >= 1, (height, width)
+
+
+def test_a_map_is_the_change_to_what_known_pictures_have(monkeypatch):
+    image = bars(1)[0]
+    known = image[None].copy()
+    assert maps.anomaly_map(None, image, known).max() == 0
+    known[0, 4, 4] = 255 - image[4, 4]
+    monkeypatch.setattr(maps, "SMOOTHING", 0.0)
+    found = maps.anomaly_map(None, image, known)
+    expected = np.zeros((12, 12))
+    expected[4, 4] = abs(int(known[0, 4, 4, 0]) - int(image[4, 4, 0])) / 255
+    assert np.allclose(found, expected)
+
+
+def test_the_more_probable_replacement_counts(monkeypatch):
+    """Of two known pictures that fit equally, the model prefers the one like the image."""
+    monkeypatch.setattr(maps, "SMOOTHING", 0.0)
+    image = np.full((7, 7, 1), 100, np.uint8)
+    known = np.stack([image, image])
+    known[1, 3, 3] = 200
+    equal = maps.anomaly_map(lambda x: np.zeros(len(x)), image, known)
+    assert equal[3, 3] == pytest.approx(0.5 * 100 / 255)
+    sharp = maps.anomaly_map(lambda x: -1e4 * (x.max((1, 2, 3)) > 150), image, known)
+    assert sharp[3, 3] == pytest.approx(0, abs=1e-9)
+    broken = maps.anomaly_map(lambda x: np.where(x.max((1, 2, 3)) > 150, np.nan, 0), image, known)
+    assert broken[3, 3] == pytest.approx(0, abs=1e-9), "NaN counts as impossible"
+
+
+@pytest.mark.parametrize("kind", ["swapped", "noise", "missing"])
+def test_defects_of_bars_are_found_without_any_model(kind):
+    spoiled, masks = defects.planted(bars(12, seed=1), kind)
+    found = maps.anomaly_maps(None, spoiled, bars(200, seed=2))
+    assert defects.pixel_auroc(found, masks) > 0.95
+
+
+def test_the_figure_shows_each_picture_above_its_map():
+    images = bars(5)
+    values = np.zeros((5, 12, 12))
+    values[:2, 3, 3] = 1.0
+    figure = plots.anomaly_maps(images, values, "Title", list("abcde"), usual=3)
+    (axes,) = figure.axes
+    assert len(axes.images) == 10 and [each.get_text() for each in axes.texts] == list("abcde")
+    heated = np.asarray(axes.images[1].get_array())
+    assert heated[3, 3].max() > 240 and heated[0, 0].max() < 200
+    with pytest.raises(UserError, match="are expected"):
+        plots.anomaly_maps(images, values[:4], "Title")
