@@ -1,6 +1,7 @@
 """The command line, as `flow-models` and as `python -m flow_models`: `train` runs an application,
-`infer` your own inverse problem, `score`, `classify`, `sample` and `interpolate` use a trained
-model, `sweep`, `batch` and `doctor` do the rest.
+`prepare` makes shards of data too large for one machine, `infer` your own inverse problem, `score`,
+`classify`, `sample` and `interpolate` use a trained model, `sweep`, `batch` and `doctor` do the
+rest.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -18,6 +19,7 @@ from flow_models.runs.program import guarded
 
 COMMANDS = (
     "train",
+    "prepare",
     "infer",
     "score",
     "classify",

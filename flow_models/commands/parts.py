@@ -11,12 +11,15 @@ from flow_models.core.share import WHOLE, Share
 
 
 def add_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument(
-        "--part",
-        metavar="I/N",
-        help=f"do part I, from 0, of N of {what}; --csv then names a folder, which gets a Parquet"
+    add_part(
+        parser,
+        f"do part I, from 0, of N of {what}; --csv then names a folder, which gets a Parquet"
         " file a part, and a part that is there is not done again",
     )
+
+
+def add_part(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--part", metavar="I/N", help=text)
 
 
 def once(run: Callable[[argparse.Namespace], None], given: argparse.Namespace) -> None:

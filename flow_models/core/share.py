@@ -38,20 +38,28 @@ class Share(NamedTuple):
         found = False
         for uri in storage.list_prefix(folder, suffixes):
             found = True
-            name = storage.below(uri, folder)
-            if zlib.crc32(os.fsencode(name)) % self.parts == self.number:
+            if self.has(storage.below(uri, folder)):
                 yield uri
         if not found and self != WHOLE:
             raise UserError(f"{folder}: no file here whose name ends in {' '.join(suffixes)}")
+
+    def has(self, name: str) -> bool:
+        """Whether a file with this name below its folder is of this part."""
+        return zlib.crc32(os.fsencode(name)) % self.parts == self.number
 
     def refuse_one(self, uri: str) -> None:
         """Raises UserError for a part of what is one file."""
         if self != WHOLE:
             raise UserError(f"{uri} is no folder: --part takes part of the files of one")
 
+    @property
+    def name(self) -> str:
+        """`00003-of-00100`."""
+        return f"{self.number:05d}-of-{self.parts:05d}"
+
     def file_name(self) -> str:
         """The name of what is made of this part."""
-        return f"part-{self.number:05d}-of-{self.parts:05d}.parquet"
+        return f"part-{self.name}.parquet"
 
 
 WHOLE = Share(0, 1)

@@ -22,6 +22,7 @@ from flow_models.data.images.listing import ALL
 from flow_models.data.images.opening import open_images
 from flow_models.data.images.reading import Rule, refit
 from flow_models.data.images.scoring import read_images
+from flow_models.data.shards.folder import is_prepared
 
 if TYPE_CHECKING:
     from flow_models.data.images.augmentation import Augmentation
@@ -115,7 +116,7 @@ def refuse_unknown_classes(pictures) -> None:
     """Raises UserError where the user's validation or test pictures have a class that the training
     pictures lack."""
     folder = pictures.train_uri and pictures.train_uri not in embedded_sets.names()
-    if not folder or class_names(pictures) is not None:
+    if not folder or class_names(pictures) is not None or is_prepared(pictures.train_uri):
         return
     train, *held = find_parts(pictures.train_uri, pictures.val_uri or None)
     known = set(storage.subfolders(train))
@@ -145,6 +146,8 @@ def other_classes(pictures, known: ImageData) -> Labelled | None:
         foreign = ~np.isin(labels, known.classes)
         some = Labelled(images[foreign], list(np.array(labels)[foreign]))
         return some if foreign.any() else None
+    if is_prepared(pictures.train_uri):
+        return None
     train, validation, test = find_parts(pictures.train_uri, pictures.val_uri or None)
     roots = [root for root in (train, validation, test) if root]
     roots = [root for root in roots if root not in embedded_sets.names()]

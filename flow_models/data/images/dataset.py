@@ -45,6 +45,11 @@ class Skipped:
                 f" {self.first(UNREADABLE)}"
             )
 
+    def take(self, number: int, examples: Sequence[Sequence[str]]) -> None:
+        """Note unreadable files of which some are known by place and reason."""
+        self.counts[UNREADABLE] += number
+        self.examples += [(UNREADABLE, uri, reason) for uri, reason in examples]
+
     def first(self, kind: str) -> str:
         """The first file of a kind and its reason, as `location: reason`."""
         return next(f"{uri}: {reason}" for each, uri, reason in self.examples if each == kind)

@@ -11,7 +11,7 @@ import numpy as np
 from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.data.images import depth, embedded
-from flow_models.data.images.listing import ImageFiles
+from flow_models.data.images.listing import SAMPLE, ImageFiles
 from flow_models.data.images.reading import (
     BadImage,
     Rule,
@@ -22,8 +22,7 @@ from flow_models.data.images.reading import (
 )
 
 _HELD_OUT = 0.1  # of each class, where no validation images are given
-_SAMPLE = 16  # pictures whose heads are read to learn size, colour and depth
-_DEEP = 1000  # pictures whose values are read to learn the range of deep ones
+_HEADS = 16  # pictures whose heads are read to learn size, colour and depth
 
 
 def find_parts(train_uri: str, val_uri: str | None) -> tuple[str, str | None, str | None]:
@@ -67,6 +66,12 @@ def hold_out(files: ImageFiles, seed: int) -> tuple[ImageFiles, ImageFiles]:
             f"{files.root}: too few pictures to hold some out for validation: give --val-uri"
         )
     return files.take(~chosen), files.take(chosen)
+
+
+def in_held_out(order: np.ndarray, seed: int) -> np.ndarray:
+    """Which files are held out, a tenth, each by its hash and the seed alone [n]."""
+    mixed = _mix(order ^ _mix(np.array([seed % 2**64], np.uint64)))
+    return mixed < np.uint64(_HELD_OUT * 2**64)
 
 
 def _mix(numbers: np.ndarray) -> np.ndarray:
@@ -131,7 +136,7 @@ def find_rule(files: ImageFiles, wanted: Wanted) -> Rule:
 
 def _range(files: ImageFiles) -> depth.Range | None:
     """The range of values, of pictures as good as random, where some have more than 8 bits."""
-    rows = np.argsort(files.rows["order"])[:_DEEP]
+    rows = np.argsort(files.rows["order"])[:SAMPLE]
 
     def data(row) -> bytes:
         try:
@@ -139,8 +144,8 @@ def _range(files: ImageFiles) -> depth.Range | None:
         except BadImage:
             return b""  # told when all are read
 
-    with ThreadPoolExecutor(_SAMPLE) as pool:
-        if not any(pool.map(has_depth, map(files.uri, rows[:_SAMPLE]))):
+    with ThreadPoolExecutor(_HEADS) as pool:
+        if not any(pool.map(has_depth, map(files.uri, rows[:_HEADS]))):
             return None
         return depth.find_range(depth.each_deep(bounded_map(pool, data, rows, 64)), files.root)
 
@@ -154,8 +159,8 @@ def _heads(files: ImageFiles) -> list[tuple[int, int, int]]:
         except BadImage as bad:
             return bad
 
-    rows = np.argsort(files.rows["order"])[:_SAMPLE]
-    with ThreadPoolExecutor(_SAMPLE) as pool:
+    rows = np.argsort(files.rows["order"])[:_HEADS]
+    with ThreadPoolExecutor(_HEADS) as pool:
         heads = list(pool.map(head, rows))
     good = [each for each in heads if not isinstance(each, BadImage)]
     if not good:

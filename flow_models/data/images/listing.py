@@ -6,6 +6,7 @@ The first folder of a name is its class; a folder without sub-folders is one cla
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,11 @@ import numpy as np
 from flow_models.core import storage
 from flow_models.core.errors import UserError, warn
 from flow_models.core.failures import pick
+from flow_models.core.share import WHOLE, Share
 from flow_models.data.images.dataset import Skipped
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp")
+SAMPLE = 1000  # pictures from which size, colour and depth of all are learned
 ALL = "all"  # the class of pictures that lie in no class folder
 _ROW = np.dtype(
     [("start", "i8"), ("end", "i8"), ("label", "i4"), ("order", "u8"), ("identity", "u8")]
@@ -85,12 +88,20 @@ class Names(Sequence):
 
 
 def list_images(
-    uri: str, log: Skipped, classes: Sequence[str] | None = None, progress: bool = True
+    uri: str,
+    log: Skipped,
+    classes: Sequence[str] | None = None,
+    progress: bool = True,
+    share: Share = WHOLE,
 ) -> ImageFiles:
     """The pictures below a folder or prefix, or below the folders of some of its classes.
 
     Hidden files, files with other endings, and files beside the class folders are left out and
     noted in `log`.
+
+    Args:
+      share: the part whose pictures are kept; beside them stay the first `SAMPLE` of all in the
+        order of the hash of their names, from which each part learns the same of all.
 
     Raises:
       UserError: nothing there, no picture there, or no such class.
@@ -100,7 +111,7 @@ def list_images(
         check_classes(uri, classes)
     places = [root] if classes is None else [storage.join(root, name) for name in classes]
     found = (each for place in places for each in storage.list_files(place))
-    files = _collect(root, found, log, progress)
+    files = _collect(root, found, log, progress, share)
     empty = set(classes or storage.subfolders(root)) - set(files.classes)
     if empty and files.classes != (ALL,):
         warn(f"{root}: folders without a picture are no classes: {', '.join(sorted(empty))}")
@@ -120,10 +131,12 @@ def check_classes(uri: str, classes: Sequence[str]) -> None:
             pick(dict.fromkeys(there), name, f"class in {uri}")
 
 
-def _collect(root: str, found: Iterator[storage.Found], log: Skipped, progress: bool) -> ImageFiles:
+def _collect(
+    root: str, found: Iterator[storage.Found], log: Skipped, progress: bool, share: Share = WHOLE
+) -> ImageFiles:
     from tqdm import tqdm
 
-    names, quiet = bytearray(), None if progress else True
+    names, quiet, sample = bytearray(), None if progress else True, _Sample()
     classes: dict[str, int] = {}
 
     def rows():
@@ -134,11 +147,13 @@ def _collect(root: str, found: Iterator[storage.Found], log: Skipped, progress: 
             elif not name.lower().endswith(SUFFIXES):
                 log.add("other", each.uri, f"not {', '.join(SUFFIXES)}")
             else:
+                folder = name.partition("/")[0] if "/" in name else ""
+                label, order = classes.setdefault(folder, len(classes)), _hash(name)
+                if share != WHOLE and not (sample.has(order) | share.has(name)):
+                    continue
                 start, stamp = len(names), f"{name}\0{each.size}\0{each.stamp}"
                 names.extend(os.fsencode(name))
-                folder = name.partition("/")[0] if "/" in name else ""
-                label = classes.setdefault(folder, len(classes))
-                yield start, len(names), label, _hash(name), _hash(stamp)
+                yield start, len(names), label, order, _hash(stamp)
 
     table = np.fromiter(rows(), _ROW)
     return _with_sorted_classes(ImageFiles(root, bytes(names), table, tuple(classes)), log)
@@ -153,11 +168,24 @@ def _with_sorted_classes(files: ImageFiles, log: Skipped) -> ImageFiles:
         beside = np.flatnonzero(files.labels == files.classes.index(""))
         for row in beside:
             log.add("other", files.uri(int(row)), "beside the class folders, not in one")
-        warn(
-            f"{files.root}: pictures beside the class folders are left out: {len(beside):,}; the"
-            f" first: {files.uri(int(beside[0]))}"
+        first = (
+            f"{len(beside):,}; the first: {files.uri(int(beside[0]))}" if len(beside) else "some"
         )
+        warn(f"{files.root}: pictures beside the class folders are left out: {first}")
     return files.relabel(sorted(name for name in files.classes if name))
+
+
+class _Sample:
+    """Tells whether a number is among the `SAMPLE` smallest of those asked about so far."""
+
+    def __init__(self):
+        self._largest: list[int] = []  # a heap of their negatives
+
+    def has(self, number: int) -> bool:
+        if len(self._largest) < SAMPLE:
+            heapq.heappush(self._largest, -number)
+            return True
+        return -heapq.heappushpop(self._largest, -number) != number
 
 
 def _hash(text: str) -> int:

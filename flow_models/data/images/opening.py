@@ -23,8 +23,10 @@ from flow_models.data.images.dataset import ImageData
 from flow_models.data.images.depth import described
 from flow_models.data.images.layout import Wanted, find_parts, find_rule, find_val, hold_out, wanted
 from flow_models.data.images.listing import ALL, ImageFiles, check_classes, list_images
+from flow_models.data.images.prepared import PreparedPictures
 from flow_models.data.images.reading import Rule, refit
 from flow_models.data.images.store import ImageStore, Reading
+from flow_models.data.shards.folder import is_prepared
 
 if TYPE_CHECKING:
     from flow_models.data.images.augmentation import Augmentation
@@ -53,7 +55,8 @@ def open_images(
 
     Args:
       train_uri: a folder or s3://bucket/prefix of class folders, of pictures, or of `train`, `val`
-        and `test`; or the name of an embedded set.
+        and `test`; or shards that `python -m flow_models prepare` made of one; or the name of an
+        embedded set.
       val_uri: the same for validation; else `val` beside `train`, else a tenth of each class,
         chosen by the seed.
       size: height and width (one number: both) of all pictures; None: they must have one size.
@@ -89,6 +92,8 @@ def open_images(
             f"{train_uri}: no such folder, and no embedded set has this name; "
             f"the sets are {', '.join(embedded.names())}"
         )
+    if is_prepared(train_uri):
+        return opener.prepared(train_uri, val_uri)
     return opener.files(*find_parts(train_uri, val_uri))
 
 
@@ -101,13 +106,14 @@ class _Batching:
     labelled: bool
     seed: int
 
-    def of(self, gather: Callable, counts, shape, labels, classes) -> EndlessBatches:
+    def of(self, gather: Callable, counts, shape, labels, classes, ahead=None) -> EndlessBatches:
         """See `stream`."""
         from flow_models.data.images.stream import stream
 
         labels = labels if self.labelled else None
         size, seed, augment = self.size, self.seed, self.augment
-        return stream(gather, counts, shape, size, seed, augment, labels, len(classes))
+        fixed = shape, size, seed, augment, labels, len(classes)
+        return stream(gather, counts, *fixed, ahead=ahead)
 
     def of_array(self, images: np.ndarray, labels: np.ndarray, classes):
         """The array itself if nothing is augmented."""
@@ -167,11 +173,53 @@ class _Opener:
             test_labels=test_labels,
             classes=files.classes,
             rows=len(store),
-            source=self._source(train_uri, val_uri, store),
+            source=self._source(train_uri, val_uri, len(store), rule),
             skipped=self.reading.log,
             depth=rule.depth,
             example_names=store.names[: len(labels)],
             held_out_names=names,
+        )
+
+    def prepared(self, folder: str, val_uri: str | None) -> ImageData:
+        """Pictures out of shards: nothing is listed or decoded."""
+        pictures = PreparedPictures(folder, self.shape, self.classes)
+        rule, classes = pictures.rule, pictures.classes
+        self.reading.log.take(*pictures.skipped)
+        reader, quarter = pictures.reader("train"), self._quarter(rule)
+        rows = len(reader.split)
+        if rows * rule.image_bytes <= self.memory:
+            images, labels, places = pictures.first("train", rows)
+            train = self.batching.of_array(images, labels, classes)
+        else:
+            images, labels, places = pictures.first("train", quarter)
+            counts, by_number = reader.split.counts, reader.column(0)
+            train = self.batching.of(
+                by_number, counts, rule.shape, reader.column(1), classes, reader.ahead
+            )
+        if val_uri:
+            held = self._loaded(self._listed(find_val(val_uri), classes), rule)
+        else:
+            held = pictures.first("validation", quarter)
+        if not len(held[0]):
+            raise UserError(f"{folder} holds no pictures for validation: give --val-uri")
+        test = pictures.first("test", quarter)
+        tested = bool(len(test[0]))
+        return ImageData(
+            name=os.path.basename(folder.rstrip("/")),
+            train=train,
+            examples=images,
+            example_labels=labels,
+            validation=held[0],
+            validation_labels=held[1],
+            test=test[0] if tested else None,
+            test_labels=test[1] if tested else None,
+            classes=classes,
+            rows=rows,
+            source=self._source(folder, val_uri or folder, rows, rule),
+            skipped=self.reading.log,
+            depth=rule.depth,
+            example_names=places,
+            held_out_names=test[2] if tested else held[2],
         )
 
     def _listed(self, uri: str, classes: tuple[str, ...]) -> ImageFiles | ImageData:
@@ -224,10 +272,10 @@ class _Opener:
         """Images in a quarter of the memory."""
         return max(1, self.memory // 4 // rule.image_bytes)
 
-    def _source(self, train_uri: str, val_uri: str | None, store: ImageStore) -> str:
-        height, width, channels = store.rule.shape
+    def _source(self, train_uri: str, val_uri: str | None, rows: int, rule: Rule) -> str:
+        height, width, channels = rule.shape
         kind = "grey" if channels == 1 else "colour"
         held = f"a tenth held out for validation (seed {self.batching.seed})"
         held = f"validation from {val_uri}" if val_uri else held
-        size = f"{height}x{width} {kind}{described(store.rule.depth)}"
-        return f"{len(store):,} images, {size}, from {train_uri}; {held}"
+        size = f"{height}x{width} {kind}{described(rule.depth)}"
+        return f"{rows:,} images, {size}, from {train_uri}; {held}"

@@ -8,15 +8,17 @@ batch s at once, so a resumed run costs nothing and sees what the uninterrupted 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
+from flow_models.data.shards.order import ShardPasses, too_few
 
 _AHEAD = 4  # batches that are ready before they are asked for
-_WINDOW_BYTES = 128 * 2**20  # of pictures among which a pass out of shards is shuffled
+_WINDOW_BYTES = 64 * 2**20  # of pictures among which a pass out of shards is shuffled
 
 
 class EndlessBatches(tf.data.Dataset):
@@ -73,41 +75,22 @@ class EndlessBatches(tf.data.Dataset):
 
 
 class _Passes:
-    """Numbers of the pictures in each batch: shuffled passes over all of them; an incomplete last
-    batch is not used.
+    """Numbers of the pictures in each batch: shuffled passes over `count` pictures in memory; an
+    incomplete last batch is not used."""
 
-    Pictures of shards (counts [k]) are shuffled among those of several shards at a time, at least
-    `window` of them, the shards in random order, so that a pass reads each shard once.
-    """
+    def __init__(self, count: int, batch_size: int, seed: int):
+        if count < batch_size:
+            raise too_few(count, batch_size)
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+        self._per_pass, self._pass, self._order = count // batch_size, -1, np.zeros(0, np.int64)
 
-    def __init__(self, counts: np.ndarray, batch_size: int, seed: int, window: int):
-        self._counts, self._seed, self._window = np.asarray(counts), seed, window
-        self._batch_size, rows = batch_size, int(self._counts.sum())
-        if rows < batch_size:
-            raise UserError(
-                f"{rows} training images are fewer than one batch of {batch_size}: "
-                f"set batch_size to at most {rows}, or give more images"
-            )
-        self._per_pass, self._pass, self._order = rows // batch_size, -1, np.zeros(0, np.int64)
-
-    def numbers(self, step: int) -> np.ndarray:
-        """int64 [batch_size] of the batch `step`."""
+    def numbers(self, step: int, rows: slice = slice(None)) -> np.ndarray:
+        """int64 numbers of these rows of the batch `step`."""
         number, position = divmod(int(step), self._per_pass)
         if number != self._pass:
-            self._pass, self._order = number, self._shuffled(number)
-        return self._order[position * self._batch_size : (position + 1) * self._batch_size]
-
-    def _shuffled(self, number: int) -> np.ndarray:
-        rng = np.random.default_rng((self._seed, number))
-        ends = np.cumsum(self._counts)
-        shards = rng.permutation(len(ends))
-        windows = np.cumsum(self._counts[shards]) // max(1, self._window)
-        parts = []
-        for window in np.unique(windows):
-            inside = shards[windows == window]
-            rows = [np.arange(ends[each] - self._counts[each], ends[each]) for each in inside]
-            parts.append(rng.permutation(np.concatenate(rows)))
-        return np.concatenate(parts)
+            rng = np.random.default_rng((self._seed, number))
+            self._pass, self._order = number, rng.permutation(self._count)
+        return self._order[position * self._batch_size : (position + 1) * self._batch_size][rows]
 
 
 class _PassesOfGroups:
@@ -121,12 +104,12 @@ class _PassesOfGroups:
         self._groups = []
         for number, part in enumerate(np.array_split(np.arange(batch_size), len(groups))):
             group = np.tile(groups[number], -(-len(part) // len(groups[number])))
-            passes = _Passes(np.array([len(group)]), len(part), seed + number, len(group))
+            passes = _Passes(len(group), len(part), seed + number)
             self._groups.append((group, passes))
 
-    def numbers(self, step: int) -> np.ndarray:
-        """int64 [batch_size] of the batch `step`."""
-        return np.concatenate([group[passes.numbers(step)] for group, passes in self._groups])
+    def numbers(self, step: int, rows: slice = slice(None)) -> np.ndarray:
+        """int64 numbers of these rows of the batch `step`."""
+        return np.concatenate([group[passes.numbers(step)] for group, passes in self._groups])[rows]
 
 
 def stream(
@@ -136,9 +119,10 @@ def stream(
     batch_size: int,
     seed: int = 0,
     augment: Augmentation | None = None,
-    labels: np.ndarray | None = None,
+    labels: Any = None,
     classes: int = 0,
     groups: Sequence[np.ndarray] = (),
+    ahead: Callable[[np.ndarray], None] | None = None,
 ) -> EndlessBatches:
     """Batches uint8 [batch_size, H, W, C]; with labels {"x": those, "y": one-hot float32
     [batch_size, classes]}.
@@ -146,28 +130,36 @@ def stream(
     Args:
       gather: pixels [n, H, W, C] of the pictures with these numbers.
       counts: pictures in each shard; one number where shards do not matter.
-      labels: int [n], -1 where a picture has none: a row of zeros.
+      labels: int [n], or what has a label at each number; -1 where a picture has none: a row of
+        zeros.
       groups: numbers of pictures in groups that share each batch equally.
+      ahead: told which shards are needed soon.
 
     Raises:
       UserError: fewer pictures than one batch.
     """
     window = _WINDOW_BYTES // int(np.prod(shape))
-    _Passes(counts, batch_size, seed, window)  # too few pictures are told now, not while training
+
+    def passes_of(ahead):
+        if groups:
+            return _PassesOfGroups(groups, batch_size, seed)
+        if len(counts) == 1:
+            return _Passes(int(counts[0]), batch_size, seed)
+        return ShardPasses(counts, batch_size, seed, window, ahead)
+
+    passes_of(None)  # too few pictures are told now, not while training
     failures: list[UserError] = []
 
     def make(start: int, rows: slice) -> tf.data.Dataset:
-        passes = (
-            _PassesOfGroups(groups, batch_size, seed)
-            if groups
-            else _Passes(counts, batch_size, seed, window)
-        )
+        passes = passes_of(ahead)
 
         def read(step):
             try:
-                numbers = passes.numbers(step)
-                chosen = np.zeros(0, np.int32) if labels is None else labels[numbers]
-                return _gathered(gather, numbers, rows), chosen
+                numbers = passes.numbers(step, rows)
+                chosen = np.full(batch_size, -1, np.int32)
+                if labels is not None:
+                    chosen[rows] = labels[numbers]
+                return _padded(gather(numbers), batch_size, rows), chosen
             except UserError as error:
                 failures.append(error)
                 raise
@@ -189,12 +181,11 @@ def stream(
     return EndlessBatches(make, failures)
 
 
-def _gathered(gather: Callable, numbers: np.ndarray, rows: slice) -> np.ndarray:
-    """Pixels [n, H, W, C] of which these rows are read and the others 0, so that augmentation
+def _padded(read: np.ndarray, height: int, rows: slice) -> np.ndarray:
+    """Pixels [height, H, W, C] of which these rows are read and the others 0, so that augmentation
     changes the rows as it would in the whole batch."""
-    read = gather(numbers[rows])
-    if len(read) == len(numbers):
+    if len(read) == height:
         return read
-    pixels = np.zeros((len(numbers), *read.shape[1:]), read.dtype)
+    pixels = np.zeros((height, *read.shape[1:]), read.dtype)
     pixels[rows] = read
     return pixels

@@ -1,0 +1,44 @@
+"""Decode pictures once, into shards that training reads at once and without a listing.
+
+    python -m flow_models prepare photos/ shards/ --size 64
+    python -m flow_models prepare s3://bucket/photos s3://bucket/shards --size 64 --part 7/100
+    python train_flowmodels2.py --train-uri s3://bucket/shards
+
+Part I of N takes the pictures whose names a hash puts there. A shard is a Parquet file of some 4 MB
+of pixels, with class and place of each picture; it counts once the file of its part names it, so
+the same command after an interruption makes only the shards that are missing. Once all N parts are
+done, in any order and on any machines, training takes the folder as --train-uri.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from flow_models.commands import parts, seed
+from flow_models.core.share import WHOLE, Share
+
+NEEDS_MODEL = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="folder or s3:// prefix of pictures, as train_uri has it")
+    add("folder", metavar="DEST", help="folder or s3:// prefix of the shards")
+    parts.add_part(parser, "do part I, from 0, of N of the pictures; each may run anywhere")
+    add("--size", type=int, metavar="PIXELS", help="height and width (default: as they are)")
+    add("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: as they are)")
+    add("--classes", nargs="+", metavar="CLASS", help="class folders to take (default: all)")
+    held_out = "which tenth is held out where there is no folder val (default 0)"
+    add("--seed", type=seed, default=0, help=held_out)
+    bad = "end a part at more unreadable pictures than N (default 10)"
+    add("--max-bad", type=int, default=10, metavar="N", help=bad)
+
+
+def run(given: argparse.Namespace) -> None:
+    from flow_models.data.images.layout import wanted
+    from flow_models.data.images.preparing import Preparation, prepare
+
+    share = Share.parsed(given.part) if given.part else WHOLE
+    shape = wanted(given.size, given.channels, "center")
+    asked = Preparation(given.source, shape, given.classes, given.seed, given.max_bad)
+    print(prepare(asked, given.folder, share))

@@ -1,0 +1,109 @@
+"""Rows of shards by their number, of which a bounded number of shards is in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flow_models.data.shards.files import read
+from flow_models.data.shards.folder import Split
+from flow_models.data.shards.order import LANES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEPT = 4 * LANES  # shards in memory: in each lane those of a window and of the next one
+_READERS = 8  # shards that are read at once
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class ByNumber:
+    """One array of the rows of shards."""
+
+    reader: Reader
+    place: int
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return self.reader.gather(rows, self.place)
+
+    __getitem__ = __call__
+
+
+class Reader:
+    """Rows of the shards of a split, by number: shards are read when they are needed, or ahead in
+    threads, and at most `kept` of them stay in memory.
+
+    Args:
+      decode: arrays [n, ...] of the table of a shard.
+      columns: of the table that it needs.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        decode: Callable[[pa.Table], Arrays],
+        columns: list[str] | None = None,
+        kept: int = KEPT,
+    ):
+        self.split, self._decode, self._columns, self._kept = split, decode, columns, kept
+        self._ends = np.cumsum(split.counts)
+        self._starts = self._ends - split.counts
+        self._lock, self._shards = threading.Lock(), OrderedDict[int, Future]()
+        self._pool = ThreadPoolExecutor(_READERS)
+
+    def shard(self, number: int) -> Arrays:
+        """The arrays of one shard."""
+        return self._asked(number).result()
+
+    def ahead(self, numbers: np.ndarray) -> None:
+        """Begins to read shards."""
+        for number in numbers:
+            self._asked(int(number))
+
+    def gather(self, rows: np.ndarray, place: int) -> np.ndarray:
+        """One of the arrays, [n, ...], of some rows."""
+        shards = np.searchsorted(self._ends, rows, side="right")
+        wanted, which = np.unique(shards, return_inverse=True)
+        self.ahead(wanted)
+        inside = rows - self._starts[shards]
+        out: np.ndarray | None = None
+        for number, shard in enumerate(wanted):
+            array, here = self.shard(int(shard))[place], which == number
+            out = np.empty((len(rows), *array.shape[1:]), array.dtype) if out is None else out
+            out[here] = array[inside[here]]
+        assert out is not None, "some rows are asked for"
+        return out
+
+    def column(self, place: int) -> ByNumber:
+        """One of the arrays, a function and an index of numbers of rows."""
+        return ByNumber(self, place)
+
+    def first(self, rows: int) -> Arrays:
+        """Arrays of the first rows, as good as random ones; all of them where there are fewer."""
+        rows = min(rows, int(self.split.counts.sum()))
+        last = int(np.searchsorted(self._ends, rows))
+        wanted = np.flatnonzero(self.split.counts[: last + 1])
+        with ThreadPoolExecutor(_READERS) as pool:
+            parts = list(pool.map(self._read, wanted))
+        return tuple(np.concatenate(each)[:rows] for each in zip(*parts))
+
+    def _asked(self, number: int) -> Future:
+        with self._lock:
+            found = self._shards.get(number)
+            if found is None or (found.done() and found.exception() is not None):
+                found = self._shards[number] = self._pool.submit(self._read, number)
+            self._shards.move_to_end(number)
+            while len(self._shards) > self._kept:
+                self._shards.popitem(last=False)[1].cancel()
+            return found
+
+    def _read(self, number: int) -> Arrays:
+        rows = int(self.split.counts[number])
+        return self._decode(read(self.split.uri(number), rows, self._columns))
