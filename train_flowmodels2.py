@@ -19,7 +19,7 @@ import dataclasses
 import math
 
 import flow_models as fm
-from flow_models.applications.settings import ImageNetwork, Pictures
+from flow_models.applications.settings import ImageNetwork, Measured, Pictures
 
 
 @fm.settings
@@ -46,6 +46,7 @@ class Config:
     """bootstrap draws of the intervals"""
     pictures: Pictures = Pictures(classes="auto")
     network: ImageNetwork = ImageNetwork()
+    measured: Measured = Measured()
     fit: fm.FitSettings = fm.FitSettings()
     run: fm.RunSettings = fm.RunSettings()
 

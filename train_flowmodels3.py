@@ -19,7 +19,7 @@ calibration error of at most 0.03, and bits_per_dim within 5% of those without c
 from __future__ import annotations
 
 import flow_models as fm
-from flow_models.applications.settings import Classifier, ImageNetwork, Pictures
+from flow_models.applications.settings import Classifier, ImageNetwork, Measured, Pictures
 
 
 @fm.settings
@@ -37,6 +37,7 @@ class Config:
     pictures: Pictures = Pictures(flip=None)
     classifier: Classifier = Classifier(form="conditional", passes=40)
     network: ImageNetwork = ImageNetwork(levels=0, depth=4)
+    measured: Measured = Measured()
     fit: fm.FitSettings = fm.FitSettings(learning_rate=3e-3, ema=0.995, eval_every_steps=200)
     run: fm.RunSettings = fm.RunSettings()
 

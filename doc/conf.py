@@ -46,7 +46,8 @@ SECTIONS = {
     ),
     "Applications": [f"doc/application{number}" for number in range(1, 8)],
     "Guides": [
-        *("doc/tables", "doc/anomaly_scores", "doc/classification", "doc/inverse_problems"),
+        *("doc/tables", "doc/anomaly_scores", "doc/sample_quality", "doc/classification"),
+        "doc/inverse_problems",
         *(
             "doc/your_own_problem",
             "doc/densities",

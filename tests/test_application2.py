@@ -84,6 +84,10 @@ def finished(tmp_path_factory):
     """A run on embedded digits, as a process of its own."""
     run = tmp_path_factory.mktemp("run") / "digits"
     arguments = [*DIGITS[:-1], "[mnist]", "--output-dir", str(run), *TINY, "--steps", "150"]
+    (run.parent / "mine.py").write_text(
+        "def means(images):\n    return images.mean(3)[:, 2:6, 3]\n"
+    )
+    arguments += ["--measured-samples", "40", "--measured-by", str(run.parent / "mine.py:means")]
     result = subprocess.run(
         [sys.executable, "train_flowmodels2.py", *arguments],
         capture_output=True,
@@ -129,6 +133,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
             "strangest_known",
             "scores",
             "roc",
+            "alike",
         )
     }
     metrics = json.loads((run / "metrics.json").read_text())
@@ -155,10 +160,12 @@ def test_a_run_leaves_all_that_was_promised(finished):
         "code_bits_per_dim",
         "train_seconds",
         "peak_memory_mb",
+        "samples_recall_null",
     } <= set(metrics)
+    assert metrics["samples_kid"] > 0.1 > metrics["samples_kid_null"]
     report = (run / "report.html").read_text()
     assert (
-        report.count("data:image/png;base64,") == 13
+        report.count("data:image/png;base64,") == 14
         and "known against near and mnist" in report
         and "pca (baseline)" in report
     )

@@ -79,6 +79,8 @@ def test_digits_in_three_forms_with_a_class_unknown(tmp_path, monkeypatch):
         "3",
         "--classes",
         "[1, 3, 7]",
+        "--measured-samples",
+        "30",
     ]
     assert call(monkeypatch, *arguments) == 0
     metrics = metrics_of(tmp_path / "run")
@@ -90,7 +92,10 @@ def test_digits_in_three_forms_with_a_class_unknown(tmp_path, monkeypatch):
         "class_temperature",
         "auroc_nll_3",
         "auroc_confidence_3",
+        "samples_kid",
+        "samples_memorised_null",
     } <= set(metrics)
+    assert metrics["accuracy_of_samples_svm"] < metrics["accuracy_svm"]
     ratio = metrics["bits_per_dim"] / metrics["bits_per_dim_unconditional"]
     assert metrics["bits_per_dim_ratio"] == pytest.approx(ratio) and 0.8 < ratio < 1.2
     figures = {
@@ -106,12 +111,14 @@ def test_digits_in_three_forms_with_a_class_unknown(tmp_path, monkeypatch):
         "training",
         "strangest",
         "unknown",
+        "alike",
     }
     assert {
         name.removesuffix(".png") for name in os.listdir(tmp_path / "run" / "figures")
     } == figures
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "no classes" in report and report.count("data:image/png;base64,") == len(figures)
+    assert "no classes" in report and "recognised by svm" in report
+    assert report.count("data:image/png;base64,") == len(figures)
     model = fm.load(str(tmp_path / "run"), jit=False)
     assert model.classes == ("1", "7")
     assert model.labels.calibration_temperature == metrics["class_temperature"]

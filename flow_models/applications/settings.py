@@ -139,6 +139,23 @@ class Pictures:
 
 
 @settings
+class Measured:
+    """Samples held against held-out pictures (doc/sample_quality.md)."""
+
+    measured_samples: int | None = None
+    """samples that are measured; 0: none; null: 500, and none where the training has fewer steps"""
+    measured_by: str = ""
+    """network whose features are compared: module:function, FILE.py:function or keras:NAME;
+    empty: a small one, trained in the run"""
+
+    def __post_init__(self):
+        number = self.measured_samples
+        refuse(
+            (number is not None and number < 0, f"measured_samples is {number}, must be at least 0")
+        )
+
+
+@settings
 class Classifier:
     """Generative classification."""
 

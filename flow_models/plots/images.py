@@ -91,14 +91,18 @@ def image_grid(
 
 @styled
 def neighbours(
-    samples: np.ndarray, nearest: np.ndarray, distances: np.ndarray, held_out: np.ndarray
+    samples: np.ndarray,
+    nearest: np.ndarray,
+    distances: np.ndarray,
+    held_out: np.ndarray,
+    what: str = "rms distance",
 ) -> Figure:
     """Samples of the model, above the training images nearest to each, and whether they are too
     near.
 
     samples [n, H, W, C]; nearest [n, k, H, W, C], nearest first; distances [m] of many samples to
-    their nearest training image; held_out [l], the same of images not trained on. Samples of a
-    model that has memorised its images are nearer to them than held-out images are.
+    their nearest training image, named by `what`; held_out [l], the same of images not trained on.
+    Samples of a model that has memorised its images are nearer to them than held-out images are.
 
     Raises:
       UserError: the arrays do not match.
@@ -129,18 +133,18 @@ def neighbours(
         left.text(-0.15, height, text, ha="right", va="center", color=colour, fontsize=9)
     empty(left, count, near + 1.15, aspect)
     left.set_title("Samples and the training pictures nearest to them")
-    _distances(right, np.asarray(distances, float), np.asarray(held_out, float))
+    _distances(right, np.asarray(distances, float), np.asarray(held_out, float), what)
     return figure
 
 
-def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray) -> None:
+def _distances(axes: Axes, samples: np.ndarray, held_out: np.ndarray, what: str) -> None:
     bins = edges(0.0, 1.02 * max(samples.max(), held_out.max()) or 1.0, 41)
     there = f"held-out pictures, median {np.median(held_out):.3g}"
     axes.hist(held_out, bins, density=True, label=there, color=DATA, alpha=0.35)
     ours = f"samples, median {np.median(samples):.3g}"
     axes.hist(samples, bins, density=True, label=ours, color=MODEL, histtype="step", lw=1.5)
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
-    axes.set(xlabel="rms distance to the nearest training picture", ylabel="density")
+    axes.set(xlabel=f"{what} to the nearest training picture", ylabel="density")
     axes.set_title(
         f"{np.mean(samples < held_out.min()):.0%} of samples nearer than any held-out picture"
     )

@@ -12,7 +12,7 @@ import numpy as np
 from flow_models.applications.application import Results, Run, Training
 from flow_models.applications.classes import image_figures, study
 from flow_models.applications.classes.problem import Problem
-from flow_models.applications.pictures import sets
+from flow_models.applications.pictures import measured, sets
 from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.images.dataset import ImageData, Skipped
@@ -25,6 +25,7 @@ from flow_models.training.trainer import Trainer
 
 MIRRORED = ("silhouettes", "photo_patches")  # sets whose classes do not know left from right
 BETA = 40.0
+SEED = 8  # of the samples that baselines classify
 BETAS = (1.0, 10.0, 100.0, 1000.0)  # of the study
 
 
@@ -162,7 +163,7 @@ def evaluate(run: Run) -> Results:
     """Metrics beside those of other forms, baselines and the same network without classes."""
     if run.problem.skipped.examples:
         run.folder.write_text("skipped.csv", sets.skipped_csv(run.problem.skipped))
-    metrics, table = study.compare(run, beta_of)
+    metrics, table = study.compare(run, beta_of, _drawn(run))
     if run.config.unconditional:
         found = without_classes(run)
         ratio = metrics["bits_per_dim"] / found["bits_per_dim_unconditional"]
@@ -174,7 +175,36 @@ def evaluate(run: Run) -> Results:
         run.model, run.problem, run.history, run.config.sampling_temperature, metrics
     )
     figures, tables = study.studies(run, beta_of, BETAS)
-    return Results(metrics, [table, *tables], [*shown, *figures])
+    of_samples, measures, alike = _measured(run, _recognised(metrics))
+    metrics |= of_samples
+    return Results(metrics, [table, *measures, *tables], [*shown, *alike, *figures])
+
+
+def _drawn(run: Run) -> Labelled | None:
+    """Samples with their classes, which the baselines classify; None where none are measured."""
+    number = measured.count(run.config, run.problem)
+    if not number:
+        return None
+    temperature, labels = run.config.sampling_temperature, run.model.draw_labels(number, seed=SEED)
+    drawn = run.model.sample(number, labels, seed=SEED, sampling_temperature=temperature)
+    return Labelled(drawn, labels)
+
+
+def _measured(run: Run, further: list[tuple]):
+    """Samples of all classes beside the validation and test pictures; further rows of the table."""
+    problem = run.problem
+    held_out = np.concatenate([problem.validation.x, problem.test.x])
+    return measured.measure(run, problem.train.x, problem.train.y, held_out, further)
+
+
+def _recognised(metrics: dict[str, float]) -> list[tuple]:
+    """Rows of the table of samples: how many the baselines recognise, and of real pictures."""
+    return [
+        (f"recognised by {name.replace('_', ' ')}", metrics[key], None, metrics[f"accuracy_{name}"])
+        + (None, "as held out")
+        for key in metrics
+        if (name := key.removeprefix("accuracy_of_samples_")) != key
+    ]
 
 
 def without_classes(run: Run) -> dict[str, float]:

@@ -193,11 +193,14 @@ def row(problem: Problem, name: str, metrics: dict, seconds: float | None = None
     )
 
 
-def compare(run: Run, beta_of: Callable) -> tuple[dict[str, float], Table]:
+def compare(
+    run: Run, beta_of: Callable, drawn: Labelled | None = None
+) -> tuple[dict[str, float], Table]:
     """Metrics of the model, of the other forms and of the baselines, and their table.
 
     Args:
       beta_of: beta_of(config, problem), the weight of the class in the loss.
+      drawn: samples of pictures, which the baselines classify too.
     """
     config, problem, form = run.config, run.problem, run.config.classifier.form
     beta = beta_of(config, problem)
@@ -209,7 +212,7 @@ def compare(run: Run, beta_of: Callable) -> tuple[dict[str, float], Table]:
             of_other, line = _other_form(run, other, beta_of)
             found, rows = found | of_other, [*rows, line]
     if len(problem.classes) > 1:
-        for name, of_baseline in compare_baselines(problem, config.fit.seed).items():
+        for name, of_baseline in compare_baselines(problem, config.fit.seed, drawn).items():
             rows.append(row(problem, name.replace("_", " "), of_baseline))
             found |= {f"{key}_{name}": value for key, value in of_baseline.items()}
     if config.classifier.unknown:
@@ -255,19 +258,22 @@ def pairs_of(rows: Labelled) -> list[tuple[int, int]]:
     return within + [(a[0], b[0]) for a, b in zip(firsts, firsts[1:])][:3]
 
 
-def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, float]]:
+def compare_baselines(
+    problem: Problem, seed: int = 0, drawn: Labelled | None = None
+) -> dict[str, dict[str, float]]:
     """Metrics of the baselines on the test rows.
 
     Of vectors, trained on the labelled training rows, and on these and the validation rows: the
     latter (<name>_with_validation) is the harder comparison, as a flow needs validation rows to
     know when to stop. Of images, trained on the training rows with what the validation rows choose,
-    as the flow is.
+    as the flow is; `accuracy_of_samples` is how many of the `drawn` ones they recognise.
     """
     known = [part[part.y != UNLABELLED] for part in (problem.train, problem.validation)]
     if not problem.columns:
         train, validation = ((part.x, part.y) for part in known)
-        of_pictures = baselines.picture_classifiers(train, validation, problem.test.x, seed)
-        return {name: _class_metrics(p, problem) for name, p in of_pictures.items()}
+        both = problem.test.x if drawn is None else np.concatenate([problem.test.x, drawn.x])
+        of_pictures = baselines.picture_classifiers(train, validation, both, seed)
+        return {name: _of_pictures(p, problem, drawn) for name, p in of_pictures.items()}
     found: dict[str, dict[str, float]] = {}
     test = problem.numbers(problem.test.x)
     for ending, parts in (("", known[:1]), ("_with_validation", known)):
@@ -277,6 +283,16 @@ def compare_baselines(problem: Problem, seed: int = 0) -> dict[str, dict[str, fl
         found |= {
             f"{name}{ending}": _class_metrics(p, problem) for name, p in probabilities.items()
         }
+    return found
+
+
+def _of_pictures(p, problem, drawn):
+    """Metrics of the test pictures, and how many samples behind them are recognised."""
+    count = len(problem.test)
+    found = _class_metrics(p[:count], problem)
+    if drawn is not None:
+        numbers = p[count:] if p.ndim == 1 else p[count:].argmax(1)
+        found["accuracy_of_samples"] = float(np.mean(numbers == drawn.y))
     return found
 
 

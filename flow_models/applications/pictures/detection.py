@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow_models.applications.application import Results, Run
-from flow_models.applications.pictures import figures, sets
+from flow_models.applications.pictures import figures, measured, sets
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures
 from flow_models.data.images.dataset import ImageData
@@ -126,8 +126,16 @@ def evaluate(run: Run) -> Results:
             config.score,
             problem.files,
         )
+    of_samples, table, alike = _measured(run)
     tables = [scored.detection_table(scores, metrics, KNOWN)] if several else []
-    return Results(metrics, tables, shown)
+    return Results({**metrics, **of_samples}, [*tables, *table], [*shown, *alike])
+
+
+def _measured(run: Run):
+    """Samples beside all pictures that the weights were not fitted to."""
+    known = run.problem.known
+    parts = [known.validation] if known.test is None else [known.validation, known.test]
+    return measured.measure(run, known.examples, known.example_labels, np.concatenate(parts))
 
 
 def _likelihood(model, known) -> dict[str, float]:
