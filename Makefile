@@ -23,7 +23,7 @@ run_tests = $(if $(strip $(ARGS)),exec python -m pytest -n 2 --dist loadfile $$m
 
 .DEFAULT_GOAL := help
 .PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-gpu bench-commands figure docs tutorials check-site check-dashboard bench-workers \
-	batch-deploy batch-build batch-submit batch-status batch-logs batch-cancel batch-delete
+	batch-deploy batch-build batch-submit batch-parts batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -147,6 +147,10 @@ batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=gpu or cpu NODES
 	--name="$${NAME-}" --output="$${OUTPUT-}" $(if $(GPUS),--gpus $(GPUS)) $(if $(VCPUS),--vcpus $(VCPUS)) \
 	$(if $(MEMORY),--memory $(MEMORY)) $(if $(METRIC),--metric "$(METRIC)") $(if $(TIMEOUT),--timeout "$(TIMEOUT)") \
 	$(if $(filter-out 0,$(RESUME)),--resume) "$(APP)"
+
+batch-parts:  ## send a command in parts, a job a part: PARTS=100 ARGS="prepare s3://b/photos s3://b/runs/shards --size 64" [DEVICE= NAME= VCPUS= MEMORY= TIMEOUT=]
+	@$(use_env); $(batch) parts $(on) --device "$(DEVICE)" --args="$${ARGS-}" --name="$${NAME-}" \
+	$(if $(VCPUS),--vcpus $(VCPUS)) $(if $(MEMORY),--memory $(MEMORY)) $(if $(TIMEOUT),--timeout "$(TIMEOUT)") "$(PARTS)"
 
 batch-status:  ## all jobs, or JOB=... alone [WAIT=1: until it has ended; its failure is a failure]
 	@$(use_env); $(batch) status $(on) $(if $(WAIT),--wait) $(if $(JOB),"$$JOB")

@@ -6,6 +6,7 @@ doc/aws_batch.md says what this and the other tests of AWS Batch prove, and what
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,9 +16,11 @@ import pytest
 from aws_server import NOBODY, aws_server, resources  # noqa: F401
 
 from flow_models import UserError
-from flow_models.aws_batch import Names, entry, jobs, stack, watch
+from flow_models.__main__ import main
+from flow_models.aws_batch import Names, entry, image, jobs, parts, stack, watch
 from flow_models.aws_batch.aws import Aws
 from flow_models.aws_batch.jobs import Job
+from flow_models.aws_batch.parts import Parts
 
 ROOT = Path(__file__).parents[1]
 TYPES = {
@@ -149,6 +152,42 @@ def test_an_array_has_a_child_for_each_setting(deployed):
     assert after["container"]["command"] == now["container"]["command"]
     with pytest.raises(UserError, match=f"has children: make batch-logs JOB={job}:0"):
         watch.logs(deployed, "flow-models", job)
+
+
+def test_parts_of_a_command_are_children_of_an_array(deployed, monkeypatch):
+    bucket = stack.outputs(deployed, "flow-models")["Bucket"]
+    monkeypatch.setattr(image, "require", lambda *_: None)
+    command = ("prepare", "s3://photos/all", f"s3://{bucket}/runs/shards", "--size", "64")
+    asked = Parts(command, command[2], 3, memory=4000)
+    job = parts.submit(deployed, "flow-models", asked)
+    now = until_ended(deployed, job)
+    assert now["arrayProperties"]["size"] == 3 and now["container"]["command"] == list(command)
+    told = {"FLOW_MODELS_PARTS": "3", "AWS_BATCH_JOB_ARRAY_INDEX": "2"}
+    for attempt in ("1", "2"):
+        found = entry.arguments(command, told | {"AWS_BATCH_JOB_ATTEMPT": attempt})
+        assert found == ["-m", "flow_models", *command, "--part", "2/3"]
+    with pytest.raises(UserError, match="no child of an array"):
+        entry.arguments(command, {"FLOW_MODELS_PARTS": "3"})
+    with pytest.raises(UserError, match="jobs may write s3://.*/runs/... alone"):
+        parts.submit(deployed, "flow-models", Parts(command, "s3://photos/shards", 3))
+
+
+@pytest.mark.parametrize(
+    "given, line",
+    [
+        ("1 --args='prepare s3://a s3://b'", "1 parts: an array job has 2 to 10,000"),
+        ("3 --args='prepare s3://a /b'", "/b: the machine of a job is gone with the job"),
+        ("3 --args='prepare s3://a'", "the following arguments are required: DEST"),
+        ("3 --args='prepare s3://a s3://b --sizes 3'", "--sizes"),
+        ("3 --args='interpolate s3://m 1 2'", "--part"),
+        (f"3 --args='prepare {ROOT} s3://b'", "lies on this machine"),
+        ("3 --timeout 3 --args='prepare s3://a s3://b'", "at least 60 seconds"),
+    ],
+)
+def test_mistakes_in_parts_are_told_before_anything_is_sent(given, line, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with pytest.raises(UserError, match=re.escape(line)):
+        main(["batch", "parts", "--dry-run", *shlex.split(given)])
 
 
 def test_a_stopped_run_goes_on_as_a_new_job_with_another_limit(deployed):
@@ -388,6 +427,10 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
         (
             ["batch-submit", "APP=1", "NAME=mine", "RESUME=1", "TIMEOUT=7200"],
             ['"flow-models-cpu"', "ListObjectsV2", "--resume", '"attemptDurationSeconds": 7200'],
+        ),
+        (
+            ["batch-parts", "PARTS=100", "ARGS=prepare s3://b/photos s3://b/runs/shards --size 64"],
+            ['"flow-models-cpu"', '"size": 100', '"FLOW_MODELS_PARTS"', '"prepare"', '"64"'],
         ),
         (["batch-cancel", f"JOB={NOBODY}", "STACK=mine"], ["TerminateJob", NOBODY]),
         (["batch-logs", f"JOB={NOBODY}", "STACK=mine"], ["GetLogEvents", "/flow-models/mine"]),

@@ -1,6 +1,6 @@
 """Training as jobs of AWS Batch: the stack, the image, the jobs, and what runs in a container.
 
-    python -m flow_models batch deploy|build|submit|status|logs|cancel|delete    (make batch-deploy)
+    python -m flow_models batch deploy|build|submit|parts|status|logs|cancel|delete
 
 See doc/aws_batch.md for how to use it. This package never loads TensorFlow.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 SWEEP_VARIABLE = "FLOW_MODELS_SWEEP"  # tells the children of an array job what to vary
 COLLECT_VARIABLE = "FLOW_MODELS_COLLECT"  # the array job whose results a job collects
+PARTS_VARIABLE = "FLOW_MODELS_PARTS"  # tells the children of an array job how many parts there are
 DEVICES = ("gpu", "cpu")
 
 

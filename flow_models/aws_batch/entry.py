@@ -5,6 +5,7 @@
 - The child of an array job takes its setting of the sweep, and its own folder below the output.
   Its MLflow run is nested below one run of the sweep, whose table and figure a job makes that
   starts after the array.
+- The child of an array of parts runs `python -m flow_models ... --part I/N` with its own I.
 - A later attempt goes on where the one before stopped (--resume, which also starts a new run).
 - SIGTERM is passed on to the script. So is the notice that this spot instance will be taken back:
   AWS gives it two minutes ahead to those who ask the instance for it, while AWS Batch itself lets a
@@ -24,7 +25,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 
-from flow_models.aws_batch import COLLECT_VARIABLE, SWEEP_VARIABLE
+from flow_models.aws_batch import COLLECT_VARIABLE, PARTS_VARIABLE, SWEEP_VARIABLE, parts
 from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.runs.program import guarded
@@ -40,11 +41,13 @@ PAUSE = 5.0  # seconds between looks for the notice, as AWS recommends
 
 
 def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """The command line of the script.
+    """The command line of Python: the script, or a command in parts.
 
     Raises:
       UserError: no script is named, or a sweep without the number of its child.
     """
+    if parts_of := environment.get(PARTS_VARIABLE):
+        return parts.of_child(given, environment.get(INDEX_VARIABLE, ""), parts_of)
     if not given or not given[0].endswith(".py"):
         raise UserError(
             "the command of a job begins with a script, train_flowmodels1.py; it was"

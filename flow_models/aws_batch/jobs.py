@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,15 +113,15 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
         _require_route(stack, parts)
     if job.resume:
         _require_run(aws, output)
-    job_id = _sent(aws, request(job, Names(stack), name, output)).get("jobId", "")
+    job_id = sent(aws, request(job, Names(stack), name, output)).get("jobId", "")
     if job_id:
         _tell(aws, stack, job, job_id, name, output, parts["TrackingUri"])
     if job.sweep:
-        _sent(aws, collector(job, Names(stack), name, output, job_id or "the-array-job"))
+        sent(aws, collector(job, Names(stack), name, output, job_id or "the-array-job"))
     return job_id
 
 
-def _sent(aws: Aws, asked: dict) -> dict:
+def sent(aws: Aws, asked: dict) -> dict:
     """The answer of AWS Batch to a job."""
     try:
         return aws.call("batch", "submit_job", **asked)
@@ -209,7 +209,12 @@ def check_arguments(job: Job) -> None:
     space.try_settings(job.app, job.arguments, varied, _RESERVED, _WHY)
     if job.sweep:
         space.size(varied, least=2)
-    for value in job.arguments:
+    refuse_of_this_machine(job.arguments)
+
+
+def refuse_of_this_machine(arguments: Sequence[str]) -> None:
+    """Raises UserError for a file of this machine, and for a user and password."""
+    for value in arguments:
         if public(value) != value:
             raise UserError(
                 f"{public(value)}: DescribeJobs and the log would show the user and password left"

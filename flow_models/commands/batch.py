@@ -1,8 +1,9 @@
-"""Train as jobs of AWS Batch: deploy, build, submit, status, logs, cancel, delete.
+"""Train as jobs of AWS Batch: deploy, build, submit, parts, status, logs, cancel, delete.
 
     python -m flow_models batch deploy --set Spot=false
     python -m flow_models batch build --device gpu
     python -m flow_models batch submit 2 --nodes 4 --args="--steps 20000"
+    python -m flow_models batch parts 100 --args="prepare s3://b/photos s3://b/runs/shards"
 
 The same as make batch-deploy and so on. --dry-run prints what would be sent to AWS, and sends
 nothing.
@@ -25,6 +26,7 @@ ACTIONS = {
     "deploy": "make the stack, or change it to the present template",
     "build": "build the image on AWS from these sources",
     "submit": "send a training run as a job",
+    "parts": "send a command in parts (prepare, score, classify, sample), a job for each part",
     "status": "show all jobs, or one",
     "logs": "show what a job has printed",
     "cancel": "end a job",
@@ -52,10 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added["deploy"].add_argument(
         "--set", action="append", default=[], metavar="PARAMETER=VALUE", help=parameter
     )
-    for name in ("build", "submit"):
-        device = "what the image is for (default gpu; jobs of 1 and 4 to 7: cpu)"
+    for name in ("build", "submit", "parts"):
+        device = "what the image is for (default gpu; jobs of 1 and 4 to 7, and parts: cpu)"
         added[name].add_argument("--device", choices=("", *DEVICES), default="", help=device)
     _add_submit(added["submit"])
+    _add_parts(added["parts"])
     for name in ("status", "logs", "cancel"):
         count, job = "?" if name == "status" else None, "its id or name; id:3 in an array"
         added[name].add_argument("job", nargs=count, default="", metavar="JOB", help=job)
@@ -73,14 +76,28 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     add("--name", default="", help="of job and run (default flowmodels<APP>-<time>)")
     output = "where the run is kept (default in the stack's bucket)"
     add("--output", default="", metavar="S3", help=output)
-    for what, unit in (("gpus", "GPUs"), ("vcpus", "vCPUs"), ("memory", "MiB")):
-        wanted = f"{unit} of each machine (default as deployed)"
-        add(f"--{what}", type=int, default=0, metavar="N", help=wanted)
-    limit = "after which an attempt is told to save and ended (default as deployed)"
-    add("--timeout", type=int, default=0, metavar="SECONDS", help=limit)
+    _add_sizes(parser, gpus="GPUs", vcpus="vCPUs", memory="MiB")
     resume = "go on with the run of this --name or --output: stopped, cancelled or at its limit"
     add("--resume", action="store_true", help=resume)
     add("--args", default="", metavar="TEXT", help="flags of the script: --args='--steps 900'")
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("parts", type=int, metavar="N", help="how many parts, 2 to 10,000")
+    parser.add_argument("--name", default="", help="of the job (default <command>-<time>)")
+    _add_sizes(parser, vcpus="vCPUs", memory="MiB")
+    text = (
+        "the command with its arguments, without --part: --args='prepare s3://a s3://b --size 64'"
+    )
+    parser.add_argument("--args", required=True, metavar="TEXT", help=text)
+
+
+def _add_sizes(parser: argparse.ArgumentParser, **units: str) -> None:
+    for what, unit in units.items():
+        wanted = f"{unit} of each machine (default as deployed)"
+        parser.add_argument(f"--{what}", type=int, default=0, metavar="N", help=wanted)
+    limit = "after which an attempt is told to save and ended (default as deployed)"
+    parser.add_argument("--timeout", type=int, default=0, metavar="SECONDS", help=limit)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -98,7 +115,7 @@ def run(given: argparse.Namespace) -> None:
 
 def _act(given: argparse.Namespace) -> int:
     """The status to exit with."""
-    from flow_models.aws_batch import image, jobs, stack, watch
+    from flow_models.aws_batch import image, jobs, parts, stack, watch
     from flow_models.aws_batch.aws import Aws
 
     aws, name = Aws(given.dry_run), given.stack
@@ -109,6 +126,8 @@ def _act(given: argparse.Namespace) -> int:
             return image.build(aws, name, given.device or "gpu")
         case "submit":
             jobs.submit(aws, name, _job(given))
+        case "parts":
+            parts.submit(aws, name, _parts(given))
         case "status":
             return watch.status(aws, name, given.job, given.wait)
         case "logs":
@@ -135,3 +154,17 @@ def _job(given: argparse.Namespace):
     names = {field.name for field in dataclasses.fields(Job)} - {"arguments"}
     settings = {name: getattr(given, name) for name in names}
     return Job(arguments=flags(given.args), **settings)
+
+
+def _parts(given: argparse.Namespace):
+    """The command in parts, tried on its own parser: a mistake here starts no machine."""
+    from flow_models.__main__ import parser
+    from flow_models.aws_batch.parts import Parts
+
+    command = flags(given.args)
+    tried = parser().parse_args([*command, "--part", f"0/{given.parts}"])
+    if getattr(tried, "part", None) is None:
+        raise UserError(f"{command[0]} is not done in parts: its --help knows no --part")
+    output = getattr(tried, "folder", None) or getattr(tried, "csv", None) or ""
+    sizes = {name: getattr(given, name) for name in ("name", "vcpus", "memory", "timeout")}
+    return Parts(command, output, given.parts, given.device or "cpu", **sizes)
