@@ -1,7 +1,7 @@
 """The command line, as `flow-models` and as `python -m flow_models`: `train` runs an application,
-`prepare` makes shards of data too large for one machine, `infer` your own inverse problem, `score`,
-`classify`, `sample` and `interpolate` use a trained model, `sweep`, `batch` and `doctor` do the
-rest.
+`prepare` and `simulate` make shards of what is too much for one machine, `infer` runs your own
+inverse problem, `score`, `classify`, `sample` and `interpolate` use a trained model, `sweep`,
+`batch` and `doctor` do the rest.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -20,6 +20,7 @@ from flow_models.runs.program import guarded
 COMMANDS = (
     "train",
     "prepare",
+    "simulate",
     "infer",
     "score",
     "classify",

@@ -430,6 +430,10 @@ def check_own(config) -> None:
             "rounds are for one observation: give --observed FILE",
         ),
         (
+            config.rounds > 1 and bool(config.pairs_from),
+            "rounds are simulated as training goes, and pairs_from were simulated before: give one",
+        ),
+        (
             config.pairs // config.rounds < LEAST_OWN["pairs"],
             f"{config.pairs} pairs in {config.rounds} rounds are fewer than"
             f" {LEAST_OWN['pairs']} each",

@@ -26,7 +26,7 @@ ACTIONS = {
     "deploy": "make the stack, or change it to the present template",
     "build": "build the image on AWS from these sources",
     "submit": "send a training run as a job",
-    "parts": "send a command in parts (prepare, score, classify, sample), a job for each part",
+    "parts": "send prepare, simulate, score, classify or sample in parts, a job a part",
     "status": "show all jobs, or one",
     "logs": "show what a job has printed",
     "cancel": "end a job",

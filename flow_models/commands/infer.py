@@ -6,6 +6,7 @@
     python -m flow_models infer my_problem.py:simulate --pairs 10000 --observed data.csv
     python -m flow_models infer my_problem.py:simulate --jobs 8        # slow simulators
     python -m flow_models infer my_problem.py:simulate --observed data.csv --rounds 3
+    python -m flow_models infer my_problem.py:simulate --pairs-from s3://bucket/pairs
     python -m flow_models infer my_problem.py:simulate --help          # all settings
 
 The file has a prior and a simulator, plain Python and NumPy:
@@ -45,6 +46,9 @@ class Config:
     """simulations to learn from, a tenth of them to watch the training on"""
     test_pairs: int = 500
     """further simulations, for calibration"""
+    pairs_from: str = ""
+    """folder or s3:// prefix of pairs that `python -m flow_models simulate` made; all of them are
+    taken, and test_pairs of them are the test"""
     rounds: int = 1
     """of simulations, each but the first where the posterior of the observed data is, so far"""
     observed: str = ""

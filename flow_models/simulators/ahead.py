@@ -110,23 +110,7 @@ class Ahead:
 
     def _results(self, x, rows) -> Generator[tuple[int, Simulated], None, None]:
         """(row, its simulation), as they come."""
-        path, function, seed = self.problem.path, self.problem.function, self.seed
-        if self.jobs == 1:
-            yield from ((row, simulate(path, function, x[row], (*seed, row))) for row in rows)
-            return
-        import joblib
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-        pool = joblib.Parallel(self.jobs, return_as="generator_unordered")
-        calls = (joblib.delayed(_numbered)(path, function, x[row], seed, row) for row in rows)
-        try:
-            yield from pool(calls)
-        except TerminatedWorkerError:
-            raise UserError(
-                f"a process that ran {function} died, perhaps for lack of memory: the finished"
-                f" simulations are kept in {self.folder}; the same command goes on, with fewer"
-                " --jobs if need be"
-            ) from None
+        yield from results(self.problem, x, rows, self.seed, self.jobs, self.folder)
 
     def _take(self, row: int, x, y, why: str, names: tuple[str, ...]) -> None:
         if names:
@@ -205,6 +189,30 @@ class Ahead:
         }
         name = f"part-{time.time_ns()}-{os.getpid()}.npz"
         storage.write_bytes(os.path.join(self.folder, name), archive.to_bytes(arrays))
+
+
+def results(
+    problem: UserProblem, x, rows: Sequence[int], seed: Sequence[int], jobs: int, folder: str
+) -> Generator[tuple[int, Simulated], None, None]:
+    """(row, simulation of x[row]) of some rows, as they come; `folder` is where the user finds
+    those that are done."""
+    path, function = problem.path, problem.function
+    if jobs == 1:
+        yield from ((row, simulate(path, function, x[row], (*seed, row))) for row in rows)
+        return
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    pool = joblib.Parallel(jobs, return_as="generator_unordered")
+    calls = (joblib.delayed(_numbered)(path, function, x[row], seed, row) for row in rows)
+    try:
+        yield from pool(calls)
+    except TerminatedWorkerError:
+        raise UserError(
+            f"a process that ran {function} died, perhaps for lack of memory: the finished"
+            f" simulations are kept in {folder}; the same command goes on, with fewer"
+            " --jobs if need be"
+        ) from None
 
 
 def _numbered(path: str, function: str, x: np.ndarray, seed: Sequence[int], row: int):

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from flow_models.core import user_file
+from flow_models.core import storage, user_file
 from flow_models.core.errors import UserError
 
 BLOCK = 1000  # draws of the prior in one go: more draws begin with those of fewer
@@ -57,15 +57,15 @@ class UserProblem:
 
     @classmethod
     def read(cls, problem: str) -> UserProblem:
-        """The problem of FILE.py:function.
+        """The problem of FILE.py:function, local or in S3.
 
         Raises:
           UserError: no such file, function or prior; an error in the file, with its line.
         """
-        file, _, function = problem.partition(":")
-        if not function:
+        file, _, function = problem.rpartition(":")
+        if not file or "/" in function or not function:
             raise UserError(f"no problem {problem!r}: give FILE.py:function")
-        path = os.path.abspath(file)
+        path = os.path.abspath(_here(file))
         module = user_file.load(path)
         if not callable(getattr(module, function, None)):
             raise UserError(f"{file} has no function {function}")
@@ -101,8 +101,15 @@ class UserProblem:
         Raises:
           UserError: the function raises an error, or gives something else.
         """
-        blocks = [self._block(seed, number, box) for number in range(-(-n // BLOCK))]
-        return np.concatenate(blocks)[:n]
+        return self.prior_rows(0, n, seed, box)
+
+    def prior_rows(
+        self, first: int, last: int, seed: Sequence[int], box: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Rows first to last - 1 of `prior`, without those before."""
+        start = first // BLOCK
+        blocks = [self._block(seed, number, box) for number in range(start, -(-last // BLOCK))]
+        return np.concatenate(blocks)[first - start * BLOCK : last - start * BLOCK]
 
     def mass(self, box: np.ndarray) -> float:
         """Share of the prior within a box [2, P]; 1 where parameters depend on each other."""
@@ -151,6 +158,17 @@ def simulate(path: str, function: str, x: np.ndarray, seed: Sequence[int]) -> Si
     if not np.isfinite(y).all():
         return NOTHING, f"{line}: data that are not finite", names
     return y, "", names
+
+
+def _here(file: str) -> str:
+    """The file itself, or a copy of one in S3, in a folder of its own."""
+    if not storage.is_s3(file):
+        return file
+    content = storage.read_bytes(file)
+    folder = storage.cache_folder("problems", hashlib.sha256(content).hexdigest()[:16])
+    path = os.path.join(folder, os.path.basename(file))
+    storage.write_bytes(path, content)
+    return path
 
 
 def _rng(*seed: int) -> np.random.Generator:

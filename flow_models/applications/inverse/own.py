@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from flow_models.applications import own_problem
 from flow_models.applications.application import Training
-from flow_models.applications.inverse import models, truncated
+from flow_models.applications.inverse import models, simulating, truncated
 from flow_models.applications.inverse.kept import OF_THE_RUN
 from flow_models.applications.inverse.observed import read_columns
 from flow_models.applications.inverse.validity import Validity
@@ -91,6 +92,10 @@ def load(config) -> OwnRun:
     user = UserProblem.read(config.problem)
     kept = cache.folder_of(config.simulations_folder)
     folder = os.path.join(kept, "simulations", f"{Path(user.path).stem}-{user.key}")
+    if config.pairs_from:
+        pairs = simulating.load(user, config.pairs_from, config.test_pairs)
+        observed = _read_observed(config, pairs[0].data_names)
+        return _found(config, user, *pairs, observed, [1.0])
     observed = _observed(config, user, folder)
     parts: list[tuple[Pairs, Pairs]] = []
     shares = []
@@ -99,6 +104,11 @@ def load(config) -> OwnRun:
         parts.append(_simulated(config, user, folder, number, x))
         shares.append(share)
     train, test = (ahead.together(each) for each in zip(*parts))
+    return _found(config, user, train, test, observed, shares)
+
+
+def _found(config, user: UserProblem, train: Pairs, test: Pairs, observed, shares) -> OwnRun:
+    """The run of these pairs."""
     validity = Validity.of(train.x, train.valid, config.fit.seed)
     if config.failures == "numerical":
         validity.warn_of_gaps(train.x)
@@ -131,7 +141,13 @@ def _observed(config, user: UserProblem, folder: str) -> np.ndarray | None:
     if not config.observed:
         return None
     x = user.prior(ahead.FIRST, (config.fit.seed, 0))
-    names = _ahead(config, user, folder, "train", 0).first_names(x)
+    return _read_observed(config, _ahead(config, user, folder, "train", 0).first_names(x))
+
+
+def _read_observed(config, names: Sequence[str]) -> np.ndarray | None:
+    """The user's data [B, M] by the names of the simulated ones."""
+    if not config.observed:
+        return None
     table = read_columns(config.observed, names)
     observed = np.column_stack([table[name] for name in names])
     if config.rounds > 1 and len(observed) > 1:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "failed")  # failed simulations, of pairs
 SHARD_BYTES = 4 * 2**20  # of a shard of pixels
 _INDEX, _BEGUN, _DONE = "shards.json", "parts-begun", "parts-done"
 _READERS, _SHOWN = 16, 50
@@ -169,9 +169,9 @@ class Part:
         """What was left out of all shards so far."""
         return [each for _, notes in self._shards.values() for each in notes]
 
-    def rows(self) -> int:
-        """Rows of all shards so far."""
-        return sum(rows for rows, _ in self._shards.values())
+    def rows(self, split: str = "") -> int:
+        """Rows of all shards so far, or of those of a split."""
+        return sum(rows for name, (rows, _) in self._shards.items() if name.startswith(split))
 
     def finish(self) -> bool:
         """Closes the part; the last one to come writes the index of all. True where it did."""
