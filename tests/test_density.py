@@ -8,7 +8,7 @@ import flow_models as fm
 from flow_models.architectures.registry import build
 from flow_models.bijectors.layer import leaves, rebuild
 from flow_models.models.weighted import target, weighted_samples
-from flow_models.training import annealed, reverse_kl
+from flow_models.training import annealed, density, reverse_kl
 
 MEAN, FACTOR = np.array([1.0, -2.0]), np.array([[2.0, 0.0], [-1.2, 0.5]])
 LOG_Z = 3.7
@@ -233,6 +233,21 @@ def test_annealed_training_keeps_both_modes(tmp_path):
     assert drawn.log_z == pytest.approx(1.5, abs=4 * drawn.log_z_se)
     assert drawn.mean(drawn.x[:, 0] < 0) == pytest.approx(0.75, abs=0.08)
     assert (drawn.x[:, 0] < 0).mean() == pytest.approx(0.75, abs=0.15)
+
+
+def test_weighted_draws_set_masses_right():
+    """The flow starts with half of its mass in each mode; the density has 3/4 in the left one."""
+    model = fm.Model(build("mixture", 2, depth=1, hidden=(4,), bins=4, components=2), jit=False)
+    rng = np.random.default_rng(0)
+    x = 0.5 * rng.normal(size=(2000, 2)) + np.repeat(CENTRES, 1000, 0)
+    noise = rng.normal(size=(2000, sum(model.partition.inputs.values()) - 2))
+    model.bijector.data_dependent_init(np.concatenate([x, noise], 1).astype(np.float32))
+    model.started = True
+    left = lambda: (model.sample(4000, seed=1)[:, 0] < 0).mean()
+    assert left() == pytest.approx(0.5, abs=0.05)
+    settings = fm.FitSettings(steps=60, batch_size=256, learning_rate=3e-2, jit=False)
+    density.weigh(model, two_modes, settings, progress=False)
+    assert left() == pytest.approx(0.75, abs=0.04)
 
 
 def test_the_trainer_refreshes_a_source_after_each_row():

@@ -167,19 +167,25 @@ def method_of(config, problem: Problem) -> str:
 
 
 def training(config, problem: Problem, model, presets) -> Training:
-    """Annealed draws by maximum likelihood, `then` the reverse divergence; or that alone, while the
-    density is annealed."""
+    """Annealed draws by maximum likelihood, `then` the reverse divergence; or that while the
+    density is annealed, `then` weighted draws of the flow."""
     from flow_models.training import density
     from flow_models.training.reverse_kl import Latents, reverse_kl
 
     target, settings = problem.target, fit_settings(config, problem, presets)
     start = 0.0, target.scale, settings.seed
     method = method_of(config, problem)
-    steps = max(int(density.SHARES[method] * settings.steps), 1)
     if method == "reverse_kl":
         density.begin(model, *start)
         loss = reverse_kl(model, target.log_density, *start[:2])
-        return Training(Latents(model, steps), None, settings, loss)
+        first, last = density.parts(settings)
+        latents = Latents(model, max(int(density.SHARES[method] * first.steps), 1))
+
+        def weigh(model, _) -> None:
+            density.weigh(model, target.log_density, last, progress=False)
+
+        return Training(latents, None, first, loss, then=weigh if last else None)
+    steps = max(int(density.SHARES[method] * settings.steps), 1)
     first = density.of_steps(settings, steps, density.ANNEALINGS)
     rest = density.finish(settings, max(settings.steps - steps, 1))
 

@@ -12,7 +12,7 @@ from flow_models.models.model import Model
 from flow_models.models.weighted import weighted_samples
 from flow_models.training.annealed import Buffer
 from flow_models.training.prepared import START_ROWS, start
-from flow_models.training.reverse_kl import Latents, reverse_kl
+from flow_models.training.reverse_kl import Latents, forward_kl, reverse_kl
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import FitResult, Trainer
 
@@ -20,6 +20,7 @@ SHARES = {"annealed": 0.75, "reverse_kl": 0.5}  # method -> share of the steps o
 # of the rate, for the reverse divergence of a flow that is nearly right: its path gradient does not
 # see the masses of modes far from each other, and large steps would change them
 FINE = 0.1
+WEIGHED = 0.15  # of the steps, at that rate, set right the masses that "reverse_kl" has left
 ANNEALINGS = 20  # of draws of the flow, where the settings do not say how many
 
 
@@ -28,7 +29,7 @@ class DensityFit(FitResult):
     """What the training did, the trained model, and the density that it was trained on.
 
     `history` is that of the reverse divergence; `forward` is the training on annealed draws before
-    it, where there was one. `train_seconds` are of both.
+    it, where there was one. `train_seconds` are of all.
     """
 
     model: Model
@@ -65,12 +66,14 @@ def fit_density(
         annealings; 0: so many that there are ANNEALINGS.
       method: "annealed" learns draws that are annealed from the Gaussian and then from the flow
         (see `annealed`), by maximum likelihood, and then minimises the reverse divergence, which is
-        exact in the end; "reverse_kl" minimises that alone while the density is annealed, which
-        costs less and may lose modes.
+        exact in the end; "reverse_kl" minimises that while the density is annealed, then the
+        forward one with weighted draws of the flow (see `weigh`), which costs less and may lose
+        modes.
       location, scale: mean and standard deviation of the Gaussian that a new model starts from;
         wide enough to reach all modes. A trained model starts as it is.
       forward_share: of the steps that go to annealed draws, three quarters by default; or, with
-        "reverse_kl", over which the density is annealed, half of them.
+        "reverse_kl", over which the density is annealed, half of them; 0 leaves the reverse
+        divergence alone.
       folder, resume, on_epoch, progress: as in `fit`.
 
     Raises:
@@ -85,8 +88,10 @@ def fit_density(
     settings = settings or FitSettings()
     share = SHARES.get(method, 0.0) if forward_share is None else forward_share
     _check(method, scale, share)
+    forward, last = None, None
+    if method == "reverse_kl" and share:
+        settings, last = parts(settings)
     first = max(int(share * settings.steps), 0 if method == "reverse_kl" else 1)
-    forward = None
     if method == "annealed":
         draws = annealed_draws(log_density, model, location, scale, settings.seed)
         of_first = of_steps(settings, first, ANNEALINGS)
@@ -108,6 +113,9 @@ def fit_density(
         on_epoch=on_epoch,
         progress=progress,
     )
+    if last:
+        of_last = _inside(folder, "weighed"), resume, on_epoch, progress
+        result.train_seconds += weigh(model, log_density, last, *of_last).train_seconds
     if forward is not None:
         result.train_seconds += forward.train_seconds
     return DensityFit(**vars(result), model=model, log_density=log_density, forward=forward)
@@ -131,6 +139,31 @@ def reverse(
     latents = Latents(model, annealed_steps)
     trainer = Trainer(model, latents, None, settings, loss=loss, folder=folder, resume=resume)
     return trainer.run(on_epoch, progress)
+
+
+def weigh(
+    model: Model,
+    log_density: Callable,
+    settings: FitSettings,
+    folder: str | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+    progress: bool | None = None,
+) -> FitResult:
+    """Trains a model that is nearly right on its own draws with weights, by maximum likelihood: the
+    masses of its modes follow the density, which the reverse divergence does not see."""
+    loss = forward_kl(model, log_density)
+    trainer = Trainer(
+        model, Latents(model), None, settings, loss=loss, folder=folder, resume=resume
+    )
+    return trainer.run(on_epoch, progress)
+
+
+def parts(settings: FitSettings) -> tuple[FitSettings, FitSettings | None]:
+    """Settings of the reverse divergence and of `weigh` after it, which few steps leave out."""
+    last = int(WEIGHED * settings.steps)
+    rest = dataclasses.replace(settings, steps=settings.steps - last)
+    return rest, finish(settings, last) if last else None
 
 
 def annealed_draws(log_density, model: Model, location=0.0, scale=1.0, seed: int = 0) -> Buffer:

@@ -1,11 +1,12 @@
-"""Reverse Kullback-Leibler divergence with path gradients: training on a density by draws of the
-model itself.
+"""Training on a density by draws of the model itself: the reverse Kullback-Leibler divergence with
+path gradients, and the forward one with weights.
 
     KL(q || p) = E_z[log q(x) - log p(x)],   x = f^-1(z)
 
 Sticking the Landing (Roeder, Wu and Duvenaud 2017): the gradient runs through x alone, not through
 the weights in log q, so its variance is zero where q is p. Flows: Path-Gradient Estimators for
-Continuous Normalizing Flows (Vaitl, Nicoli, Nakajima and Kessel 2022).
+Continuous Normalizing Flows (Vaitl, Nicoli, Nakajima and Kessel 2022). The forward divergence
+weighs the draws by p / q, as Neural Importance Sampling does (Mueller et al. 2019): it sees masses.
 """
 
 import dataclasses
@@ -70,6 +71,33 @@ def reverse_kl(model, log_density: Callable, location=0.0, scale=1.0):
         return {"objective": log_q - annealed, "log_q": log_q, "log_p": of_target}
 
     loss.identity = {"reverse_kl": [location, scale]}  # type: ignore[attr-defined]
+    return loss
+
+
+def forward_kl(model, log_density: Callable):
+    """-w log q(x) of draws x of the model as it stands, nats; the gradient of the mean is that of
+    KL(p || q). Weights w are p / q, of mean one over the batch.
+
+    A batch holds latents, as `Latents` draws them. Only for a model that is nearly right: the noise
+    is that of the weights.
+
+    Raises:
+      UserError: see `weighted.target`.
+    """
+    log_p = target(model, log_density)
+
+    def loss(weights, batch):
+        stopped = tf.nest.map_structure(tf.stop_gradient, weights)
+        z = batches.inputs(model, batch)
+        x = tf.stop_gradient(model.layer.inverse_and_log_det(stopped, z, None)[0])
+        latent, log_det = model.layer.forward_and_log_det(weights, x, None)
+        log_q = model.partition.base_log_prob(latent) + log_det
+        of_target = tf.maximum(log_p(x), LEAST)
+        share = tf.nn.softmax(of_target - tf.stop_gradient(log_q))
+        w = share * tf.cast(tf.size(share), share.dtype)
+        return {"objective": -w * log_q, "log_q": log_q, "log_p": of_target}
+
+    loss.identity = {"forward_kl": True}  # type: ignore[attr-defined]
     return loss
 
 
