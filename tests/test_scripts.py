@@ -300,3 +300,12 @@ def test_a_mistake_in_the_settings_of_your_own_application_is_one_line(own):
         assert message in error and not (folder / "wrong").exists()
     ended, out, _ = run("--help")
     assert ended == 0 and "x points (D)   <->   z (D)" in out and "sd of the radius" in out
+
+
+@pytest.mark.parametrize("arguments", [["train_flowmodels1.py"], ["-m", "flow_models", "score"]])
+def test_a_python_without_our_packages_is_told_of_the_environment(arguments):
+    done = subprocess.run(
+        [sys.executable, "-S", *arguments, "a", "b"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("make create-env, then source .venv/bin/activate\n")

@@ -145,7 +145,7 @@ def check_kinds(columns: Columns, frame, min_rows: int, uri: str, gaps: bool = F
         if len(missing):
             raise UserError(
                 f"{uri}: column {name!r}: {len(missing)} missing, the first in row"
-                f" {tables.row_numbers(frame)[missing[0]]}; remove or fill these rows"
+                f" {tables.row_numbers(frame)[missing[0]]}; fill them, or see --missing"
             )
     if len(frame) < min_rows:
         raise UserError(f"{uri}: {len(frame)} rows; at least {min_rows} are expected")

@@ -34,7 +34,7 @@ def scored(model, uri: str, keep: Sequence[str] = (), share: Share = WHOLE) -> I
             "this model is of parameters given data and neither has a density of the data nor keeps"
             " rows of them to score by: draw parameters with sample MODEL --observed FILE"
         )
-    rows, bad, first = 0, 0, ""
+    rows, bad, gaps, first = 0, 0, 0, ""
     with tqdm(desc="scoring", unit=" rows", disable=None, delay=2) as bar:
         for part in table_rows.read(model, uri, keep, share):
             nll, errors = _of_part(model, part)
@@ -42,11 +42,26 @@ def scored(model, uri: str, keep: Sequence[str] = (), share: Share = WHOLE) -> I
             if wrong and not first:
                 first = f"row {part.names[wrong[0]]}: {errors[wrong[0]]}"
             rows, bad = rows + len(errors), bad + len(wrong)
+            gaps += _with_gaps(model, part)
             bar.update(len(errors))
             kept = {table_rows.free_name(name, NAMES): cells for name, cells in part.kept.items()}
             yield {"name": part.names, **kept, "nll": nll, "error": errors}
     if bad:
         warn(f"{uri}: {bad:,} of {rows:,} rows have no finite score; the first: {first}")
+    if 0 < gaps < rows:
+        warn(
+            f"{uri}: {gaps:,} of {rows:,} rows have gaps; their nll counts fewer columns, so compare"
+            " it among rows with the same gaps"
+        )
+
+
+def _with_gaps(model, part: table_rows.Part) -> int:
+    """How many rows have cells that are missing and that the model knows to miss."""
+    from flow_models.models.missing import is_modelled
+
+    if not is_modelled(model):
+        return 0
+    return int(model.codec.missing(part.values[part.good]).sum())
 
 
 def _of_part(model, part: table_rows.Part) -> tuple[np.ndarray, list[str]]:

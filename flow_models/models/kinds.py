@@ -216,7 +216,8 @@ def _middle(values: np.ndarray) -> tuple[float, float]:
 def _log_cosh(rows):
     """log cosh of rows, NumPy or TensorFlow."""
     if isinstance(rows, np.ndarray):
-        return np.logaddexp(rows, -rows) - math.log(2)
+        with np.errstate(invalid="ignore"):  # missing cells
+            return np.logaddexp(rows, -rows) - math.log(2)
     import tensorflow as tf
 
     return tf.abs(rows) + tf.math.softplus(-2 * tf.abs(rows)) - math.log(2)

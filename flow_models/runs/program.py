@@ -9,6 +9,8 @@ from flow_models.core.errors import EX_TEMPFAIL, Terminated, UserError, WorkerLo
 from flow_models.runs.warned import recorded
 from flow_models.training import cluster
 
+FIRST = ("jsonargparse", "numpy", "tensorflow")  # what a Python without our packages lacks
+
 
 def guarded(action: Callable[[], None]) -> None:
     """Runs an action as a program.
@@ -25,6 +27,12 @@ def guarded(action: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except ModuleNotFoundError as error:
+        if error.name not in FIRST:
+            raise
+        what = f"{sys.executable} has no {error.name}"
+        print(f"error: {what}: make create-env, then source .venv/bin/activate", file=sys.stderr)
+        sys.exit(UserError.status)
     except WorkerLost as error:
         _leave(f"error: {error}", EX_TEMPFAIL)
     except Terminated:
