@@ -50,7 +50,7 @@ def scored(model, uri: str, keep: Sequence[str] = (), share: Share = WHOLE) -> I
         warn(f"{uri}: {bad:,} of {rows:,} rows have no finite score; the first: {first}")
     if 0 < gaps < rows:
         warn(
-            f"{uri}: {gaps:,} of {rows:,} rows have gaps; their nll counts fewer columns, so compare"
+            f"{uri}: {gaps:,} of {rows:,} rows have gaps; their nll counts fewer columns: compare"
             " it among rows with the same gaps"
         )
 
