@@ -13,6 +13,7 @@ from in_process import application, status
 from scipy.stats import multivariate_normal, norm
 
 import flow_models as fm
+from flow_models.core.errors import FlowModelsWarning
 from flow_models.models import missing
 from flow_models.training import missing as training
 
@@ -278,6 +279,6 @@ def test_application_1_models_missing_cells(tmp_path, monkeypatch, kinds):
     scores = tmp_path / "scores.csv"
     call = ["flow_models", "score", str(tmp_path / "run"), str(tmp_path / "rows.csv")]
     monkeypatch.setattr("sys.argv", [*call, "--csv", str(scores)])
-    with pytest.warns(fm.FlowModelsWarning, match=f"{frame.isna().any(axis=1).sum()} of 500 rows"):
+    with pytest.warns(FlowModelsWarning, match=f"{frame.isna().any(axis=1).sum()} of 500 rows"):
         assert status(main) == 0
     assert np.isfinite(pd.read_csv(scores).nll).all()

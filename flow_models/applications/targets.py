@@ -182,9 +182,10 @@ def training(config, problem: Problem, model, presets) -> Training:
         latents = Latents(model, max(int(density.SHARES[method] * first.steps), 1))
 
         def weigh(model, _) -> None:
-            density.weigh(model, target.log_density, last, progress=False)
+            if last:
+                density.weigh(model, target.log_density, last, progress=False)
 
-        return Training(latents, None, first, loss, then=weigh if last else None)
+        return Training(latents, None, first, loss, then=weigh)
     steps = max(int(density.SHARES[method] * settings.steps), 1)
     first = density.of_steps(settings, steps, density.ANNEALINGS)
     rest = density.finish(settings, max(settings.steps - steps, 1))
