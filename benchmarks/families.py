@@ -14,6 +14,8 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ GALLERY = ROOT / "doc" / "figures" / "families.png"
 PAGE = ROOT / "doc" / "families.md"
 SETS = ("moons", "eight_gaussians", "checkerboard", "rings")
 TRIAL = 200  # steps that tell the pace
+ACROSS = 10  # families in a row of the gallery
 START, END = "<!-- bench-families -->", "<!-- end of bench-families -->"
 
 
@@ -33,16 +36,24 @@ def main() -> None:
 
     os.environ["FLOW_MODELS_KEEP_COMPILED"] = "0"  # all compile
     told = arguments(list(ARCHITECTURES))
-    for name in told.names or ARCHITECTURES:
-        steps = steps_that_fit(name, told.seconds)
-        for data in told.data:
-            result = measured(name, data, steps)
-            print(f"{name:20} {data:16} {result['kl']:.4f} +- {result['se']:.4f}", flush=True)
-            (RESULTS / name).mkdir(parents=True, exist_ok=True)
-            (RESULTS / name / f"{data}.json").write_text(json.dumps(result))
+    # a process each: one that compiles hundreds of functions runs out of maps of memory
+    fresh = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(1, **fresh) as processes:
+        for name in told.names or ARCHITECTURES:
+            processes.submit(measure_family, name, told.data, told.seconds).result()
     known = sorted(measured_before(), key=lambda name: list(ARCHITECTURES).index(recipe(name)[0]))
     write_table(known)
     draw_gallery(known, told.data[0])
+
+
+def measure_family(name: str, sets: list[str], seconds: float) -> None:
+    """Trains one architecture on each of the sets and keeps the results."""
+    steps = steps_that_fit(name, seconds)
+    for data in sets:
+        result = measured(name, data, steps)
+        print(f"{name:20} {data:16} {result['kl']:.4f} +- {result['se']:.4f}", flush=True)
+        (RESULTS / name).mkdir(parents=True, exist_ok=True)
+        (RESULTS / name / f"{data}.json").write_text(json.dumps(result))
 
 
 def arguments(names: list[str]):
@@ -136,8 +147,13 @@ def draw_gallery(names: list[str], data: str) -> None:
     reach = 1.2 * np.abs(held).max()
     axis = np.linspace(-reach, reach, 200, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    figure, rows = plt.subplots(3, len(known), figsize=(2 * len(known), 6.4), squeeze=False)
-    for name, (top, middle, bottom) in zip(known, rows.T, strict=True):
+    blocks = -(-len(known) // ACROSS)
+    size = (2 * ACROSS, 6.4 * blocks)
+    figure, rows = plt.subplots(3 * blocks, ACROSS, figsize=size, squeeze=False)
+    for axes in rows.flat:
+        axes.axis("off")
+    columns = rows.reshape(blocks, 3, ACROSS).swapaxes(1, 2).reshape(-1, 3)
+    for name, (top, middle, bottom) in zip(known, columns):
         model = fm.load(str(RESULTS / name / data))
         density = np.exp(model.log_prob(grid)).reshape(200, 200)
         limit = np.quantile(density, 0.995)
@@ -147,10 +163,12 @@ def draw_gallery(names: list[str], data: str) -> None:
         bottom.scatter(*model.sample(4_000, seed=1).T, s=0.3, color="#a03030")
         for axes in (top, middle, bottom):
             axes.set(xticks=[], yticks=[], aspect="equal")
+            axes.axis("on")
         for axes in (top, bottom):
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    for axes, label in zip(rows[:, 0], ("data", "density", "samples"), strict=True):
-        axes.set_ylabel(label)
+    for first in columns[::ACROSS]:
+        for axes, label in zip(first, ("data", "density", "samples"), strict=True):
+            axes.set_ylabel(label)
     figure.tight_layout()
     GALLERY.parent.mkdir(exist_ok=True)
     figure.savefig(GALLERY, dpi=60)
