@@ -3,9 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from flow_models.bijectors.face import FlowBijector
+from flow_models.bijectors.layer import leaves
 from flow_models.core.errors import UserError
 from flow_models.diagnostics.importance import WeightedSamples
 from flow_models.models.model import Model
@@ -21,6 +23,7 @@ SHARES = {"annealed": 0.75, "reverse_kl": 0.5}  # method -> share of the steps o
 # see the masses of modes far from each other, and large steps would change them
 FINE = 0.1
 WEIGHED = 0.15  # of the steps, at that rate, set right the masses that "reverse_kl" has left
+JUDGED = 8192  # draws that tell whether they have
 ANNEALINGS = 20  # of draws of the flow, where the settings do not say how many
 
 
@@ -151,12 +154,29 @@ def weigh(
     progress: bool | None = None,
 ) -> FitResult:
     """Trains a model that is nearly right on its own draws with weights, by maximum likelihood: the
-    masses of its modes follow the density, which the reverse divergence does not see."""
+    masses of its modes follow the density, which the reverse divergence does not see.
+
+    Its weights stay as they were unless the effective share of its draws grows.
+    """
     loss = forward_kl(model, log_density)
-    trainer = Trainer(
-        model, Latents(model), None, settings, loss=loss, folder=folder, resume=resume
-    )
-    return trainer.run(on_epoch, progress)
+    before, kept = _share(model, loss), _values(model)
+    options = {"loss": loss, "folder": folder, "resume": resume}
+    result = Trainer(model, Latents(model), None, settings, **options).run(on_epoch, progress)
+    if not _share(model, loss) > before:
+        for name, variable in leaves(model.weights).items():
+            variable.assign(kept[name])
+    return result
+
+
+def _share(model: Model, loss: Callable) -> float:
+    """The effective share of JUDGED draws, op by op: a compilation would take longer."""
+    found = loss(model.weights, Latents(model)(JUDGED, (0, -1)))
+    log_weights = (found["log_p"] - found["log_q"]).numpy().astype(float)
+    return WeightedSamples(np.empty((JUDGED, 0)), log_weights).ess_fraction
+
+
+def _values(model: Model) -> dict:
+    return {name: variable.numpy() for name, variable in leaves(model.weights).items()}
 
 
 def parts(settings: FitSettings) -> tuple[FitSettings, FitSettings | None]:
