@@ -6,7 +6,7 @@ inverse problems have files of their own.
 
 import dataclasses
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -37,13 +37,13 @@ class Encoded(NamedTuple):
 class Codec(Serializable):
     """The interface; a codec of one's own defines `shape` and `encode`, for x `decode` and `draw`
     too.
-
-    Attributes of a class:
-      tiles: (tiles, rows a tile) that passes of the network are compiled for.
     """
 
-    # about 1,000 rows of a network fit into the cache
-    tiles: ClassVar[tuple] = ((1, 64), (1, 1024), (16, 1024))
+    @property
+    def tiles(self) -> tuple[tuple[int, int], ...]:
+        """(tiles, rows a tile) that passes of the network are compiled for: about 1,000 rows of a
+        network fit into the cache."""
+        return (1, 64), (1, 1024), (16, 1024)
 
     @property
     def shape(self) -> Shape:

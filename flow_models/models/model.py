@@ -259,11 +259,12 @@ class Model(tf.Module):
     def log_prob_of_network(self, encoded: Encoded, y=None) -> np.ndarray:
         """`log_prob_of_inputs` [...], nats, without bounds that the network does not know."""
         rows, blocks, number, lead = self.together(encoded, y)
-        v, log_det = self.passes.forward(rows, self.given_rows(blocks), number)
-        of_y = {"y": blocks["y"][number]} if "y" in self.partition.outputs else {}
-        return (self.partition.base_log_prob(tf.constant(v), **of_y).numpy() + log_det).reshape(
-            lead
-        )
+
+        def base(v, some):
+            of_y = {"y": blocks["y"][number[some]]} if "y" in self.partition.outputs else {}
+            return self.partition.base_log_prob(tf.constant(v), **of_y).numpy()
+
+        return self.passes.log_prob(base, rows, self.given_rows(blocks), number).reshape(lead)
 
     def bits_per_dim(self, x, y=None, *, priors=None, seed: int = 0) -> np.ndarray:
         """-log_2 p a dimension, [..., H, W, C] -> [...]: what an ideal code needs for a pixel.

@@ -65,6 +65,14 @@ class Passes:
         parts = [self._forward_framed(*part) for part in self._in_parts(x, given, number)]
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
+    def log_prob(self, base, x: np.ndarray, given: np.ndarray | None = None, number=None):
+        """base(v, rows) + log |det| [R] of x [R, ...]; v [b, N] are of some rows, a slice."""
+        if self._frame is not None:
+            v, log_det = self.forward(x, given, number)
+            return base(v, slice(None)) + log_det
+        then = lambda result, rows: base(result[0], rows) + result[1]
+        return self._forward(self._weights, x, *_of_rows(given, number, x), then=then)
+
     def inverse(self, v: np.ndarray, given: np.ndarray | None = None, number=None) -> np.ndarray:
         """x [R, ...] of v [R, N]."""
         if self._frame is None:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -45,7 +45,6 @@ class Pixels(Codec):
     multiple: int = 1
     depth: tuple[float, float] | None = None
     noise: float = 0.0
-    tiles: ClassVar[tuple] = ((1, 8), (16, 64))
 
     def __post_init__(self):
         super().__post_init__()
@@ -69,6 +68,11 @@ class Pixels(Codec):
         return tuple(-(-side // self.multiple) * self.multiple for side in self.shape[:2]) + (
             self.channels,
         )
+
+    @property
+    def tiles(self):
+        """A loop pays for small pictures only."""
+        return (1, 8), (16 if math.prod(self.padded_shape) <= 256 else 1, 64)
 
     @property
     def levels(self) -> int:
