@@ -1,7 +1,7 @@
 """The command line, as `flow-models` and as `python -m flow_models`: `train` runs an application,
 `prepare` and `simulate` make shards of what is too much for one machine, `infer` runs your own
-inverse problem, `score`, `classify`, `sample` and `interpolate` use a trained model, `sweep`,
-`batch` and `doctor` do the rest.
+inverse problem, `score`, `classify`, `sample`, `interpolate` and `edit` use a trained model,
+`sweep`, `batch` and `doctor` do the rest.
 
 Loads nothing heavy before it is needed: `--help` and mistakes in the arguments answer at once.
 """
@@ -26,6 +26,7 @@ COMMANDS = (
     "classify",
     "sample",
     "interpolate",
+    "edit",
     "explore",
     "sweep",
     "doctor",
