@@ -19,6 +19,7 @@ from flow_models.bijectors.layer import leaves
 from flow_models.core import archive as serialisation
 from flow_models.diagnostics import normality
 from flow_models.training.optimizer import adam, initial_moments, learning_rate
+from flow_models.training.sources import AHEAD, CHUNK, CHUNK_BYTES, make_source
 
 SMALL = {"depth": 2, "hidden": (16, 16)}
 SHORT = fm.FitSettings(steps=60, batch_size=50, eval_every_steps=10, warmup_steps=5)
@@ -399,3 +400,27 @@ def test_float64_models_train_on_integers_too():
     m = fm.Model(fm.realnvp(2, dtype=tf.float64, **SMALL))
     result = fm.fit(m, (10 * data()).astype(int), None, PLAIN)
     assert result.history["train_objective"][-1] < result.history["train_objective"][0]
+
+
+def test_batches_of_a_dataset_are_read_while_steps_run():
+    given = []
+
+    def batches():
+        for number in range(1000):
+            given.append(number)
+            yield np.full((8, 2), number, np.float32)
+
+    signature = tf.TensorSpec([8, 2], tf.float32)
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    source = make_source(dataset, 8, 0)
+    (chunk,) = source.chunk(0, 3)
+    until = time.monotonic() + 60
+    while len(given) < 3 + AHEAD and time.monotonic() < until:  # nothing asks for more
+        time.sleep(0.01)
+    assert 3 + AHEAD <= len(given) <= 5 + AHEAD
+    (then,) = source.chunk(3, 2)
+    np.testing.assert_array_equal(chunk[:3, 0, 0], [0, 1, 2])
+    np.testing.assert_array_equal(then[:2, 0, 0], [3, 4])
+    assert chunk.shape[0] == CHUNK, "so few bytes that all steps fit"
+    large = make_source(tf.data.Dataset.from_tensors(tf.zeros([32, 64, 64, 3])), 32, 0)
+    assert large.chunk(0, 1)[0].numpy().nbytes <= CHUNK_BYTES

@@ -17,7 +17,8 @@ from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError
 
 CHUNK = 256  # most steps in one compiled call
-CHUNK_BYTES = 64 * 2**20  # most data of a dataset that is stacked for one call
+CHUNK_BYTES = 16 * 2**20  # most data of a dataset that is stacked for one call, copies included
+AHEAD = 32  # batches of a dataset that are read while steps run: more would be read for nothing
 
 
 class Source:
@@ -104,7 +105,7 @@ class SimulatorSource(Source):
 
 class DatasetSource(Source):
     """Batches of a `tf.data.Dataset`, repeated; single rows are batched. Deterministic if the
-    dataset is.
+    dataset is. TensorFlow reads those of the next call while the steps of this one run.
 
     Of several workers each reads its own rows alone where the dataset has a method `share`, else
     all of them.
@@ -141,7 +142,8 @@ class DatasetSource(Source):
         """The batches [chunk_steps, batch, ...] of steps step .. step + n - 1; unused places are
         copies."""
         if self._next != step:
-            self._batches, self._next = iter(self._mine.repeat().skip(step)), step
+            ahead = self._mine.repeat().skip(step).prefetch(min(self.chunk_steps, AHEAD))
+            self._batches, self._next = iter(ahead), step
         try:
             batches = [next(self._batches) for _ in range(n)]
         except StopIteration:

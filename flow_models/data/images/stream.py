@@ -52,9 +52,15 @@ class EndlessBatches(tf.data.Dataset):
 
     def each(self, change: Callable) -> EndlessBatches:
         """The dataset of change(batch), which still skips at once."""
+        return self._with(lambda made: made.map(change))
 
+    def prefetch(self, buffer_size, name=None) -> EndlessBatches:
+        """The dataset whose next batches are read before they are asked for."""
+        return self._with(lambda made: made.prefetch(buffer_size))
+
+    def _with(self, change: Callable) -> EndlessBatches:
         def make(start, rows):
-            return self._make(start, rows).map(change)
+            return change(self._make(start, rows))
 
         return EndlessBatches(make, self._failures, self._start, self._rows)
 
