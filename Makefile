@@ -110,6 +110,9 @@ bench-targets:  ## densities without data: error of log Z, modes and seconds; wr
 bench-workers:  ## steps a second of 1 and 2 workers, and the curves of 1, 2 and 4; writes tables of doc/scaling.md
 	@$(use_env); exec python benchmarks/workers.py $(ARGS)
 
+bench-shards:  ## pictures and pairs a second out of shards, memory by their number; writes tables of doc/shards.md
+	@$(use_env); exec python benchmarks/shards.py $(ARGS)
+
 bench-images:  ## compare image flows with normflows: speed, memory, accuracy of inversion, bits per dimension
 	@$(use_env); exec python benchmarks/bench_images.py $(ARGS)
 
