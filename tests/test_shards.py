@@ -205,6 +205,10 @@ def test_a_reader_keeps_a_bounded_number_of_shards(shards):
     for number in range(len(reader.split.counts)):
         reader.shard(number)
         assert len(reader._shards) <= 3
+    rows = np.arange(len(reader.split))
+    assert sorted(numbers_of(reader.column(0)(rows), COUNT)) == sorted(
+        numbers_of(open_images(shards).examples, COUNT)
+    )
 
 
 def test_mistakes_are_told(source, tmp_path, shards):

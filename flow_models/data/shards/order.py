@@ -23,7 +23,8 @@ class ShardPasses:
 
     Args:
       counts: rows of each shard [k].
-      window: rows of all lanes together among which a row is shuffled.
+      window: rows of all lanes together among which a row is shuffled; at most those of a shard
+        in each lane, so that few shards are open at once.
       ahead: called with the numbers of shards that are needed soon.
 
     Raises:
@@ -47,6 +48,7 @@ class ShardPasses:
         self._height = batch_size // self._lanes  # rows of a batch out of one lane
         self._per_pass = total // batch_size
         self._length = self._per_pass * self._height  # rows of a lane
+        window = min(window, self._lanes * -(-total // len(self._counts)))
         self._window = max(1, window // batch_size) * self._height
         self._starts = np.cumsum(self._counts) - self._counts
         self._pass = -1

@@ -70,15 +70,13 @@ class Reader:
     def gather(self, rows: np.ndarray, place: int) -> np.ndarray:
         """One of the arrays, [n, ...], of some rows."""
         shards = np.searchsorted(self._ends, rows, side="right")
-        wanted, which = np.unique(shards, return_inverse=True)
-        self.ahead(wanted)
-        inside = rows - self._starts[shards]
-        out: np.ndarray | None = None
-        for number, shard in enumerate(wanted):
-            array, here = self.shard(int(shard))[place], which == number
-            out = np.empty((len(rows), *array.shape[1:]), array.dtype) if out is None else out
-            out[here] = array[inside[here]]
-        assert out is not None, "some rows are asked for"
+        asked = {number: self._asked(number) for number in set(shards.tolist())}
+        arrays = {number: each.result()[place] for number, each in asked.items()}
+        like = next(iter(arrays.values()))
+        out = np.empty((len(rows), *like.shape[1:]), like.dtype)
+        inside = (rows - self._starts[shards]).tolist()
+        for i, (number, row) in enumerate(zip(shards.tolist(), inside)):
+            out[i] = arrays[number][row]
         return out
 
     def column(self, place: int) -> ByNumber:
@@ -101,7 +99,7 @@ class Reader:
                 found = self._shards[number] = self._pool.submit(self._read, number)
             self._shards.move_to_end(number)
             while len(self._shards) > self._kept:
-                self._shards.popitem(last=False)[1].cancel()
+                self._shards.popitem(last=False)  # whoever waits for it still gets it
             return found
 
     def _read(self, number: int) -> Arrays:
