@@ -1,5 +1,6 @@
 """Shards of pictures: made in parts, read by training, the same for any number of workers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import workers
 from faulty_store import faulty
 from servers import environment, s3  # noqa: F401
 from test_images_files import encoded, numbers_of, picture
@@ -338,3 +340,73 @@ def test_twenty_kills_lose_nothing(tmp_path, s3):
         storage.below(uri, root): storage.read_bytes(uri) for uri in storage.list_prefix(root)
     }
     assert same("s3://killed/out") == same(str(tmp_path / "whole"))
+
+
+TRAINS = """
+import dataclasses, json, sys
+from flow_models.runs.program import join_workers
+folder, strategy, place = sys.argv[1:]
+join_workers(strategy)
+import flow_models as fm
+from flow_models.data.images import open_images
+data = open_images(folder, memory_limit_mb=1e-3, batch_size=16, progress=False)
+codec = fm.Pixels(8, 8, 1, multiple=4)
+flow = fm.glow_image(codec.padded_shape, levels=1, depth=1, hidden=(8,))
+model = fm.Model(flow, codecs={"x": codec}, jit=False)
+settings = fm.FitSettings(steps=60, batch_size=16, eval_every_steps=15, strategy=strategy)
+settings = dataclasses.replace(settings, jit=False, checkpoint_seconds=0)
+print("opened", flush=True)
+found = fm.fit(
+    model, data.train, data.validation, settings, folder=place, resume=True, progress=False
+)
+print(json.dumps(found.history))
+"""
+
+
+def trained(folder: str, place: str, workers_number: int) -> list[dict[str, list[float]]]:
+    """The histories of workers that train together."""
+    strategy = "multiworker" if workers_number > 1 else "single"
+    nodes = workers.by_tf_config(workers_number) if workers_number > 1 else [{}]
+    processes = workers.start(["-c", TRAINS, folder, strategy, place], nodes)
+    ended = workers.finish(processes, 500)
+    assert [status for status, *_ in ended] == [0] * workers_number, ended
+    return [json.loads(said.splitlines()[-1]) for _, said, _ in ended]
+
+
+def assert_alike(one: dict, other: dict, rtol: float) -> None:
+    assert one["step"] == other["step"] and len(one["step"]) == 4
+    for name in set(one) - {"seconds"}:
+        np.testing.assert_allclose(one[name], other[name], rtol=rtol)
+
+
+@pytest.fixture(scope="module")
+def alone(source, tmp_path_factory):
+    """Shards, and the history of one process that trains from them."""
+    place = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "SHARD_BYTES", 6 * 8 * 8)
+        prepare(source, str(place / "shards"))
+    return str(place / "shards"), trained(str(place / "shards"), str(place / "run"), 1)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", [2, 4])
+def test_workers_have_the_curve_of_one(alone, tmp_path, number):
+    for found in trained(alone[0], str(tmp_path), number):
+        assert_alike(found, alone[1], 2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kills_change_nothing_in_a_training_from_shards(alone, tmp_path):
+    command, rng = ["-c", TRAINS, alone[0], "single", str(tmp_path)], np.random.default_rng(0)
+    for _ in range(3):
+        (process,) = workers.start(command, [{}])
+        assert process.stdout.readline() == "opened\n"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(1, 8))
+        process.kill()
+        process.communicate()
+    (killed,) = trained(alone[0], str(tmp_path), 1)
+    assert_alike(killed, alone[1], 0)
