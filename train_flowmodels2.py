@@ -15,9 +15,6 @@ likelihood_ratio; doc/anomaly_scores.md has measured values and says what the sc
 
 from __future__ import annotations
 
-import dataclasses
-import math
-
 import flow_models as fm
 from flow_models.applications.settings import ImageNetwork, Measured, Pictures
 
@@ -30,6 +27,9 @@ class Config:
     """sets inside packages, as far anomalies; null: mnist, and none beside train_uri"""
     anomaly_uri: str = ""
     """a folder or s3:// prefix of far anomalies"""
+    features: str = ""
+    """network in front, whose feature maps are learned in place of pixels: module:function,
+    FILE.py:function or keras:NAME; no samples and no bits_per_dim then"""
     sampling_temperature: float = 1.0
     """of the samples that are compared with the training pictures"""
     background: str = "distorted"
@@ -86,7 +86,7 @@ PRESETS = {
 
 
 def partitions(config: Config, problem) -> dict[str, fm.Partition]:
-    n = math.prod(problem.pixels.padded_shape)
+    n = problem.codec.flat_size
     return {"images": fm.Partition({"x": n}, {"z": n})}
 
 
@@ -98,10 +98,10 @@ def load_data(config: Config):
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
-    options = {**dataclasses.asdict(config.network), "levels": problem.levels}
-    options["seed"] = config.fit.seed
-    flow = fm.architectures.build_image(options.pop("architecture"), problem.pixels, **options)
-    return fm.Model(flow, partition, {"x": problem.pixels}, jit=config.fit.jit)
+    from flow_models.applications.pictures import detection
+
+    flow = detection.flow(config, problem)
+    return fm.Model(flow, partition, {"x": problem.codec}, jit=config.fit.jit)
 
 
 def evaluate(run) -> fm.Results:

@@ -15,6 +15,7 @@ from flow_models.architectures.families import (
     torus,
     umnn,
 )
+from flow_models.architectures.features import fastflow
 from flow_models.architectures.free_form import (
     ffjord,
     flow_matching,
@@ -57,6 +58,7 @@ __all__ = [
     "build_image",
     "class_mixture",
     "flow_mixture",
+    "fastflow",
     "ffjord",
     "flow_matching",
     "framed",

@@ -114,10 +114,11 @@ def _scored(given) -> Iterator[Columns]:
 
 
 def _pictures(given) -> Iterator[Columns]:
-    from flow_models.models.detector import load_detector, pixels_of
+    from flow_models.models.detector import load_detector
+    from flow_models.models.pixels import Pixels
 
     detector = load_detector(given.model)
-    pixels = pixels_of(detector.model)
+    codec = detector.model.codec
     folder = MapFolder(given.maps, given.data) if given.maps else None
 
     def of_batch(names, images):
@@ -125,8 +126,10 @@ def _pictures(given) -> Iterator[Columns]:
         tails = {f"{name}_tail": tail for name, tail in detector.tails(scores).items()}
         if folder:
             folder.add(names, images, detector.maps(images, given.seed), scores)
-        return {"bits_per_dim": pixels.bits_per_dim(-scores["nll"]), **scores, **tails}
+        if not isinstance(codec, Pixels):  # but features, which have no bits
+            return {**scores, **tails}
+        return {"bits_per_dim": codec.bits_per_dim(-scores["nll"]), **scores, **tails}
 
-    yield from pictures.rows(pixels, given, "scoring", of_batch)
+    yield from pictures.rows(codec, given, "scoring", of_batch)
     if folder:
         folder.close()

@@ -58,6 +58,14 @@ class Backbone:
         return found
 
 
+def absolute(name: str) -> str:
+    """The name with the whole path of its file, where it is one, so that any process finds it."""
+    front, back = (KERAS, "") if name.startswith(KERAS) else ("", ":" + name.rpartition(":")[2])
+    place = name.removeprefix(front).removesuffix(back)
+    is_file = Path(place).suffix in (".py", ".keras", ".h5") or front and Path(place).is_dir()
+    return f"{front}{os.path.abspath(place)}{back}" if is_file else name
+
+
 def pooled(features: np.ndarray) -> np.ndarray:
     """Features [B, D]: of maps [B, h, w, D] their mean."""
     return features.mean((1, 2)) if features.ndim == 4 else features

@@ -12,6 +12,7 @@ from flow_models.core import archive, storage
 from flow_models.core.errors import FlowModelsWarning, UserError
 from flow_models.diagnostics import anomaly, codes, maps
 from flow_models.models.arguments import generator
+from flow_models.models.feature_maps import FeatureMaps, strangeness
 from flow_models.models.loading import load
 from flow_models.models.model import Model
 from flow_models.models.pixels import Pixels
@@ -52,14 +53,16 @@ class Detector:
         """{score: [B]}, as many of `anomaly.SCORES` as there is what they need. code_bits: from
         `codes.code_length`, if known."""
         images = anomaly.pixels(images)
-        bits = pixels_of(self.model).bits
-        code_bits = codes.code_length(images, bits) if code_bits is None else code_bits
-        nll = mean_nll(self.model, images, seed)
+        of_features = isinstance(self.model.codec, FeatureMaps)
+        nll = self._nll(images, seed)
         found = {
             "nll": nll,
-            "complexity": anomaly.complexity(nll, code_bits),
             "latent_norm": anomaly.latent_norm(self.model.encode(images, seed=seed)),
         }
+        if not of_features:
+            bits = pixels_of(self.model).bits
+            code_bits = codes.code_length(images, bits) if code_bits is None else code_bits
+            found["complexity"] = anomaly.complexity(nll, code_bits)
         if "nll" in self.reference:
             found["typicality"] = anomaly.typicality(nll, self.reference["nll"])
         if self.background is not None:
@@ -71,6 +74,11 @@ class Detector:
             for name in anomaly.SCORES
             if name in found
         }
+
+    def _nll(self, images, seed):
+        """-log p [B]; features have no noise to average over."""
+        of_features = isinstance(self.model.codec, FeatureMaps)
+        return mean_nll(self.model, images, seed, 1 if of_features else DRAWS)
 
     def maps(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
         """Where images uint8 [B, H, W, C] are strange: [B, H, W], 0 to 1, higher is stranger; see
@@ -84,6 +92,8 @@ class Detector:
             raise UserError(
                 f"images must be {list(self.model.event_shape)} each, got {list(images.shape[1:])}"
             )
+        if isinstance(self.model.codec, FeatureMaps):
+            return strangeness(self.model, images)
         known = self.model.sample(SAMPLES, seed=seed) if known is None else known
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FlowModelsWarning)  # of patches that do not fit
@@ -98,7 +108,7 @@ class Detector:
     def knowing(self, images: np.ndarray, seed: int = 0) -> Detector:
         """The same detector with these known images uint8 [R, H, W, C], held out of the training,
         as its reference."""
-        nll = mean_nll(self.model, anomaly.pixels(images), seed)
+        nll = self._nll(anomaly.pixels(images), seed)
         other = dataclasses.replace(self, reference={"nll": nll})
         return dataclasses.replace(self, reference=other.scores(images, seed))
 

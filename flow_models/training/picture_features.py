@@ -46,6 +46,12 @@ class PictureFeatures:
         parts = np.array_split(pixels(images), range(BLOCK, len(images), BLOCK))
         return np.concatenate([self._features(part.astype(np.float32)).numpy() for part in parts])
 
+    def save(self, file: str) -> None:
+        """Writes the network up to its maps [B, H / 4, W / 4, 64], for `--features keras:FILE` of
+        application 2; the name ends in .keras."""
+        maps = self.network.get_layer("maps").output
+        tf_keras.Model(self.network.input, maps).save(file)
+
     def _fit(self, images, labels, rng):
         """The mean loss, nats, of the last tenth of the steps."""
         optimizer = tf_keras.optimizers.Adam(LEARNING_RATE)
@@ -94,6 +100,7 @@ def _network(shape, classes, seed):
     for number, width in enumerate(WIDTHS):
         start = tf_keras.initializers.HeNormal(seed + number)
         options = {"strides": 2, "padding": "same", "activation": "relu"}
+        options |= {"name": "maps"} if number == 1 else {}
         x = layers.Conv2D(width, 3, kernel_initializer=start, **options)(x)
         means.append(layers.GlobalAveragePooling2D()(x))
     flat = layers.Dense(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow_models.applications.application import Results, Run
-from flow_models.applications.pictures import figures, measured, sets
+from flow_models.applications.pictures import figures, measured, on_features, sets
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures
 from flow_models.data.images.dataset import ImageData
@@ -38,6 +38,13 @@ class Problem:
     sets: dict[str, np.ndarray]
     labels: dict[str, list[str]]
     files: dict[str, Sequence[str]]
+    features: on_features.OnFeatures | None = None
+    """where a network stands in front: its maps are learned"""
+
+    @property
+    def codec(self):
+        """Of the model."""
+        return self.features.codec if self.features else self.pixels
 
     @property
     def name(self) -> str:
@@ -45,15 +52,17 @@ class Problem:
 
     @property
     def source(self) -> str:
+        if self.features:
+            return f"{self.known.source}; features of {self.features.codec.network}"
         return sets.stated(self.known.source, self.pixels)
 
     @property
     def train(self):
-        return self.known.train
+        return self.features.train if self.features else self.known.train
 
     @property
     def validation(self) -> np.ndarray:
-        return self.known.validation
+        return self.features.validation if self.features else self.known.validation
 
     def names(self) -> dict[str, Sequence[str]]:
         """A name for each picture of each set, for the CSV."""
@@ -92,7 +101,19 @@ def load(config) -> Problem:
     images = {name: found.images for name, found in there.items()}
     labels = {name: found.labels for name, found in there.items()}
     files = {name: found.names for name, found in there.items()}
-    return Problem(known, pixels, levels, images, labels, files)
+    maps = on_features.measured(config, known, pixels) if config.features else None
+    return Problem(known, pixels, levels, images, labels, files, maps)
+
+
+def flow(config, problem: Problem):
+    """The network: of pixels, or of the features of another."""
+    if problem.features:
+        return on_features.flow(config, problem.features.codec)
+    from flow_models import architectures
+
+    options = {**dataclasses.asdict(config.network), "levels": problem.levels}
+    options["seed"] = config.fit.seed
+    return architectures.build_image(options.pop("architecture"), problem.pixels, **options)
 
 
 def evaluate(run: Run) -> Results:
@@ -104,7 +125,8 @@ def evaluate(run: Run) -> Results:
     known, several = problem.sets[KNOWN], len(problem.sets) > 1
     of_baselines = baselines.PictureBaselines(problem.known.examples)
     scores = scored.score_sets(detector, of_baselines, problem.sets)
-    metrics = {"nll_val": min(run.history["val_objective"]), **_likelihood(run.model, known)}
+    metrics = {"nll_val": min(run.history["val_objective"])}
+    metrics |= {} if problem.features else _likelihood(run.model, known)
     if several:
         metrics |= detection.table(scores, KNOWN, resamples=config.resamples)
     if len(known) >= normality.LEAST:
@@ -112,8 +134,12 @@ def evaluate(run: Run) -> Results:
     if problem.known.skipped.examples:
         run.folder.write_text("skipped.csv", sets.skipped_csv(problem.known.skipped))
     run.folder.write_text("scores.csv", scored.scores_csv(scores, problem.names(), problem.labels))
-    shown = figures.of_model(
-        run.model, problem.known, known, run.history, config.sampling_temperature
+    shown = (
+        figures.of_features(run.model, problem.known, known, run.history, problem.sets)
+        if problem.features
+        else figures.of_model(
+            run.model, problem.known, known, run.history, config.sampling_temperature
+        )
     )
     if several:
         shown += figures.of_detector(
@@ -123,7 +149,7 @@ def evaluate(run: Run) -> Results:
             problem.labels,
             scores,
             KNOWN,
-            config.score,
+            config.score if config.score in scores else "nll",
             problem.files,
         )
     of_samples, table, alike = _measured(run)
@@ -132,8 +158,10 @@ def evaluate(run: Run) -> Results:
 
 
 def _measured(run: Run):
-    """Samples beside all pictures that the weights were not fitted to."""
+    """Samples beside all pictures that the weights were not fitted to; none of features."""
     known = run.problem.known
+    if run.problem.features:
+        return {}, [], []
     parts = [known.validation] if known.test is None else [known.validation, known.test]
     return measured.measure(run, known.examples, known.example_labels, np.concatenate(parts))
 
@@ -152,7 +180,7 @@ def _likelihood(model, known) -> dict[str, float]:
 def _background(run: Run):
     """A model like the run's, of changed pictures: what the likelihood ratio divides by."""
     config, problem, known = run.config, run.problem, run.problem.known
-    if config.background == "none":
+    if config.background == "none" or problem.features:
         return None
     kind, bits, seed = (config.background, config.mutation), problem.pixels.bits, config.fit.seed
     changed = background_pictures(known.examples, *kind, seed=seed, bits=bits)

@@ -14,6 +14,7 @@ from flow_models.bijectors.multiscale import MultiScale
 from flow_models.data.images import ImageData
 from flow_models.diagnostics import generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
+from flow_models.models.feature_maps import strangeness
 
 TEMPERATURES = (0.6, 0.8, 0.9, 1.0)
 MOST_SHARES = (
@@ -41,14 +42,9 @@ def of_model(
 def _learned(model, known: ImageData, history: Mapping[str, list]) -> Figures:
     """Data and training."""
     size = math.prod(model.event_shape) * math.log(2)
-    title = f"{known.rows:,} training pictures: {short(', '.join(known.classes), 60)}"
     training = plots.training_curves(history, unit="bits per dimension", nats=size)
     return [
-        (
-            "data",
-            plots.image_grid(known.examples[: 4 * ROW], title, ROW),
-            f"What is learned: the first of {known.rows:,} pictures.",
-        ),
+        _data(known),
         (
             "training",
             training,
@@ -56,6 +52,12 @@ def _learned(model, known: ImageData, history: Mapping[str, list]) -> Figures:
             " make the objective.",
         ),
     ]
+
+
+def _data(known: ImageData):
+    title = f"{known.rows:,} training pictures: {short(', '.join(known.classes), 60)}"
+    figure = plots.image_grid(known.examples[: 4 * ROW], title, ROW)
+    return "data", figure, f"What is learned: the first of {known.rows:,} pictures."
 
 
 def _drawn(model, known: ImageData, held_out: np.ndarray, temperature: float) -> Figures:
@@ -102,6 +104,42 @@ def _through_latents(model, known: ImageData, held_out: np.ndarray) -> Figures:
             + listed("To:", names, range(pairs, 2 * pairs)),
         ),
     ]
+
+
+def of_features(
+    model,
+    known: ImageData,
+    held_out: np.ndarray,
+    history: Mapping[str, list],
+    sets: Mapping[str, np.ndarray],
+) -> Figures:
+    """Data, training, latents, and where the strangest pictures of each set are strange."""
+    rows: dict[str, np.ndarray] = {}
+    for name, images in sets.items():
+        some = images[:MAPPED]
+        some = some[np.argsort(-model.anomaly_score(some), kind="stable")[:ROW]]
+        rows |= {short(name, 12): some, f"{short(name, 12)}, where": _grey(model, some)}
+    return [
+        _data(known),
+        ("training", plots.training_curves(history, unit="nats"), "Training, in nats."),
+        (
+            "latents",
+            plots.latents(model.encode(held_out)),
+            "Features of held-out pictures in latent space: standard normal if all is right.",
+        ),
+        (
+            "where",
+            plots.image_rows(rows, "The strangest pictures by -log p of features"),
+            "Where the strangest pictures of each set are strange: the latents' squares by place.",
+        ),
+    ]
+
+
+def _grey(model, images: np.ndarray) -> np.ndarray:
+    """Maps of strangeness as pictures, black at the least and white at the most of them."""
+    found = strangeness(model, images)
+    shown = 255 * (found - found.min()) / max(float(np.ptp(found)), 1e-12)
+    return np.repeat(shown[..., None].astype(np.uint8), images.shape[-1], -1)
 
 
 def of_detector(
