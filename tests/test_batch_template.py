@@ -1,5 +1,6 @@
 """AWS Batch: the template, the Dockerfile, and the sources that an image is made of."""
 
+import ast
 import email
 import io
 import json
@@ -13,9 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from aws_server import resources  # noqa: F401
+from servers import s3  # noqa: F401
 
+from flow_models import aws_batch
 from flow_models.aws_batch import image
-from flow_models.core.errors import EX_TEMPFAIL
+from flow_models.core import storage
+from flow_models.core.errors import EX_TEMPFAIL, UserError
 
 TRACKED = ("https://", "https://me:secret@")
 ROOT = Path(__file__).parents[1]
@@ -241,3 +245,94 @@ def test_a_job_that_no_machine_fits_leaves_the_queue(resources):
         limits = {each["Reason"]: each for each in queue["JobStateTimeLimitActions"]}
         assert {each["State"] for each in limits.values()} == {"RUNNABLE"} and len(limits) == 3
         assert limits["MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"]["MaxTimeSeconds"] == 3600
+
+
+# --- permissions, by the requests that the code sends
+
+PAGE = ROOT / "doc" / "aws_batch.md"
+SENT_BY = {
+    "`batch-deploy`, `batch-delete`": ["stack.py"],
+    "`batch-build`": ["image.py"],
+    "`batch-submit`, `batch-parts`": ["jobs.py", "parts.py"],
+    "`batch-status`, `batch-logs`, `batch-cancel`": ["watch.py"],
+}
+BESIDE = {  # of other modules, and of parameters
+    "`batch-build`": {"cloudformation:DescribeStacks"},
+    "`batch-submit`, `batch-parts`": {
+        "cloudformation:DescribeStacks",
+        "ecr:DescribeImages",
+        "batch:TagResource",
+    },
+}
+ACTIONS = {"ListObjectsV2": "ListBucket"} | dict.fromkeys(
+    ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "PutObject"
+)
+
+
+def action(service: str, operation: str) -> str:
+    """The permission for an operation of boto3, `get_object` or `GetObject`."""
+    name = "".join(word[0].upper() + word[1:] for word in operation.split("_"))
+    return f"{service}:{ACTIONS.get(name, name)}"
+
+
+def sent(module: str) -> set[str]:
+    """Permissions for all that a module of aws_batch sends: `aws.call("batch", "submit_job", ...)`,
+    and names of operations that it keeps in variables."""
+    tree = ast.parse((Path(aws_batch.__file__).parent / module).read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "call":
+            service, operation = node.args[:2]
+            if isinstance(operation, ast.Constant):
+                found.add(action(service.value, operation.value))
+            else:
+                texts = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)]
+                names = [text for text in texts if re.fullmatch(r"[a-z]+_stack", str(text))]
+                found |= {action(service.value, name) for name in names}
+    return found
+
+
+def told() -> dict[str, set[str]]:
+    """The table of the page: permissions of each row; a name without a service has the one
+    before."""
+    text = PAGE.read_text()
+    table = text[text.index("| who | permissions |") :].partition("\n\n")[0]
+    rows = {}
+    for line in table.splitlines()[2:]:
+        who, listed = line.strip("| ").split(" | ")
+        service, rows[who] = "", set()
+        for given, name in re.findall(r"`(?:(\w+):)?([A-Z]\w+)`", listed):
+            service = given or service
+            rows[who].add(f"{service}:{name}")
+    return rows
+
+
+def test_the_table_of_permissions_has_what_is_sent_and_no_more():
+    found = told()
+    assert set(found) == {*SENT_BY, "a job"}
+    for who, modules in SENT_BY.items():
+        assert found[who] == set.union(*map(sent, modules)) | BESIDE.get(who, set()), who
+
+
+def test_a_job_may_send_what_it_sends(resources, s3, monkeypatch):
+    """All that `core.storage` asks of S3, large objects and failed ones too."""
+    asked, real = set(), storage.client().__class__._make_api_call
+
+    def call(self, operation, parameters):
+        asked.add(action("s3", operation))
+        if parameters.get("PartNumber") == 2 and "broken" in parameters["Key"]:
+            raise OSError("the network is gone")
+        return real(self, operation, parameters)
+
+    s3.client().create_bucket(Bucket="permissions")
+    monkeypatch.setattr(storage.client().__class__, "_make_api_call", call)
+    place, large = "s3://permissions/runs/x", bytes(9 * 2**20)
+    storage.write_bytes(f"{place}/large", large)
+    with pytest.raises(UserError):
+        storage.write_bytes(f"{place}/broken", large)
+    assert storage.read_bytes(f"{place}/large") == large and storage.exists(f"{place}/large")
+    assert list(storage.list_files(place)) and storage.names(place) == {"large"}
+    storage.delete(f"{place}/large")
+    statements = resources["JobRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    allowed = {each for statement in statements for each in statement["Action"]}
+    assert asked == told()["a job"] == allowed - {"s3:GetBucketLocation"}
