@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -48,6 +49,9 @@ QUICK_FORMS = tuple(form for form in FORMS if form[1] in ("unrolled", "scan", "e
 TRAIN_ROWS, VALIDATION_ROWS = 1_000_000, 10_000
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "doc" / "benchmarks_flows.md"
+
+
+CACHES = "/sys/devices/system/cpu/cpu0/cache"
 
 
 class Parser(argparse.ArgumentParser):
@@ -180,15 +184,25 @@ def measure(plan: Plan, rows: set[str], results: Results) -> None:
 
 def machine() -> dict:
     """What the numbers were measured on."""
-    with open("/proc/cpuinfo") as info:
-        names = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "cpu": names[0] if names else "unknown processor",
+        "cpu": processor(Path("/proc/cpuinfo").read_text(), Path(CACHES)),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": memory,
         "load": os.getloadavg()[0],
     }
+
+
+def processor(info: str, caches: Path) -> str:
+    """Name of the processor in /proc/cpuinfo, its widest vectors, and sizes of its data caches."""
+    of = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", info.split("\n\n")[0], re.MULTILINE))
+    known = {"avx512f": "AVX-512", "avx2": "AVX2"}
+    vectors = [name for flag, name in known.items() if flag in of.get("flags", "").split()]
+    kinds = {each: (each / "type").read_text().strip() for each in sorted(caches.glob("index*"))}
+    data = [each for each, kind in kinds.items() if kind != "Instruction"]
+    sizes = " + ".join((each / "size").read_text().strip() for each in data)
+    parts = [of.get("model name", "unknown processor"), *vectors[:1]]
+    return ", ".join([*parts, f"caches {sizes}"] if sizes else parts)
 
 
 def write(

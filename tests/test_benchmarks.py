@@ -18,6 +18,7 @@ from flow_models.training.settings import FitSettings
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import bench_flows  # noqa: E402
 import gpu  # noqa: E402
 from flows import data, environment, protocol, table  # noqa: E402
 from flows.plan import RATE, median  # noqa: E402
@@ -242,3 +243,19 @@ def test_devices_are_compared_on_the_cpu(tmp_path):
     for row in ("products, ms", "convolutions of XLA or cuDNN, ms"):
         assert float(of["network of convolutions", row]) > 0
     assert float(of["application 1", "steps a second"].replace(",", "")) > 0
+
+
+def test_the_machine_of_a_table_has_its_vectors_and_caches(tmp_path):
+    one = "processor\t: 0\nmodel name\t: A Processor\nflags\t\t: fpu {} sse2\n\nprocessor\t: 1\n"
+    for index, (kind, size) in enumerate(
+        [("Data", "32K"), ("Instruction", "64K"), ("Unified", "1024K")]
+    ):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "type").write_text(f"{kind}\n")
+        (folder / "size").write_text(f"{size}\n")
+    said = bench_flows.processor(one.format("avx2 avx512f"), tmp_path)
+    assert said == "A Processor, AVX-512, caches 32K + 1024K"
+    assert bench_flows.processor(one.format("avx2"), tmp_path / "no") == "A Processor, AVX2"
+    assert bench_flows.processor("", tmp_path / "no") == "unknown processor"
+    assert bench_flows.machine()["cores"] >= 1
