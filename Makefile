@@ -119,6 +119,9 @@ bench-images:  ## compare image flows with normflows: speed, memory, accuracy of
 bench-gpu:  ## applications 1, 2 and 6 on CPU and GPU, TF32, convolutions; ten minutes: ARGS="--device cpu" without a GPU
 	@$(use_env); exec python benchmarks/gpu.py $(ARGS)
 
+bench-defects:  ## maps of where pictures are strange, on planted defects; writes a table of doc/anomaly_scores.md
+	@$(use_env); exec python benchmarks/defects.py $(ARGS)
+
 bench-commands:  ## rows and pictures a second and peak memory of score and sample; doc/commands.md has the table: ARGS="--rows 1000000"
 	@$(use_env); exec python benchmarks/bench_commands.py $(ARGS)
 

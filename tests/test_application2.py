@@ -128,6 +128,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
             "latents",
             "regenerated",
             "interpolated",
+            "strange_maps",
             "latent_map",
             "anomalies",
             "strangest_known",
@@ -191,6 +192,30 @@ def test_the_csv_has_a_row_for_every_held_out_picture_and_makes_the_metrics(fini
     assert detection(score["known"], score["near"], 0)["auroc"] == pytest.approx(
         metrics["auroc_nll_near"], abs=1e-3
     )
+
+
+def test_the_report_says_where_pictures_are_strange_and_how_sure_that_is(finished):
+    run, _ = finished
+    metrics = json.loads((run / "metrics.json").read_text())
+    report = (run / "report.html").read_text()
+    auroc, sure = metrics["auroc_likelihood_ratio_near"], metrics["pixel_auroc"]
+    low, high = (metrics[f"auroc_likelihood_ratio_near_{end}"] for end in ("low", "high"))
+    assert (
+        f"likelihood ratio tells near pictures from known ones in {auroc:.1%} of pairs"
+        f" (95% interval {low:.1%} to {high:.1%}" in report
+    )
+    assert f"above another pixel in {sure:.0%} of pairs" in report and sure > 0.6
+    assert 0 <= metrics["pointing_game"] <= 1
+    ranked = sorted(rows_of(run / "scores.csv"), key=lambda row: -float(row["likelihood_ratio"]))
+    with np.load(run / "strange_maps.npz") as found:
+        assert found["maps"].shape == (11, 8, 8) and len(found["names"]) == 11
+        names = list(found["names"])
+    assert all(name in report for name in names), "every picture is named"
+    strangest = {
+        row["name"] for row in ranked if row["likelihood_ratio"] >= ranked[7]["likelihood_ratio"]
+    }
+    assert {name.rpartition(" (")[0] for name in names[:8]} <= strangest
+    assert all(name.endswith(" (known)") for name in names[8:])
 
 
 def test_the_detector_loads_from_the_folder_and_scores_as_the_run_did(finished):

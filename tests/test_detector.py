@@ -90,7 +90,7 @@ def test_maps_show_where_and_use_what_is_remembered(detector, tmp_path):
     whole = detector.remembering(bars(100))
     images, masks = defects.planted(bars(8), "swapped", seed=1)
     found = whole.maps(images)
-    assert found.shape == (8, 8, 8) and 0 <= found.min() and found.max() <= 1
+    assert found.shape == (8, 8, 8) and found.min() >= 0 and np.isfinite(found).all()
     assert defects.pixel_auroc(found, masks) > 0.9
     assert np.array_equal(found, whole.maps(images)), "equal seeds, equal maps"
     alone = detector.maps(images[:1])

@@ -1,5 +1,8 @@
 """Maps of where pictures are strange, and the planted defects that they are measured by."""
 
+import importlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -66,27 +69,31 @@ def test_patches_cover_every_pixel_of_any_size():
 def test_a_map_is_the_change_to_what_known_pictures_have(monkeypatch):
     image = bars(1)[0]
     known = image[None].copy()
-    assert maps.anomaly_map(None, image, known).max() == 0
+    assert maps.anomaly_map(None, image, known).max() < 1e-12
     known[0, 4, 4] = 255 - image[4, 4]
     monkeypatch.setattr(maps, "SMOOTHING", 0.0)
     found = maps.anomaly_map(None, image, known)
     expected = np.zeros((12, 12))
     expected[4, 4] = abs(int(known[0, 4, 4, 0]) - int(image[4, 4, 0])) / 255
     assert np.allclose(found, expected)
+    two = maps.anomaly_map(None, image, np.concatenate([known, image[None]]))
+    share, floor = expected[4, 4], maps.FLOOR
+    assert two[4, 4] == pytest.approx(np.sqrt((share + floor) * floor) - floor)
 
 
-def test_the_more_probable_replacement_counts(monkeypatch):
-    """Of two known pictures that fit equally, the model prefers the one like the image."""
+def test_what_the_model_gains_raises_the_map(monkeypatch):
+    """A patch counts by sqrt(log(1 + exp(gain / GAIN))), wherever it covers the pixel."""
     monkeypatch.setattr(maps, "SMOOTHING", 0.0)
     image = np.full((7, 7, 1), 100, np.uint8)
-    known = np.stack([image, image])
-    known[1, 3, 3] = 200
-    equal = maps.anomaly_map(lambda x: np.zeros(len(x)), image, known)
-    assert equal[3, 3] == pytest.approx(0.5 * 100 / 255)
-    sharp = maps.anomaly_map(lambda x: -1e4 * (x.max((1, 2, 3)) > 150), image, known)
-    assert sharp[3, 3] == pytest.approx(0, abs=1e-9)
+    image[3, 3] = 200
+    known = np.full((1, 7, 7, 1), 100, np.uint8)
+    alone = maps.anomaly_map(None, image, known)
+    for gain in (-60.0, 0.0, 300.0):
+        of_gain = maps.anomaly_map(lambda x: -gain * (x.max((1, 2, 3)) > 150), image, known)  # noqa: B023
+        expected = np.sqrt(np.log1p(np.exp(gain / maps.GAIN))) * alone[3, 3]
+        assert of_gain[3, 3] == pytest.approx(expected) and of_gain[0, 0] < 1e-12
     broken = maps.anomaly_map(lambda x: np.where(x.max((1, 2, 3)) > 150, np.nan, 0), image, known)
-    assert broken[3, 3] == pytest.approx(0, abs=1e-9), "NaN counts as impossible"
+    assert np.isfinite(broken).all() and broken[3, 3] > of_gain[3, 3]
 
 
 @pytest.mark.parametrize("kind", ["swapped", "noise", "missing"])
@@ -107,3 +114,17 @@ def test_the_figure_shows_each_picture_above_its_map():
     assert heated[3, 3].max() > 240 and heated[0, 0].max() < 200
     with pytest.raises(UserError, match="are expected"):
         plots.anomaly_maps(images, values[:4], "Title")
+
+
+def test_the_benchmark_judges_maps_by_the_masks(monkeypatch):
+    bench = importlib.import_module("benchmarks.defects")
+    test = bench.spoiled(bars(6), seed=0)
+    masks = {pictures.tobytes(): mask for pictures, mask in test.values()}
+    row = bench.row_of("bars", "perfect", lambda x: masks[x.tobytes()].astype(float), test)
+    assert row.startswith(
+        "| bars | perfect | 1.000 | 1.000 | 1.000 | 1.000 | 1.000 (1.000 to 1.000)"
+    )
+    monkeypatch.setattr(bench, "SHARES", (0.5, 0.99))
+    known = SimpleNamespace(examples=bars(60, seed=1))
+    found = bench.best_residual(known, test)(test["noise"][0])
+    assert defects.pixel_auroc(found, test["noise"][1]) > 0.7

@@ -114,3 +114,14 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
     return float(
         np.take_along_axis(masks.reshape(len(maps), -1), flat.argmax(1)[:, None], 1).mean()
     )
+
+
+def interval(
+    maps: np.ndarray, masks: np.ndarray, resamples: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """Central 95% of `pixel_auroc` over bootstrap draws of the pictures."""
+    rng, number = np.random.default_rng(seed), len(maps)
+    draws = (rng.integers(0, number, number) for _ in range(resamples))
+    found = [pixel_auroc(maps[rows], masks[rows]) for rows in draws]
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(low), float(high)

@@ -9,8 +9,10 @@ import scipy.ndimage
 
 PATCH, STEP = 3 / 7, 1 / 7  # side of a patch and way to the next, as shares of a side
 FITTING = 8  # known pictures that lend a patch
-SOFTNESS = 30.0  # nats by which a lent patch must be less probable to count by 1/e
-SMOOTHING = 1 / 28  # standard deviation of the smoothing, as a share of a side
+FLOOR = 0.01  # of changes, as a share of the range, in their geometric mean
+GAIN = 30.0  # nats by which the model must gain for a patch to count more
+IMPOSSIBLE = -1e6  # log p, nats, of pictures outside the domain
+SMOOTHING = 1.25 / 28  # standard deviation of the smoothing, as a share of a side
 
 Place = tuple[slice, slice]
 
@@ -22,29 +24,31 @@ def anomaly_maps(log_prob: Callable | None, images: np.ndarray, known: np.ndarra
 
 
 def anomaly_map(log_prob: Callable | None, image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """By how much each pixel would change if its surroundings were drawn anew, [H, W], 0 to 1.
+    """By how much each pixel would change if its surroundings were as in known pictures, [H, W].
 
-    Each patch is replaced by those of the known pictures that are most like the rest of the image,
-    weighted by how probable the model finds the whole:
+    Patches P cover the image. The known pictures that are most like the rest of it lend theirs:
 
-        map_i = mean over patches P around i of sum_k w_Pk |image_i - known_ki| / 255
-        w_Pk  ~ exp(log p(image with P of known_k) / SOFTNESS),   sum_k w_Pk = 1
+        map_i  = mean over P around i of g_P * geometric mean over k of |image_i - known_ki| / 255
+        g_P^2  = log(1 + exp((max_k log p(image with P of known_k) - log p(image)) / GAIN))
+
+    so a pixel is strange where all of them differ from it, and where the model finds the image more
+    probable with one of their patches.
 
     Args:
-      log_prob: of pictures uint8 [n, H, W, C], nats, with the same noise for all; None: all weights
-        are equal.
+      log_prob: of pictures uint8 [n, H, W, C], nats, with the same noise for all; None: g is 1.
       image, known: uint8 [H, W, C] and [K, H, W, C].
     """
     places = list(patches(*image.shape[:2]))
     lent = _lent(image, known, places)
-    weights = [np.full(len(rows), 1 / len(rows)) for rows in lent]
+    gains = np.ones(len(places))
     if log_prob is not None:
-        weights = _weights(log_prob, image, known, places, lent)
+        gains = np.sqrt(np.logaddexp(0, _gains(log_prob, image, known, places, lent) / GAIN))
     total, times = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
-    for place, rows, each in zip(places, lent, weights, strict=True):
+    for place, rows, gain in zip(places, lent, gains, strict=True):
         here = known[rows][:, *place].astype(np.float64)
         change = np.abs(here - image[place]).mean(-1) / 255
-        total[place] += np.tensordot(each, change, 1)
+        mean = np.exp(np.log(change + FLOOR).mean(0)) - FLOOR
+        total[place] += gain * np.maximum(mean, 0)
         times[place] += 1
     return smoothed(total / times)
 
@@ -76,12 +80,12 @@ def _lent(image: np.ndarray, known: np.ndarray, places: list[Place]) -> list[np.
     return [np.argpartition(each, count - 1)[:count] for each in outside]
 
 
-def _weights(log_prob, image, known, places, lent) -> list[np.ndarray]:
-    changed = np.repeat(image[None], sum(map(len, lent)), 0)
-    shaped = changed.reshape(len(places), -1, *image.shape)
+def _gains(log_prob, image, known, places, lent) -> np.ndarray:
+    """By how many nats the image gains by the best of the lent patches, for each place."""
+    changed = np.repeat(image[None], 1 + sum(map(len, lent)), 0)
+    shaped = changed[1:].reshape(len(places), -1, *image.shape)
     for pictures, place, rows in zip(shaped, places, lent, strict=True):
         pictures[:, *place] = known[rows][:, *place]
-    found = np.asarray(log_prob(changed), np.float64).reshape(len(places), -1) / SOFTNESS
-    found = np.maximum(np.nan_to_num(found, nan=-1e6), -1e6)
-    weights = np.exp(found - found.max(1, keepdims=True))
-    return list(weights / weights.sum(1, keepdims=True))
+    found = np.asarray(log_prob(changed), np.float64)
+    found = np.maximum(np.nan_to_num(found, nan=IMPOSSIBLE), IMPOSSIBLE)
+    return found[1:].reshape(len(places), -1).max(1) - found[0]

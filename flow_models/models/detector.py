@@ -81,7 +81,7 @@ class Detector:
         return mean_nll(self.model, images, seed, 1 if of_features else DRAWS)
 
     def maps(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Where images uint8 [B, H, W, C] are strange: [B, H, W], 0 to 1, higher is stranger; see
+        """Where images uint8 [B, H, W, C] are strange: [B, H, W], higher is stranger; see
         `flow_models.diagnostics.maps`. Some 200 evaluations of the model for each image.
 
         Raises:

@@ -23,6 +23,8 @@ METRICS = {
     "accuracy": Metric("Accuracy", "%", higher_is_better=True),
     "ece": Metric("Expected calibration error", "%"),
     "auroc": Metric("AUROC", higher_is_better=True),
+    "pixel_auroc": Metric("AUROC of pixels of planted defects", higher_is_better=True),
+    "pointing_game": Metric("Planted defects pointed at", higher_is_better=True),
     "aupr": Metric("Average precision", higher_is_better=True),
     "fpr95": Metric("FPR at 95% TPR"),
     "resimulation_mse": Metric("Re-simulation, mean squared error"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow_models.applications.application import Results, Run
-from flow_models.applications.pictures import figures, measured, on_features, sets
+from flow_models.applications.pictures import figures, measured, on_features, sets, strange
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures
 from flow_models.data.images.dataset import ImageData
@@ -149,12 +149,34 @@ def evaluate(run: Run) -> Results:
             problem.labels,
             scores,
             KNOWN,
-            config.score if config.score in scores else "nll",
+            _ranking(config, scores),
             problem.files,
         )
     of_samples, table, alike = _measured(run)
+    of_strange, maps, summary = _strange(run, detector, scores, metrics)
     tables = [scored.detection_table(scores, metrics, KNOWN)] if several else []
-    return Results({**metrics, **of_samples}, [*tables, *table], [*shown, *alike])
+    return Results(
+        {**metrics, **of_strange, **of_samples},
+        [*tables, *table],
+        [*maps, *shown, *alike],
+        f"{problem.source}.\n{summary}",
+    )
+
+
+def _strange(run: Run, detector: Detector, scores, metrics):
+    """How well planted defects are found, the strangest pictures with their maps, and what all of
+    it says in a sentence."""
+    problem, by = run.problem, _ranking(run.config, scores)
+    figure, arrays = strange.of_maps(detector, problem.sets, problem.names(), scores, KNOWN, by)
+    run.folder.write_bytes("strange_maps.npz", arrays)
+    found = strange.found_defects(detector, problem.sets[KNOWN])
+    learned = f"{problem.known.rows:,} pictures of {problem.name}"
+    return found, figure, strange.sentence({**metrics, **found}, scores, KNOWN, by, learned)
+
+
+def _ranking(config, scores) -> str:
+    """The score that ranks pictures: features have not all."""
+    return config.score if config.score in scores else "nll"
 
 
 def _measured(run: Run):
