@@ -166,7 +166,7 @@ def test_a_run_leaves_all_that_was_promised(finished):
     assert metrics["samples_kid"] > 0.1 > metrics["samples_kid_null"]
     report = (run / "report.html").read_text()
     assert (
-        report.count("data:image/png;base64,") == 14
+        report.count("data:image/png;base64,") == 15
         and "known against near and mnist" in report
         and "pca (baseline)" in report
     )
