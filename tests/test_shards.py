@@ -216,7 +216,13 @@ def test_a_reader_keeps_a_bounded_number_of_shards(shards):
 def test_mistakes_are_told(source, tmp_path, shards):
     dest = str(tmp_path / "other")
     prepare(source, dest, parts=[0])
+    other = str(tmp_path / "grey_and_colour")
+    storage.write_bytes(f"{other}/a/1.png", encoded(picture(1)))
+    prepare(other, f"{dest}3", parts=[0], n=2)
+    storage.write_bytes(f"{other}/a/0.png", encoded(picture(2, channels=3)))
     for call, said in {
+        lambda: prepare(other, f"{dest}3", parts=[1], n=2): "files came or went",
+        lambda: prepare(other, dest, parts=[1]): "begun with source",
         lambda: open_images(dest): "not prepared to the end: .*--part 1/3, 2/3",
         lambda: prepare(source, dest, n=4): "give the same N of --part",
         lambda: prepare(
@@ -245,20 +251,27 @@ def test_damage_is_told(shards):
 
 
 def test_faults_of_the_store_that_pass(source, s3, hasty):
-    """Ten in one part, of all kinds, in listing, reading and writing."""
+    """Twenty, of all kinds, in listing, reading and writing, and then in a stream of batches."""
     s3.client().create_bucket(Bucket="faults")
     pictures("s3://faults/photos")
-    kinds = ["InternalError", "SlowDown", "RequestTimeout", "drop", "cut"] * 2
+    kinds: list[str] = []
     asked: list[str] = []
 
     def plan(method, path):
         asked.append(path)
-        return kinds.pop() if kinds and len(asked) % 7 == 0 else None
+        return kinds.pop() if kinds and len(asked) % 4 == 0 else None
 
     with faulty(s3.endpoint, plan) as relay, environment(AWS_ENDPOINT_URL=relay.address):
+        kinds[:] = ["InternalError", "SlowDown", "RequestTimeout", "drop", "cut"] * 4
         prepare("s3://faults/photos", "s3://faults/out")
-        data = open_images("s3://faults/out")
-    assert not kinds and everything(data) == list(range(COUNT))
+        assert not kinds and everything(open_images("s3://faults/out")) == list(range(COUNT))
+        kinds[:] = ["InternalError", "RequestTimeout", "drop", "cut"] * 5
+        found = batches(streamed("s3://faults/out"), 12)
+        for _ in range(20 * bool(kinds)):  # opened again until all faults have come
+            streamed("s3://faults/out")
+        assert not kinds and len(relay.planted) == 40
+    for left, right in zip(found, batches(streamed("s3://faults/out"), 12)):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_a_fault_that_stays_ends_with_75_and_the_same_command_goes_on(
@@ -291,10 +304,11 @@ def _refusing(write, names):
 
 PROGRAM = """
 from flow_models.__main__ import main
+from flow_models.applications.inverse import simulating
 from flow_models.data.images import preparing
 from flow_models.runs.program import guarded
 import sys
-preparing.SHARD_BYTES = 384
+preparing.SHARD_BYTES, simulating.MOST = 384, 40
 guarded(lambda: print("begun", flush=True) or main(sys.argv[1:]))
 """
 
@@ -318,22 +332,27 @@ def ended(command: list[str], seconds: float, sent: signal.Signals) -> bool:
     return process.returncode != 0
 
 
+def kill_twenty_times(command: list[str], folder: str) -> None:
+    """Kills both parts of a command at random; what is done too early is begun anew."""
+    rng, kills, starts = np.random.default_rng(0), 0, 0
+    while kills < 20:
+        sent = signal.SIGTERM if starts % 3 else signal.SIGKILL
+        part = ["--part", f"{starts % 2}/2"]
+        kills += ended([*command, folder, *part], rng.uniform(0.2, 1.5), sent)
+        starts += 1
+        if kills < 20 and storage.exists(f"{folder}/shards.json"):
+            storage.delete(f"{folder}/shards.json")
+            for name in storage.names(f"{folder}/parts-done"):
+                storage.delete(f"{folder}/parts-done/{name}")
+                storage.delete(f"{folder}/parts-begun/{name}")
+
+
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing(tmp_path, s3):
     s3.client().create_bucket(Bucket="killed")
-    rng, source, kills, starts = np.random.default_rng(0), str(tmp_path / "photos"), 0, 0
+    source = str(tmp_path / "photos")
     pictures(source, 600)
-    while kills < 20:
-        part = f"{starts % 2}/2"
-        sent = signal.SIGTERM if starts % 3 else signal.SIGKILL
-        command = ["prepare", source, "s3://killed/out", "--part", part]
-        kills += ended(command, rng.uniform(0.2, 1.5), sent)
-        starts += 1
-        if kills < 20 and storage.exists("s3://killed/out/shards.json"):
-            storage.delete("s3://killed/out/shards.json")
-            for name in storage.names("s3://killed/out/parts-done"):
-                storage.delete(f"s3://killed/out/parts-done/{name}")
-                storage.delete(f"s3://killed/out/parts-begun/{name}")
+    kill_twenty_times(["prepare", source], "s3://killed/out")
     prepare(source, "s3://killed/out", parts=[0, 1], n=2)
     prepare(source, str(tmp_path / "whole"), parts=[0, 1], n=2)
     same = lambda root: {

@@ -11,6 +11,7 @@ from faulty_store import faulty
 from servers import environment, s3  # noqa: F401
 from test_infer import TINY, infer
 from test_s3_faults import hasty  # noqa: F401
+from test_shards import kill_twenty_times
 
 from flow_models.__main__ import main
 from flow_models.applications.inverse import own, simulating
@@ -157,6 +158,20 @@ def test_a_posterior_from_the_pairs(problem, pairs, tmp_path, monkeypatch, capsy
     bad = len(rows(pairs, "failed"))
     assert metrics["failed_fraction"] == pytest.approx(bad / (PAIRS - 60), rel=1e-6)
     assert 0 < metrics["observed_valid_fraction"] < 1
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing(tmp_path, s3):
+    s3.client().create_bucket(Bucket="killed")
+    slow = tmp_path / "slow_problem.py"
+    slow.write_text("import time\n" + CODE.replace("    if x", "    time.sleep(2e-3)\n    if x", 1))
+    kill_twenty_times(["simulate", f"{slow}:simulate", "--pairs", str(PAIRS)], "s3://killed/out")
+    for root in ("s3://killed/out", str(tmp_path / "whole")):
+        simulate(f"{slow}:simulate", root, [0, 1], 2)
+    for split in ("train", "failed"):
+        pd.testing.assert_frame_equal(
+            rows("s3://killed/out", split), rows(str(tmp_path / "whole"), split)
+        )
 
 
 def test_mistakes_are_told(problem, pairs, tmp_path, monkeypatch, capsys):

@@ -53,7 +53,8 @@ class Preparation:
         """What must be equal in all parts."""
         size, channels, crop = self.shape.size, self.shape.channels, self.shape.crop
         shape = {"size": size, "channels": channels, "crop": crop}
-        source = self.source.rstrip("/")
+        in_s3 = storage.is_s3(self.source)
+        source = self.source.rstrip("/") if in_s3 else os.path.abspath(self.source)
         return {"source": source, **shape, "classes": self.classes, "seed": self.seed}
 
 

@@ -123,10 +123,13 @@ class Part:
     def __init__(self, folder: str, share: Share, kind: str, settings: dict[str, Any]):
         self.folder, self.share = folder, share
         self._head = {"format": FORMAT, "kind": kind, "settings": json.loads(json.dumps(settings))}
-        self._check_parts()
-        there = storage.exists(self._uri(_BEGUN))
+        begun = self._check_parts()
+        there = f"{share.name}.json" in begun
         state = _json(self._uri(_BEGUN)) if there else {}
-        self._check_settings(state or self._head)
+        other = next((name for name in begun if name != f"{share.name}.json"), None)
+        self._other = _json(storage.join(folder, _BEGUN, other)) if other else {}
+        for each in (state, self._other):
+            self._check_settings(each or self._head)
         self.found: Any = state.get("found")
         shards = storage.names(storage.join(folder, "shards", share.name)) if there else set()
         self._shards: dict[str, list] = {
@@ -142,7 +145,12 @@ class Part:
         return storage.exists(uri) and set(_json(uri)["shards"]) <= set(self._shards)
 
     def begin(self, found: Any) -> None:
-        """Keeps what the part found out; a later start goes on with it."""
+        """Keeps what the part found out; a later start goes on with it.
+
+        Raises:
+          UserError: another part found other things.
+        """
+        _check_alike(self._other.get("found") or found, found, self.folder)
         self.found = found
         self._write(_BEGUN)
 
@@ -185,14 +193,17 @@ class Part:
         state = {**self._head, "found": self.found, "shards": self._shards}
         storage.write_bytes(self._uri(what), json.dumps(state).encode())
 
-    def _check_parts(self) -> None:
+    def _check_parts(self) -> list[str]:
+        """The parts that were begun."""
         ours = f"-of-{self.share.parts:05d}."
-        for name in sorted(storage.names(storage.join(self.folder, _BEGUN))):
+        begun = sorted(storage.names(storage.join(self.folder, _BEGUN)))
+        for name in begun:
             if ours not in name:
                 raise UserError(
                     f"{self.folder} has parts {name.partition('.')[0]}: give the same N of --part"
                     " I/N, or another folder"
                 )
+        return begun
 
     def _check_settings(self, state: dict) -> None:
         flat = lambda head: {"format": head["format"], "kind": head["kind"], **head["settings"]}
@@ -201,8 +212,8 @@ class Part:
             mine = ours.get(key)
             if mine != value:
                 raise UserError(
-                    f"{self.folder}: part {self.share.number} was begun with {key} {value!r}, and"
-                    f" now {key} is {mine!r}: give the same, or another folder"
+                    f"{self.folder} was begun with {key} {value!r}, and now {key} is {mine!r}: give"
+                    " the same, or another folder"
                 )
 
 
@@ -221,13 +232,7 @@ def merge(folder: str, parts: int) -> bool:
     first = states[0]
     for uri, state in zip(uris, states):
         for key in ("format", "kind", "settings", "found"):
-            common = [_common(each[key]) for each in (first, state)]
-            if common[0] != common[1]:
-                raise UserError(
-                    f"{uri}: {key} {common[1]}, and {common[0]} in the first part: files came or"
-                    " went while parts were prepared, or they got other settings; delete"
-                    f" {folder} and prepare all parts alike"
-                )
+            _check_alike(first[key], state[key], uri)
     notes = [note for state in states for _, notes in state["shards"].values() for note in notes]
     index = {
         **{key: first[key] for key in ("format", "kind")},
@@ -237,6 +242,16 @@ def merge(folder: str, parts: int) -> bool:
     }
     storage.write_bytes(storage.join(folder, _INDEX), json.dumps(index).encode())
     return True
+
+
+def _check_alike(one: Any, other: Any, where: str) -> None:
+    """Raises UserError where parts were given, or found, other things."""
+    there, here = (_common(json.loads(json.dumps(each))) for each in (one, other))
+    if there != here:
+        raise UserError(
+            f"{where}: {here} in this part, {there} in another one: files came or went while parts"
+            " were prepared; delete the folder and prepare all parts alike"
+        )
 
 
 def _union(states: list[dict]) -> dict[str, list]:
