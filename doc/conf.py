@@ -58,7 +58,7 @@ SECTIONS = {
         *("doc/serving", "data/README"),
     ],
     "Flows": ["doc/which_flow", "doc/families"],
-    "Cloud": ["doc/ec2_gpu", "doc/aws_batch", "doc/scaling"],
+    "Cloud": ["doc/ec2_gpu", "doc/aws_batch", "doc/shards", "doc/scaling"],
     "Results": [
         *("doc/results", "doc/results_flowmodels1", "doc/results_targets"),
         *("doc/benchmarks_flows", "doc/benchmarks_images", "doc/benchmarks_data"),
