@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from flow_models import plots
+from flow_models.commands import maps as map_folder
 from flow_models.core.errors import UserError
 from flow_models.diagnostics import defects, maps
 
@@ -128,3 +130,30 @@ def test_the_benchmark_judges_maps_by_the_masks(monkeypatch):
     known = SimpleNamespace(examples=bars(60, seed=1))
     found = bench.best_residual(known, test)(test["noise"][0])
     assert defects.pixel_auroc(found, test["noise"][1]) > 0.7
+
+
+def test_a_folder_of_maps_has_one_scale_and_the_strangest_of_all_batches(tmp_path, monkeypatch):
+    shown = []
+    real = plots.anomaly_maps
+    monkeypatch.setattr(plots, "anomaly_maps", lambda *each: shown.append(each) or real(*each))
+    place = map_folder.MapFolder(str(tmp_path / "maps"), "photos")
+    images, found = bars(12), np.zeros((12, 12, 12))
+    found[:, 5, 5] = np.linspace(1.0, 0.0, 12)
+    names = [f"photos/{number:02d}.png" for number in range(12)]
+    scores = np.arange(12.0)[::-1]
+    for part in (slice(0, 6), slice(6, 12)):
+        place.add(names[part], images[part], found[part], {"nll": scores[part]})
+    place.close()
+    captions, usual = shown[0][3:]
+    assert [each.split("\n")[0] for each in captions] == [
+        *(f"{number:02d}.png" for number in range(8)),
+        *(f"{number:02d}.png" for number in (11, 10, 9)),
+    ]
+    assert usual == 3 and (tmp_path / "maps" / "strangest.png").exists()
+    first, last = (
+        np.asarray(Image.open(tmp_path / "maps" / f"{name}.png.png")).astype(int)[:, 128:]
+        for name in ("00", "11")
+    )
+    assert (first[60, 60] - last[60, 60]).max() > 100, "a calm map is dark beside a strange one"
+    with pytest.raises(UserError, match="a second picture of this name"):
+        place.add(names[:1], images[:1], found[:1], {"nll": scores[:1]})

@@ -35,6 +35,7 @@ class MapFolder:
     def __init__(self, place: str, data: str):
         storage.check_target(storage.join(place, FIGURE))
         self._place, self._data, self._names = place, data, set[str]()
+        self._top: float | None = None  # of the maps' scale, by the first pictures
         self._strange: list[_Seen] = []
         self._usual: list[_Seen] = []
 
@@ -45,11 +46,14 @@ class MapFolder:
         maps: np.ndarray,
         scores: Mapping[str, np.ndarray],
     ) -> None:
-        """Writes NAME.npy, float32 [H, W], and NAME.png of each picture."""
+        """Writes NAME.npy, float32 [H, W], and NAME.png of each picture, all on one scale."""
+        from flow_models.plots.maps import SCALE
+
+        self._top = float(np.quantile(maps, SCALE)) if self._top is None else self._top
         for name, image, each in zip(names, images, maps, strict=True):
             stem = storage.join(self._place, self._stem(name))
             storage.write_bytes(f"{stem}.npy", _npy(each.astype(np.float32)))
-            storage.write_bytes(f"{stem}.png", _png(image, each))
+            storage.write_bytes(f"{stem}.png", _png(image, each, self._top))
         ranking = np.nan_to_num(scores[ranked_by(scores)], nan=np.inf)
         seen = [*self._strange, *self._usual, *map(_Seen, ranking, names, images, maps)]
         seen.sort(key=lambda one: one.score)
@@ -95,13 +99,13 @@ def _npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _png(image: np.ndarray, found: np.ndarray) -> bytes:
+def _png(image: np.ndarray, found: np.ndarray, top: float) -> bytes:
     """The picture with its map as heat over it, beside the picture as it is."""
     from flow_models.data.images.export import png
     from flow_models.plots.images import shown
     from flow_models.plots.maps import heat
 
-    both = np.concatenate([shown(image[None])[0], heat(image[None], found[None])[0]], 1)
+    both = np.concatenate([shown(image[None])[0], heat(image[None], found[None], top)[0]], 1)
     times = max(1, -(-WIDE // both.shape[1]))
     return png(both.repeat(times, 0).repeat(times, 1))
 
