@@ -355,6 +355,9 @@ def test_all_classes_known_and_nothing_foreign_is_a_model_to_draw_from(tmp_path,
 
 
 WRONG = {
+    "few samples": (["--measured-samples", "9"], "must be 0 or at least 20"),
+    "no network": (["--measured-by", "nowhere.py:f"], "there is no file"),
+    "no features": (["--features", "nothing"], "give module:function"),
     "unknown set": (["--data", "dogs"], "no embedded set has this name"),
     "unknown class": (["--data", "digits", "--classes", "[x]"], "x"),
     "unknown anomalies": (["--anomalies", "[dogs]"], "dogs"),

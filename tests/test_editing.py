@@ -130,7 +130,7 @@ def test_what_cannot_be_done_is_said_in_one_line(kinds, flag):
 
 
 def test_only_pictures_are_edited_and_one_level_has_no_details(kinds):
-    with pytest.raises(UserError, match="this model is of vectors"):
+    with pytest.raises(UserError, match="by a model of their pixels"):
         edit(kinds, "rows", "night.png", "--project")
     with pytest.raises(UserError, match="1 levels are to be drawn; the model has 1"):
         edit(kinds, "pictures", "night.png", "--super-resolve")

@@ -9,6 +9,7 @@ from PIL import Image
 
 import flow_models as fm
 from flow_models.core.errors import UserError
+from flow_models.explore import opened
 from flow_models.models.backbones import absolute
 from flow_models.models.detector import load_detector
 from flow_models.models.feature_maps import FeatureMaps, strangeness
@@ -114,7 +115,9 @@ def test_scores_of_the_command_are_those_of_the_run_and_pictures_cannot_be_drawn
     nll = [float(row.split(",")[header.split(",").index("nll")]) for row in rows]
     assert min(nll[:20]) > max(nll[20:])  # lying ones come first by name
     assert status(lambda: guarded(lambda: main(["sample", str(run), "-n", "1"]))) == 2
-    with pytest.raises(UserError, match="bits per dimension are of images"):
+    with pytest.raises(UserError, match="without samples: use score --maps"):
+        opened.load(str(run))
+    with pytest.raises(UserError, match="bits per dimension are of pixels"):
         fm.load(str(run), jit=False).bits_per_dim(stripes(2, 3))
 
 

@@ -143,7 +143,8 @@ class Measured:
     """Samples held against held-out pictures (doc/sample_quality.md)."""
 
     measured_samples: int | None = None
-    """samples that are measured; 0: none; null: 500, and none where the training has fewer steps"""
+    """samples that are measured, 20 at least; 0: none; null: 500, and none where the training has
+    fewer steps"""
     measured_by: str = ""
     """network whose features are compared: module:function, FILE.py:function or keras:NAME;
     empty: a small one, trained in the run"""
@@ -151,7 +152,10 @@ class Measured:
     def __post_init__(self):
         number = self.measured_samples
         refuse(
-            (number is not None and number < 0, f"measured_samples is {number}, must be at least 0")
+            (
+                number is not None and 0 != number < 20,
+                f"measured_samples is {number}, must be 0 or at least 20",
+            )
         )
 
 

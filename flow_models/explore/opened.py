@@ -89,11 +89,14 @@ def load(place: str) -> Opened:
     """Opens the run or the model of `place`, local or s3://.
 
     Raises:
-      UserError: there is no model.
+      UserError: there is no model, or one of features, which has no samples to look at.
     """
     import flow_models as fm
+    from flow_models.models.feature_maps import FeatureMaps
 
     model, config = fm.load(place), _config(place)
+    if isinstance(model.codec, FeatureMaps):
+        raise UserError(f"{place} is a model of features, without samples: use score --maps")
     if model.is_posterior:
         return Opened(place, model, None, config, {})
     with warnings.catch_warnings():

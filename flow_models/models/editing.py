@@ -121,7 +121,9 @@ def projected(
 def refuse_others(model: Model) -> None:
     """Raises UserError where the model is not one of pictures."""
     if not isinstance(model.codec, Pixels):
-        raise UserError("pictures are edited; this model is of vectors")
+        raise UserError(
+            "only pictures are edited, by a model of their pixels; this one is of something else"
+        )
 
 
 def latents(model: Model, images: np.ndarray, label: str | None = None):

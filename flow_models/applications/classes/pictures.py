@@ -50,6 +50,7 @@ def load(config) -> PictureProblem:
     """The pictures, a class left out and labels taken off where the settings ask for it."""
     pictures, network, asked = config.pictures, config.network, config.classifier
     _check(config)
+    measured.check(config)
     known = not pictures.train_uri and pictures.data in MIRRORED
     mirrored = known if pictures.flip is None else pictures.flip
     sets.refuse_unknown_classes(pictures)

@@ -80,6 +80,7 @@ def load(config) -> Problem:
       UserError: too few pictures of the known classes, or more levels than they have room for.
     """
     pictures, network = config.pictures, config.network
+    measured.check(config)
     known = sets.open_known(pictures, config.fit)
     number = len(known.held_out[0])
     if number < MIN_HELD_OUT:

@@ -10,6 +10,7 @@ import numpy as np
 from flow_models import plots
 from flow_models.applications.application import Run, Table
 from flow_models.applications.pictures.figures import ROW, Figures
+from flow_models.core.errors import warn
 from flow_models.diagnostics import generation, sample_quality
 from flow_models.models.backbones import Backbone, pooled
 from flow_models.models.model import Model
@@ -17,6 +18,7 @@ from flow_models.training.picture_features import PictureFeatures
 
 SAMPLES, FEWEST_STEPS = 500, 500  # by default; no samples of a shorter training
 NUMBERS = 2**23  # in the pixels of the samples, at most
+TRAINED = 20_000  # training pictures that samples are compared with, at most
 SEED = 7  # of the samples
 HEADING = "Samples beside held-out pictures, by features of a network"
 COLUMNS = ("", "samples", "sd", "held out", "sd ", "ideal")
@@ -27,7 +29,14 @@ def count(config, problem) -> int:
     asked = config.measured.measured_samples
     if asked is None:
         asked = SAMPLES if config.fit.steps >= FEWEST_STEPS else 0
-    return min(asked, max(NUMBERS // math.prod(problem.pixels.shape), 1))
+    most = max(NUMBERS // math.prod(problem.pixels.shape), sample_quality.LEAST)
+    return min(asked, most)
+
+
+def check(config) -> None:
+    """Raises UserError before the training where the network that measures is not there."""
+    if config.measured.measured_by:
+        Backbone(config.measured.measured_by)
 
 
 def measure(
@@ -39,16 +48,22 @@ def measure(
 ) -> tuple[dict[str, float], list[Table], Figures]:
     """Metrics, their table, and samples beside the training pictures with the nearest features.
 
-    Nothing where too few samples are asked for, or too few pictures held out.
+    Nothing where no samples are asked for, or too few pictures held out.
 
     Args:
       train, labels: training pictures uint8 [N, H, W, C], and class numbers [N] or None.
-      held_out: pictures that the weights were not fitted to.
+      held_out: pictures that the weights were not fitted to; of many, two for each sample.
       further: rows of the table.
     """
     config, model, number = run.config, run.model, count(run.config, run.problem)
-    if min(number, len(held_out) // 2) < sample_quality.LEAST:
+    if not number:
         return {}, [], []
+    if len(held_out) < 2 * sample_quality.LEAST:
+        least = 2 * sample_quality.LEAST
+        warn(f"samples are not measured: {len(held_out)} held-out pictures, {least} are needed")
+        return {}, [], []
+    train, labels = train[:TRAINED], None if labels is None else labels[:TRAINED]
+    held_out = held_out[np.random.default_rng(SEED).permutation(len(held_out))[: 2 * number]]
     train, held_out = (at_the_bits(model, each) for each in (train, held_out))
     drawn = model.sample(number, seed=SEED, sampling_temperature=config.sampling_temperature)
     features = _network(config, train, labels)
