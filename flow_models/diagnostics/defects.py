@@ -98,6 +98,9 @@ def pixel_auroc(maps: np.ndarray, masks: np.ndarray) -> float:
     Args:
       maps: [n, H, W].
       masks: bool [n, H, W], true where a pixel is defective.
+
+    Raises:
+      UserError: all pixels are defective, or none is.
     """
     true = np.asarray(masks, bool).ravel()
     ranks = scipy.stats.rankdata(np.asarray(maps, np.float64).ravel())
@@ -108,8 +111,8 @@ def pixel_auroc(maps: np.ndarray, masks: np.ndarray) -> float:
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
-    """Share of pictures whose highest pixel is a defective one (Top-down neural attention by
-    excitation backprop, Zhang, Lin, Brandt, Shen and Sclaroff 2016)."""
+    """Share of pictures whose highest pixel of maps [n, H, W] is a defective one (Top-down neural
+    attention by excitation backprop, Zhang, Lin, Brandt, Shen and Sclaroff 2016)."""
     flat = np.asarray(maps).reshape(len(maps), -1)
     return float(
         np.take_along_axis(masks.reshape(len(maps), -1), flat.argmax(1)[:, None], 1).mean()
@@ -119,7 +122,8 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
 def interval(
     maps: np.ndarray, masks: np.ndarray, resamples: int = 200, seed: int = 0
 ) -> tuple[float, float]:
-    """Central 95% of `pixel_auroc` over bootstrap draws of the pictures."""
+    """Central 95% of `pixel_auroc` of maps and masks [n, H, W] over bootstrap draws of the
+    pictures."""
     rng, number = np.random.default_rng(seed), len(maps)
     draws = (rng.integers(0, number, number) for _ in range(resamples))
     found = [pixel_auroc(maps[rows], masks[rows]) for rows in draws]

@@ -101,7 +101,8 @@ class Detector:
             return maps.anomaly_maps(log_prob, images, known)
 
     def remembering(self, images: np.ndarray) -> Detector:
-        """The same detector, whose maps compare with the first of these known images."""
+        """The same detector, whose maps compare with the first of these known images, uint8
+        [K, H, W, C]."""
         most = max(1, min(KNOWN, NUMBERS // int(np.prod(images.shape[1:]))))
         return dataclasses.replace(self, known=anomaly.pixels(images[:most]))
 

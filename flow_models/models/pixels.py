@@ -106,7 +106,7 @@ class Pixels(Codec):
         return Encoded(x.astype(dtype), lead)
 
     def with_noise(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Pixels as levels k + u, for noise u in [0, 1)."""
+        """Pixels [..., H, W, C] as levels k + u, for noise u in [0, 1), alike or broadcast."""
         below = np.nextafter(np.float32(self.levels), np.float32(0))
         return np.minimum((x >> (8 - self.bits)) + noise, below)
 
