@@ -117,14 +117,17 @@ PLACES = {
     "--class": ("cow", "has no class 'cow'"),
     "-n": ("0", "must be at least 1"),
     "--inpaint": ("nowhere.png", "nowhere.png"),
+    "--box  ": ("", "four whole numbers"),
+    "--inpaint ": ("", "--inpaint is empty"),
     "--strengths": ("a,b", "must be numbers"),
+    "--strengths ": ("0,nan", "must be numbers"),
 }
 
 
 @pytest.mark.parametrize("flag", PLACES)
 def test_what_cannot_be_done_is_said_in_one_line(kinds, flag):
     value, message = PLACES[flag]
-    way = [] if flag in ("--box", "--box ", "--inpaint") else ["--project"]
+    way = [] if flag.strip() in ("--box", "--inpaint") else ["--project"]
     with pytest.raises(UserError, match=message):
         edit(kinds, "class pictures", "night.png", *way, flag.strip(), value)
 
@@ -132,6 +135,9 @@ def test_what_cannot_be_done_is_said_in_one_line(kinds, flag):
 def test_only_pictures_are_edited_and_one_level_has_no_details(kinds):
     with pytest.raises(UserError, match="by a model of their pixels"):
         edit(kinds, "rows", "night.png", "--project")
+    Image.new("L", (8, 16), 255).save(kinds / "mask.png")
+    with pytest.raises(UserError, match=r"16x8 pixels .* of the model's, 8x8"):
+        edit(kinds, "pictures", "night.png", "--inpaint", kinds / "mask.png")
     with pytest.raises(UserError, match="1 levels are to be drawn; the model has 1"):
         edit(kinds, "pictures", "night.png", "--super-resolve")
 

@@ -59,6 +59,35 @@ def test_maps_are_standardised_and_constant_channels_left_out(network):
         FeatureMaps.of(network, pixels, images[:1] * 0)
 
 
+WRONG = """
+import numpy as np
+
+def constant(images):
+    return np.full((len(images), 2), 0.1)
+
+def ragged(images):
+    return np.arange(len(images) * (2 if len(images) == 256 else 3)).reshape(len(images), -1)
+"""
+
+
+def test_networks_that_fail_are_told_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "wrong_features.py").write_text(WRONG)
+    (tmp_path / "damaged_features.py").write_text("1 / 0")
+    (tmp_path / "damaged.keras").write_bytes(b"no network")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, said in {
+        "wrong_features:constant": "gives 0 features that vary",
+        "wrong_features:ragged": "of different shapes",
+        "wrong_features:none": "no function none",
+        "damaged_features:f": "ZeroDivisionError",
+        ".relative:f": "TypeError",
+        "nowhere:f": "No module named",
+        f"keras:{tmp_path}/damaged.keras": "is no network that tf_keras saved",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            FeatureMaps.of(name, fm.Pixels(8, 8, 1, bits=3), stripes(300, 0))
+
+
 def test_names_of_files_are_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute("mine.py:f") == f"{tmp_path}/mine.py:f"

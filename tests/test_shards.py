@@ -223,7 +223,9 @@ def test_mistakes_are_told(source, tmp_path, shards):
     for call, said in {
         lambda: prepare(other, f"{dest}3", parts=[1], n=2): "files came or went",
         lambda: prepare(other, dest, parts=[1]): "begun with source",
-        lambda: open_images(dest): "not prepared to the end: .*--part 1/3, 2/3",
+        lambda: open_images(dest): "not finished: .*prepare with --part 1/3, 2/3",
+        lambda: prepare(source, f"{source}/shards", parts=[0]): "among the pictures",
+        lambda: prepare(source, f"{dest}4", "--classes", "b", "b"): "named twice: b, b",
         lambda: prepare(source, dest, n=4): "give the same N of --part",
         lambda: prepare(
             source, dest, "--size", "4", parts=[0]

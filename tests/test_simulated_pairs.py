@@ -181,7 +181,16 @@ def test_mistakes_are_told(problem, pairs, tmp_path, monkeypatch, capsys):
     )
     same = tmp_path / "same.py"
     same.write_text("prior = {'a': (0, 1)}\n\n\ndef simulate(x, rng):\n    return {'a': 1.0}\n")
+    renamed = tmp_path / "renamed.py"
+    renamed.write_text(
+        "prior = {'a': (0, 1)}\ndef simulate(x, rng):\n    return {'bc'[int(x[0] > 0.9)]: 1.0}\n"
+    )
+    unfinished = str(tmp_path / "unfinished")
+    simulate(problem, unfinished, [0])
     for call, said in {
+        lambda: simulate(f"{renamed}:simulate", str(tmp_path / "w")): "1 data, c, where 1 are",
+        lambda: simulating.load(UserProblem.read(problem), unfinished, 9): "simulate with --part 1",
+        lambda: simulating.load(UserProblem.read(problem), str(tmp_path), 9): "no shards of pairs",
         lambda: simulate(f"{other}:simulate", str(tmp_path / "x")): "none of 233 simulations gives",
         lambda: simulate(f"{same}:simulate", str(tmp_path / "y")): "'a' is the name of a parameter",
         lambda: simulate(problem, pairs, [0], 4): "give the same N of --part",

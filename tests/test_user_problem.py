@@ -138,6 +138,10 @@ def test_a_problem_that_never_gives_data_or_changes_its_width_is_refused(problem
     mine = problem("longer")
     with pytest.raises(UserError, match="gives 3 data where 2 are expected"):
         Ahead(mine, str(tmp_path / "b"), (0,)).pairs(mine.prior(300, (0,)))
+    code = "prior = {'a': (0, 1)}\ndef f(x, rng):\n    return {'bc'[int(x[0] > 0.9)]: 1.0}\n"
+    renamed = problem("f", code)
+    with pytest.raises(UserError, match="1 data, c, where 1 are expected: b|1 data, b, .*: c"):
+        Ahead(renamed, str(tmp_path / "c"), (0,)).pairs(renamed.prior(300, (0,)))
 
 
 def test_processes_and_interruptions_change_nothing(problem, tmp_path, capsys):

@@ -24,7 +24,7 @@ import numpy as np
 
 from flow_models.commands import seed
 from flow_models.commands.sample import check_class
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 
 SHOWN = 12  # rows of the figure
 MOST = 256  # pictures that are edited
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("WITHOUT", "WITH"),
         help="two folders: pictures without and with what is to change",
     )
-    ways.add_argument("--inpaint", metavar="MASK", help="a picture that is white in the hole")
+    ways.add_argument("--inpaint", metavar="MASK", help="white in the hole, of the pictures' size")
     ways.add_argument(
         "--box", metavar="T,L,B,R", help="the hole: rows T to B and columns L to R, from 0"
     )
@@ -77,7 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(each) for each in text.split(","))
+        found = tuple(float(each) for each in text.split(","))
+        if not np.isfinite(found).all():
+            raise ValueError
+        return found
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} must be numbers, as in -1,0,1") from None
 
@@ -94,6 +97,7 @@ def run(given: argparse.Namespace) -> None:
     check_class(given, model)
     storage.check_target(given.png)
     names, images = _read(model, given.data, MOST)
+    given.names = names
     edited, before, title, notes = _way(given)(given, model, images)
     figure = _figure(names, before, edited, title, notes)
     storage.write_bytes(given.png, figure)
@@ -105,7 +109,7 @@ def run(given: argparse.Namespace) -> None:
 def _way(given) -> Callable:
     if given.attribute:
         return _attribute
-    if given.inpaint or given.box:
+    if given.inpaint is not None or given.box is not None:  # an empty one is a mistake
         return _inpaint
     return _redraw if given.super_resolve else _project
 
@@ -123,7 +127,7 @@ def _attribute(given, model, images):
 def _inpaint(given, model, images):
     from flow_models.models import inpainting
 
-    hole = _mask(given, model) if given.inpaint else _box(given, model)
+    hole = _box(given, model) if given.inpaint is None else _mask(given, model)
     options = {"label": given.label, "seed": given.seed}
     edited = inpainting.inpainted(model, images, hole, given.n, given.steps, **options)
     masked = np.where(hole[:, :, None], np.uint8(128), images)
@@ -166,16 +170,43 @@ def _usual(given, model) -> float:
 def _read(model, uri: str, most: int) -> tuple[list[str], np.ndarray]:
     """The first pictures below a place, uint8 [n, H, W, C] in the model's shape, and their
     names."""
-    names, images = zip(*islice(model.codec.read(uri), -(-most // 64)))
-    return [name for some in names for name in some][:most], np.concatenate(images)[:most]
+    from flow_models.data.images.dataset import UNREADABLE, Skipped
+
+    log, batches = Skipped(), -(-(most + 1) // 64)
+    found = list(islice(model.codec.read(uri, log=log), batches))
+    names, images = [name for some, _ in found for name in some], [some for _, some in found]
+    if log.counts[UNREADABLE]:
+        warn(f"{uri}: a picture is left out: {log.first(UNREADABLE)}")
+    if len(names) > most:
+        warn(f"{uri} has more pictures than the {most} that are taken, the first by name")
+    return names[:most], np.concatenate(images)[:most]
 
 
 def _mask(given, model) -> np.ndarray:
     """The hole [H, W] of a picture."""
-    _, (mask, *others) = _read(model, given.inpaint, 2)
+    if not given.inpaint:
+        raise UserError("--inpaint is empty; a picture that is white in the hole is expected")
+    (name, *others), (mask, *_) = _read(model, given.inpaint, 2)
     if others:
         raise UserError(f"{given.inpaint}: one picture is expected, this is a folder of them")
+    _check_size(name, given.names, model.event_shape[:2])
     return mask.mean(-1) > 127
+
+
+def _check_size(mask: str, names: list[str], size: tuple[int, ...]) -> None:
+    """Raises UserError where the mask has neither the model's size nor that of the pictures, as it
+    is cropped like these."""
+    from flow_models.core import storage
+    from flow_models.data.images.reading import header
+
+    measured = lambda name: header(storage.read_bytes(name))[:2]
+    found = measured(mask)
+    wrong = (each for each in names if not storage.exists(each) or measured(each) != found)
+    if found != size and (other := next(wrong, None)):
+        raise UserError(
+            f"{mask} has {found[0]}x{found[1]} pixels (height x width); give a mask of the size of"
+            f" {other}, or of the model's, {size[0]}x{size[1]}"
+        )
 
 
 def _box(given, model) -> np.ndarray:

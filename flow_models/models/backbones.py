@@ -39,7 +39,11 @@ class Backbone:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Raises UserError where the network fails, or gives no finite numbers of these shapes."""
         parts = np.array_split(images, range(BATCH, len(images), BATCH))
-        return np.concatenate([self._of(part) for part in parts])
+        found = [self._of(part) for part in parts]
+        if len({each.shape[1:] for each in found}) > 1:
+            shapes = " and ".join(str(list(each.shape)) for each in (found[0], found[-1]))
+            raise UserError(f"{self.name} gives features of different shapes: {shapes}")
+        return np.concatenate(found)
 
     def _of(self, images):
         try:
@@ -81,8 +85,9 @@ def _own(name: str) -> Function:
     else:
         try:
             module = importlib.import_module(place)
-        except ImportError as error:
-            raise UserError(f"features {name!r}: {error}; give {EXAMPLES}") from error
+        except Exception as error:  # of the user's module
+            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(f"features {name!r}: {message}; give {EXAMPLES}") from error
     function = getattr(module, path, None)
     if not callable(function):
         raise UserError(f"{place} has no function {path}")
@@ -96,7 +101,7 @@ def _keras(name: str) -> Function:
     if Path(name).suffix in (".keras", ".h5") or Path(name).is_dir():
         if not Path(name).exists():
             raise UserError(f"there is no file {name}")
-        network = tf_keras.models.load_model(name, compile=False)
+        network = _opened(name)
         return lambda images: network(_coloured(images, network.input_shape[-1]), training=False)
     kind = getattr(tf_keras.applications, name, None)
     if kind is None or not callable(kind):
@@ -110,6 +115,16 @@ def _keras(name: str) -> Function:
         ) from error
     home = importlib.import_module(kind.__module__)
     return lambda images: network(home.preprocess_input(_coloured(images, 3)), training=False)
+
+
+def _opened(file: str):
+    import tf_keras
+
+    try:
+        return tf_keras.models.load_model(file, compile=False)
+    except Exception as error:  # of any format
+        message = " ".join(str(error).split())[: user_file.LONGEST]
+        raise UserError(f"{file} is no network that tf_keras saved: {message}") from error
 
 
 def _coloured(images, channels):

@@ -57,7 +57,9 @@ class FeatureMaps(Codec):
           UserError: there is no such network, or its features are all constant, but for one.
         """
         found = _maps(_backbone(network)(images))
-        varied = np.flatnonzero(found.std((0, 1, 2)) > 0)
+        varied = np.flatnonzero(
+            np.ptp(found, (0, 1, 2))
+        )  # rounding lets deviations of constants be > 0
         picked = np.sort(np.random.default_rng(seed).permutation(varied)[:MOST])
         if len(picked) < 2:
             raise UserError(f"{network} gives {len(picked)} features that vary; two are needed")

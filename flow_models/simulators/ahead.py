@@ -115,8 +115,8 @@ class Ahead:
     def _take(self, row: int, x, y, why: str, names: tuple[str, ...]) -> None:
         if names:
             self.names = self.names or names
-            if set(names) == set(self.names) and not why:
-                y = y[[names.index(name) for name in self.names]]
+            if not why:
+                y = in_order(self.problem, row, y, names, self.names)
         self.done[row] = (x, y, why)
         self.new.append(row)
 
@@ -191,11 +191,33 @@ class Ahead:
         storage.write_bytes(os.path.join(self.folder, name), archive.to_bytes(arrays))
 
 
+def in_order(
+    problem: UserProblem, row: int, y: np.ndarray, own: Sequence[str], names: Sequence[str]
+) -> np.ndarray:
+    """Data [M] of a simulation in the order of `names`; as they are where they have no own names.
+
+    Raises:
+      UserError: they have other names.
+    """
+    if not own:
+        return y
+    if sorted(own) != sorted(names):
+        raise UserError(
+            f"{problem.file}: simulation {row} gives {len(own)} data, {', '.join(own)}, where"
+            f" {len(names)} are expected: {', '.join(names)}"
+        )
+    return y[[own.index(name) for name in names]]
+
+
 def results(
     problem: UserProblem, x, rows: Sequence[int], seed: Sequence[int], jobs: int, folder: str
 ) -> Generator[tuple[int, Simulated], None, None]:
     """(row, simulation of x[row]) of some rows, as they come; `folder` is where the user finds
-    those that are done."""
+    those that are done.
+
+    Raises:
+      UserError: a process died.
+    """
     path, function = problem.path, problem.function
     if jobs == 1:
         yield from ((row, simulate(path, function, x[row], (*seed, row))) for row in rows)

@@ -106,7 +106,7 @@ class UserProblem:
     def prior_rows(
         self, first: int, last: int, seed: Sequence[int], box: np.ndarray | None = None
     ) -> np.ndarray:
-        """Rows first to last - 1 of `prior`, without those before."""
+        """Rows first to last - 1 of `prior`, [last - first, P], without those before."""
         start = first // BLOCK
         blocks = [self._block(seed, number, box) for number in range(start, -(-last // BLOCK))]
         return np.concatenate(blocks)[first - start * BLOCK : last - start * BLOCK]

@@ -108,7 +108,7 @@ class _Run:
                     f" {len(names)} are expected"
                 )
             if not reason:
-                y[row - first] = data[[own.index(name) for name in names]] if own else data
+                y[row - first] = ahead.in_order(self.problem, row, data, own, names)
             why[row - first] = reason
         valid = why == ""
         columns = dict(zip(self.problem.names, x.T)) | dict(zip(names, y.T))

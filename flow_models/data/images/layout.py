@@ -124,7 +124,7 @@ def find_rule(files: ImageFiles, wanted: Wanted) -> Rule:
         more = ", ..." if len(sizes) > 4 else ""
         raise UserError(
             f"{files.root}: pictures of different sizes (height x width: {shown}{more}): "
-            "give the size that all are brought to, --image-size"
+            "give the size that all are brought to, --image-size (of prepare, --size)"
         )
     most = max(head[2] for head in heads)
     # a later picture in colour is not made grey unasked

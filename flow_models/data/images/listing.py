@@ -121,7 +121,9 @@ def list_images(
 
 
 def check_classes(uri: str, classes: Sequence[str]) -> None:
-    """Raises UserError, with the classes there are, for a class that has no folder."""
+    """Raises UserError for a class that is named twice, or, with those there are, has no folder."""
+    if len(set(classes)) < len(classes):
+        raise UserError(f"a class is named twice: {', '.join(classes)}")
     for name in classes:
         if not storage.exists(storage.join(uri, name, "")):
             there = storage.subfolders(uri)

@@ -64,6 +64,7 @@ def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True
     Raises:
       UserError: no pictures, pictures that do not fit, or a folder of other ones.
     """
+    _refuse_inside(folder, asked.source)
     part = Part(folder, share, KIND, asked.settings)
     if part.is_done:
         part.finish()
@@ -82,6 +83,13 @@ def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True
     said = f"{part.rows():,} pictures of part {share.number} of {share.parts} are in {folder}"
     left_out = f", {len(part.notes()):,} unreadable ones left out" if part.notes() else ""
     return f"{said}{left_out}" + ("; all parts are done" if last else "")
+
+
+def _refuse_inside(folder: str, source: str) -> None:
+    """Raises UserError where shards would lie among the pictures, and hide them from training."""
+    whole = [each if storage.is_s3(each) else os.path.realpath(each) for each in (folder, source)]
+    if storage.join(whole[0], "").startswith(storage.join(whole[1], "")):
+        raise UserError(f"{folder} lies in {source}, among the pictures: give a folder of its own")
 
 
 def rule_of(found: dict) -> Rule:

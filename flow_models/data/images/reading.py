@@ -190,6 +190,7 @@ def _check(image, rule: Rule, name: str) -> None:
         raise UserError(
             f"{name}: {height}x{width} pixels (height x width), where others have"
             f" {rule.height}x{rule.width}: give the size that all are brought to, --image-size"
+            " (of prepare, --size)"
         )
     if rule.exact_channels and _channels(image) != rule.channels:
         names = {1: "grey", 3: "in colour"}

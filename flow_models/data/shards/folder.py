@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test", "failed")  # failed simulations, of pairs
+COMMANDS = {"pictures": "prepare", "pairs": "simulate"}
 SHARD_BYTES = 4 * 2**20  # of a shard of pixels
 _INDEX, _BEGUN, _DONE = "shards.json", "parts-begun", "parts-done"
 _READERS, _SHOWN = 16, 50
@@ -96,7 +97,7 @@ class Prepared:
         """
         uri = storage.join(folder, _INDEX)
         if not storage.exists(uri):
-            raise UserError(f"{folder} is not prepared to the end: {_missing(folder)}")
+            raise UserError(_unfinished(folder, kind))
         found = _json(uri)
         if found["format"] != FORMAT or found["kind"] != kind:
             raise UserError(
@@ -282,17 +283,20 @@ def _rows(state: dict, split: str) -> list[int]:
 def _json(uri: str) -> dict:
     try:
         return json.loads(storage.read_bytes(uri))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also bytes that are no text
         raise UserError(
             f"{uri} is damaged ({error}): delete it, and prepare its part again"
         ) from error
 
 
-def _missing(folder: str) -> str:
-    """Which parts are not done, in words."""
+def _unfinished(folder: str, kind: str) -> str:
+    """Which parts are not done, and the command that does them."""
+    command = f"python -m flow_models {COMMANDS[kind]}"
     begun = sorted(storage.names(storage.join(folder, _BEGUN)))
+    if not begun:
+        return f"{folder} holds no shards of {kind}: make them with {command}"
     done = storage.names(storage.join(folder, _DONE))
-    parts = int(begun[0].partition("-of-")[2].partition(".")[0]) if begun else 0
+    parts = int(begun[0].partition("-of-")[2].partition(".")[0])
     left = [n for n in range(parts) if f"{Share(n, parts).name}.json" not in done]
     shown = ", ".join(f"{n}/{parts}" for n in left[:5]) + (", ..." if len(left) > 5 else "")
-    return f"run python -m flow_models prepare with --part {shown}"
+    return f"{folder} is not finished: run {command} with --part {shown}"
