@@ -115,6 +115,7 @@ PLACES = {
     "--box": ("1,1,9,2", "does not lie within 8 rows, 8 columns"),
     "--box ": ("1,1,2", "four whole numbers"),
     "--class": ("cow", "has no class 'cow'"),
+    "--folder": (__file__, "is a file, not a folder"),
     "-n": ("0", "must be at least 1"),
     "--inpaint": ("nowhere.png", "nowhere.png"),
     "--box  ": ("", "four whole numbers"),
@@ -125,11 +126,12 @@ PLACES = {
 
 
 @pytest.mark.parametrize("flag", PLACES)
-def test_what_cannot_be_done_is_said_in_one_line(kinds, flag):
+def test_what_cannot_be_done_is_said_in_one_line(kinds, flag, capsys):
     value, message = PLACES[flag]
     way = [] if flag.strip() in ("--box", "--inpaint") else ["--project"]
     with pytest.raises(UserError, match=message):
         edit(kinds, "class pictures", "night.png", *way, flag.strip(), value)
+    assert not capsys.readouterr().out  # nothing is edited before
 
 
 def test_only_pictures_are_edited_and_one_level_has_no_details(kinds):

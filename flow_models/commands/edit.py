@@ -96,6 +96,8 @@ def run(given: argparse.Namespace) -> None:
     editing.refuse_others(model)
     check_class(given, model)
     storage.check_target(given.png)
+    if given.folder:
+        storage.check_target(storage.join(given.folder, "001.png"))
     names, images = _read(model, given.data, MOST)
     given.names = names
     edited, before, title, notes = _way(given)(given, model, images)
