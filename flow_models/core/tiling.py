@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+FEW = 8  # tiles of one call that threads would not gain from: XLA shares their products by cores
 LOOP_BYTES = 2**22  # of the rows of a compiled loop; a call costs nothing beside wider tiles
 
 
@@ -106,7 +107,8 @@ class FixedShapeBatches:
             rows = min(n - begin, largest)
             loop, height = next(each for each in self._shapes if rows <= each[0] * each[1])
             tiles, loop = max(-(-rows // height), 1), loop if narrow else 1
-            step = -(-tiles // min(shares, tiles)) * height if narrow else height
+            parts = min(shares, tiles) if tiles > FEW else 1
+            step = -(-tiles // parts) * height if narrow else height
             for first in range(begin, begin + max(rows, 1), step):
                 last = min(first + step, begin + rows)
                 used = -(-(last - first) // height)
