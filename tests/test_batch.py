@@ -180,7 +180,7 @@ def test_parts_of_a_command_are_children_of_an_array(deployed, monkeypatch):
         ("3 --args='prepare s3://a'", "the following arguments are required: DEST"),
         ("3 --args='prepare s3://a s3://b --sizes 3'", "--sizes"),
         ("3 --args='interpolate s3://m 1 2'", "--part"),
-        (f"3 --args='prepare {ROOT} s3://b'", "lies on this machine"),
+        (f"3 --args='prepare \"{ROOT}\" s3://b'", "lies on this machine"),
         ("3 --timeout 3 --args='prepare s3://a s3://b'", "at least 60 seconds"),
     ],
 )
