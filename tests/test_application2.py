@@ -318,6 +318,10 @@ def test_a_finished_run_that_is_resumed_stays_what_it_was(finished, tmp_path, mo
         "--resume",
         "--output-dir",
         str(run),
+        "--measured-samples",
+        "40",
+        "--measured-by",
+        str(finished[0].parent / "mine.py:means"),
     ]
     assert 0 == call(monkeypatch, *arguments)
     before, after = (json.loads((each / "metrics.json").read_text()) for each in (finished[0], run))

@@ -121,7 +121,7 @@ def test_a_gaussian_flow_has_the_bits_of_a_gaussian():
         -4 * np.log(2)
     )
     np.testing.assert_allclose(model.bits_per_dim(x), expected, rtol=1e-5)
-    with pytest.raises(fm.UserError, match="of vectors: use log_prob"):
+    with pytest.raises(fm.UserError, match="of others: use log_prob"):
         fm.Model(fm.realnvp(2, depth=1)).bits_per_dim(np.zeros((1, 2)))
 
 

@@ -274,7 +274,7 @@ class Model(tf.Module):
         """
         if not isinstance(self.codec, Pixels):
             raise UserError(
-                "bits per dimension are of pixels, which this model is not of: use log_prob"
+                "bits per dimension are of pixels, and this model is of others: use log_prob"
             )
         return self.codec.bits_per_dim(self.log_prob(x, y, priors=priors, seed=seed))
 
