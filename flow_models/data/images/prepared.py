@@ -65,7 +65,8 @@ class PreparedPictures:
             empty = np.zeros((0, *self.rule.shape), np.uint8)
             return empty, np.zeros(0, np.int32), []
         decode = functools.partial(_named, classes=self.classes, shape=self.rule.shape)
-        images, labels, names = Reader(shards, decode).first(rows)
+        columns = ["image", "class", "name"]
+        images, labels, names = Reader(shards, decode, columns).first(rows)
         return images, labels, list(map(os.fsdecode, names))
 
 

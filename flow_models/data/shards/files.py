@@ -54,6 +54,8 @@ def read(uri: str, rows: int, columns: list[str] | None = None) -> pa.Table:
         raise UserError(
             f"{uri} is damaged ({' '.join(str(error).split())[:100]}): {again}"
         ) from error
+    if lost := set(columns or ()) - set(table.column_names):
+        raise UserError(f"{uri} is damaged (no column {min(lost)}): {again}")
     if len(table) != rows:
         raise UserError(f"{uri} has {len(table)} rows, the index says {rows}: {again}")
     return table
