@@ -34,13 +34,15 @@ def picture(image: np.ndarray, caption: str = "") -> None:
 
 
 def plane(opened: Opened, key: str) -> list[str]:
-    """The two columns of a plane, chosen where there are more."""
+    """The two columns of a plane, chosen where there are more; at first those of most values."""
     names = list(opened.model.columns)
     if len(names) < 3:
         return names
+    values = as_frame(opened.shown, names).nunique()
+    first, second = sorted(np.argsort(-values.to_numpy(), kind="stable")[:2].tolist())
     left, right = st.columns(2)
-    across = left.selectbox("Across", names, 0, key=f"{key}-across")
-    return [across, right.selectbox("Up", names, 1, key=f"{key}-up")]
+    across = left.selectbox("Across", names, first, key=f"{key}-across")
+    return [across, right.selectbox("Up", names, second, key=f"{key}-up")]
 
 
 def class_choice(opened: Opened, key: str) -> str | None:
