@@ -27,7 +27,9 @@ def show(opened: Opened) -> None:
         else:
             _row(opened, made)
         score = float(opened.model.log_prob(made, parts.one_hot(opened, label))[0])
-        st.metric("log p" + (f" given {label}" if label else ""), f"{score:.4g} nats")
+        one, two = st.columns(2)
+        one.metric("log p" + (f" given {label}" if label else ""), f"{score:.4g} nats")
+        two.metric(f"|z|, about {z.size**0.5:.3g} is usual", f"{np.linalg.norm(z):.4g}")
 
 
 def _row(opened: Opened, made) -> None:
