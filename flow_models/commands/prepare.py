@@ -8,6 +8,9 @@ Part I of N takes the pictures whose names a hash puts there. A shard is a Parqu
 of pixels, with class and place of each picture; it counts once the file of its part names it, so
 the same command after an interruption makes only the shards that are missing. Once all N parts are
 done, in any order and on any machines, training takes the folder as --train-uri.
+
+Each part lists all pictures of SOURCE; with --listing it reads the list of S3 Inventory instead,
+ten million names in a minute.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, metavar="PIXELS", help="height and width (default: as they are)")
     add("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: as they are)")
     add("--classes", nargs="+", metavar="CLASS", help="class folders to take (default: all)")
+    listing = "list of the pictures: manifest.json of S3 Inventory, or a table with a column key"
+    add("--listing", default="", metavar="FILE", help=listing)
     held_out = "which tenth is held out where there is no folder val (default 0)"
     add("--seed", type=seed, default=0, help=held_out)
     bad = "end a part at more unreadable pictures than N (default 10)"
@@ -40,5 +45,7 @@ def run(given: argparse.Namespace) -> None:
 
     share = Share.parsed(given.part) if given.part else WHOLE
     shape = wanted(given.size, given.channels, "center")
-    asked = Preparation(given.source, shape, given.classes, given.seed, given.max_bad)
+    asked = Preparation(
+        given.source, shape, given.classes, given.seed, given.max_bad, given.listing
+    )
     print(prepare(asked, given.folder, share))

@@ -16,6 +16,7 @@ import numpy as np
 from flow_models.core import storage
 from flow_models.core.errors import UserError, warn
 from flow_models.core.failures import pick
+from flow_models.core.inventory import Inventory
 from flow_models.core.share import WHOLE, Share
 from flow_models.data.images.dataset import Skipped
 
@@ -93,6 +94,7 @@ def list_images(
     classes: Sequence[str] | None = None,
     progress: bool = True,
     share: Share = WHOLE,
+    inventory: Inventory | None = None,
 ) -> ImageFiles:
     """The pictures below a folder or prefix, or below the folders of some of its classes.
 
@@ -102,6 +104,7 @@ def list_images(
     Args:
       share: the part whose pictures are kept; beside them stay the first `SAMPLE` of all in the
         order of the hash of their names, from which each part learns the same of all.
+      inventory: a list of the files, in place of a listing.
 
     Raises:
       UserError: nothing there, no picture there, or no such class.
@@ -109,15 +112,26 @@ def list_images(
     root = storage.join(uri, "")
     if classes is not None:
         check_classes(uri, classes)
-    places = [root] if classes is None else [storage.join(root, name) for name in classes]
-    found = (each for place in places for each in storage.list_files(place))
+    found = _found(root, classes, inventory)
     files = _collect(root, found, log, progress, share)
     empty = set(classes or storage.subfolders(root)) - set(files.classes)
     if empty and files.classes != (ALL,):
         warn(f"{root}: folders without a picture are no classes: {', '.join(sorted(empty))}")
     if not len(files):
-        raise UserError(f"{uri}: no picture here ({', '.join(SUFFIXES)}); skipped: {log}")
+        listed = f" in {inventory.uri}" if inventory else ""
+        raise UserError(f"{uri}: no picture here{listed} ({', '.join(SUFFIXES)}); skipped: {log}")
     return files if classes is None else files.relabel(classes)
+
+
+def _found(
+    root: str, classes: Sequence[str] | None, inventory: Inventory | None
+) -> Iterator[storage.Found]:
+    if inventory and classes is not None:  # one reading for all classes
+        below = tuple(storage.join(root, name, "") for name in classes)
+        return (each for each in inventory.files(root) if each.uri.startswith(below))
+    files = inventory.files if inventory else storage.list_files
+    places = [root] if classes is None else [storage.join(root, name) for name in classes]
+    return (each for place in places for each in files(place))
 
 
 def check_classes(uri: str, classes: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from flow_models.core import storage
 from flow_models.core.errors import UserError
+from flow_models.core.inventory import Inventory
 from flow_models.core.share import Share
 from flow_models.data.images.dataset import Skipped
 from flow_models.data.images.layout import Wanted, find_parts, find_rule, in_held_out
@@ -40,6 +41,7 @@ class Preparation:
       classes: to take; None for all.
       seed: which pictures are held out where there is no val: a tenth.
       max_bad: more unreadable pictures than this end a part.
+      listing: a list of the pictures, see `Inventory`; empty lists the source.
     """
 
     source: str
@@ -47,6 +49,7 @@ class Preparation:
     classes: Sequence[str] | None = None
     seed: int = 0
     max_bad: int = 10
+    listing: str = ""
 
     @property
     def settings(self) -> dict:
@@ -55,7 +58,13 @@ class Preparation:
         shape = {"size": size, "channels": channels, "crop": crop}
         in_s3 = storage.is_s3(self.source)
         source = self.source.rstrip("/") if in_s3 else os.path.abspath(self.source)
-        return {"source": source, **shape, "classes": self.classes, "seed": self.seed}
+        chosen = {"classes": self.classes, "seed": self.seed, "listing": self.listing}
+        return {"source": source, **shape, **chosen}
+
+    @property
+    def inventory(self) -> Inventory | None:
+        """The list of the pictures, where one is given."""
+        return Inventory(self.listing, self.source) if self.listing else None
 
 
 def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True) -> str:
@@ -102,7 +111,8 @@ def _listed(asked: Preparation, share: Share, progress: bool) -> tuple[Rule, Lis
     names."""
     train, val, test = find_parts(asked.source, None)
     log = Skipped()
-    files = list_images(train, log, asked.classes, progress, share)
+    inventory = asked.inventory
+    files = list_images(train, log, asked.classes, progress, share, inventory)
     rule, mine = find_rule(files, asked.shape), _of_part(files, share)
     held = in_held_out(mine.rows["order"], asked.seed) & (val is None)
     found = {"train": mine.take(~held), "validation": mine.take(held)}
@@ -110,7 +120,7 @@ def _listed(asked: Preparation, share: Share, progress: bool) -> tuple[Rule, Lis
         if uri is not None:
             one = files.classes == (ALL,)
             there = None if one else _present(uri, files.classes)
-            listed = _of_part(list_images(uri, log, there, progress, share), share)
+            listed = _of_part(list_images(uri, log, there, progress, share, inventory), share)
             found[split] = listed.as_one_class() if one else listed
     return rule, [each for split in SPLITS if split in found for each in _rows(split, found[split])]
 
