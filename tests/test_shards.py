@@ -399,11 +399,13 @@ print(json.dumps(found.history))
 """
 
 
-def trained(folder: str, place: str, workers_number: int) -> list[dict[str, list[float]]]:
+def trained(
+    folder: str, place: str, workers_number: int, program: str = TRAINS
+) -> list[dict[str, list[float]]]:
     """The histories of workers that train together."""
     strategy = "multiworker" if workers_number > 1 else "single"
     nodes = workers.by_tf_config(workers_number) if workers_number > 1 else [{}]
-    processes = workers.start(["-c", TRAINS, folder, strategy, place], nodes)
+    processes = workers.start(["-c", program, folder, strategy, place], nodes)
     ended = workers.finish(processes, 500)
     assert [status for status, *_ in ended] == [0] * workers_number, ended
     return [json.loads(said.splitlines()[-1]) for _, said, _ in ended]

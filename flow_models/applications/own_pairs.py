@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from flow_models.core import bounds
-from flow_models.core.arrays import filled
+from flow_models.core.arrays import as_arrays, filled
 from flow_models.core.errors import UserError, warn
 from flow_models.models.columns import Columns
 from flow_models.models.data_of_kinds import DataOfKinds, features, names_of_features
@@ -40,6 +40,27 @@ class OwnPairs:
     y: np.ndarray
     valid: np.ndarray
     table: Columns | None = None
+
+    def blocks(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+        """Further pairs like these, x [n, P] and y [n, M], as networks see them.
+
+        Raises:
+          UserError: values that are not finite or too large, or x outside its bounds.
+        """
+        as_arrays({"x": x, "y": y}, np.float64)
+        drawn, table = self.simulator, self.table
+        if table is None:
+            if drawn.lower:
+                bounds.check(x, drawn.names, drawn.lower, drawn.upper)
+            theta = drawn.whitened(x)
+        else:
+            frame = _frame(x, table.names)
+            table.check_bounds(frame)
+            theta = table.prepare(frame)
+        if isinstance(self.data, DataOfKinds):
+            of_y = self.data.table
+            y = features(of_y, of_y.prepare(_frame(y, of_y.names)))
+        return as_arrays({"x": theta, "y": y})
 
 
 def own_pairs(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from flow_models import architectures
+from flow_models.applications import own_shards
 from flow_models.applications.own_defaults import Defaults, OwnFit, defaults
 from flow_models.applications.own_pairs import OwnPairs, own_pairs
+from flow_models.applications.own_shards import Streamed
 from flow_models.applications.own_training import Prepared, trained
 from flow_models.applications.own_training import learning_curve as curve
 from flow_models.bijectors.face import FlowBijector
@@ -18,6 +20,7 @@ from flow_models.bijectors.regression_frame import RegressionFrame
 from flow_models.bijectors.summary import Summarised
 from flow_models.bijectors.trials import DeepSet, TrialsFrame
 from flow_models.core.errors import UserError
+from flow_models.data.shards.stream import EndlessBatches
 from flow_models.models.codecs import Codec
 from flow_models.models.ensemble import Ensemble
 from flow_models.models.model import Model
@@ -35,8 +38,8 @@ Bounds = float | Sequence[float | None] | Mapping[str, float] | None
 
 
 def fit_posterior(
-    x,
-    y,
+    x=None,
+    y=None,
     names: Sequence[str] | None = None,
     data_names: Sequence[str] | None = None,
     *,
@@ -51,6 +54,8 @@ def fit_posterior(
     validation: float = 0.1,
     members: int = 1,
     learning_curve: bool = False,
+    pairs_from: str | None = None,
+    memory_limit_mb: float = own_shards.MEMORY,
     folder: str | None = None,
     resume: bool = False,
     **options,
@@ -90,6 +95,10 @@ def fit_posterior(
         density is their mean (see `models.ensemble`). Five cost five times as much, and gain most
         where pairs are few.
       learning_curve: train on a quarter and half of the pairs too, and say what more would gain.
+      pairs_from: in place of x and y, a folder or s3:// prefix of pairs that `python -m flow_models
+        simulate` made.
+      memory_limit_mb: pairs of a folder that need more are streamed: names and scales then follow
+        from 100,000 of them, and the last ones are held out, for all members the same.
       folder, resume: of checkpoints, as in `fit`; give the same pairs again to go on.
 
     Raises:
@@ -102,6 +111,10 @@ def fit_posterior(
     """
     if not isinstance(members, int) or members < 1:
         raise UserError(f"members is {members!r}: a whole number of at least 1 is expected")
+    if (x is None) != (pairs_from is not None):
+        raise UserError("give x and y, or pairs_from, a folder of pairs")
+    if pairs_from is not None:
+        x, y, names, data_names = own_shards.opened(pairs_from, memory_limit_mb)
     told = {
         "kinds": kinds,
         "data_kinds": data_kinds,
@@ -143,14 +156,16 @@ def prepare(
     architecture: str | None = None,
     settings: FitSettings | None = None,
     validation: float = 0.1,
-    weights: np.ndarray | None = None,
+    weights: np.ndarray | Callable | None = None,
     number: int = 0,
     **options,
 ) -> Prepared:
     """All of `fit_posterior` but the training.
 
     Args:
-      weights: of the pairs [N], at least 0; None for equal ones.
+      x: also a `Streamed`, without y.
+      weights: of the pairs [N], at least 0; of streamed ones weights(x [n, P]) -> [n]; None for
+        equal ones.
       number: of the member of an ensemble, which starts at other weights and is watched on other
         pairs.
     """
@@ -162,15 +177,14 @@ def prepare(
     if own:
         raise UserError(f"no option {min(own)!r}: it follows from the pairs")
     seed = (0 if settings is None else settings.seed) + number
-    pairs = own_pairs(x, y, names, data_names, data_kinds, lower, upper, seed, kinds)
-    discrete = pairs.table is not None and not pairs.table.numbers
+    of_pairs = names, data_names, data_kinds, lower, upper, seed, kinds
+    of_model = settings, seed, architecture, support, truncate, options
+    if isinstance(x, Streamed):
+        return _streamed(x, of_pairs, of_model, validation, weights)
+    pairs = own_pairs(x, y, *of_pairs)
     rows = np.arange(len(pairs.theta))[:, None]
-    held = held_out(rows if discrete else pairs.theta, validation, seed)
-    found = defaults(int((~held).sum()), pairs.theta.shape[1], pairs.y.shape[1])
-    settings = _settings(settings, found, int((~held).sum()), seed)
-    options = {**found.options, "seed": seed, **options}
-    codec = _parameters(pairs, support, truncate)
-    model = _model(pairs, codec, architecture or found.architecture, options, settings.jit)
+    held = held_out(rows if _is_discrete(pairs) else pairs.theta, validation, seed)
+    model, settings = _begun(pairs, int((~held).sum()), *of_model)
     blocks = {"x": pairs.theta, "y": pairs.y}
     seen = {name: block[~held] for name, block in blocks.items()}
     start(model, batches.as_batch(seen, model))
@@ -180,7 +194,61 @@ def prepare(
     train, watched = (
         {name: block[rows] for name, block in blocks.items()} for rows in (~held, held)
     )
-    return Prepared(model, train, watched, settings)
+
+    def some(count: int, _: int) -> dict[str, np.ndarray]:
+        order = np.random.default_rng(seed).permutation(len(train["x"]))[:count]
+        return {name: block[order] for name, block in train.items()}
+
+    return Prepared(model, train, watched, settings, len(train["x"]), some)
+
+
+def _streamed(given: Streamed, of_pairs: tuple, of_model: tuple, validation, weights) -> Prepared:
+    """`prepare` of pairs in shards: all but the training is done on some of them."""
+    shards, (rows, end) = given.shards, given.held(validation)
+    pairs = own_pairs(*shards.pairs(0, min(own_shards.SAMPLE, rows)), *of_pairs)
+    x, y = shards.pairs(rows, end)
+    held = pairs.blocks(x, y)
+    if not _is_discrete(pairs):
+        own_shards.refuse_copies(pairs.theta, held["x"][: own_shards.SAMPLE])
+    model, settings = _begun(pairs, rows, *of_model)
+    start(model, batches.as_batch({"x": pairs.theta, "y": pairs.y}, model))
+    if weights is not None:
+        raw, mean = weights, weights(shards.pairs(0, min(own_shards.SAMPLE, rows))[0]).mean()
+        weights = lambda x: raw(x) / mean
+        held["weight"] = weights(x)[:, None].astype(np.float32)
+    check, codec = None, model.codec
+    if isinstance(codec, Truncated) and codec.matrix is not None:
+        check = codec.refuse_outside
+        check(held["x"])
+
+    def some(count: int, batch_size: int) -> EndlessBatches:
+        return shards.batches(pairs, count, batch_size, settings.seed, weights, check)
+
+    return Prepared(model, some(rows, settings.batch_size), held, settings, rows, some)
+
+
+def _is_discrete(pairs: OwnPairs) -> bool:
+    """Whether no parameter is a number that varies continuously."""
+    return pairs.table is not None and not pairs.table.numbers
+
+
+def _begun(
+    pairs: OwnPairs,
+    rows: int,
+    settings: FitSettings | None,
+    seed: int,
+    architecture: str | None,
+    support,
+    truncate: bool,
+    options: dict,
+) -> tuple[Model, FitSettings]:
+    """The model of pairs and its settings, which follow from the number of training pairs."""
+    found = defaults(rows, pairs.theta.shape[1], pairs.y.shape[1])
+    settings = _settings(settings, found, rows, seed)
+    options = {**found.options, "seed": seed, **options}
+    codec = _parameters(pairs, support, truncate)
+    model = _model(pairs, codec, architecture or found.architecture, options, settings.jit)
+    return model, settings
 
 
 def ensemble(models: Sequence[Model]) -> Ensemble:

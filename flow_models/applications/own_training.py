@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from flow_models.data.shards.stream import EndlessBatches
 from flow_models.models.model import Model
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import FitResult, Trainer
@@ -18,12 +21,20 @@ GAP = 0.1  # nats between training and held-out pairs that more pairs would clos
 
 @dataclasses.dataclass
 class Prepared:
-    """A model of pairs that is not yet trained, and what `Trainer` takes: whitened blocks."""
+    """A model of pairs that is not yet trained, and what `Trainer` takes: whitened blocks.
+
+    Attributes:
+      train: arrays, or batches where pairs are streamed from shards.
+      rows: training pairs.
+      some: some(n, batch_size) -> training data of n of them.
+    """
 
     model: Model
-    train: dict[str, np.ndarray]
+    train: dict[str, np.ndarray] | EndlessBatches
     held: dict[str, np.ndarray]
     settings: FitSettings
+    rows: int
+    some: Callable[[int, int], Any]
 
 
 def trained(ready: Prepared, folder: str | None = None, resume: bool = False) -> FitResult:
@@ -32,7 +43,7 @@ def trained(ready: Prepared, folder: str | None = None, resume: bool = False) ->
         ready.model, ready.train, ready.held, ready.settings, folder=folder, resume=resume
     )
     result = trainer.run()
-    print(ending(result, len(ready.train["x"]), ready.settings), file=sys.stderr)
+    print(ending(result, ready.rows, ready.settings), file=sys.stderr)
     return result
 
 
@@ -60,16 +71,16 @@ def learning_curve(ready: Prepared, fresh, result: FitResult) -> list[tuple[int,
       fresh: () -> a model like that of `ready`, not yet trained.
       result: of the training on all.
     """
-    rows = len(ready.train["x"])
-    order, found = np.random.default_rng(ready.settings.seed).permutation(rows), []
+    found = []
     for share in SHARES:
-        some = order[: int(share * rows)]
-        train = {name: block[some] for name, block in ready.train.items()}
-        batch = min(ready.settings.batch_size, len(some))
-        settings = dataclasses.replace(ready.settings, batch_size=batch)
+        some = int(share * ready.rows)
+        settings = dataclasses.replace(
+            ready.settings, batch_size=min(ready.settings.batch_size, some)
+        )
+        train = ready.some(some, settings.batch_size)
         part = Trainer(fresh(), train, ready.held, settings).run()
-        found.append((len(some), part.kept_objective))
-    found.append((rows, result.kept_objective))
+        found.append((some, part.kept_objective))
+    found.append((ready.rows, result.kept_objective))
     print(of_curve(found), file=sys.stderr)
     return found
 

@@ -49,6 +49,8 @@ class Config:
     pairs_from: str = ""
     """folder or s3:// prefix of pairs that `python -m flow_models simulate` made; all of them are
     taken, and test_pairs of them are the test"""
+    memory_limit_mb: float = 1024.0
+    """pairs of a folder that need more are streamed from it, and not read into memory"""
     rounds: int = 1
     """of simulations, each but the first where the posterior of the observed data is, so far"""
     observed: str = ""
@@ -129,7 +131,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     from flow_models.applications.application import train_and_report
     from flow_models.runs.config import parse
+    from flow_models.runs.program import join_workers
 
     sys.argv = ["infer", given.problem, *given.flags]  # as reports and --help show it
     flags = [*given.flags, "--problem", given.problem]
-    train_and_report(APPLICATION, parse(Config, PRESETS, APPLICATION.description, flags))
+    config = parse(Config, PRESETS, APPLICATION.description, flags)
+    join_workers(config.fit.strategy)
+    train_and_report(APPLICATION, config)

@@ -241,13 +241,19 @@ def _numbered(path: str, function: str, x: np.ndarray, seed: Sequence[int], row:
     return row, simulate(path, function, x, (*seed, row))
 
 
-def told(pairs: Pairs) -> str:
-    """How many simulations failed, and of what, in a sentence; empty where none did."""
-    failed = int(np.sum(~pairs.valid))
+def told(pairs: Pairs, counts: tuple[int, int]) -> str:
+    """How many simulations failed, and of what, in a sentence; empty where none did.
+
+    Args:
+      counts: of valid and failed ones, of which `pairs` may be some.
+    """
+    failed = counts[1]
     if not failed:
         return ""
+    known = int(np.sum(~pairs.valid))
     kinds = "; ".join(f"{text} ({n:,})" for text, n in pairs.failures()[:SHOWN])
-    return f"{failed:,} of {len(pairs.x):,} simulations failed and are left out: {kinds}."
+    some = f"of {known:,} of them: " if known < failed else ""
+    return f"{failed:,} of {sum(counts):,} simulations failed and are left out: {some}{kinds}."
 
 
 def together(parts: Sequence[Pairs]) -> Pairs:

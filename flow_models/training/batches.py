@@ -189,6 +189,22 @@ def through_mixture(model, arrays, training: bool):
     return {"x": z, "log_det": log_det[:, None].astype(z.dtype), **of_rows}
 
 
+def into_frame(model):
+    """A function of a batch of blocks that gives it in the frame, as `through_frame` does arrays;
+    for streams, while they are read."""
+    frame = model.frame
+    weights = {name: tf.constant(value) for name, value in model.weights["frame"].items()}
+
+    def change(batch):
+        ready = as_batch(batch, model)
+        state = frame.prepare(weights, given(model, ready))
+        z, log_det = frame.forward_and_log_det(weights, ready["x"], state)
+        of_rows = {name: ready[name] for name in OF_ROWS if name in ready}
+        return {"x": z, "context": state["context"], "log_det": log_det[:, None], **of_rows}
+
+    return change
+
+
 def through_frame(model, arrays):
     """Training arrays taken through the frame, once; arrays as they are where there is none.
 

@@ -10,6 +10,7 @@ from flow_models.bijectors.refined import Refined
 from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError
 from flow_models.core.serializable import to_config
+from flow_models.data.shards.stream import EndlessBatches
 from flow_models.models.missing import is_modelled, refuse_new_gaps
 from flow_models.training import batches
 from flow_models.training.batches import as_batch
@@ -46,7 +47,7 @@ class PreparedData:
         self.model, self.settings, self.devices = model, settings, devices
         data, validation = (batches.named_rows(each, model) for each in (data, validation))
         data, validation = self._telling(self._by_codec(data)), self._by_codec(validation)
-        self.source = self._source(data)
+        self._data, self.source = data, self._source(data)
         self.validation = None if validation is None else self._ready(validation)
         rows = int(np.clip(START_NUMBERS // model.partition.size, *START_ROWS))
         of_all = isinstance(model.layer, Refined) and self.source.arrays is not None
@@ -145,7 +146,9 @@ class PreparedData:
             return
         before = time.perf_counter()
         arrays = self.source.arrays
-        if arrays is not None:
+        if isinstance(self._data, EndlessBatches):
+            self.source = self._source(self._data.each(batches.into_frame(self.model)))
+        elif arrays is not None:
             if getattr(self.model.codec, "kinds", ()) and "context" not in arrays:
                 arrays = {**arrays, "x": self._drawn(arrays)["x"]}  # exact whatever their noise
             self.source = self._source(batches.through_frame(self.model, arrays))

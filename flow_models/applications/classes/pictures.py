@@ -17,7 +17,7 @@ from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.images.dataset import ImageData, Skipped
 from flow_models.data.images.listing import ALL
-from flow_models.data.images.stream import EndlessBatches
+from flow_models.data.shards.stream import EndlessBatches
 from flow_models.data.tables.labelled import Labelled, split_by_class
 from flow_models.models.pixels import Pixels
 from flow_models.training.settings import FitSettings

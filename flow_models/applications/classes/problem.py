@@ -11,7 +11,7 @@ import numpy as np
 from flow_models.applications.classes import sources
 from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
-from flow_models.data.images.stream import EndlessBatches
+from flow_models.data.shards.stream import EndlessBatches
 from flow_models.data.tables.labelled import (
     UNLABELLED,
     Labelled,

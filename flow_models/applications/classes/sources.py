@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.data.images.augmentation import Augmentation
-from flow_models.data.images.stream import EndlessBatches, stream
+from flow_models.data.images.stream import stream
+from flow_models.data.shards.stream import EndlessBatches
 from flow_models.data.tables.labelled import UNLABELLED, Labelled
 from flow_models.models.model import Model
 

@@ -8,15 +8,17 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from flow_models.applications import own_problem
+from flow_models.applications import own_problem, own_shards
 from flow_models.applications.application import Training
 from flow_models.applications.inverse import models, simulating, truncated
 from flow_models.applications.inverse.kept import OF_THE_RUN
 from flow_models.applications.inverse.observed import read_columns
 from flow_models.applications.inverse.validity import Validity
+from flow_models.applications.own_shards import Streamed
 from flow_models.core.errors import UserError
 from flow_models.references import cache
 from flow_models.runs.config import flat
@@ -32,7 +34,9 @@ class OwnRun:
 
     Attributes:
       name, source: for the report.
-      train, test: simulations of all rounds, failed ones too.
+      train, test: simulations of all rounds, failed ones too; where they are streamed, some of
+        those for training.
+      counts: valid and failed simulations for training, in all.
       validity: p(valid | x).
       observed: the user's data [B, M], or None.
       shares: of the prior that each round was drawn from.
@@ -45,6 +49,8 @@ class OwnRun:
     validity: Validity
     observed: np.ndarray | None
     shares: list[float]
+    counts: tuple[int, int]
+    streamed: own_shards.Streamed | None = None
     source: str = ""
     ready: own_problem.Prepared | None = None
 
@@ -59,7 +65,8 @@ class OwnRun:
 
     def prepare(self, config) -> own_problem.Prepared:
         """The model of the valid pairs, not yet trained."""
-        self.ready = prepare(config, self.user, self.train, self.validity)
+        pairs = self.streamed or self.train
+        self.ready = prepare(config, self.user, pairs, self.data_names, self.validity)
         return self.ready
 
     def training(self, config) -> Training:
@@ -93,41 +100,53 @@ def load(config) -> OwnRun:
     kept = cache.folder_of(config.simulations_folder)
     folder = os.path.join(kept, "simulations", f"{Path(user.path).stem}-{user.key}")
     if config.pairs_from:
-        pairs = simulating.load(user, config.pairs_from, config.test_pairs)
-        observed = _read_observed(config, pairs[0].data_names)
-        return _found(config, user, *pairs, observed, [1.0])
+        loaded = simulating.load(user, config.pairs_from, config.test_pairs, config.memory_limit_mb)
+        observed = _read_observed(config, loaded.train.data_names)
+        counts = loaded.valid, loaded.failed
+        parts = loaded.train, loaded.test
+        return _found(config, user, *parts, observed, [1.0], counts, loaded.streamed)
     observed = _observed(config, user, folder)
-    parts: list[tuple[Pairs, Pairs]] = []
+    rounds: list[tuple[Pairs, Pairs]] = []
     shares = []
     for number in range(config.rounds):
-        x, share = _proposed(config, user, folder, number, parts, observed)
-        parts.append(_simulated(config, user, folder, number, x))
+        x, share = _proposed(config, user, folder, number, rounds, observed)
+        rounds.append(_simulated(config, user, folder, number, x))
         shares.append(share)
-    train, test = (ahead.together(each) for each in zip(*parts))
-    return _found(config, user, train, test, observed, shares)
+    train, test = (ahead.together(each) for each in zip(*rounds))
+    counts = int(train.valid.sum()), int((~train.valid).sum())
+    return _found(config, user, train, test, observed, shares, counts)
 
 
-def _found(config, user: UserProblem, train: Pairs, test: Pairs, observed, shares) -> OwnRun:
+def _found(
+    config, user: UserProblem, train: Pairs, test: Pairs, observed, shares, counts, streamed=None
+) -> OwnRun:
     """The run of these pairs."""
     validity = Validity.of(train.x, train.valid, config.fit.seed)
     if config.failures == "numerical":
         validity.warn_of_gaps(train.x)
     name = f"{config.problem.rpartition(':')[2]} of {user.file}"
-    found = OwnRun(name, user, train, test, validity, observed, shares)
+    found = OwnRun(name, user, train, test, validity, observed, shares, counts, streamed)
     found.source = _summary(found, config)
     return found
 
 
-def prepare(config, user: UserProblem, pairs: Pairs, validity: Validity) -> own_problem.Prepared:
+def prepare(
+    config, user: UserProblem, pairs: Pairs | Streamed, names: Sequence[str], validity: Validity
+) -> own_problem.Prepared:
     """A model of the valid pairs; settings that the user has not told follow from them."""
-    valid = pairs.only(pairs.valid)
     bounded = any(bound is not None for bound in (*user.lower, *user.upper))
-    weights = validity.weights(valid.x) if config.failures == "numerical" else None
+    weighted = config.failures == "numerical"
+    x: Any = pairs
+    y, weights = None, validity.weights if weighted else None  # type: Any, Any
+    if isinstance(pairs, Pairs):
+        valid = pairs.only(pairs.valid)
+        x, y = valid.x, valid.y
+        weights = validity.weights(x) if weighted else None
     return own_problem.prepare(
-        valid.x,
-        valid.y,
+        x,
+        y,
         user.names,
-        pairs.data_names,
+        names,
         lower=user.lower if bounded else None,
         upper=user.upper if bounded else None,
         settings=config.fit,
@@ -197,7 +216,7 @@ def _proposed(config, user, folder, number, parts, observed) -> tuple[np.ndarray
 def _trained(config, user: UserProblem, pairs: Pairs):
     """The model of the rounds so far."""
     validity = Validity.of(pairs.x, pairs.valid, config.fit.seed)
-    ready = prepare(config, user, pairs, validity)
+    ready = prepare(config, user, pairs, pairs.data_names, validity)
     Trainer(ready.model, ready.train, ready.held, ready.settings).run()
     return ready.model
 
@@ -215,17 +234,18 @@ def _simulated(config, user, folder, number, x) -> tuple[Pairs, Pairs]:
 def _know_data(model, trainer) -> None:
     """Trains p(y), where it is not known yet."""
     if model.data_model is None:
-        parts = trainer.source.arrays["context"], trainer.validation["context"]
+        rows = trainer.source.arrays or trainer.source.first_rows(own_shards.SAMPLE)
+        parts = rows["context"], trainer.validation["context"]
         models.with_data_density(model, trainer.settings, *parts)
 
 
 def _summary(found: OwnRun, config) -> str:
     p, m = len(found.user.names), len(found.data_names)
     said = (
-        f"{p} parameters, {m} data, {len(found.train.x):,} simulations;"
+        f"{p} parameters, {m} data, {sum(found.counts):,} simulations;"
         f" {len(found.test.x):,} fresh ones for calibration."
     )
     if config.rounds > 1:
         shares = ", ".join(f"{share:.2g}" for share in found.shares)
         said += f" Shares of the prior that the rounds are drawn from: {shares}."
-    return f"{said} {ahead.told(found.train)}".strip()
+    return f"{said} {ahead.told(found.train, found.counts)}".strip()

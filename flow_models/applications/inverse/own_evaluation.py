@@ -27,7 +27,7 @@ def evaluate(run: Run) -> Results:
     problem: OwnRun = run.problem
     test = problem.fair_test(run.config)
     metrics, calibrated = _calibrated(run, test)
-    metrics |= {"failed_fraction": float(np.mean(~problem.train.valid))}
+    metrics |= {"failed_fraction": problem.counts[1] / sum(problem.counts)}
     metrics["nll_val"] = float(run.result.kept_objective)
     tables, figures = _failed(problem), []
     view = views.View("test_1", "test simulation 1", test.y[0], calibrated.x[0], test.y[:1])
@@ -64,10 +64,11 @@ def _calibrated(run: Run, test: ahead.Pairs) -> tuple[dict[str, float], comparis
 
 def _failed(problem: OwnRun) -> list[Table]:
     """Simulations and their failures, where there are some."""
-    train = problem.train
-    if train.valid.all():
+    (valid, failed), known = problem.counts, int((~problem.train.valid).sum())
+    if not failed:
         return []
-    rows = [("valid", int(train.valid.sum())), *train.failures()]
+    some = [("failed", failed), (f"of {known:,} of them:", "")] if known < failed else []
+    rows = [("valid", valid), *some, *problem.train.failures()]
     return [("Simulations", ("what came of them", "how many"), rows)]
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flow_models.applications import own_shards
+from flow_models.applications.own_shards import FAILED, KIND, PairShards, Streamed
 from flow_models.core.errors import UserError
 from flow_models.core.share import Share
-from flow_models.data.shards import files
-from flow_models.data.shards.folder import Part, Prepared
+from flow_models.data.shards.folder import SHARD_BYTES, Part
 from flow_models.simulators import ahead
 from flow_models.simulators.ahead import Pairs
 from flow_models.simulators.user_problem import Simulated, UserProblem
@@ -22,12 +23,10 @@ from flow_models.simulators.user_problem import Simulated, UserProblem
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KIND, FAILED = "pairs", "failed"
 SECONDS = 30.0  # that a shard of simulations is meant to take: what a kill may lose
 MOST = 100_000  # simulations of a shard
 LEAST_VALID = 1000  # simulations among which one must give data
 PATIENCE = 5.0  # seconds after which the pace of a simulator is known well enough
-_READERS = 8
 
 
 def simulate(
@@ -87,7 +86,8 @@ class _Run:
         if not known:
             raise UserError(f"none of {len(tried)} simulations gives data; the first: {first}")
         self._check(known)
-        size = int(np.clip(self.jobs * SECONDS / fastest, 1, MOST))
+        most = min(MOST, SHARD_BYTES // (8 * (len(self.problem.names) + len(known))))
+        size = int(np.clip(self.jobs * SECONDS / fastest, 1, max(most, 1)))
         return {"data_names": list(known), "_size": size}
 
     def _check(self, names: Sequence[str]) -> None:
@@ -140,53 +140,63 @@ class _From:
         return self._rows[number - self._first]
 
 
-def load(problem: UserProblem, folder: str, test_pairs: int) -> tuple[Pairs, Pairs]:
-    """All pairs of a folder in two parts, for training, with the failed simulations, and the last
-    `test_pairs` valid ones.
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """Pairs of a folder.
+
+    Attributes:
+      train: for training, with the failed simulations; where pairs are streamed, some of both, in
+        proportion.
+      test: the last valid ones.
+      valid, failed: how many there are of `train` in all.
+      streamed: the training pairs where they do not fit in memory.
+    """
+
+    train: Pairs
+    test: Pairs
+    valid: int
+    failed: int
+    streamed: Streamed | None = None
+
+
+def load(
+    problem: UserProblem, folder: str, test_pairs: int, memory_mb: float = own_shards.MEMORY
+) -> Loaded:
+    """All pairs of a folder: the last `test_pairs` valid ones for the test, the others, and the
+    failed simulations, for training; what needs more than so many MB is streamed.
 
     Raises:
       UserError: not all parts are done, another problem's pairs, or too few.
     """
-    index = Prepared.read(folder, KIND)
-    about = index.about
-    if about["code"] != problem.key or about["function"] != problem.function:
+    shards = PairShards(folder)
+    if shards.about["code"] != problem.key or shards.about["function"] != problem.function:
         raise UserError(
             f"{folder} holds pairs of other code than {problem.file}:{problem.function}: simulate"
             " them again, into another folder"
         )
-    names = tuple(about["data_names"])
-    valid = _columns(index, "train", (*problem.names, *names))
-    x, y = valid[:, : len(problem.names)], valid[:, len(problem.names) :]
-    if len(x) < 2 * test_pairs:
-        raise UserError(f"{folder} has {len(x):,} valid pairs, too few for {test_pairs} test_pairs")
-    split = len(x) - test_pairs
-    failed = _columns(index, FAILED, problem.names)
-    why = _failures(index) if len(failed) else []
+    valid, failed = len(shards) - test_pairs, len(shards.failed)
+    if valid < test_pairs:
+        raise UserError(
+            f"{folder} has {len(shards):,} valid pairs, too few for {test_pairs} test_pairs"
+        )
+    in_memory = shards.fits(memory_mb)
+    told = "are" if in_memory else "are streamed: they are"
     print(
-        f"{len(x):,} pairs and {len(failed):,} failed simulations are in {folder}", file=sys.stderr
+        f"{len(shards):,} pairs and {failed:,} failed simulations {told} in {folder}",
+        file=sys.stderr,
     )
-    gap = np.full((len(failed), len(names)), np.nan)
-    reasons = np.array([""] * split + why, str)
-    train = Pairs(
-        np.concatenate([x[:split], failed]), np.concatenate([y[:split], gap]), reasons, names
-    )
-    return train, Pairs(x[split:], y[split:], np.full(test_pairs, ""), names)
+    share = 1.0 if in_memory else min(own_shards.SAMPLE / (valid + failed), 1.0)
+    train = _with_failures(shards, int(np.ceil(share * valid)), int(np.ceil(share * failed)))
+    x, y = shards.pairs(valid, len(shards))
+    test = Pairs(x, y, np.full(test_pairs, ""), shards.data_names)
+    streamed = None if in_memory else Streamed(shards, memory_mb * 2**20, test_pairs)
+    return Loaded(train, test, valid, failed, streamed)
 
 
-def _columns(index: Prepared, split: str, names: Sequence[str]) -> np.ndarray:
-    """Columns of all shards of a split [N, D]."""
-    tables = _tables(index, split, list(names))
-    parts = [np.stack([column.to_numpy() for column in table.columns], 1) for table in tables]
-    return np.concatenate(parts) if parts else np.zeros((0, len(names)))
-
-
-def _failures(index: Prepared) -> list[str]:
-    return [why for table in _tables(index, FAILED, [FAILED]) for why in table[FAILED].to_pylist()]
-
-
-def _tables(index: Prepared, split: str, columns: list[str]) -> list[pa.Table]:
-    shards = index.split(split)
-    wanted = np.flatnonzero(shards.counts)
-    with ThreadPoolExecutor(_READERS) as pool:
-        read = lambda number: files.read(shards.uri(number), int(shards.counts[number]), columns)
-        return list(pool.map(read, map(int, wanted)))
+def _with_failures(shards: PairShards, valid: int, failed: int) -> Pairs:
+    """The first so many pairs, and failed simulations behind them."""
+    x, y = shards.pairs(0, valid)
+    lost, why = shards.failures(failed)
+    gap = np.full((len(lost), y.shape[1]), np.nan)
+    reasons = np.array([""] * valid + why, str)
+    return Pairs(np.concatenate([x, lost]), np.concatenate([y, gap]), reasons, shards.data_names)

@@ -32,7 +32,10 @@ class Validity:
     @classmethod
     def of(cls, x: np.ndarray, valid: np.ndarray, seed: int = 0) -> Validity:
         """From parameters x [N, P] and whether each gave data [N]."""
-        share, x, valid = float(valid.mean()), x[:MOST], valid[:MOST]
+        share = float(valid.mean())
+        if len(x) > MOST:  # which may stand in any order
+            some = np.random.default_rng(seed).permutation(len(x))[:MOST]
+            x, valid = x[some], valid[some]
         if min(valid.sum(), (~valid).sum()) < FEWEST:
             return cls(None, share)
         from sklearn.model_selection import cross_val_score

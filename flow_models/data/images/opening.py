@@ -30,7 +30,7 @@ from flow_models.data.shards.folder import is_prepared
 
 if TYPE_CHECKING:
     from flow_models.data.images.augmentation import Augmentation
-    from flow_models.data.images.stream import EndlessBatches
+    from flow_models.data.shards.stream import EndlessBatches
 
 
 def open_images(

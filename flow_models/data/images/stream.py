@@ -1,9 +1,4 @@
-"""Training batches of images as an endless `tf.data.Dataset`: shuffled passes, augmented, prepared
-ahead of the training.
-
-Batch s is a function of s and the seed alone. `repeat` changes nothing, and `skip(s)` starts at
-batch s at once, so a resumed run costs nothing and sees what the uninterrupted one would have seen.
-"""
+"""Training batches of images without end: shuffled passes, augmented; see `shards.stream`."""
 
 from __future__ import annotations
 
@@ -13,71 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from flow_models.core.errors import UserError
 from flow_models.data.images.augmentation import Augmentation
 from flow_models.data.shards.order import ShardPasses, too_few
-
-_AHEAD = 4  # batches that are ready before they are asked for
-_WINDOW_BYTES = 64 * 2**20  # of pictures among which a pass out of shards is shuffled
-
-
-class EndlessBatches(tf.data.Dataset):
-    """The dataset make(s, rows) of batches s, s + 1, ..., which `skip` and `repeat` know to be
-    endless; `rows` of each batch are read."""
-
-    def __init__(
-        self,
-        make: Callable[[int, slice], tf.data.Dataset],
-        failures: list[UserError],
-        start: int = 0,
-        rows: slice = slice(None),
-    ):
-        self._make, self._failures, self._start, self._rows = make, failures, start, rows
-        self._made = make(start, rows)
-        super().__init__(self._made._variant_tensor)
-
-    def __iter__(self):
-        """Batches; a failure to read them is raised as it was, not as an error of TensorFlow."""
-        try:
-            yield from super().__iter__()
-        except tf.errors.OpError as error:
-            raise (self._failures[0] if self._failures else error) from None
-
-    @property
-    def element_spec(self):
-        return self._made.element_spec
-
-    def _inputs(self):
-        return [self._made]
-
-    def each(self, change: Callable) -> EndlessBatches:
-        """The dataset of change(batch), which still skips at once."""
-        return self._with(lambda made: made.map(change))
-
-    def prefetch(self, buffer_size, name=None) -> EndlessBatches:
-        """The dataset whose next batches are read before they are asked for."""
-        return self._with(lambda made: made.prefetch(buffer_size))
-
-    def _with(self, change: Callable) -> EndlessBatches:
-        def make(start, rows):
-            return change(self._make(start, rows))
-
-        return EndlessBatches(make, self._failures, self._start, self._rows)
-
-    def repeat(self, count=None, name=None) -> EndlessBatches:
-        """Itself: it has no end."""
-        return self
-
-    def skip(self, count, name=None) -> EndlessBatches:
-        """The batches from `count` on; those before are not made."""
-        return EndlessBatches(self._make, self._failures, self._start + int(count), self._rows)
-
-    def share(self, worker: int, workers: int) -> EndlessBatches:
-        """The same batches, of which only the rows of one worker are read; the other pixels are
-        0."""
-        height = tf.nest.flatten(self.element_spec)[0].shape[0] // workers
-        rows = slice(worker * height, (worker + 1) * height)
-        return EndlessBatches(self._make, self._failures, self._start, rows)
+from flow_models.data.shards.stream import WINDOW_BYTES, EndlessBatches, Passes, endless
 
 
 class _Passes:
@@ -144,54 +77,24 @@ def stream(
     Raises:
       UserError: fewer pictures than one batch.
     """
-    window = _WINDOW_BYTES // int(np.prod(shape))
+    window = WINDOW_BYTES // int(np.prod(shape))
 
-    def passes_of(ahead):
+    def passes_of() -> Passes:
         if groups:
             return _PassesOfGroups(groups, batch_size, seed)
         if len(counts) == 1:
             return _Passes(int(counts[0]), batch_size, seed)
         return ShardPasses(counts, batch_size, seed, window, ahead)
 
-    passes_of(None)  # too few pictures are told now, not while training
-    failures: list[UserError] = []
+    def read(numbers):
+        chosen = np.zeros(len(numbers), np.int32) if labels is None else labels[numbers]
+        return gather(numbers), chosen
 
-    def make(start: int, rows: slice) -> tf.data.Dataset:
-        passes = passes_of(ahead)
+    def finish(arrays, step):
+        x, y = arrays
+        if augment is not None and augment.changes:
+            x = augment.apply(x, tf.stack([tf.constant(seed, tf.int64), step]))
+        return x if labels is None else {"x": x, "y": tf.one_hot(y, classes)}
 
-        def read(step):
-            try:
-                numbers = passes.numbers(step, rows)
-                chosen = np.full(batch_size, -1, np.int32)
-                if labels is not None:
-                    chosen[rows] = labels[numbers]
-                return _padded(gather(numbers), batch_size, rows), chosen
-            except UserError as error:
-                failures.append(error)
-                raise
-
-        def pixels(step):
-            x, y = tf.numpy_function(read, [step], (tf.uint8, tf.int32))
-            return tf.ensure_shape(x, (batch_size, *shape)), y, step
-
-        def finish(x, y, step):
-            if augment is not None and augment.changes:
-                x = augment.apply(x, tf.stack([tf.constant(seed, tf.int64), step]))
-            if labels is None:
-                return x
-            return {"x": x, "y": tf.one_hot(tf.ensure_shape(y, [batch_size]), classes)}
-
-        steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-        return steps.map(pixels).map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
-
-    return EndlessBatches(make, failures)
-
-
-def _padded(read: np.ndarray, height: int, rows: slice) -> np.ndarray:
-    """Pixels [height, H, W, C] of which these rows are read and the others 0, so that augmentation
-    changes the rows as it would in the whole batch."""
-    if len(read) == height:
-        return read
-    pixels = np.zeros((height, *read.shape[1:]), read.dtype)
-    pixels[rows] = read
-    return pixels
+    pixels = tf.TensorSpec([batch_size, *shape], tf.uint8)
+    return endless(passes_of, read, [pixels, tf.TensorSpec([batch_size], tf.int32)], finish)

@@ -111,6 +111,6 @@ class ShardPasses:
 def too_few(rows: int, batch_size: int) -> UserError:
     """The error where rows do not fill a batch."""
     return UserError(
-        f"{rows} training images are fewer than one batch of {batch_size}: "
-        f"set batch_size to at most {rows}, or give more images"
+        f"{rows} training rows are fewer than one batch of {batch_size}: "
+        f"set batch_size to at most {rows}, or give more data"
     )

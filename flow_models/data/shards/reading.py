@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ class ByNumber:
     place: int
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return self.reader.gather(rows, self.place)
+        return self.reader.gather(rows, [self.place])[0]
 
     __getitem__ = __call__
 
@@ -67,17 +67,15 @@ class Reader:
         for number in numbers:
             self._asked(int(number))
 
-    def gather(self, rows: np.ndarray, place: int) -> np.ndarray:
-        """One of the arrays, [n, ...], of some rows."""
+    def gather(self, rows: np.ndarray, places: Sequence[int] | None = None) -> list[np.ndarray]:
+        """The arrays [n, ...], or those at some places, of some rows."""
         shards = np.searchsorted(self._ends, rows, side="right")
         asked = {number: self._asked(number) for number in set(shards.tolist())}
-        arrays = {number: each.result()[place] for number, each in asked.items()}
-        like = next(iter(arrays.values()))
-        out = np.empty((len(rows), *like.shape[1:]), like.dtype)
+        arrays = {number: each.result() for number, each in asked.items()}
         inside = (rows - self._starts[shards]).tolist()
-        for i, (number, row) in enumerate(zip(shards.tolist(), inside)):
-            out[i] = arrays[number][row]
-        return out
+        every = range(len(next(iter(arrays.values()))))
+        chosen = list(zip(shards.tolist(), inside))
+        return [_rows(arrays, chosen, place) for place in (every if places is None else places)]
 
     def column(self, place: int) -> ByNumber:
         """One of the arrays, a function and an index of numbers of rows."""
@@ -85,12 +83,18 @@ class Reader:
 
     def first(self, rows: int) -> Arrays:
         """Arrays of the first rows, as good as random ones; all of them where there are fewer."""
-        rows = min(rows, int(self.split.counts.sum()))
-        last = int(np.searchsorted(self._ends, rows))
-        wanted = np.flatnonzero(self.split.counts[: last + 1])
+        return self.between(0, min(rows, len(self.split)))
+
+    def between(self, first: int, last: int) -> Arrays:
+        """Arrays of the rows `first` to `last` - 1; none of the shards of others is read."""
+        wanted = np.flatnonzero(
+            (self._ends > first) & (self._starts < last) & (self.split.counts > 0)
+        )
         with ThreadPoolExecutor(_READERS) as pool:
             parts = list(pool.map(self._read, wanted))
-        return tuple(np.concatenate(each)[:rows] for each in zip(*parts))
+        start = first - int(self._starts[wanted[0]]) if len(wanted) else 0
+        rows = slice(start, start + last - first)
+        return tuple(np.concatenate(each)[rows] for each in zip(*parts))
 
     def _asked(self, number: int) -> Future:
         with self._lock:
@@ -105,3 +109,12 @@ class Reader:
     def _read(self, number: int) -> Arrays:
         rows = int(self.split.counts[number])
         return self._decode(read(self.split.uri(number), rows, self._columns))
+
+
+def _rows(arrays: dict[int, Arrays], chosen: list[tuple[int, int]], place: int) -> np.ndarray:
+    """One of the arrays, [n, ...], of rows (shard, number in it)."""
+    like = arrays[chosen[0][0]][place]
+    out = np.empty((len(chosen), *like.shape[1:]), like.dtype)
+    for i, (number, row) in enumerate(chosen):
+        out[i] = arrays[number][place][row]
+    return out
