@@ -176,11 +176,25 @@ def _other(page, control) -> None:
 
 
 def _type(page) -> None:
-    """A number into the last cell of the first row of the table that can be changed."""
-    box = page.locator(part("stDataFrame")).first.bounding_box()
+    """Another number into the last cell of the first row that holds one; others may take dates."""
+    table = page.locator(part("stDataFrame")).first
+    row = table.locator('[role="gridcell"][id$="-0"]').all_text_contents()
+    last = max(place for place, text in enumerate(row) if _is_number(text))
+    box = table.bounding_box()
     page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 52)
-    page.keyboard.type("1.5")
+    for _ in row[last + 1 :]:
+        page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
+    field = page.locator("#portal").locator("input, textarea").last  # loaded when it first opens
+    field.fill("1.5")
+    field.press("Enter")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text.replace(",", "")) or True)
+    except ValueError:
+        return False
 
 
 ACTS = {"stSlider": _slide, "stNumberInput": _step, "stSelectbox": _choose, "stRadio": _other}

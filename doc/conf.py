@@ -67,7 +67,8 @@ SECTIONS = {
     "API reference": [
         *("doc/api/index", "doc/api/models", "doc/api/architectures", "doc/api/bijectors"),
         *("doc/api/training", "doc/api/inverse", "doc/api/estimators", "doc/api/diagnostics"),
-        *("doc/api/data", "doc/api/simulators", "doc/api/plots", "doc/api/commands"),
+        *("doc/api/data", "doc/api/simulators", "doc/api/references", "doc/api/plots"),
+        "doc/api/commands",
     ],
     "Project": ["CONTRIBUTING", "CHANGELOG", "doc/citation"],
 }

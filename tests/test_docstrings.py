@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EXPORTING = ("architectures", "bijectors", "plots", "data.points", "data.tables", "data.images")
-WHOLE = (
-    *("bijectors.networks", "bijectors.conditioned", "bijectors.elementwise"),
-    *("training.losses", "data.targets", "estimators.base"),
-)
-ROOMS = ("diagnostics", "simulators")  # every module of them
+# what the pages of the API reference ask for: `names` of a module, or all `modules` of a room
+ASKED = [
+    words.split()
+    for page in sorted((ROOT / "doc" / "api").glob("*.md"))
+    for words in re.findall(r"<!-- ((?:names|modules) .+) -->", page.read_text())
+]
 # architectures and layers that follow no paper
 OWN = {
     *("ARCHITECTURES", "build", "build_image", "flat_realnvp", "flow_mixture", "framed"),
@@ -134,16 +134,17 @@ def _last(decorator) -> str:
     return getattr(decorator, "attr", "")
 
 
+def _modules(kind: str, path: str) -> list[str]:
+    if kind == "names":
+        return [path]
+    folder = ROOT.joinpath(*path.split("."))
+    return [f"{path}.{each.stem}" for each in folder.glob("*.py") if each.stem != "__init__"]
+
+
 @functools.cache
 def public() -> tuple[Public, ...]:
     """All public names, and the public methods of classes among them."""
-    in_rooms = [
-        f"{room}.{path.stem}"
-        for room in ROOMS
-        for path in sorted((ROOT / "flow_models" / room).glob("*.py"))
-        if path.stem != "__init__"
-    ]
-    modules = ["flow_models", *(f"flow_models.{each}" for each in (*EXPORTING, *WHOLE, *in_rooms))]
+    modules = [module for kind, path, *_ in ASKED for module in _modules(kind, path)]
     found = {}
     for module in modules:
         for name in exported(module):
@@ -175,7 +176,7 @@ def test_all_are_documented():
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", ["flow_models", *(f"flow_models.{each}" for each in EXPORTING)])
+@pytest.mark.parametrize("module", sorted({path for _, path, *_ in ASKED}))
 def test_modules_are_documented(module):
     assert len((ast.get_docstring(tree(module)) or "").split()) > 5
 

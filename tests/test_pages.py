@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from test_tutorials import check_chain
+
+import flow_models as fm
+from flow_models.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -33,6 +37,28 @@ def test_links_lead_to_files_and_headings(page):
         target = page.parent / name if name else page
         assert target.exists(), f"{page.name}: no {link}"
         assert not anchor or anchor in anchors(target), f"{page.name}: no heading {link}"
+
+
+@pytest.mark.parametrize(
+    "page", [each for each in PAGES if each.name != "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_names_of_the_library_exist(page):
+    text = page.read_text()
+    imports = re.findall(r"from (flow_models[\w.]*) import ([\w, ]+)", text)
+    paths = [f"{module}.{name}" for module, names in imports for name in names.split(", ")]
+    paths += re.findall(r"`(flow_models\.[\w.]*\w)[`(]", text)
+    paths += [f"flow_models.{name}" for name in re.findall(r"(?<![\w/.])fm\.([\w.]*\w)", text)]
+    for _, first, *rest in (path.split(".") for path in set(paths)):
+        if first in fm.__all__ and not (ROOT / "flow_models" / first).is_dir():
+            continue  # a class or function; its attributes are not looked at
+        assert (ROOT / "flow_models" / first).is_dir(), f"{page.name}: no flow_models.{first}"
+        if rest:
+            check_chain(f"flow_models.{first}", rest)
+
+
+def test_the_reference_has_all_commands():
+    asked = re.findall(r"<!-- help (\S+) -->", (ROOT / "doc/api/commands.md").read_text())
+    assert {each for each in asked if not each.endswith(".py")} == set(COMMANDS)
 
 
 def test_the_figure_has_a_frame_for_each_application():

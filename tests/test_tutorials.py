@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,16 @@ def test_a_notebook_is_whole(name):
     assert any("image/png" in output.get("data", ()) for output in outputs)
     assert "stream" in {output["output_type"] for output in outputs}
     assert not any(output["output_type"] == "error" for output in outputs)
-    assert "# %pip install" in "".join(blocks[0]["source"])
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_the_first_cell_installs_the_library_where_it_is_missing(monkeypatch, installed):
+    (first,) = {"".join(cells(name, "code")[0]["source"]) for name in NAMES}
+    asked, shell = [], types.SimpleNamespace(run_line_magic=lambda *words: asked.append(words))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if installed else None)
+    exec(first, {"get_ipython": lambda: shell})
+    assert asked == ([] if installed else [("pip", "install -q ../..")])
+    assert (TUTORIALS / "../.." / "pyproject.toml").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

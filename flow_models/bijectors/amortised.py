@@ -30,15 +30,20 @@ class Amortised(Layer):
 
     @property
     def parts(self) -> dict[str, int]:
-        """Name -> how many numbers."""
+        """Name -> how many numbers.
+
+        Raises:
+          TypeError: the subclass does not define it.
+        """
         raise TypeError(f"{type(self).__name__} must define the property parts")
 
     def start(self, rng) -> dict[str, np.ndarray]:
-        """The parts that do not start at 0."""
+        """The parts that do not start at 0, name -> [n]."""
         return {}
 
     @property
     def network(self) -> MLP:
+        """From a condition to what is added to all parts."""
         return MLP(self.condition_size, sum(self.parts.values()), self.hidden, self.activation)
 
     def init(self, rng):

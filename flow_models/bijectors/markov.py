@@ -27,6 +27,7 @@ class Energy(Serializable):
     scale: float = 1.0
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p of x [B, D], up to a constant, in nats [B]."""
         normal = tf.reduce_sum(intervals.log_normal(x), -1)
         if not self.share:
             return normal

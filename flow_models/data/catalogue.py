@@ -14,7 +14,9 @@ class Named(Protocol):
     """A data set with a name; str(set) describes it in one line."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """By which the set is asked for."""
+        ...
 
 
 Set = TypeVar("Set", bound=Named)

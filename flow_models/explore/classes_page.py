@@ -36,7 +36,7 @@ def _in_others(opened: Opened, chosen, names: list[str]) -> None:
     if opened.kind == "rows":
         made.insert(0, "class", names)
         st.dataframe(made, hide_index=True)
-        axes = parts.plane(opened, "classes")
+        axes = parts.plane(opened, opened.shown, "classes")
         parts.figure(figures.among(opened.shown, made, axes, label="in each class"))
         return
     places = [column for _ in range(0, len(names), ACROSS) for column in st.columns(ACROSS)]

@@ -34,7 +34,7 @@ def show_between(opened: Opened) -> None:
     both = pd.concat([as_frame(end, columns) for end in ends], ignore_index=True)
     way = as_frame(generation.path(opened.model, both, STEPS, kind), columns)
     st.dataframe(way.iloc[[number]], hide_index=True)
-    axes = parts.plane(opened, "between")
+    axes = parts.plane(opened, opened.shown, "between")
     parts.figure(figures.among(opened.shown, way, axes, label="the way", at=number))
 
 

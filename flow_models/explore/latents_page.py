@@ -34,7 +34,7 @@ def show(opened: Opened) -> None:
 
 def _row(opened: Opened, made) -> None:
     st.dataframe(made, hide_index=True)
-    axes = parts.plane(opened, "latents")
+    axes = parts.plane(opened, opened.shown, "latents")
     parts.figure(figures.among(opened.shown, made, axes, label="made"))
 
 
@@ -86,6 +86,6 @@ def show_samples(opened: Opened) -> None:
             from flow_models.data.images.export import sheet
 
             return parts.picture(sheet(drawn))
-        axes = parts.plane(opened, "samples")
+        axes = parts.plane(opened, opened.shown, "samples")
         parts.figure(figures.among(opened.shown, drawn, axes, label="samples"))
         st.dataframe(drawn, hide_index=True, height=200)

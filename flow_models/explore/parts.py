@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import Any
 
@@ -23,22 +24,31 @@ def figure(drawn) -> None:
     """A Matplotlib figure at its size, or as wide as its place where that is less."""
     file = io.BytesIO()
     drawn.savefig(file, format="png", dpi=DPI)
-    st.image(file.getvalue(), width=int(drawn.get_figwidth() * DPI))
+    _image(file.getvalue(), width=int(drawn.get_figwidth() * DPI))
 
 
 def picture(image: np.ndarray, caption: str = "") -> None:
     """A picture uint8 [H, W, C], its pixels as squares."""
+    from flow_models.data.images.export import png
+
     times = max(1, -(-SIDE // max(image.shape[:2])))
     large = image.repeat(times, 0).repeat(times, 1)
-    st.image(large.squeeze(), caption=caption or None, output_format="PNG")
+    _image(png(large), caption=caption or None)
 
 
-def plane(opened: Opened, key: str) -> list[str]:
-    """The two columns of a plane, chosen where there are more; at first those of most values."""
+def _image(content: bytes, **options) -> None:
+    """A PNG file, inside the page: Streamlit serves files apart from it, and drops each as soon as
+    the page is drawn anew, so a browser that still asks for one would get a 404."""
+    st.image(f"data:image/png;base64,{base64.b64encode(content).decode()}", **options)
+
+
+def plane(opened: Opened, rows, key: str) -> list[str]:
+    """The two columns of a plane of rows, a DataFrame, chosen where there are more; at first those
+    of most values."""
     names = list(opened.model.columns)
     if len(names) < 3:
         return names
-    values = as_frame(opened.shown, names).nunique()
+    values = rows[names].nunique()
     first, second = sorted(np.argsort(-values.to_numpy(), kind="stable")[:2].tolist())
     left, right = st.columns(2)
     across = left.selectbox("Across", names, first, key=f"{key}-across")

@@ -130,5 +130,5 @@ def show_latents(opened: Opened) -> None:
         rows = pd.DataFrame(found.x, columns=list(opened.model.columns))
         made = pd.DataFrame(x[None], columns=list(opened.model.columns))
         st.dataframe(made, hide_index=True)
-        axes = parts.plane(opened, "posterior")
+        axes = parts.plane(opened, rows, "posterior")
         parts.figure(figures.among(rows, made, axes, label="made"))

@@ -145,7 +145,7 @@ def reference(
 def sample(
     simulator: Simulator, y: np.ndarray, settings: Sampling = Sampling(), progress: bool = False
 ) -> Reference:
-    """`reference` without the cache."""
+    """Draws of p(theta | y) for each row of y [B, M], as `reference` without its cache."""
     begin = time.monotonic()
     found = modes(simulator, y, settings.starts, settings.seed)
     start = _starts(found, settings)
