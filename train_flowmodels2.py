@@ -104,6 +104,13 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
     return fm.Model(flow, partition, {"x": problem.codec}, jit=config.fit.jit)
 
 
+def training(config: Config, problem, model) -> fm.Training:
+    """Maximum likelihood; minutes are shared with the background model."""
+    from flow_models.applications.pictures import detection
+
+    return detection.training(config, problem, model)
+
+
 def evaluate(run) -> fm.Results:
     """Held-out bits per dimension, and how well each score finds each foreign set."""
     from flow_models.applications.pictures import detection
@@ -111,7 +118,9 @@ def evaluate(run) -> fm.Results:
     return detection.evaluate(run)
 
 
-APPLICATION = fm.Application(Config, PRESETS, partitions, load_data, build_model, evaluate)
+APPLICATION = fm.Application(
+    Config, PRESETS, partitions, load_data, build_model, evaluate, training
+)
 
 if __name__ == "__main__":
     fm.run(APPLICATION)

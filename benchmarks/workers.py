@@ -96,7 +96,13 @@ def timed(trainer, seconds: float, usage, clock) -> dict:
     def call(n):
         began, before = clock(), usage()
         done = trainer.steps.compiled(
-            at.weights, at.moments, tf.constant(at.sums), chunk, tf.constant(0), tf.constant(n)
+            at.weights,
+            at.moments,
+            tf.constant(at.sums),
+            chunk,
+            tf.constant(0),
+            tf.constant(n),
+            tf.constant(at.total),
         )[0]
         assert int(done) == n
         after = usage()

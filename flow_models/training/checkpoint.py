@@ -28,6 +28,7 @@ class Progress:
     best: list[tf.Tensor] | None = None  # averaged weights of the best epoch
     best_objective: float = float("inf")
     waited: int = 0  # epochs since the best one
+    total: int = 0  # steps in all, as far as is known; 0 in checkpoints that say nothing of it
 
 
 def exists(folder: str) -> bool:
@@ -62,6 +63,7 @@ def _packed(at, frozen, identity, seconds) -> tuple[dict, dict]:
         "sums": [float(s) for s in at.sums],
         "best_objective": float(at.best_objective),
         "waited": at.waited,
+        "total": at.total,
     }
     return arrays, header
 
@@ -98,7 +100,11 @@ def from_bytes(
 
 def _unpacked(arrays, header, like, frozen, identity, folder):
     identity = json.loads(json.dumps(identity))  # tuples are lists in a header
-    before = {"tf32": False, **header["identity"]}  # checkpoints of earlier versions lack it
+    before = {
+        "tf32": False,
+        "minutes": 0.0,
+        **header["identity"],
+    }  # checkpoints of earlier versions lack it
     for key, value in identity.items():
         if before.get(key) != value:
             was, now = repr(before.get(key)), repr(value)
@@ -130,5 +136,6 @@ def _unpacked(arrays, header, like, frozen, identity, folder):
         group("best", n) if "best/0" in arrays else None,
         header["best_objective"],
         header["waited"],
+        header.get("total", 0),
     )
     return state, [arrays[f"frozen/{i}"] for i in range(len(frozen))], header["seconds"]

@@ -182,7 +182,7 @@ def _values(model: Model) -> dict:
 def parts(settings: FitSettings) -> tuple[FitSettings, FitSettings | None]:
     """Settings of the reverse divergence and of `weigh` after it, which few steps leave out."""
     last = int(WEIGHED * settings.steps)
-    rest = dataclasses.replace(settings, steps=settings.steps - last)
+    rest = settings.part(settings.steps - last)
     return rest, finish(settings, last) if last else None
 
 
@@ -195,13 +195,13 @@ def annealed_draws(log_density, model: Model, location=0.0, scale=1.0, seed: int
 def of_steps(settings: FitSettings, steps: int, rows: int = 0) -> FitSettings:
     """The settings for so many steps, with so many rows of the history if they have no number."""
     every = settings.eval_every_steps or (rows and max(steps // rows, 1))
-    return dataclasses.replace(settings, steps=steps, eval_every_steps=every)
+    return dataclasses.replace(settings.part(steps), eval_every_steps=every)
 
 
 def finish(settings: FitSettings, steps: int) -> FitSettings:
     """Settings of the reverse divergence after the forward one: smaller steps."""
     rate = FINE * settings.learning_rate
-    return dataclasses.replace(settings, steps=steps, learning_rate=rate)
+    return dataclasses.replace(settings.part(steps), learning_rate=rate)
 
 
 def begin(model: Model, location: float, scale: float, seed: int) -> None:

@@ -8,17 +8,23 @@ import tensorflow as tf
 from flow_models.training.losses import global_norm
 
 
-def learning_rate(settings, step: tf.Tensor) -> tf.Tensor:
+def learning_rate(settings, step: tf.Tensor, steps: tf.Tensor | None = None) -> tf.Tensor:
     """The rate at a step (0, 1, ...): linear warm-up, then constant, exponential or cosine decay to
     `final_fraction`.
 
     `settings` has learning_rate, schedule, warmup_steps, steps and final_fraction (see
-    `FitSettings`).
+    `FitSettings`); `steps` stands for theirs where time says how many there are.
     """
     step = tf.cast(step, tf.float32)
-    warmup = min(settings.warmup_steps, settings.steps // 4)
-    warm = tf.minimum(1.0, (step + 1.0) / max(warmup, 1))
-    done = tf.clip_by_value((step - warmup) / (settings.steps - warmup), 0.0, 1.0)
+    if steps is None:
+        steps = settings.steps
+        warmup = min(settings.warmup_steps, steps // 4)
+        warm = tf.minimum(1.0, (step + 1.0) / max(warmup, 1))
+    else:
+        steps = tf.cast(steps, tf.float32)
+        warmup = tf.minimum(float(settings.warmup_steps), steps // 4)
+        warm = tf.minimum(1.0, (step + 1.0) / tf.maximum(warmup, 1.0))
+    done = tf.clip_by_value((step - warmup) / (steps - warmup), 0.0, 1.0)
     floor = settings.final_fraction
     if settings.schedule == "exponential":
         decay = tf.exp(done * math.log(floor))
@@ -39,12 +45,13 @@ def initial_moments(weights: list[tf.Tensor]) -> dict[str, list[tf.Tensor]]:
 
 
 def adam(
-    settings, step: tf.Tensor, weights: list, gradients: list, moments: dict
+    settings, step: tf.Tensor, weights: list, gradients: list, moments: dict, steps=None
 ) -> tuple[list, dict, tf.Tensor]:
     """One step of Adam (Kingma and Ba 2015) with clipping by global norm and decoupled weight decay
     (Loshchilov and Hutter 2019); also averages the weights (EMA).
 
-    The average's decay is min(ema, (1 + t) / (10 + t)), so that it forgets the start.
+    `steps` is that of `learning_rate`. The average's decay is min(ema, (1 + t) / (10 + t)), so that
+    it forgets the start.
 
     Returns:
       New weights, new moments, and the norm of the gradient before clipping.
@@ -53,7 +60,8 @@ def adam(
     factor = tf.minimum(1.0, settings.clip_norm / (norm + 1e-12)) if settings.clip_norm > 0 else 1.0
     t = tf.cast(step, tf.float32) + 1.0
     beta1, beta2 = settings.beta1, settings.beta2
-    rate = learning_rate(settings, step) * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
+    scheduled = learning_rate(settings, step, steps)
+    rate = scheduled * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
     keep = tf.minimum(settings.ema, (1.0 + t) / (10.0 + t))
     new_weights: list[tf.Tensor] = []
     new: dict[str, list[tf.Tensor]] = {"first": [], "second": [], "average": []}
@@ -65,7 +73,7 @@ def adam(
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         if settings.weight_decay:
-            w -= tf.cast(learning_rate(settings, step) * settings.weight_decay, w.dtype) * w
+            w -= tf.cast(scheduled * settings.weight_decay, w.dtype) * w
         w = w - rate_ * m / (tf.sqrt(v) + 1e-8)
         new_weights.append(w)
         new["first"].append(m)

@@ -43,6 +43,11 @@ class Latents:
         return {**blocks, "beta": tf.fill([n, 1], beta)}
 
     @property
+    def follows_steps(self) -> bool:
+        """Whether the number of steps must be known."""
+        return self.annealed_steps > 0
+
+    @property
     def identity(self):
         """A resumed training must have the same."""
         return {"annealed_steps": self.annealed_steps}

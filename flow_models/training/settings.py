@@ -1,5 +1,7 @@
 """How to train: plain data, known without loading TensorFlow."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import numbers
@@ -21,6 +23,9 @@ class FitSettings:
 
     steps: int = 5000
     """optimizer steps in all"""
+    minutes: float = 0.0
+    """time of the training, compilation included: as many steps as fit, whatever `steps` says; 0:
+    so many as `steps` says"""
     batch_size: int = 512
     """rows a step"""
     eval_every_steps: int = 0
@@ -66,6 +71,7 @@ class FitSettings:
         _check_types(self)
         wrong = [
             (self.steps < 1, f"steps is {self.steps}, must be at least 1"),
+            (not 0 <= self.minutes < math.inf, f"minutes is {self.minutes}, must be at least 0"),
             (self.batch_size < 1, f"batch_size is {self.batch_size}, must be at least 1"),
             (
                 self.eval_every_steps < 0,
@@ -122,10 +128,13 @@ class FitSettings:
     def __repr__(self) -> str:
         return flat_repr(self)
 
-    @property
-    def row_steps(self) -> int:
-        """Steps between evaluations, counted out."""
-        return min(self.steps, self.eval_every_steps or max(self.steps // 50, 1))
+    def row_steps(self, steps: int) -> int:
+        """Steps between evaluations of a training of so many steps."""
+        return min(steps, self.eval_every_steps or max(steps // 50, 1))
+
+    def part(self, steps: int) -> FitSettings:
+        """The settings of so many of the steps, with as large a share of the minutes."""
+        return dataclasses.replace(self, steps=steps, minutes=self.minutes * steps / self.steps)
 
 
 def _check_types(settings) -> None:

@@ -13,9 +13,9 @@ class Steps:
     """Optimizer steps of a loss as functions of weights and moments; nothing is kept here between
     calls.
 
-    `terms` are the names of what the loss gives. `compiled(weights, moments, sums, chunk, step, n)`
-    makes up to n steps from number `step` on, with batches from `chunk` of
-    the source: (steps done, whether all was finite, weights, moments, sums of the loss's terms). It
+    `terms` are the names of what the loss gives. `compiled(weights, moments, sums, chunk, step, n,
+    total)` makes up to n steps of `total` from number `step` on, with batches from `chunk` of the
+    source: (steps done, whether all was finite, weights, moments, sums of the loss's terms). It
     stops before the update of a step whose objective or gradient is not finite.
     `evaluate(weights, batch)` is the loss.
 
@@ -101,11 +101,11 @@ class Steps:
         )
         return tf.function(self._steps_of_devices, autograph=False)
 
-    def _steps_of_devices(self, weights, moments, sums, chunk, step, n):
+    def _steps_of_devices(self, weights, moments, sums, chunk, step, n, total):
         """`_steps` on several devices."""
         frozen = [tf.identity(v) for v in self.variables if not v.trainable]
         done, good, state = self.devices.steps(
-            self._replica_step, n, (weights, moments, sums), (chunk, step, frozen)
+            self._replica_step, n, (weights, moments, sums), (chunk, step, frozen, total)
         )
         return done, good, *state
 
@@ -113,8 +113,9 @@ class Steps:
         """One step of one replica: its share of the batch, the mean over all replicas, the same
         update as theirs."""
         weights, moments, sums = state
-        packed = mean(self._share_compiled(weights, *constants, i, replica))
-        good, *state = self._update_compiled(weights, moments, sums, packed, constants[1] + i)
+        *others, total = constants
+        packed = mean(self._share_compiled(weights, *others, i, replica))
+        good, *state = self._update_compiled(weights, moments, sums, packed, others[1] + i, total)
         return good, tuple(state)
 
     def _of_share(self, weights, chunk, step, frozen, i, replica):
@@ -128,13 +129,15 @@ class Steps:
             [tf.cast(values, self.model.dtype), *(tf.reshape(g, [-1]) for g in gradients)], 0
         )
 
-    def _update(self, weights, moments, sums, packed, step):
+    def _update(self, weights, moments, sums, packed, step, total):
         """Adam with the gradient that `_of_share` packed, averaged; the same on every replica."""
         values, *flat = tf.split(
             packed, [len(self.terms), *(w.shape.num_elements() for w in weights)]
         )
         gradients = [tf.reshape(g, w.shape) for g, w in zip(flat, weights)]
-        weights, moments, norm = adam(self.settings, step, weights, gradients, moments)
+        weights, moments, norm = adam(
+            self.settings, step, weights, gradients, moments, self._scheduled(total)
+        )
         values = tf.cast(values, tf.float32)
         return (
             tf.math.is_finite(tf.reduce_sum(values)) & tf.math.is_finite(norm),
@@ -143,7 +146,12 @@ class Steps:
             sums + values,
         )
 
-    def _steps(self, weights, moments, sums, chunk, step, n):
+    def _scheduled(self, total):
+        """What the learning rate follows: steps that may change, or None for those of the settings,
+        which are compiled in."""
+        return total if self.settings.minutes else None
+
+    def _steps(self, weights, moments, sums, chunk, step, n, total):
         """Up to n optimizer steps; stops before the update of a step whose objective or gradient is
         not finite."""
 
@@ -151,7 +159,9 @@ class Steps:
             seed = tf.stack([tf.constant(self.settings.seed), step + i])
             batch = as_batch(self.source.batch(chunk, i, step + i), self.model, seed)
             values, gradients = self._loss_and_gradients(weights, batch)
-            weights, moments, norm = adam(self.settings, step + i, weights, gradients, moments)
+            weights, moments, norm = adam(
+                self.settings, step + i, weights, gradients, moments, self._scheduled(total)
+            )
             good = tf.math.is_finite(tf.reduce_sum(values)) & tf.math.is_finite(norm)
             return i + 1, good, weights, moments, sums + values
 

@@ -2,6 +2,7 @@
 step."""
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from flow_models.core.errors import UserError, WorkerLost, warn
 from flow_models.core.startup import tensor_float_32
 from flow_models.core.tiling import FixedShapeBatches
 from flow_models.models.missing import is_modelled
-from flow_models.training import checkpoint, devices, few_rows, losses, missing, paths
+from flow_models.models.pixels import Pixels
+from flow_models.training import checkpoint, devices, few_rows, losses, missing, pace, paths
 from flow_models.training.checkpoint import Progress
 from flow_models.training.optimizer import initial_moments, learning_rate
 from flow_models.training.prepared import PreparedData
@@ -25,6 +27,7 @@ from flow_models.training.steps import Steps
 
 # a compiled call is meant to last this long: the granularity of the progress bar and of Ctrl-C
 CALL_SECONDS = 0.5
+FEW_STEPS = 100  # that fit into the minutes of a training: most of them went into the start
 
 
 class TrainingDiverged(UserError):
@@ -115,6 +118,8 @@ class Trainer:
         if resume and not folder:
             raise UserError("resume needs the folder of the checkpoint")
         self.model, self.settings = model, settings or few_rows.defaults(model, data)
+        self._check_minutes(data)
+        self.in_bits = loss is None and isinstance(model.codec, Pixels)
         self.loss = loss or _default_loss(model)
         self.devices = devices.get(self.settings.strategy)
         self.devices.check(self.settings.batch_size)
@@ -127,16 +132,28 @@ class Trainer:
         self.terms = self.steps.terms
         weights = [tf.identity(v) for v in self.steps.trainable]
         self.at = Progress(
-            0, weights, initial_moments(weights), np.zeros(len(self.terms), np.float32)
+            0,
+            weights,
+            initial_moments(weights),
+            np.zeros(len(self.terms), np.float32),
+            total=self.settings.steps,
         )
         self.saved_step, self.last_saved = None, time.perf_counter()
         self.compile_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
+        self.row_seconds, self.expected = 0.0, ""
         self._evaluate = FixedShapeBatches(
             self._evaluate_rows, model.codec.tiles, self.settings.jit
         )
         self.start_rows = self._start()
         if resume and self.folder and checkpoint.exists(folder):
             self._restore()
+
+    def _check_minutes(self, data) -> None:
+        if self.settings.minutes and getattr(data, "follows_steps", False):
+            raise UserError(
+                "the draws of this training change with the number of steps, which must be known:"
+                " give --steps in place of --minutes"
+            )
 
     def _start(self) -> np.ndarray | None:
         """The objective of validation rows [N] before training, where the start is a density that
@@ -168,9 +185,12 @@ class Trainer:
                 " folder"
             )
         show = self.devices.is_chief and (sys.stderr.isatty() if progress is None else progress)
-        total = self.settings.steps
         with tqdm(
-            total=total, initial=self.at.step, disable=not show, unit="step", dynamic_ncols=True
+            total=self.at.total,
+            initial=self.at.step,
+            disable=not show,
+            unit="step",
+            dynamic_ncols=True,
         ) as bar:
             try:
                 self._join()
@@ -179,10 +199,7 @@ class Trainer:
                 while not self._is_over():
                     self._advance(bar)
                     if self._row_is_due():
-                        row = self._finish_epoch()
-                        if on_epoch:
-                            on_epoch(row)
-                        self._refresh()
+                        self._close_row(on_epoch)
                     if time.perf_counter() - self.last_saved > self.settings.checkpoint_seconds:
                         self._try_to_save(storage.is_s3(self.folder or "-"))
             except KeyboardInterrupt:
@@ -194,7 +211,8 @@ class Trainer:
         self._keep_best()
         history = {name: [row[name] for row in self.at.rows] for name in self.at.rows[-1]}
         speed = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
-        stopped = "finished" if self.at.step == total else "early"
+        stopped = "finished" if self.at.step == self.at.total else "early"
+        self._tell_few_steps(stopped)
         seconds, (step, objective) = self.seconds(), self._kept(history)
         return FitResult(
             history,
@@ -205,6 +223,36 @@ class Trainer:
             kept_step=step,
             kept_objective=objective,
         )
+
+    def _tell_few_steps(self, stopped: str) -> None:
+        if self.settings.minutes and stopped == "finished" and self.at.step < FEW_STEPS:
+            warn(
+                f"{self.settings.minutes:g} minutes were enough for {self.at.step} steps alone, as"
+                f" compilation took {self.compile_seconds:.0f} s: give more"
+            )
+
+    def _close_row(self, on_epoch) -> None:
+        """An evaluation, and what follows it; the first one compiles, so its time says little."""
+        began, is_first = time.perf_counter(), not self.at.rows
+        row = self._finish_epoch()
+        if on_epoch:
+            on_epoch(row)
+        self._refresh()
+        self._expect()
+        self.row_seconds = 0.0 if is_first else time.perf_counter() - began
+
+    def _expect(self) -> None:
+        """What the progress line says of the end."""
+        name = "train_objective" if self.validation is None else "val_objective"
+        steps, values = ([row[key] for row in self.at.rows] for key in ("step", name))
+        value = pace.forecast(steps, values, self.at.total)
+        self.expected = "" if value is None else f", about {self._told(value)} at the end"
+
+    def _told(self, objective: float) -> str:
+        """An objective as the progress line has it: of pictures in bits per dimension."""
+        if not self.in_bits:
+            return f"{objective:.4f}"
+        return f"{objective / (math.prod(self.model.event_shape) * math.log(2)):.3f} bits"
 
     def _kept(self, history) -> tuple[int, float]:
         """The step whose weights are kept, and its objective."""
@@ -251,37 +299,54 @@ class Trainer:
 
     def _is_over(self) -> bool:
         out_of_patience = 0 < self.settings.patience <= self.at.waited
-        return not self._row_is_due() and (self.at.step == self.settings.steps or out_of_patience)
+        return not self._row_is_due() and (self.at.step == self.at.total or out_of_patience)
 
     def _row_is_due(self) -> bool:
         """Whether an epoch has ended that has no row yet: also after an interruption in the middle
         of `_finish_epoch`."""
-        at = self.at
-        ended = at.step > 0 and (
-            at.step % self.settings.row_steps == 0 or at.step == self.settings.steps
+        steps = self._steps_of_row()
+        return steps > 0 and (
+            steps >= self.settings.row_steps(self.at.total) or self.at.step == self.at.total
         )
-        return ended and (not at.rows or at.rows[-1]["step"] != at.step)
+
+    def _steps_of_row(self) -> int:
+        """Steps since the last row of the history."""
+        return self.at.step - (self.at.rows[-1]["step"] if self.at.rows else 0)
+
+    def _next_call(self) -> tuple[int, int]:
+        """Steps of the next compiled call, and steps in all; of several workers the first one says
+        so, as both follow from the time."""
+        if not self.devices.is_chief:
+            n, total = self.devices.from_chief(None, 2)
+            return int(n), int(total)
+        at, settings = self.at, self.settings
+        speed = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
+        before = self.seconds_before / at.step if at.step else 0.0
+        step_seconds = 1 / speed if speed else before
+        total = pace.steps_in_all(
+            settings, at.step, at.total, self.seconds(), step_seconds, self.row_seconds
+        )
+        to_row = max(settings.row_steps(total) - self._steps_of_row(), 1)
+        most = max(int(speed * CALL_SECONDS), 1)
+        n = min(to_row, total - at.step, self.source.chunk_steps, most)
+        self.devices.from_chief([n, total], 2)
+        return n, total
 
     def _advance(self, bar):
         """One compiled call: as many steps as fit into about CALL_SECONDS, up to the end of the
         epoch."""
         if self._row_is_due():
             return
-        at, settings = self.at, self.settings
-        to_boundary = settings.row_steps - at.step % settings.row_steps
-        pace = self.loop_steps / self.loop_seconds if self.loop_steps else 0.0
-        n = min(
-            to_boundary,
-            settings.steps - at.step,
-            self.source.chunk_steps,
-            max(int(pace * CALL_SECONDS), 1),
-        )
-        n = int(self.devices.from_chief([n] if self.devices.is_chief else None, 1)[0])
+        n, total = self._next_call()
+        self.at = at = dataclasses.replace(self.at, total=total)
+        bar.total = total
+        if not n:  # the time is over
+            return
         chunk = self.source.chunk(at.step, n)
         if not self.compile_seconds:
             bar.set_description_str("compiling")
         start = time.perf_counter()
-        with tensor_float_32(settings.tf32):
+        with tensor_float_32(self.settings.tf32):
             done, good, weights, moments, sums = self.steps.compiled(
                 at.weights,
                 at.moments,
@@ -289,6 +354,7 @@ class Trainer:
                 chunk,
                 tf.constant(at.step),
                 tf.constant(n),
+                tf.constant(total),
             )
         done, good, sums = int(done), bool(good), sums.numpy()
         elapsed = time.perf_counter() - start
@@ -303,10 +369,8 @@ class Trainer:
             at, step=at.step + n, weights=weights, moments=moments, sums=sums
         )
         bar.update(n)
-        mean = sums[self.terms.index("objective")] / (
-            self.at.step % settings.row_steps or settings.row_steps
-        )
-        bar.set_postfix_str(f"objective {mean:.4f}", refresh=False)
+        mean = sums[self.terms.index("objective")] / self._steps_of_row()
+        bar.set_postfix_str(f"objective {self._told(mean)}{self.expected}", refresh=False)
 
     def _diverged(self, step: int, what: str):
         """Ends the run; the model keeps the best weights so far, the folder the last checkpoint."""
@@ -328,13 +392,13 @@ class Trainer:
     def _finish_epoch(self) -> dict:
         """Closes a row of the history: means over the epoch, and the averaged weights on the
         validation data."""
-        at, settings = self.at, self.settings
-        count = at.step % settings.row_steps or settings.row_steps
+        at = self.at
+        count = self._steps_of_row()
         row = {
             "epoch": len(at.rows) + 1,
             "step": at.step,
             "seconds": self.seconds(),
-            "learning_rate": float(learning_rate(settings, tf.constant(at.step - 1))),
+            "learning_rate": self._learning_rate(),
         }
         row |= {f"train_{name}": float(value / count) for name, value in zip(self.terms, at.sums)}
         average = self._averaged()
@@ -357,6 +421,11 @@ class Trainer:
         )
         return row
 
+    def _learning_rate(self) -> float:
+        """Of the last step."""
+        total = tf.constant(self.at.total) if self.settings.minutes else None
+        return float(learning_rate(self.settings, tf.constant(self.at.step - 1), total))
+
     def _validated(self, weights) -> tuple[dict[str, float], float]:
         """Means over the validation data, and the standard error of the difference from the start
         (0 where the start is none). Of several workers the first one computes them, so that all
@@ -376,7 +445,7 @@ class Trainer:
 
     def _refresh(self) -> None:
         """Tells the source of the averaged weights, while there are steps to come."""
-        if self.at.step < self.settings.steps:
+        if self.at.step < self.at.total:
             self.source.refresh(self.steps.nest(self._averaged()))
 
     def _averaged(self):
@@ -410,7 +479,8 @@ class Trainer:
 
     def _take(self, at: Progress, values: list[np.ndarray], seconds: float):
         """Makes a state that was read this run's."""
-        self.at, self.seconds_before = at, seconds
+        self.at = dataclasses.replace(at, total=at.total or self.settings.steps)
+        self.seconds_before = seconds
         for variable, value in zip(self.steps.frozen, values):
             variable.assign(value)
 

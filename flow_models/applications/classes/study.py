@@ -68,9 +68,10 @@ def training(
 
 
 def few_steps(settings: FitSettings, passes: int, rows: int) -> FitSettings:
-    """The settings with no more steps than so many passes over the rows take."""
+    """The settings with no more steps than so many passes over the rows take, unless minutes say
+    how many."""
     most = max(passes * rows // settings.batch_size, 1)
-    return dataclasses.replace(settings, steps=min(settings.steps, most))
+    return settings if settings.minutes else settings.part(min(settings.steps, most))
 
 
 def _first(model, rows):

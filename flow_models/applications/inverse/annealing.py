@@ -55,6 +55,7 @@ def annealed_draw(
 
     # what the first batch, by which a resumed training knows its draws, does not show
     draw.identity = {"share": share}  # type: ignore[attr-defined]
+    draw.follows_steps = True  # type: ignore[attr-defined]
 
     def _level(step):
         """Standard deviation of the noise at a step, in tolerances."""

@@ -134,5 +134,5 @@ def with_data_density(
     )
     model.data_model = Model(flow)
     steps = max(settings.steps // 4, 50)
-    settings = dataclasses.replace(settings, steps=steps, eval_every_steps=0)
+    settings = dataclasses.replace(settings.part(steps), eval_every_steps=0)
     Trainer(model.data_model, train, validation, settings).run()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow_models.applications.application import Results, Run
+from flow_models.applications.application import Results, Run, Training
 from flow_models.applications.pictures import figures, measured, on_features, sets, strange
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures
@@ -15,6 +15,7 @@ from flow_models.data.images.dataset import ImageData
 from flow_models.diagnostics import baselines, codes, detection, normality, scored
 from flow_models.models.detector import Detector
 from flow_models.models.pixels import Pixels
+from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import fit
 
 KNOWN, NEAR, FAR = "known", "near", "far"  # the sets; a far one inside a package has its own name
@@ -117,6 +118,25 @@ def flow(config, problem: Problem):
     return architectures.build_image(options.pop("architecture"), problem.pixels, **options)
 
 
+def training(config, problem: Problem, model) -> Training:
+    """Of the known pictures."""
+    return Training(problem.train, problem.validation, fit_settings(config))
+
+
+def fit_settings(config) -> FitSettings:
+    """How the model is trained: a background model, if there will be one, shares its minutes."""
+    steps, others = config.fit.steps, _background_steps(config)
+    minutes = config.fit.minutes * steps / (steps + others)
+    return dataclasses.replace(config.fit, minutes=minutes)
+
+
+def _background_steps(config) -> int:
+    """Of the background model; 0: there is none."""
+    if config.background == "none" or config.features:
+        return 0
+    return config.background_steps or max(config.fit.steps // 2, 1)
+
+
 def evaluate(run: Run) -> Results:
     """Trains the background model, scores all sets, and writes detector and scores.csv."""
     problem, config = run.problem, run.config
@@ -203,15 +223,14 @@ def _likelihood(model, known) -> dict[str, float]:
 def _background(run: Run):
     """A model like the run's, of changed pictures: what the likelihood ratio divides by."""
     config, problem, known = run.config, run.problem, run.problem.known
-    if config.background == "none" or problem.features:
+    if not _background_steps(config):
         return None
     kind, bits, seed = (config.background, config.mutation), problem.pixels.bits, config.fit.seed
     changed = background_pictures(known.examples, *kind, seed=seed, bits=bits)
     held_out = background_pictures(
         known.validation, *kind, seed=seed + BACKGROUND_SEEDS, bits=bits, copies=1
     )
-    steps = config.background_steps or max(config.fit.steps // 2, 1)
-    settings = dataclasses.replace(config.fit, steps=steps)
+    settings = fit_settings(config).part(_background_steps(config))
     model = run.application.prepared(config, run.problem)[0]
     folder = f"{run.folder.checkpoints}-background"
     fit(model, changed, held_out, settings, folder=folder, resume=config.run.resume)
