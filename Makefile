@@ -148,15 +148,16 @@ batch-deploy:  ## make or change the stack: [VPC= SUBNETS= NODE_SUBNETS= SPOT=fa
 batch-build:  ## build the image of the jobs on AWS: DEVICE=gpu (or cpu)
 	@$(use_env); $(batch) build $(on) --device "$(DEVICE)"
 
-batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=gpu or cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" METRIC= NAME= OUTPUT=s3://... RESUME=1 TIMEOUT=]
+batch-submit:  ## send a run as a job: APP=2 ARGS="..." [DEVICE=gpu or cpu NODES=4 SWEEP="seed=0,1,2 depth=3,5" METRIC= NAME= OUTPUT=s3://... RESUME=1 TIMEOUT= SHARE=]
 	@$(use_env); $(batch) submit $(on) --device "$(DEVICE)" --nodes "$(NODES)" --args="$${ARGS-}" --sweep="$${SWEEP-}" \
 	--name="$${NAME-}" --output="$${OUTPUT-}" $(if $(GPUS),--gpus $(GPUS)) $(if $(VCPUS),--vcpus $(VCPUS)) \
 	$(if $(MEMORY),--memory $(MEMORY)) $(if $(METRIC),--metric "$(METRIC)") $(if $(TIMEOUT),--timeout "$(TIMEOUT)") \
-	$(if $(filter-out 0,$(RESUME)),--resume) "$(APP)"
+	$(if $(filter-out 0,$(RESUME)),--resume) $(if $(SHARE),--share "$(SHARE)") "$(APP)"
 
-batch-parts:  ## send a command in parts, a job a part: PARTS=100 ARGS="prepare s3://b/photos s3://b/runs/shards --size 64" [DEVICE= NAME= VCPUS= MEMORY= TIMEOUT=]
+batch-parts:  ## send a command in parts, a job a part: PARTS=100 ARGS="prepare s3://b/photos s3://b/runs/shards --size 64" [DEVICE= NAME= VCPUS= MEMORY= TIMEOUT= SHARE=]
 	@$(use_env); $(batch) parts $(on) --device "$(DEVICE)" --args="$${ARGS-}" --name="$${NAME-}" \
-	$(if $(VCPUS),--vcpus $(VCPUS)) $(if $(MEMORY),--memory $(MEMORY)) $(if $(TIMEOUT),--timeout "$(TIMEOUT)") "$(PARTS)"
+	$(if $(VCPUS),--vcpus $(VCPUS)) $(if $(MEMORY),--memory $(MEMORY)) $(if $(TIMEOUT),--timeout "$(TIMEOUT)") \
+	$(if $(SHARE),--share "$(SHARE)") "$(PARTS)"
 
 batch-status:  ## all jobs, or JOB=... alone [WAIT=1: until it has ended; its failure is a failure]
 	@$(use_env); $(batch) status $(on) $(if $(WAIT),--wait) $(if $(JOB),"$$JOB")

@@ -27,6 +27,11 @@ TYPES = {
     "GpuInstanceTypes": "g5.xlarge,g5.2xlarge",
     "CpuInstanceTypes": "c6i,m6i",
 }  # moto does not part defaults
+UNKNOWN = (  # to the CloudFormation of moto
+    "AWS::Batch::JobDefinition",
+    "AWS::Batch::SchedulingPolicy",
+    "AWS::CodeBuild::Project",
+)
 
 
 # --- the stack and jobs on a stand-in for AWS
@@ -41,7 +46,8 @@ def adapted(folder: Path) -> Path:
     for name, each in list(text["Resources"].items()):
         if each["Type"] == "AWS::Batch::ComputeEnvironment":
             each["Properties"]["ServiceRole"] = {"Fn::GetAtt": ["JobRole", "Arn"]}
-        if each["Type"] in ("AWS::Batch::JobDefinition", "AWS::CodeBuild::Project"):
+        each.get("Properties", {}).pop("SchedulingPolicyArn", None)
+        if each["Type"] in UNKNOWN:
             del text["Resources"][name]
     place = folder / "template.json"
     place.write_text(json.dumps(text))
@@ -216,6 +222,32 @@ def test_s3_has_a_free_route_and_several_machines_need_their_subnets(deployed):
         jobs.submit(deployed, "flow-models", Job("1", nodes=2))
 
 
+@pytest.mark.parametrize(
+    "asked, line",
+    [
+        ({"app": "2", "gpus": 2}, "can take 4 vCPUs, 14,000 MiB, 2 GPUs: the largest of Gpu"),
+        ({"app": "2", "vcpus": 9}, "g5.2xlarge, offers 8 vCPUs, 31,784 MiB, 1 GPUs at most; less"),
+        ({"app": "1", "memory": 600_000, "device": "cpu"}, "the largest of CpuInstanceTypes, m6i."),
+        ({"app": "1", "vcpus": 96, "device": "cpu"}, "MaxVcpus=64 does not allow a machine that l"),
+        ({"app": "2", "nodes": 17}, "MaxVcpus=64 does not allow 17 machines that large; less of"),
+    ],
+)
+def test_a_job_that_no_machine_can_take_is_not_sent(deployed, asked, line, monkeypatch):
+    monkeypatch.setattr(image, "require", lambda *_: None)
+    monkeypatch.setattr(jobs, "_require_route", lambda *_: None)
+    monkeypatch.setattr(jobs, "sent", None)
+    with pytest.raises(UserError, match=re.escape(line)) as caught:
+        jobs.submit(deployed, "flow-models", Job(**asked))
+    assert "\n" not in str(caught.value)
+    if "nodes" not in asked and "gpus" not in asked:
+        sizes = {name: asked.get(name, 0) for name in ("vcpus", "memory")}
+        to = stack.outputs(deployed, "flow-models")["Bucket"]
+        command = ("prepare", "s3://photos/all", f"s3://{to}/runs/x")
+        one = Parts(command, command[2], 3, asked.get("device", "gpu"), **sizes)
+        with pytest.raises(UserError, match=re.escape(line)):
+            parts.submit(deployed, "flow-models", one)
+
+
 def ours(aws: Aws, key: str) -> str:
     return f"s3://{stack.outputs(aws, 'flow-models')['Bucket']}/{key}"
 
@@ -298,6 +330,8 @@ def test_requests_of_all_kinds_of_jobs():
     names = Names("s")
     one = jobs.request(Job("2", ("--steps", "9"), gpus=2, memory=30000), names, "n", "s3://b/n")
     assert one["jobQueue"] == one["jobDefinition"] == "s-gpu" and one["propagateTags"]
+    assert re.fullmatch("[A-Za-z0-9]+", one["shareIdentifier"])
+    assert jobs.request(Job("2", share="me"), names, "n", "s3://b/n")["shareIdentifier"] == "me"
     assert one["containerOverrides"] == {
         "command": ["train_flowmodels2.py", "--steps", "9", "--output-dir", "s3://b/n"],
         "resourceRequirements": [
@@ -346,6 +380,7 @@ def test_requests_of_all_kinds_of_jobs():
             "--tracking-uri=https://host: DescribeJobs and the log would show",
         ),
         ({"app": "1", "timeout": 30}, "TIMEOUT=30: at least 60 seconds"),
+        ({"app": "1", "share": "a b"}, "SHARE=a b: letters and digits"),
         ({"app": "1", "resume": True}, "RESUME=1 needs NAME= or OUTPUT="),
         ({"app": "1", "gpus": 2, "device": "cpu"}, "2 GPUs for a job on CPUs: DEVICE=gpu"),
         (
@@ -402,7 +437,10 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
             ["batch-deploy", "SPOT=false", "PARAMETERS=MaxVcpus=256 GpuCount=4"],
             ["CreateStack", '"Spot"', '"256"', '"GpuCount"'],
         ),
-        (["batch-build", "DEVICE=cpu"], ["PutObject", "StartBuild", "flow-models-image"]),
+        (
+            ["batch-build", "DEVICE=cpu"],
+            ["PutObject", "StartBuild", "flow-models-image", "UpdateStack", '"CpuImage"'],
+        ),
         (
             ["batch-submit", "APP=1", "DEVICE=gpu", "NODES=4", "ARGS=--columns '[a, \"b c\"]'"],
             ["SubmitJob", "flow-models-gpu-nodes", '"numNodes": 4', r'"[a, \"b c\"]"'],
@@ -425,8 +463,15 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
             ],
         ),
         (
-            ["batch-submit", "APP=1", "NAME=mine", "RESUME=1", "TIMEOUT=7200"],
-            ['"flow-models-cpu"', "ListObjectsV2", "--resume", '"attemptDurationSeconds": 7200'],
+            ["batch-submit", "APP=1", "NAME=mine", "RESUME=1", "TIMEOUT=7200", "SHARE=me"],
+            [
+                '"flow-models-cpu"',
+                '"shareIdentifier": "me"',
+                "DescribeInstanceTypes",
+                "ListObjectsV2",
+                "--resume",
+                '"attemptDurationSeconds": 7200',
+            ],
         ),
         (
             ["batch-parts", "PARTS=100", "ARGS=prepare s3://b/photos s3://b/runs/shards --size 64"],
@@ -438,7 +483,9 @@ def test_no_region_and_no_credentials_are_one_line_and_status_2():
     ],
 )
 def test_make_shows_what_it_would_send_without_credentials(arguments, shown):
-    done = command("make", *arguments, "DRY_RUN=1", AWS_DEFAULT_REGION="us-east-1")
+    """Either way of naming a region."""
+    region = {("AWS_REGION", "AWS_DEFAULT_REGION")[len(arguments) % 2]: "us-east-1"}
+    done = command("make", *arguments, "DRY_RUN=1", **region)
     assert done.returncode == 0, done.stderr
     assert [each for each in shown if each not in done.stdout] == []
 

@@ -21,6 +21,14 @@ REFUSED = """<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code>
 <Message>User: x is not authorized</Message></Error></ErrorResponse>"""
 
 
+def parametrised(status: str, **values: str) -> str:
+    """A stack in this state, with these parameters."""
+    each = "<member><ParameterKey>{}</ParameterKey><ParameterValue>{}</ParameterValue></member>"
+    listed = "".join(each.format(*item) for item in values.items())
+    kept = f"<Parameters>{listed}</Parameters>"
+    return STACK.replace("<Outputs>", f"{kept}<Outputs>").format(status)
+
+
 @pytest.mark.parametrize(
     "code, line",
     [
@@ -55,15 +63,7 @@ def test_a_stack_that_cannot_be_changed_now_is_said(answers, status, line):
 
 
 def test_deploying_again_changes_what_is_given_and_keeps_the_rest(answers, capsys):
-    kept = (
-        "<Parameters>"
-        + "".join(
-            f"<member><ParameterKey>{name}</ParameterKey><ParameterValue>v</ParameterValue></member>"
-            for name in ("VpcId", "Spot", "MaxVcpus")
-        )
-        + "</Parameters>"
-    )
-    done = STACK.replace("<Outputs>", f"{kept}<Outputs>").format("UPDATE_COMPLETE")
+    done = parametrised("UPDATE_COMPLETE", VpcId="v", Spot="v", MaxVcpus="v")
     answers.replies |= {
         "DescribeStacks": (200, done),
         "UpdateStack": (200, "<R><UpdateStackResult/></R>"),
@@ -105,7 +105,8 @@ def test_a_build_is_watched_to_its_end(answers, capsys, monkeypatch):
     }
     key = f"source-{image.hashlib.sha256(image.archive()).hexdigest()[:16]}.zip"
     answers.replies |= {
-        "DescribeStacks": (200, STACK.format("CREATE_COMPLETE")),
+        "DescribeStacks": (200, parametrised("CREATE_COMPLETE", VpcId="v", CpuImage="cpu")),
+        "UpdateStack": (200, "<R><UpdateStackResult/></R>"),
         key: (200, ""),
         "StartBuild": (200, {"build": going}),
         "BatchGetBuilds": [(200, {"builds": [going]}), (200, {"builds": [going | broken]})],
@@ -120,12 +121,28 @@ def test_a_build_is_watched_to_its_end(answers, capsys, monkeypatch):
     assert started["environmentVariablesOverride"] == [
         {"name": "DEVICE", "value": "cpu", "type": "PLAINTEXT"},
         {"name": "SOURCE", "value": key[7:23], "type": "PLAINTEXT"},
+        {"name": "PACKAGES", "value": image.packages(), "type": "PLAINTEXT"},
     ]
+    assert "UpdateStack" not in [what for what, *_ in answers.asked], "jobs keep the last image"
     answers.replies["BatchGetBuilds"] = (
         200,
         {"builds": [going | {"currentPhase": "COMPLETED", "buildStatus": "SUCCEEDED"}]},
     )
     assert image.build(Aws(), "s", "cpu") == 0
+    changed = next(body for what, body, _ in answers.asked if what == "UpdateStack").decode()
+    sent = dict(urllib.parse.parse_qsl(changed))
+    assert sent["Parameters.member.1.ParameterKey"] == "CpuImage"
+    assert sent["Parameters.member.1.ParameterValue"] == f"cpu-{key[7:23]}"
+    assert sent["Parameters.member.2.ParameterKey"] == "VpcId"
+    assert sent["Parameters.member.2.UsePreviousValue"] == "true" == sent["UsePreviousTemplate"]
+    assert "TemplateBody" not in sent, "a build changes nothing but the image"
+
+
+def test_a_stack_without_named_images_is_older(answers):
+    answers.replies["DescribeStacks"] = (200, STACK.format("CREATE_COMPLETE"))
+    with pytest.raises(UserError, match="stack 's' is older than these sources: make batch-deploy"):
+        image.build(Aws(), "s", "cpu")
+    assert {what for what, *_ in answers.asked} == {"DescribeStacks"}
 
 
 def test_logs_are_followed_over_attempts_to_the_end(answers, capsys, monkeypatch):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -51,7 +52,7 @@ def test_dockerfile_passes_hadolint_and_copies_what_the_archive_holds():
             assert any(
                 Path(name).match(pattern) or name.startswith(f"{pattern}/") for name in names
             ), pattern
-    base = re.search(r"^ARG BASE=(\S+)\nFROM \$BASE$", text, re.MULTILINE)[1]
+    base = re.search(r"^ARG BASE=(\S+)\nFROM \$BASE AS packages$", text, re.MULTILINE)[1]
     assert re.fullmatch(
         r"public\.ecr\.aws/docker/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base
     )
@@ -180,6 +181,51 @@ def test_instances_give_jobs_time_to_save(resources):
     }
 
 
+@pytest.mark.parametrize("disks", ["", "/dev/nvme1n1\n/dev/nvme2n1\n"])
+def test_the_own_disk_of_a_machine_is_for_what_jobs_keep(resources, tmp_path, disks):
+    """The script runs, with stand-ins for the programs that need a disk."""
+    launch = resources["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
+    script = email.message_from_string(launch["UserData"]["Fn::Base64"]).get_payload()[0]
+    text = script.get_payload().replace("/scratch", f"{tmp_path}/scratch")
+    text = text.replace("/etc/ecs/ecs.config", f"{tmp_path}/ecs.config")
+    listed = [f"{disk} Amazon EC2 NVMe Instance Storage" for disk in disks.split()]
+    (tmp_path / "listed").write_text("\n".join(["/dev/nvme0n1 Amazon Elastic Block", *listed]))
+    for name, does in (
+        ("lsblk", f"cat {tmp_path}/listed"),
+        ("mkfs.xfs", f'echo mkfs "$@" >> {tmp_path}/done'),
+        ("mount", f'echo mount "$@" >> {tmp_path}/done'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    surroundings = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-e", "-c", text], env=surroundings, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    told = (tmp_path / "done").read_text() if disks else ""
+    asked = f"mkfs -f /dev/nvme1n1\nmount -o noatime /dev/nvme1n1 {tmp_path}/scratch\n"
+    assert told == (asked if disks else "")
+    assert (tmp_path / "ecs.config").read_text().count("\n") == 2
+    assert (tmp_path / "scratch" / "cache").stat().st_uid == 1000
+
+
+def test_every_job_has_that_disk_for_its_caches(resources):
+    for name in ("GpuJob", "CpuJob", "GpuNodesJob", "CpuNodesJob"):
+        job = resources[name]["Properties"]
+        nodes = job.get("NodeProperties", {}).get("NodeRangeProperties", [{}])
+        container = job.get("ContainerProperties") or nodes[0]["Container"]
+        volume = {"Name": "scratch", "Host": {"SourcePath": "/scratch/cache"}}
+        assert container["Volumes"] == [volume]
+        mounted = {"SourceVolume": "scratch", "ContainerPath": "/scratch/cache"}
+        assert container["MountPoints"] == [mounted]
+        assert {"Name": "XDG_CACHE_HOME", "Value": "/scratch/cache"} in container["Environment"]
+
+
+def test_who_used_least_comes_first(resources):
+    queues = [each["Properties"] for each in resources.values() if "JobQueue" in each["Type"]]
+    policies = [each["SchedulingPolicyArn"] for each in queues]
+    assert policies == [{"Fn::GetAtt": ["Shares", "Arn"]}] * 4
+    assert resources["Shares"]["Properties"]["FairsharePolicy"]["ShareDecaySeconds"] == 86400
+
+
 def test_roles_may_do_no_more_than_they_need(resources):
     roles = {
         name: each["Properties"]
@@ -229,13 +275,23 @@ def test_passwords_are_in_no_output_and_no_variable_that_describe_jobs_shows(res
 def test_an_image_is_named_by_its_sources_and_takes_over_layers(resources):
     spec = resources["Build"]["Properties"]["Source"]["BuildSpec"]
     commands = yaml.safe_load(spec)["phases"]
-    (build,) = commands["build"]["commands"]
+    kept, build = commands["build"]["commands"]
     pushed = commands["post_build"]["commands"]
     assert pushed == ['docker push "$IMAGE:$DEVICE-$SOURCE"', 'docker push "$IMAGE:$DEVICE"']
     assert all(each.replace("docker push", "--tag") in build for each in pushed)
-    assert '--cache-from "$IMAGE:$DEVICE"' in build and "BUILDKIT_INLINE_CACHE=1" in build
+    base = '"$IMAGE:packages-$DEVICE-$PACKAGES"'
+    assert kept.startswith(f"docker pull {base} || {{ ")
+    assert f"--tag {base} . && docker push {base}; }}" in kept
+    assert "--target packages " in kept and f'--build-arg "PACKAGES={base[1:]} ' in build
+    assert os.system(f"sh -n -c {shlex.quote(kept)}") == 0
     text = (SUPPORT / "Dockerfile").read_text()
-    assert text.index("pip install") < text.index("COPY flow_models") < text.index("ARG SOURCE")
+    first, second = text.split("FROM $PACKAGES\n")
+    assert first.startswith("#") and "FROM $BASE AS packages\n" in first and "pip ins" in first
+    assert "COPY flow" not in first and second.index("COPY flow_") < second.index("ARG SOURCE")
+    for name, device in (("GpuJob", "Gpu"), ("CpuNodesJob", "Cpu")):
+        assert f"/${{Repository}}:${{{device}Image}}" in json.dumps(resources[name])[:3000].replace(
+            "${AWS::URLSuffix}", ""
+        )
 
 
 def test_a_job_that_no_machine_fits_leaves_the_queue(resources):
@@ -253,11 +309,17 @@ PAGE = ROOT / "doc" / "aws_batch.md"
 SENT_BY = {
     "`batch-deploy`, `batch-delete`": ["stack.py"],
     "`batch-build`": ["image.py"],
-    "`batch-submit`, `batch-parts`": ["jobs.py", "parts.py"],
+    "`batch-submit`, `batch-parts`": ["jobs.py", "parts.py", "fitting.py"],
     "`batch-status`, `batch-logs`, `batch-cancel`": ["watch.py"],
 }
 BESIDE = {  # of other modules, and of parameters
-    "`batch-build`": {"cloudformation:DescribeStacks"},
+    "`batch-build`": {
+        "cloudformation:DescribeStacks",
+        "cloudformation:UpdateStack",
+        "batch:RegisterJobDefinition",
+        "batch:DeregisterJobDefinition",
+        "iam:PassRole",
+    },
     "`batch-submit`, `batch-parts`": {
         "cloudformation:DescribeStacks",
         "ecr:DescribeImages",

@@ -82,6 +82,16 @@ def config(uri, **changes):
     return nested(Config, {"output_dir": uri, "mlflow": False, **changes})
 
 
+def test_other_sources_that_go_on_with_a_run_are_told(bucket):
+    uri, about = f"{bucket}/app1/sources", lambda source: {"tags": {"source": source}}
+    with RunFolder(config(uri), "flowmodels1") as folder:
+        folder.describe(about("1a2b"))
+    with RunFolder(config(uri, resume=True), "flowmodels1") as folder:
+        folder.describe(about("1a2b"))
+        with pytest.warns(FlowModelsWarning, match="sources 1a2b; those of 3c4d go on"):
+            folder.describe(about("3c4d"))
+
+
 def test_an_occupied_prefix_is_refused_resumed_and_overwritten(bucket, capsys):
     uri = f"{bucket}/app1/occupied"
     with RunFolder(config(uri), "flowmodels1") as folder:

@@ -34,7 +34,8 @@ def build(aws: Aws, stack: str, device: str) -> int:
     data = archive()
     source = hashlib.sha256(data).hexdigest()[:16]
     key = f"build/source-{source}.zip"
-    told = {"DEVICE": device, "SOURCE": source}
+    told = {"DEVICE": device, "SOURCE": source, "PACKAGES": packages()}
+    _check_parameter(aws, stack, device)
     aws.call("s3", "put_object", Bucket=parts["Bucket"], Key=key, Body=data)
     started = aws.call(
         "codebuild",
@@ -47,12 +48,30 @@ def build(aws: Aws, stack: str, device: str) -> int:
         ],
     )
     if aws.dry:
+        stacks.set_image(aws, stack, device, f"{device}-{source}")
         return 0
     print(
         f"building the {device} image of '{stack}' from {len(data) / 1e6:.1f} MB of sources:"
         f" {started['build']['id']}"
     )
-    return _wait(aws, started["build"]["id"], f"{parts['Repository']}:{device}")
+    status = _wait(aws, started["build"]["id"], f"{parts['Repository']}:{device}-{source}")
+    if status == 0:
+        stacks.set_image(aws, stack, device, f"{device}-{source}")
+        print("jobs that are sent from now on have it; next: make batch-submit APP=1 ARGS=...")
+    return status
+
+
+def _check_parameter(aws: Aws, stack: str, device: str) -> None:
+    """Raises UserError for a stack that cannot be told which image its jobs have."""
+    if stacks.image_parameter(device) not in stacks.parameters(aws, stack):
+        raise UserError(f"stack '{stack}' is older than these sources: make batch-deploy first")
+
+
+def packages() -> str:
+    """A hash of what decides which packages an image holds: requirements and Dockerfile."""
+    named = ("requirements.txt", "awsbatch-support/Dockerfile")
+    content = b"".join(repository_file(REPOSITORY / name).read_bytes() for name in named)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def require(aws: Aws, stack: str, device: str) -> None:
@@ -92,7 +111,7 @@ def _wait(aws: Aws, build: str, image: str) -> int:
             break
         time.sleep(PAUSE)
     if now["buildStatus"] == "SUCCEEDED":
-        print(f"image {image} is ready; next: make batch-submit APP=1 ARGS=...")
+        print(f"image {image} is ready")
         return 0
     contexts = [each for part in now.get("phases", []) for each in part.get("contexts", [])]
     why = " ".join(each["message"] for each in contexts if each.get("message"))[:300]

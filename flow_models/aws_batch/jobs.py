@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow_models.aws_batch import COLLECT_VARIABLE, SWEEP_VARIABLE, Names, image
+from flow_models.aws_batch import COLLECT_VARIABLE, SWEEP_VARIABLE, Names, fitting, image, watch
 from flow_models.aws_batch import stack as stacks
 from flow_models.aws_batch.aws import Aws, AwsError
+from flow_models.aws_batch.fitting import Size
 from flow_models.core.errors import UserError
 from flow_models.runs import scripts
 from flow_models.runs.tracking.folder import public
@@ -56,6 +57,8 @@ class Job:
     """seconds after which an attempt is told to save and ended; 0 means as deployed"""
     resume: bool = False
     """go on with the run of this name or output from its checkpoint"""
+    share: str = ""
+    """on whose account it waits: those who used least come first; empty: the user"""
 
     def __post_init__(self):
         if self.nodes < 1 or min(self.gpus, self.vcpus, self.memory) < 0:
@@ -76,6 +79,8 @@ class Job:
             raise UserError(f"name '{self.name}': up to 128 of a-z, A-Z, 0-9, - and _")
         if self.gpus and self.device == "cpu":
             raise UserError(f"{self.gpus} GPUs for a job on CPUs: DEVICE=gpu")
+        if not re.fullmatch(r"[A-Za-z0-9]{0,255}", self.share):
+            raise UserError(f"SHARE={self.share}: letters and digits, up to 255")
         if self.output and not re.match(r"s3://[^/]+", self.output):
             raise UserError(
                 f"output '{self.output}': the machine of a job is gone with the job; give an s3://"
@@ -86,6 +91,11 @@ class Job:
     def experiment(self) -> str:
         """The MLflow experiment of the run."""
         return f"flowmodels{self.app}"
+
+    @property
+    def size_of_machine(self) -> Size:
+        """What it asks of each machine."""
+        return Size(self.vcpus, self.memory, self.gpus)
 
     @property
     def size(self) -> int:
@@ -113,6 +123,7 @@ def submit(aws: Aws, stack: str, job: Job) -> str:
         _require_route(stack, parts)
     if job.resume:
         _require_run(aws, output)
+    fitting.require(aws, stack, job.device, job.size_of_machine, job.nodes)
     job_id = sent(aws, request(job, Names(stack), name, output)).get("jobId", "")
     if job_id:
         _tell(aws, stack, job, job_id, name, output, parts["TrackingUri"])
@@ -158,6 +169,7 @@ def request(job: Job, names: Names, name: str, output: str) -> dict:
         "jobName": name,
         "jobQueue": names.queue(job.device, several),
         "jobDefinition": names.queue(job.device, several),
+        "shareIdentifier": job.share or re.sub("[^A-Za-z0-9]", "", watch.user()) or "everyone",
         "propagateTags": True,
         "tags": {"project": "flow_models", "application": job.experiment},
     }

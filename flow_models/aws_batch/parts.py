@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flow_models.aws_batch import PARTS_VARIABLE, Names, image, jobs
+from flow_models.aws_batch import PARTS_VARIABLE, Names, fitting, image, jobs
 from flow_models.aws_batch import stack as stacks
 from flow_models.aws_batch.aws import Aws
 from flow_models.core.errors import UserError
@@ -22,7 +22,7 @@ class Parts:
       command: words after `python -m flow_models`, without --part.
       output: where it writes.
       parts: how many.
-      vcpus, memory, timeout: of each part, as in `Job`.
+      vcpus, memory, timeout: of each part, as in `Job`; share too.
 
     Raises:
       UserError: what no job can have.
@@ -36,6 +36,7 @@ class Parts:
     vcpus: int = 0
     memory: int = 0
     timeout: int = 0
+    share: str = ""
 
     def __post_init__(self):
         if not 2 <= self.parts <= MOST:
@@ -56,6 +57,7 @@ class Parts:
             vcpus=self.vcpus,
             memory=self.memory,
             timeout=self.timeout,
+            share=self.share,
         )
 
 
@@ -71,6 +73,7 @@ def submit(aws: Aws, stack: str, asked: Parts) -> str:
         image.require(aws, stack, asked.device)
         if not asked.output.startswith(ours):
             raise UserError(f"{asked.output}: jobs may write {ours}... alone")
+    fitting.require(aws, stack, asked.device, asked.job(asked.name).size_of_machine)
     now = datetime.datetime.now(datetime.UTC)
     name = asked.name or f"{asked.command[0]}-{now:%Y%m%d-%H%M%S}"
     job_id = jobs.sent(aws, request(asked, Names(stack), name)).get("jobId", "")

@@ -63,6 +63,34 @@ def outputs(aws: Aws, stack: str) -> dict[str, str]:
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
 
 
+def parameters(aws: Aws, stack: str) -> dict[str, str]:
+    """Values of the template's parameters in a deployed stack; in a dry run their defaults."""
+    if aws.dry:
+        return {k: str(each.get("Default", "")) for k, each in template()["Parameters"].items()}
+    there = describe(aws, stack) or {}
+    return {each["ParameterKey"]: each["ParameterValue"] for each in there.get("Parameters", [])}
+
+
+def set_image(aws: Aws, stack: str, device: str, tag: str) -> None:
+    """Lets the jobs that are sent from now on have this image; those that are there keep theirs.
+
+    Raises:
+      UserError: the stack is older than these sources, or AWS refuses.
+    """
+    name, now = image_parameter(device), parameters(aws, stack)
+    if now[name] == tag:
+        return
+    kept: list[dict] = [{"ParameterKey": each, "UsePreviousValue": True} for each in now]
+    kept = [each for each in kept if each["ParameterKey"] != name]
+    changed = {"ParameterKey": name, "ParameterValue": tag}
+    _send(aws, stack, True, [changed, *kept], {"UsePreviousTemplate": True})
+
+
+def image_parameter(device: str) -> str:
+    """The parameter of the template that names the image of a device."""
+    return f"{device.capitalize()}Image"
+
+
 def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
     """Makes the stack, or changes it to the present template, and waits until that is done.
 
@@ -95,13 +123,13 @@ def deploy(aws: Aws, stack: str, given: Mapping[str, str]) -> None:
         values = {**_default_network(aws, given), **given}
         values = {"RouteTableIds": _without_endpoint(aws, values["VpcId"]), **values}
     kept = [each["ParameterKey"] for each in there["Parameters"]] if there else []
-    parameters: list[dict[str, str | bool]] = [
+    sent: list[dict[str, str | bool]] = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in values.items()
     ]
-    parameters += [
+    sent += [
         {"ParameterKey": name, "UsePreviousValue": True} for name in kept if name not in values
     ]
-    _send(aws, stack, there is not None, parameters)
+    _send(aws, stack, there is not None, sent)
 
 
 def delete(aws: Aws, stack: str) -> None:
@@ -175,14 +203,16 @@ def _without_endpoint(aws: Aws, network: str) -> str:
     return ",".join(sorted({each["RouteTableId"] for each in tables} - taken))
 
 
-def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:
+def _send(
+    aws: Aws, stack: str, exists: bool, parameters: list[dict], source: Mapping | None = None
+) -> None:
     operation = "update_stack" if exists else "create_stack"
     try:
         aws.call(
             "cloudformation",
             operation,
             StackName=stack,
-            TemplateBody=TEMPLATE.read_text(),
+            **(source or {"TemplateBody": TEMPLATE.read_text()}),
             Parameters=parameters,
             Capabilities=["CAPABILITY_IAM"],
             Tags=[{"Key": "project", "Value": "flow_models"}],
@@ -192,8 +222,10 @@ def _send(aws: Aws, stack: str, exists: bool, parameters: list[dict]) -> None:
             raise
         print(f"stack '{stack}' in {aws.region} is deployed already, and nothing in it changes")
         return
-    if not aws.dry:
-        _wait(aws, stack)
+    if aws.dry:
+        return
+    _wait(aws, stack)
+    if not source:
         print(
             f"stack '{stack}' in {aws.region} is {'changed' if exists else 'deployed'}; next: make"
             " batch-build"

@@ -212,7 +212,12 @@ def cancel(aws: Aws, stack: str, job: str) -> None:
 
 
 def _by_whom() -> str:
+    return " ".join(["cancelled", *(["by", user()] if user() else []), "with batch-cancel"])
+
+
+def user() -> str:
+    """Who calls; "" for a user id without a name."""
     try:
-        return f"cancelled by {getpass.getuser()} with batch-cancel"
-    except (OSError, KeyError):  # a user id without a name
-        return "cancelled with batch-cancel"
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

@@ -96,6 +96,8 @@ def _add_sizes(parser: argparse.ArgumentParser, **units: str) -> None:
     for what, unit in units.items():
         wanted = f"{unit} of each machine (default as deployed)"
         parser.add_argument(f"--{what}", type=int, default=0, metavar="N", help=wanted)
+    share = "letters and digits: on whose account it waits for machines (default the user)"
+    parser.add_argument("--share", default="", metavar="NAME", help=share)
     limit = "after which an attempt is told to save and ended (default as deployed)"
     parser.add_argument("--timeout", type=int, default=0, metavar="SECONDS", help=limit)
 
@@ -166,5 +168,5 @@ def _parts(given: argparse.Namespace):
     if getattr(tried, "part", None) is None:
         raise UserError(f"{command[0]} is not done in parts: its --help knows no --part")
     output = getattr(tried, "folder", None) or getattr(tried, "csv", None) or ""
-    sizes = {name: getattr(given, name) for name in ("name", "vcpus", "memory", "timeout")}
+    sizes = {name: getattr(given, name) for name in ("name", "vcpus", "memory", "timeout", "share")}
     return Parts(command, output, given.parts, given.device or "cpu", **sizes)

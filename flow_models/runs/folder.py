@@ -271,7 +271,14 @@ class RunFolder:
         return f"{name}.png"
 
     def describe(self, about: dict) -> None:
-        """about.json: what the run is, from which MLflow's pages are filled."""
+        """about.json: what the run is, from which MLflow's pages are filled.
+
+        Warns where an image of other sources began the run.
+        """
+        ours, path = about.get("tags", {}).get("source"), self.path / ABOUT
+        began = json.loads(path.read_text())["tags"].get("source") if path.exists() else None
+        if began and ours and began != ours:
+            warn(f"{self} was begun by an image of the sources {began}; those of {ours} go on")
         self._write(ABOUT, (json.dumps(about, indent=1) + "\n").encode())
 
     def write_text(self, name: str, text: str) -> None:
