@@ -75,6 +75,7 @@ def test_a_run_writes_what_those_of_the_applications_write(finished):
     assert 0.3 < float(rows[0]["mean"]) < 1.3
     report = (run / "report.html").read_text()
     assert "python -m flow_models infer" in report and "did not converge" in report
+    assert "Training: best at step" in report
     model = fm.load(str(run))
     draws = model.posterior([75.2, 61.0, 45.9, 29.3], 500)
     assert model.columns == ["rate_per_h", "ambient_c"]
@@ -121,12 +122,17 @@ def test_proposals_of_a_round_are_the_prior_where_the_posterior_is(finished):
         ("my_problem.py:simulate", "--observed data.csv --rounds 2", "rounds are for one"),
         ("my_problem.py:simulate", "--pear 10", "did you mean --pairs"),
         ("wrong.py:simulate", "", "wrong.py, line 2: NameError"),
+        ("odd.py:simulate", "", "odd.py, prior: column 'a': its values are not whole numbers"),
     ],
 )
 def test_mistakes_are_one_line(folder, monkeypatch, capsys, problem, flags, message):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["flow-models"])
     (folder / "other.csv").write_text("a,b\n1,2\n")
+    (folder / "odd.py").write_text(
+        "from scipy import stats\nprior = {'a': stats.norm(0, 1)}\nkinds = {'a': 'integer'}\n"
+        "def simulate(x, rng):\n    return x\n"
+    )
     (folder / "wrong.py").write_text("prior = {'a': (0, 1)}\nnothing\n")
     assert infer(problem, *flags.split(), "--simulations-folder", "kept") == 2
     said = capsys.readouterr().err
@@ -168,6 +174,32 @@ def test_numerical_failures_are_weighed_away():
         draws = ready.model.posterior([value], 4000)
         assert draws.mean() == pytest.approx(0.8 * value, abs=0.15), "0.3 off without weights"
         assert draws.std() == pytest.approx(0.2**0.5, abs=0.06)
+
+
+ROCK = '''from scipy import stats
+prior = {"layers": (1, 5), "rock": stats.randint(0, 2), "depth": (0.0, 3.0)}
+kinds = {"layers": "integer", "rock": "categorical"}
+def f(x, rng):
+    noise = 0.5 * rng.normal(size=2)
+    return [x[0] + noise[0], (1 if x[1] else -1) * x[2] + noise[1]]
+'''
+
+
+@pytest.mark.slow
+def test_whole_numbers_and_categories_have_probabilities(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["flow-models"])
+    (folder / "rock.py").write_text(ROCK)
+    (folder / "rock.csv").write_text("y1,y2\n5.3,1.5\n")
+    flags = ["--observed", folder / "rock.csv", "--output-dir", folder / "rock", *TINY.split()]
+    flags += ["--simulations-folder", folder / "kept", "--learning-curve", "true", "--rounds", "2"]
+    assert infer(f"{folder}/rock.py:f", *flags) == 0
+    said = capsys.readouterr().err
+    assert "best at step" in said and "twice as many would gain" in said
+    report = (folder / "rock" / "report.html").read_text()
+    assert "Probabilities of your data" in report and "Learning curve" in report
+    drawn = fm.load(str(folder / "rock")).posterior([5.3, 1.5], 1000)
+    assert set(drawn.layers) <= {1, 2, 3, 4, 5} and (drawn.layers == 5).mean() > 0.5
+    assert (drawn.rock == 1).mean() > 0.8 and drawn.depth.between(0, 3).all()
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ CDFS = {
     "category": cdf.CategoryCDF((0.2, 0.5, 0.3)),
     "count": cdf.CountCDF(3.0, 2.0),
     "integer": cdf.CountCDF(0.0, 30.0, None),
+    "few": cdf.CountCDF(3.0, 2.0, 1.0, highest=6.0),
+    "few heaped": HeapedCDF(30.0, 20.0, 3.0, 16, ((10, 0),), (17,), (0.5, 0.3, 0.2), highest=61.0),
     "heaped": HeapedCDF(30.0, 20.0, 0.0, 16, ((10, 0), (5, 2)), (17,), (0.5, 0.2, 0.2, 0.1)),
     "angle": cdf.AngleCDF(),
     "atom": cdf.AtomCDF(0.6),
@@ -75,6 +77,8 @@ def test_the_log_determinant_is_that_of_the_map(name):
         ("count", range(100_000)),
         ("heaped", range(300_000)),
         ("integer", range(-400_000, 400_000)),
+        ("few", range(1, 7)),
+        ("few heaped", range(3, 62)),
     ],
 )
 def test_probabilities_sum_to_one(name, whole):

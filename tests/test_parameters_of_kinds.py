@@ -27,7 +27,8 @@ def mixed():
     x, y = _pairs(3000, 0)
     settings = fm.FitSettings(steps=250, batch_size=256, learning_rate=8e-3, jit=False)
     options = {"settings": settings, "hidden": (32,), "depth": 1, "bins": 4}
-    return fm.fit_posterior(x, y, kinds=KINDS, **options)
+    sides = {"lower": {"layers": 0.5, "depth": -1000}, "upper": {"layers": 5}}
+    return fm.fit_posterior(x, y, kinds=KINDS, **sides, **options)
 
 
 def _shares(y1):
@@ -52,7 +53,8 @@ def test_log_p_counts_probabilities_and_sums_to_one(mixed):
     x = pd.DataFrame(rows, columns=["layers", "colour", "depth"])
     log_p = mixed.log_prob(x, [2.4, 1.0])
     p = np.exp(log_p).reshape(7, 2, -1).sum(-1) * (grid[1] - grid[0])
-    assert p.sum() == pytest.approx(1, abs=0.02)
+    assert p.sum() == pytest.approx(1, abs=0.02) and not p[[0, 6]].any()
+    assert set(mixed.posterior([8.0, 1.0], 2000).layers) <= set(range(1, 6))
     np.testing.assert_allclose(p.sum(1)[1:6], _shares(2.4), atol=0.06)
     one = mixed.log_prob([2, "red", 0.5], [2.4, 1.0])
     exact = np.log(_shares(2.4)[1] * 0.3) + stats.norm.logpdf(0.5, 0.8, 0.2**0.5)
@@ -93,6 +95,11 @@ def test_kinds_are_found_told_and_refused():
         own_pairs(x.assign(name=[f"n{i}" for i in range(300)]), y)
     with pytest.raises(fm.UserError, match="column 'depth'.* lower bound 0"):
         own_pairs(x, y, lower={"depth": 0})
+    whole = {"kinds": {"layers": "integer"}}
+    with pytest.raises(fm.UserError, match="column 'layers', row .*: 5 is not at most 4"):
+        own_pairs(x, y, **whole, upper={"layers": 4.5})
+    with pytest.raises(fm.UserError, match="column 'layers': no whole number is between"):
+        own_pairs(x, y, **whole, lower={"layers": 0.2}, upper={"layers": 0.8})
 
 
 def test_a_category_alone_is_a_classifier():

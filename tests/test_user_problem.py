@@ -88,9 +88,38 @@ def test_a_prior_may_be_a_function_with_bounds(problem):
     np.testing.assert_array_equal(x[:300], mine.prior(300, (0,)))
 
 
+WHOLE = """from scipy import stats
+
+prior = {"layers": (1, 5), "rock": stats.randint(0, 2), "faults": stats.poisson(1), "depth": (0, 3)}
+kinds = {"layers": "integer", "rock": "categorical"}
+
+
+def f(x, rng):
+    layers, rock, faults, depth = x
+    noise = 0.5 * rng.normal(size=3)
+    return [layers + noise[0], faults + noise[1], (1 if rock else -1) * depth + noise[2]]
+"""
+
+
+def test_parameters_may_be_whole_numbers_and_categories(problem):
+    mine = problem("f", WHOLE)
+    assert mine.kinds == {"layers": "integer", "rock": "categorical", "faults": "integer"}
+    assert mine.lower == (1, 0, 0, 0) and mine.upper == (5, 1, None, 3)
+    x = mine.prior(3000, (0,))
+    assert set(x[:, 0]) == {1, 2, 3, 4, 5} and set(x[:, 1]) == {0, 1}
+    box = np.array([[2, 0, 0.5, 0], [3, 0, 1.2, 1.5]])
+    inside = mine.prior(1000, (0,), box)
+    assert set(inside[:, 0]) == {2, 3} and set(inside[:, 1]) == {0} and set(inside[:, 2]) == {1}
+    assert mine.mass(box) == pytest.approx(2 / 5 * 1 / 2 * np.exp(-1) * 1 / 2)
+
+
 @pytest.mark.parametrize(
     "text, function, message",
     [
+        (WHOLE.replace("(1, 5)", "(0.5, 5)"), "f", "its ends must be whole numbers"),
+        (WHOLE.replace('"rock": "cat', '"rocks": "cat'), "f", "a kind of 'rocks'"),
+        (WHOLE.replace("kinds = {", "kinds = {1, "), "f", "SyntaxError"),
+        (WHOLE.replace('{"layers": "integer", "rock": "categorical"}', "3"), "f", "kinds must be"),
         ("prior = {\n", "f", "mine.py, line 1: SyntaxError"),
         ("import nothing_of_this_name\n", "f", "mine.py, line 1: ModuleNotFoundError"),
         ("def f(x, rng):\n    return x\n", "f", "has no prior"),

@@ -75,7 +75,7 @@ def fit_posterior(
       kinds: kinds of columns of x by name, such as {"layers": "integer", "rock": "categorical"},
         found as those of y are: the posterior then has a probability for each whole number and
         category, exactly, and samples are a DataFrame (an array, for several observations). Whole
-        numbers have no bounds; categories keep to the values that were there.
+        numbers may lie on their bounds; categories keep to the values that were there.
       data_kinds: kinds of columns of y by name, such as {"angle": "circular 360"}, which win over
         those found (see `Columns.of`). Kinds are looked for where some are told, or where y has
         text or dates; else all of y are numbers. Networks see features of them, see

@@ -121,4 +121,4 @@ def _limits(cdf: CDF) -> tuple[float | None, float | None]:
     """The least and the largest whole number of a column."""
     if isinstance(cdf, CategoryCDF):
         return 0.0, len(cdf.shares) - 1.0
-    return getattr(cdf, "lowest", None), None
+    return getattr(cdf, "lowest", None), getattr(cdf, "highest", None)

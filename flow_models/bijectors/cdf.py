@@ -166,7 +166,8 @@ class CountCDF(CDF):
 
     Attributes:
       centre, scale: of the training data, robust: a median and a spread.
-      lowest: the smallest number there is; None: none.
+      lowest, highest: the smallest and the largest number there is, which have all that F has
+        beyond them; None: none.
       bins: of the spline.
     """
 
@@ -174,6 +175,7 @@ class CountCDF(CDF):
     scale: float
     lowest: float | None = 0.0
     bins: int = 16
+    highest: float | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def _curve(self):
@@ -193,14 +195,32 @@ class CountCDF(CDF):
     def tails(self, o, x):
         k, u = _whole(x)
         a, b, log_step = self._edges(o, k)
-        log_p = tf.math.log_sigmoid(a) + tf.math.log_sigmoid(-b) + log_step
+        below, above = tf.sigmoid(b), tf.sigmoid(-a)
+        log_a, log_b = tf.math.log_sigmoid(a), tf.math.log_sigmoid(-b)
         if self.lowest is not None:
             first = k <= self.lowest
-            log_p = tf.where(first, tf.math.log_sigmoid(a), log_p)
-            log_p = tf.where(k < self.lowest, -np.inf, log_p)
-            b = tf.where(first, -np.inf, b)
+            below, log_b, log_step = (
+                tf.where(first, 0.0, each) for each in (below, log_b, log_step)
+            )
+        if self.highest is not None:
+            last = k >= self.highest
+            above, log_a, log_step = (
+                tf.where(last, 0.0, each) for each in (above, log_a, log_step)
+            )
+        log_p = self._inside(k, log_a + log_b + log_step)
         mass = tf.exp(log_p)
-        return tf.sigmoid(b) + u * mass, tf.sigmoid(-a) + (1 - u) * mass, log_p
+        return below + u * mass, above + (1 - u) * mass, log_p
+
+    def _inside(self, k, log_p):
+        """log p, -inf of numbers that there are not."""
+        if self.lowest is not None:
+            log_p = tf.where(k < self.lowest, -np.inf, log_p)
+        return log_p if self.highest is None else tf.where(k > self.highest, -np.inf, log_p)
+
+    def _clipped(self, k):
+        """The nearest number that there is."""
+        k = k if self.lowest is None else tf.maximum(k, self.lowest)
+        return k if self.highest is None else tf.minimum(k, self.highest)
 
     def _edges(self, o, k):
         """The curve at k + 1/2 and at k - 1/2, and log(1 - exp of their negative difference)."""
@@ -217,8 +237,7 @@ class CountCDF(CDF):
         logit = tf.math.log(tf.maximum(lower, TAIL)) - tf.math.log(tf.maximum(upper, TAIL))
         v = self._curve.inverse_and_log_det(o[:, None], logit[:, None])[0][:, 0]
         v = BEND * tf.sinh(tf.clip_by_value(v / BEND, -FURTHEST, FURTHEST))
-        k = tf.math.ceil(self.centre + self.scale * v - 0.5)
-        k = k if self.lowest is None else tf.maximum(k, self.lowest)
+        k = self._clipped(tf.math.ceil(self.centre + self.scale * v - 0.5))
         below, above, log_p = self.tails(o, k)  # at u = 0: F(k - 1/2), and 1 - that
         mass = tf.exp(log_p)
         return _placed(k, lower, upper, below, above - mass, mass)

@@ -52,8 +52,7 @@ class HeapedCDF(CountCDF):
         terms = zip(self._rounded(o[:, len(self.shares) :], k), self._single(k), strict=True)
         below, above, log_mass = (tf.concat(each, 1) for each in terms)
         log_p = tf.reduce_logsumexp(log_w + log_mass, 1)
-        if self.lowest is not None:
-            log_p = tf.where(k < self.lowest, -np.inf, log_p)
+        log_p = self._inside(k, log_p)
         w, mass = tf.exp(log_w), tf.exp(log_p)
         lower, upper = tf.reduce_sum(w * below, 1), tf.reduce_sum(w * above, 1)
         return lower + u * mass, upper + (1 - u) * mass, log_p
@@ -66,12 +65,17 @@ class HeapedCDF(CountCDF):
         a, b = self._curved(o, down + h / 2)[0], self._curved(o, up - h / 2)[0]
         below, above = tf.sigmoid(b), tf.sigmoid(-a)
         log_step = tf.math.log(-tf.math.expm1(-self._difference(o, k, h, a - b)))
-        log_mass = tf.math.log_sigmoid(a) + tf.math.log_sigmoid(-b) + log_step
+        log_a, log_b = tf.math.log_sigmoid(a), tf.math.log_sigmoid(-b)
         if self.lowest is not None:
             first, none = up - h < self.lowest, down < self.lowest
             below, above = tf.where(first, 0.0, below), tf.where(none, 1.0, above)
-            log_mass = tf.where(first, tf.math.log_sigmoid(a), log_mass)
+            log_b, log_step = (tf.where(first, 0.0, each) for each in (log_b, log_step))
             is_on |= (h == 1) & none  # of numbers that `tails` leaves out
+        if self.highest is not None:
+            last, none = down + h > self.highest, up > self.highest
+            below, above = tf.where(none, 1.0, below), tf.where(last, 0.0, above)
+            log_a, log_step = (tf.where(last, 0.0, each) for each in (log_a, log_step))
+        log_mass = log_a + log_b + log_step
         return below, above, tf.where(is_on, log_mass, -np.inf)
 
     def _difference(self, o, k, h, difference):
@@ -111,7 +115,7 @@ class HeapedCDF(CountCDF):
 
         start = tf.fill(tf.shape(lower), tf.constant(-(2.0**BITS), lower.dtype))
         k = tf.while_loop(lambda i, k: i <= BITS, raised, [0, start])[1]
-        k = k if self.lowest is None else tf.maximum(k, self.lowest)
+        k = self._clipped(k)
         below, above, log_p = self.tails(o, k)
         mass = tf.exp(log_p)
         return _placed(k, lower, upper, below, above - mass, mass)

@@ -66,6 +66,8 @@ class Config:
     """processes that simulate; 0: one a core"""
     simulations_folder: str = ""
     """where simulations are kept; empty: ~/.cache/flow_models"""
+    learning_curve: bool = False
+    """train on a quarter and half of the pairs too, and say what more would gain"""
     network: settings.OwnNetwork = settings.OwnNetwork()
     fit: OwnFit = OwnFit()
     run: fm.RunSettings = fm.RunSettings()

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from flow_models.bijectors import cdf
-from flow_models.core.errors import UserError
+from flow_models.core.errors import UserError, warn
 from flow_models.models.kinds import NOISE, Kind, most_frequent, numbers
 
 NOWHERE = -5.0  # a number of the network that a one-sided atom gives no density
@@ -49,6 +49,15 @@ class Atom(Kind):
         scale = float(np.median(np.abs(rest)))
         w = np.log(np.abs(rest) / scale) if side else rest / scale
         return cls(atom, float(is_atom.mean()), scale, side, float(w.mean()), float(w.std()) or 1.0)
+
+    def bounded(self, lower, upper, values=None):
+        """Itself; warns of a bound that samples may cross, any but the atom where all others are on
+        one side of it."""
+        kept = {1: upper is None and (lower is None or lower <= self.atom)}
+        kept |= {-1: lower is None and (upper is None or upper >= self.atom)}
+        if not kept.get(self.side, lower is None and upper is None):
+            warn(f"samples may cross the bounds of a number with an atom, here {self.atom:g}")
+        return self
 
     def prepare(self, values):
         """The distance in scales; 0 is the atom, which `placed` puts into its gap. Where values are

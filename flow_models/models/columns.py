@@ -16,7 +16,6 @@ from flow_models.models import finding
 from flow_models.models.arguments import generator
 from flow_models.models.codecs import Codec, Encoded, Noise
 from flow_models.models.kinds import Continuous, Kind
-from flow_models.models.kinds import numbers as numbers_of
 from flow_models.models.partition import Partition
 from flow_models.models.rows import as_named, by_name, is_missing, numbers, rows_of
 
@@ -68,8 +67,8 @@ class Columns(Codec):
         return columns.bounded(lower, upper, frame)
 
     def bounded(self, lower=None, upper=None, frame=None) -> Columns:
-        """The columns with bounds of those that are numbers, by name or one a column; counts, atoms
-        and the like need none.
+        """The columns with bounds of those that are numbers, by name or one a column; whole numbers
+        may lie on theirs, and categories, angles and dates have none.
 
         Args:
           frame: values, which tell from where numbers are counted.
@@ -82,10 +81,8 @@ class Columns(Codec):
         sides = zip(*bounds.of_columns(lower, upper, self.names), strict=True)
         kinds = self.kinds or (Continuous(),) * len(self.names)
         columns = [None if frame is None else frame[name].to_numpy() for name in self.names]
-        found = tuple(
-            kind.bounded(low, high, column) if isinstance(kind, Continuous) else kind
-            for kind, (low, high), column in zip(kinds, sides, columns, strict=True)
-        )
+        each = zip(self.names, kinds, sides, columns, strict=True)
+        found = tuple(_bounded(name, kind, *ends, column) for name, kind, ends, column in each)
         return self if found == kinds else dataclasses.replace(self, kinds=found)
 
     @property
@@ -240,9 +237,7 @@ class Columns(Codec):
         if not self.kinds:
             return
         for name, kind, column in zip(self.names, self.kinds, self._split(values)):
-            if isinstance(kind, Continuous) and kind.has_bounds:
-                column = numbers_of(column)
-                bounds.check_column(column, kind.lower, kind.upper, f"column {name!r}")
+            kind.check_bounds(column, f"column {name!r}")
 
     def check(self, values):
         """Refuses columns that do not vary, and multiples of one another: their density is
@@ -262,6 +257,13 @@ class Columns(Codec):
                 f"column {second!r} is a multiple of column {first!r}: the density is unbounded;"
                 " leave one out"
             )
+
+
+def _bounded(name: str, kind: Kind, low, high, column) -> Kind:
+    try:
+        return kind.bounded(low, high, column)
+    except UserError as error:
+        raise UserError(f"column {name!r}: {error}") from None
 
 
 def as_codec(block: str, codec: Codec | Sequence[str]) -> Codec:

@@ -66,6 +66,17 @@ class Kind(Serializable):
         """The distribution function that models it; None for a number of the flow."""
         return None
 
+    def bounded(self, lower: float | None, upper: float | None, values=None) -> Self:
+        """The same with bounds; itself where its values have none.
+
+        Args:
+          values: [N], which tell from where numbers are counted.
+        """
+        return self
+
+    def check_bounds(self, values: np.ndarray, what: str) -> None:
+        """Raises UserError, about `what`, for values [N] that are not within the bounds."""
+
     def __str__(self) -> str:
         return self.name
 
@@ -135,7 +146,7 @@ class Continuous(Kind):
     def cdf(self):
         return NumberCDF(*self.row_bounds) if self.has_bounds else None
 
-    def bounded(self, lower: float | None, upper: float | None, values=None) -> Self:
+    def bounded(self, lower, upper, values=None):
         """The same with bounds, counted from the nearest one of values [N]."""
         if lower is None and upper is None:
             return self
@@ -146,6 +157,10 @@ class Continuous(Kind):
             origin = bounds.origin(mean, sd, lower, upper)
             kind = kind if origin == mean else dataclasses.replace(kind, centre=origin)
         return dataclasses.replace(kind, lower=lower, upper=upper)
+
+    def check_bounds(self, values, what):
+        if self.has_bounds:
+            bounds.check_column(numbers(values), self.lower, self.upper, what)
 
     def prepare(self, values):
         return self._rows(numbers(values))

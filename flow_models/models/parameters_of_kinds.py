@@ -36,6 +36,10 @@ class ParametersOfKinds(Columns):
     def prepare(self, values):
         return super().prepare(values) if hasattr(values, "columns") else values
 
+    def check_bounds(self, values):
+        if hasattr(values, "columns"):
+            super().check_bounds(values)
+
     def encode(self, values, dtype, seed=0):
         lead = np.shape(self.array(values))[:-1]
         return super().encode(self.frame(values), dtype, seed)._replace(lead=lead)

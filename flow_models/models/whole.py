@@ -1,6 +1,7 @@
 """Columns of whole numbers, of any sign or from 0."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -24,9 +25,11 @@ class Integer(Kind):
       centre, scale: median and spread of what is left.
       floating: whether the user has it as a float.
       steps, atoms, shares: where values crowd (see `heaps.found`).
+      lower, upper: the least and the largest number there is; None: none.
     """
 
     name: ClassVar[str] = "integer"
+    least: ClassVar[int | None] = None
     noisy: ClassVar[bool] = True
     offset: int = 0
     centre: float = 0.0
@@ -35,6 +38,8 @@ class Integer(Kind):
     steps: tuple[tuple[int, int], ...] = ()
     atoms: tuple[int, ...] = ()
     shares: tuple[float, ...] = (1.0,)
+    lower: int | None = None
+    upper: int | None = None
 
     @classmethod
     def of(cls, values):
@@ -51,6 +56,33 @@ class Integer(Kind):
         left = known[~np.isin(known, crowds[1])] - offset
         scale = max(float(np.subtract(*np.quantile(left, (0.84, 0.16)))) / 2, 0.1 * left.std(), 0.5)
         return cls(offset, float(np.median(left)), scale, floating, *crowds)
+
+    def bounded(self, lower, upper, values=None):
+        """The same with bounds, which numbers may have.
+
+        Raises:
+          UserError: no whole number is between them.
+        """
+        low = None if lower is None else math.ceil(lower)
+        high = None if upper is None else math.floor(upper)
+        if self.least is not None and low is not None and low <= self.least:
+            low = None
+        if None not in (low, high) and low > high:
+            raise UserError(f"no whole number is between {lower:g} and {upper:g}")
+        return dataclasses.replace(self, lower=low, upper=high)
+
+    def check_bounds(self, values, what):
+        column = numbers(values)
+        for bound, wrong, side in (
+            (self.lower, self.lower is not None and column < self.lower, "at least"),
+            (self.upper, self.upper is not None and column > self.upper, "at most"),
+        ):
+            if np.any(wrong):
+                row = int(np.argmax(wrong))
+                raise UserError(
+                    f"{what}, row {row + 1}: {column[row]:.10g} is not {side} {bound}; widen the"
+                    " bounds or leave the rows out"
+                )
 
     def prepare(self, values):
         values = numbers(values)
@@ -72,15 +104,14 @@ class Integer(Kind):
 
     @property
     def cdf(self):
-        return self._cdf(None)
-
-    def _cdf(self, lowest):
+        ends = (self.least if self.lower is None else self.lower, self.upper)
+        lowest, highest = (None if end is None else float(end - self.offset) for end in ends)
         if not self.is_heaped:
-            return cdf.CountCDF(self.centre, self.scale, lowest)
+            return cdf.CountCDF(self.centre, self.scale, lowest, highest=highest)
         steps = tuple((h, (r - self.offset) % h) for h, r in self.steps)
         atoms = tuple(atom - self.offset for atom in self.atoms)
         crowds = steps, atoms, self.shares
-        return HeapedCDF(self.centre, self.scale, lowest, 16, *crowds)
+        return HeapedCDF(self.centre, self.scale, lowest, 16, *crowds, highest=highest)
 
     @property
     def is_heaped(self) -> bool:
@@ -90,7 +121,9 @@ class Integer(Kind):
     def __str__(self):
         steps = [f"multiples of {h}{f' plus {r}' if r else ''}" for h, r in self.steps]
         where = ", ".join([*steps, *map(str, self.atoms)])
-        return f"{self.name}, many at {where}" if where else self.name
+        ends = [(self.lower, "at least"), (self.upper, "at most")]
+        ends = "".join(f", {word} {bound}" for bound, word in ends if bound is not None)
+        return f"{self.name}{f', many at {where}' if where else ''}{ends}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +131,7 @@ class Count(Integer):
     """A whole number from 0; log p has its probability."""
 
     name: ClassVar[str] = "count"
+    least: ClassVar[int | None] = 0
 
     @classmethod
     def of(cls, values):
@@ -106,10 +140,6 @@ class Count(Integer):
         if least < 0:
             raise UserError(f"a count is at least 0, and it has {least:g}: take integer")
         return found
-
-    @property
-    def cdf(self):
-        return self._cdf(0.0)
 
 
 def _tf_placed(rows, placed, wrong):

@@ -9,8 +9,11 @@
 `prior` has for each parameter the two ends of a uniform distribution, or a distribution of
 `scipy.stats`. Where parameters depend on each other it is a function prior(n, rng) that gives n
 draws, as {name: [n]} or as an array [n, P]; `bounds = {name: (lowest, highest)}` are then its
-bounds, None for none. `data_names` names the data; `simulate` may also give {name: number}. Data
-that are not finite, and errors that `simulate` raises, are failed simulations.
+bounds, None for none. `kinds = {name: "integer" or "categorical"}` are parameters that are no
+continuous numbers, as those with a discrete distribution of `scipy.stats` are by themselves; the
+ends of a uniform whole number are among its values. `data_names` names the data; `simulate` may
+also give {name: number}. Data that are not finite, and errors that `simulate` raises, are failed
+simulations.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import numpy as np
 from flow_models.core import storage, user_file
 from flow_models.core.errors import UserError
 
+WHOLE = "integer"  # the kind of a parameter with a discrete distribution
 BLOCK = 1000  # draws of the prior in one go: more draws begin with those of fewer
 OF_PRIOR, OF_DATA = 1, 2  # streams of random numbers: the first number of a seed
 Simulated = tuple[np.ndarray, str, tuple[str, ...]]  # data, why there are none, their names
@@ -42,6 +46,7 @@ class UserProblem:
       names: of the parameters.
       lower, upper: of each parameter, None where there is no bound.
       distributions: of independent parameters; None where the prior is a function.
+      kinds: of the parameters that are no continuous numbers, by name.
       data_names: as the file has them, or None.
       key: a hash of the code: of the file and of what it imports from its folder.
     """
@@ -54,6 +59,7 @@ class UserProblem:
     distributions: tuple[Any, ...] | None
     data_names: tuple[str, ...] | None
     key: str
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, problem: str) -> UserProblem:
@@ -74,15 +80,19 @@ class UserProblem:
                 f"{file} has no prior: write prior = {{'name': (lowest, highest)}} or a function"
                 " prior(n, rng)"
             )
-        names, distributions = _independent(module.prior, file), None
+        kinds = _kinds(module, file)
+        names, distributions = _independent(module.prior, kinds, file), None
         if names is not None:
             distributions = tuple(names.values())
+            discrete = [name for name, each in names.items() if _is_discrete(each)]
+            kinds = dict.fromkeys(discrete, WHOLE) | kinds
             ends = [each.support() for each in distributions]
         else:
             names = dict.fromkeys(_columns(_drawn(path, 1, 0))[0])
             given = getattr(module, "bounds", {})
             _check_names(given, names, f"{file}: bounds")
             ends = [given.get(name) or (None, None) for name in names]
+        _check_names(kinds, names, f"{file}: a kind")
         told = getattr(module, "data_names", None)
         lower, upper = (tuple(_bound(end[side]) for end in ends) for side in (0, 1))
         data_names = None if told is None else tuple(map(str, told))
@@ -90,7 +100,8 @@ class UserProblem:
         for name, content in user_file.sources(path):
             digest.update(name.encode() + content)
         key = digest.hexdigest()[:16]
-        return cls(path, function, tuple(names), lower, upper, distributions, data_names, key)
+        found = (tuple(names), lower, upper, distributions, data_names, key, kinds)
+        return cls(path, function, *found)
 
     def prior(self, n: int, seed: Sequence[int], box: np.ndarray | None = None) -> np.ndarray:
         """n draws [n, P]; more draws with the same seed begin with the same rows.
@@ -113,9 +124,7 @@ class UserProblem:
 
     def mass(self, box: np.ndarray) -> float:
         """Share of the prior within a box [2, P]; 1 where parameters depend on each other."""
-        shares = [
-            e.cdf(box[1, i]) - e.cdf(box[0, i]) for i, e in enumerate(self.distributions or ())
-        ]
+        shares = [np.diff(_within(e, *box[:, i])) for i, e in enumerate(self.distributions or ())]
         return float(np.prod(shares))
 
     def _block(self, seed: Sequence[int], number: int, box) -> np.ndarray:
@@ -129,7 +138,7 @@ class UserProblem:
             shares = _rng(OF_PRIOR, *seed, number).uniform(size=(BLOCK, len(self.names)))
             x = np.empty_like(shares)
             for i, each in enumerate(self.distributions):
-                low, high = (0.0, 1.0) if box is None else each.cdf(box[:, i])
+                low, high = (0.0, 1.0) if box is None else _within(each, *box[:, i])
                 x[:, i] = each.ppf(low + (high - low) * shares[:, i])
         if not np.isfinite(x).all():
             raise UserError(f"{self.file}: draws of the prior are not finite")
@@ -175,7 +184,25 @@ def _rng(*seed: int) -> np.random.Generator:
     return np.random.default_rng(list(seed))
 
 
-def _independent(prior, file: str) -> dict[str, Any] | None:
+def _kinds(module, file: str) -> dict[str, str]:
+    """Kinds by name, as the file has them."""
+    told = getattr(module, "kinds", {})
+    if not isinstance(told, Mapping) or not all(isinstance(kind, str) for kind in told.values()):
+        raise UserError(f"{file}: kinds must be {{name: 'integer' or 'categorical'}}")
+    return dict(told)
+
+
+def _is_discrete(distribution) -> bool:
+    return hasattr(distribution, "pmf")
+
+
+def _within(distribution, low: float, high: float) -> np.ndarray:
+    """Distribution function at both ends [2], so that between them are the values low to high."""
+    low = np.ceil(low) - 1 if _is_discrete(distribution) else low
+    return distribution.cdf([low, high])
+
+
+def _independent(prior, kinds: Mapping[str, str], file: str) -> dict[str, Any] | None:
     """Distributions by name; None where the prior is a function."""
     from scipy import stats
 
@@ -192,7 +219,15 @@ def _independent(prior, file: str) -> dict[str, Any] | None:
                     f"{file}: the prior of {name} is {each!r}, must be (lowest, highest) or a"
                     " distribution of scipy.stats"
                 )
-            each = stats.uniform(ends[0], ends[1] - ends[0])
+            if kinds.get(str(name), "continuous") == "continuous":
+                each = stats.uniform(ends[0], ends[1] - ends[0])
+            elif (ends == np.round(ends)).all():
+                each = stats.randint(int(ends[0]), int(ends[1]) + 1)
+            else:
+                raise UserError(
+                    f"{file}: the prior of {name} is {each!r}, and its ends must be whole numbers,"
+                    f" as it is {kinds[str(name)]}"
+                )
         found[str(name)] = each
     return found
 

@@ -20,12 +20,16 @@ from flow_models.applications.inverse.observed import read_columns
 from flow_models.applications.inverse.validity import Validity
 from flow_models.applications.own_shards import Streamed
 from flow_models.core.errors import UserError
+from flow_models.models.columns import Columns
+from flow_models.models.model import Model
 from flow_models.references import cache
 from flow_models.runs.config import flat
 from flow_models.simulators import ahead
 from flow_models.simulators.ahead import Ahead, Pairs
 from flow_models.simulators.user_problem import UserProblem
 from flow_models.training.trainer import Trainer
+
+DRAWS = 1000  # of the prior, that kinds are held against
 
 
 @dataclasses.dataclass
@@ -65,9 +69,13 @@ class OwnRun:
 
     def prepare(self, config) -> own_problem.Prepared:
         """The model of the valid pairs, not yet trained."""
-        pairs = self.streamed or self.train
-        self.ready = prepare(config, self.user, pairs, self.data_names, self.validity)
+        self.ready = self.fresh(config)
         return self.ready
+
+    def fresh(self, config) -> own_problem.Prepared:
+        """Another one."""
+        pairs = self.streamed or self.train
+        return prepare(config, self.user, pairs, self.data_names, self.validity)
 
     def training(self, config) -> Training:
         """How it is trained; then the density of the data."""
@@ -90,6 +98,11 @@ class OwnRun:
         return valid.only(chance < weights / weights.max())
 
 
+def samples(model: Model, y: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Of the posterior, numbers [n, P] for y [M], [B, n, P] for y [B, M]."""
+    return np.asarray(model.posterior(y, n, seed=seed), np.float64)
+
+
 def load(config) -> OwnRun:
     """Simulates what is not on disk yet, round by round.
 
@@ -97,6 +110,8 @@ def load(config) -> OwnRun:
       UserError: mistakes in the file of the problem or in the table of data.
     """
     user = UserProblem.read(config.problem)
+    if user.kinds:
+        _check_kinds(config, user)
     kept = cache.folder_of(config.simulations_folder)
     folder = os.path.join(kept, "simulations", f"{Path(user.path).stem}-{user.key}")
     if config.pairs_from:
@@ -149,10 +164,29 @@ def prepare(
         names,
         lower=user.lower if bounded else None,
         upper=user.upper if bounded else None,
+        kinds=kinds_of(user),
         settings=config.fit,
         weights=weights,
         **config.network.chosen,
     )
+
+
+def kinds_of(user: UserProblem) -> dict[str, str] | None:
+    """Of all parameters, where some are no continuous numbers."""
+    return {name: user.kinds.get(name, "continuous") for name in user.names} if user.kinds else None
+
+
+def _check_kinds(config, user: UserProblem) -> None:
+    """Refuses kinds that the prior's draws do not have, before anything is simulated."""
+    import pandas as pd
+
+    drawn = pd.DataFrame(user.prior(DRAWS, (config.fit.seed, 0)), columns=list(user.names))
+    try:
+        table = Columns.of(drawn, kinds_of(user), lower=user.lower, upper=user.upper)
+    except UserError as error:
+        raise UserError(f"{user.file}, prior: {error}") from None
+    if table.identifiers:
+        raise UserError(f"{user.file}: parameter {table.identifiers[0]!r} cannot be an identifier")
 
 
 def _observed(config, user: UserProblem, folder: str) -> np.ndarray | None:

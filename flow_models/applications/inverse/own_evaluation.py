@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 
 import numpy as np
 
 from flow_models import plots
+from flow_models.applications import own_training
 from flow_models.applications.application import Figure, Results, Run, Table
 from flow_models.applications.inverse import comparison, inference_data, study, views
 from flow_models.applications.inverse.observed import quantile_table
-from flow_models.applications.inverse.own import OwnRun
+from flow_models.applications.inverse.own import OwnRun, samples
 from flow_models.core.errors import UserError, warn
 from flow_models.diagnostics import posterior_report
 from flow_models.simulators import ahead
 from flow_models.simulators.ahead import Ahead
 
 DENSITIES = 100  # samples of each posterior whose density is ranked
-SHOWN = 20  # parameters of the table of your data
+SHOWN = 20  # parameters of the table of your data, and values of a parameter
 MOST = 100  # rows of data whose posteriors are written; `sample MODEL --observed` draws any
+DISCRETE = ("integer", "count", "categorical")
 LEVELS = (0.05, 0.5, 0.95)
 
 
 def evaluate(run: Run) -> Results:
     """Calibration on fresh pairs, what failed, and the posteriors of the user's data."""
     problem: OwnRun = run.problem
+    said, tables = _training(run)
     test = problem.fair_test(run.config)
     metrics, calibrated = _calibrated(run, test)
     metrics |= {"failed_fraction": problem.counts[1] / sum(problem.counts)}
     metrics["nll_val"] = float(run.result.kept_objective)
-    tables, figures = _failed(problem), []
+    tables, figures = tables + _failed(problem), []
     view = views.View("test_1", "test simulation 1", test.y[0], calibrated.x[0], test.y[:1])
     if problem.observed is not None:
         scores = run.model.anomaly_score(test.y)
@@ -37,13 +41,27 @@ def evaluate(run: Run) -> Results:
         metrics |= found
         if seen is not None:
             view = seen
-            tables.append(_table(problem, view))
+            tables += [_table(problem, view), *_probabilities(problem, view)]
             figures = _simulated_again(run, view, metrics)
     names = problem.user.names
     figures += views.figures(names, calibrated, None, run.history, view)
     x = calibrated.x[: views.SHOWN_TESTS]
     inference_data.write(run, inference_data.OF_TEST, x, test.y[: len(x)])
-    return Results(metrics, tables, figures)
+    return Results(metrics, tables, figures, f"{problem.source} Training: {said}.")
+
+
+def _training(run: Run) -> tuple[str, list[Table]]:
+    """When it was best and whether more pairs would help, in words; the learning curve where it is
+    asked for."""
+    problem: OwnRun = run.problem
+    ready = problem.ready or problem.prepare(run.config)
+    said = own_training.ending(run.result, len(ready.train["x"]), ready.settings)
+    print(said, file=sys.stderr)
+    if not run.config.learning_curve:
+        return said, []
+    fresh = lambda: problem.fresh(run.config).model
+    curve = own_training.learning_curve(ready, fresh, run.result)
+    return said, [("Learning curve", ("training pairs", "-log p of held-out pairs"), curve)]
 
 
 def _calibrated(run: Run, test: ahead.Pairs) -> tuple[dict[str, float], comparison.Calibrated]:
@@ -51,7 +69,7 @@ def _calibrated(run: Run, test: ahead.Pairs) -> tuple[dict[str, float], comparis
     model, config = run.model, run.config
     if len(test.x) < 20:
         raise UserError(f"{len(test.x)} valid test pairs, at least 20 are needed: raise test_pairs")
-    x = model.posterior(test.y, config.posterior_samples, seed=1)
+    x = samples(model, test.y, config.posterior_samples, 1)
     spread = run.problem.train.x[run.problem.train.valid].std(0)
     log_p = model.log_prob(test.x, test.y)
     metrics = posterior_report.posterior_metrics(
@@ -103,7 +121,7 @@ def _drawn(model, observed: np.ndarray) -> dict[int, np.ndarray]:
     found = {}
     for row, y in enumerate(observed):
         try:
-            found[row] = model.posterior(y, views.OBSERVED, seed=0)
+            found[row] = samples(model, y, views.OBSERVED, 0)
         except UserError as error:
             warn(f"row {row + 1} of your data has no posterior: {error}")
     return found
@@ -111,7 +129,7 @@ def _drawn(model, observed: np.ndarray) -> dict[int, np.ndarray]:
 
 def _table(problem: OwnRun, view: views.View) -> Table:
     """Mean, sd and quantiles of the parameters."""
-    x = view.samples.astype(np.float64)
+    x = view.samples
     quantiles = np.quantile(x, LEVELS, axis=0)
     rows = [
         (name, x[:, i].mean(), x[:, i].std(), *quantiles[:, i])
@@ -119,6 +137,18 @@ def _table(problem: OwnRun, view: views.View) -> Table:
     ]
     columns = ("parameter", "mean", "sd", *(f"{level:.0%}" for level in LEVELS))
     return f"Posterior of {view.caption}", columns, rows
+
+
+def _probabilities(problem: OwnRun, view: views.View) -> list[Table]:
+    """Of the values of each parameter that is no continuous number."""
+    rows = []
+    for name, column in zip(problem.user.names, view.samples.T):
+        if problem.user.kinds.get(name) in DISCRETE:
+            values, counts = np.unique(column, return_counts=True)
+            likely = np.sort(np.argsort(-counts, kind="stable")[:SHOWN])
+            rows += [(name, f"{values[i]:g}", counts[i] / len(column)) for i in likely]
+    title = f"Probabilities of {view.caption}"
+    return [(title, ("parameter", "value", "probability"), rows)] if rows else []
 
 
 def _simulated_again(run: Run, view: views.View, metrics: dict[str, float]) -> list[Figure]:

@@ -30,10 +30,10 @@ def proposals(
     Raises:
       UserError: so little of the prior is left that it cannot be drawn.
     """
-    drawn = model.posterior(y, DRAWS, seed=seed[0])
+    drawn = np.asarray(model.posterior(y, DRAWS, seed=seed[0]), np.float64)
     level = np.quantile(model.log_prob(drawn, y), OUTSIDE)
     low, high = drawn.min(0), drawn.max(0)
-    box = np.stack([low - WIDER * (high - low), high + WIDER * (high - low)]).astype(np.float64)
+    box = np.stack([low - WIDER * (high - low), high + WIDER * (high - low)])
     found: list[np.ndarray] = []
     for number in range(MOST // BATCH):
         x = user.prior(BATCH, (*seed, number), box)
