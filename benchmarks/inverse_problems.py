@@ -3,6 +3,7 @@
     make bench-inverse                                     # ours: writes doc/benchmarks_inverse.md
     make bench-inverse ARGS="--methods ours sbi:nsf sbi:maf sbi:fmpe bayesflow:default"
     make bench-inverse ARGS="--problems slcp --pairs 1000 --render"
+    make bench-inverse ARGS="--problems gravity --pairs 3000 --methods ours:frame sbi:nsf"
 
 Each training is a process of its own with one thread, one at a time, with the same pairs, held-out
 pairs and observations; seconds are those of the processor, so other work beside it does not matter.
@@ -28,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from flows import environment  # noqa: E402
+from inverse.applications import ALL  # noqa: E402
 from inverse.problems import PROBLEMS  # noqa: E402
 
 from flow_models.diagnostics.two_sample import c2st  # noqa: E402
@@ -36,6 +38,7 @@ METHODS = (
     "ours:default",
     "ours:members",
     "ours:trials",
+    "ours:frame",
     "sbi:nsf",
     "sbi:maf",
     "sbi:fmpe",
@@ -58,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--methods", nargs="+", choices=METHODS, default=["ours:default"])
-    p.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    p.add_argument("--problems", nargs="+", choices=ALL, default=list(PROBLEMS))
     p.add_argument("--pairs", nargs="+", type=int, default=[1_000, 10_000])
     p.add_argument("--again", action="store_true", help="train what has a result, too")
     p.add_argument("--render", action="store_true", help="only write the page")
@@ -74,12 +77,12 @@ def data_of(name: str, pairs: int) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    problem, seed = PROBLEMS[name], zlib.crc32(name.encode())
+    problem, seed = ALL[name], zlib.crc32(name.encode())
     x, y = problem.pairs(pairs, (seed, pairs))
     x_test, y_test = problem.pairs(TEST, (seed, 1))
     truths, observed = problem.pairs(OBSERVATIONS, (seed, 2))
     rng = np.random.default_rng((seed, 3))
-    both = [np.stack([problem.reference(y, SAMPLES, rng) for y in observed]) for _ in range(2)]
+    both = problem.references(observed, SAMPLES, rng)
     arrays = {"x": x, "y": y, "x_test": x_test, "y_test": y_test, "observed": observed}
     np.savez(path, **arrays, truths=truths, reference=both[0], again=both[1], n=SAMPLES)
     return path
@@ -139,7 +142,7 @@ def measured(arguments) -> dict:
         for name in arguments.problems:
             key = f"{name} {pairs}"
             for method in arguments.methods:
-                if method == "ours:trials" and not PROBLEMS[name].trials:
+                if not fits(method, ALL[name]):
                     continue
                 if method in kept().get(key, {}) and not arguments.again:
                     continue
@@ -149,6 +152,12 @@ def measured(arguments) -> dict:
             if "null" not in kept()[key]:
                 keep(key, "null", null(name, pairs))
     return kept()
+
+
+def fits(method: str, problem) -> bool:
+    """Whether the problem has what the method is of: trials, or a frame."""
+    form = method.partition(":")[2]
+    return {"trials": bool(problem.trials), "frame": bool(problem.components)}.get(form, True)
 
 
 def kept() -> dict:
@@ -187,7 +196,7 @@ def markdown(results: dict) -> str:
     for problem, pairs in (key.split() for key in ordered):
         row = results[f"{problem} {pairs}"]
         cells = [shown(row[each]) if each in row else "" for each in methods]
-        told = dict(zip(PAIRS, PUBLISHED[problem])).get(int(pairs))
+        told = dict(zip(PAIRS, PUBLISHED.get(problem, ()))).get(int(pairs))
         cells += ["" if told is None else f"{told:.3f}"]
         of_null = f"{row['null']:.3f}" if "null" in row else ""
         lines.append(f"| {problem} {int(pairs):,} | {of_null} | {' | '.join(cells)} |")

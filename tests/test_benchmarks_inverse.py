@@ -8,8 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+from inverse.applications import ALL
 from inverse.problems import PROBLEMS
-from inverse_problems import keep, kept, markdown, measured, parser
+from inverse_problems import fits, keep, kept, markdown, measured, parser
 
 
 @pytest.mark.parametrize("name", ["two_moons", "gaussian_linear"])
@@ -23,6 +24,23 @@ def test_parameters_rank_uniformly_among_their_reference(name):
     assert ranks.mean() == pytest.approx(0.5, abs=0.07)
     assert ranks.std() == pytest.approx(12**-0.5, abs=0.05)
     assert problem.outside(drawn) == 0
+
+
+def test_references_of_the_arm_reach_the_data_and_its_pairs_are_of_parts():
+    arm = ALL["kinematics"]
+    (x, y), (_, again), (_, others) = (arm.pairs(3, (7, part)) for part in (3000, 1000, 1))
+    np.testing.assert_array_equal(y, again)
+    assert x.shape == (3, 4) and not np.isclose(y, others).any()
+    both = arm.references(y, 50, np.random.default_rng(0))
+    assert both[0].shape == (3, 50, 4) and not np.array_equal(*both)
+    reached = np.stack([np.asarray(arm.simulator().forward(each)) for each in both[0]])
+    np.testing.assert_allclose(reached, np.repeat(y[:, None], 50, 1), atol=1e-4)
+
+
+def test_a_method_is_left_out_where_the_problem_has_not_what_it_is_of():
+    assert fits("ours:frame", ALL["gravity"]) and not fits("ours:frame", ALL["kinematics"])
+    assert fits("ours:trials", ALL["slcp"]) and not fits("ours:trials", ALL["two_moons"])
+    assert fits("sbi:nsf", ALL["gravity"])
 
 
 def test_leakage_is_the_share_outside_the_prior():

@@ -176,13 +176,13 @@ def test_numerical_failures_are_weighed_away():
         assert draws.std() == pytest.approx(0.2**0.5, abs=0.06)
 
 
-ROCK = '''from scipy import stats
+ROCK = """from scipy import stats
 prior = {"layers": (1, 5), "rock": stats.randint(0, 2), "depth": (0.0, 3.0)}
 kinds = {"layers": "integer", "rock": "categorical"}
 def f(x, rng):
     noise = 0.5 * rng.normal(size=2)
     return [x[0] + noise[0], (1 if x[1] else -1) * x[2] + noise[1]]
-'''
+"""
 
 
 @pytest.mark.slow

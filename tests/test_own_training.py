@@ -12,6 +12,8 @@ from flow_models.applications.own_problem import prepare
 from flow_models.applications.own_training import ending, of_curve
 from flow_models.bijectors.regression_frame import regression
 from flow_models.commands import infer
+from flow_models.models import posteriors
+from flow_models.models.truncated import Truncated
 from flow_models.runs.config import parse
 from flow_models.training.trainer import FitResult
 
@@ -48,6 +50,29 @@ def test_samples_of_an_ensemble_are_of_all_members(three):
     assert drawn.mean() == pytest.approx((p * grid).mean() / p.mean(), abs=0.05)
     np.testing.assert_array_equal(drawn, three.posterior([0.3], 600)[:, 0])
     assert three.posterior([[0.3], [0.5]], 1).shape == (2, 1, 1)
+
+
+def test_the_share_inside_is_that_of_the_draws(three):
+    blocks = three.observed(np.array([[0.3], [1.4]]))[0]
+    found = posteriors.share_inside(three, blocks, 2000)
+    np.testing.assert_allclose(found, np.exp(posteriors.log_share_inside(three, blocks)), atol=0.03)
+    assert isinstance(three.codec, Truncated) and 0.2 < found.min() < found.max() < 1
+
+
+def test_bounds_are_in_the_network_where_almost_all_draws_are_outside(capsys):
+    """40 parameters that the data do not know: a Gaussian as wide has 3% inside."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(300, 40))
+    settings = fm.FitSettings(steps=20, batch_size=64, jit=False)
+    options = {"settings": settings, "hidden": (8,), "depth": 1, "bins": 2, "upper": 1.0}
+    options["architecture"] = "realnvp"
+    model = fm.fit_posterior(x, x[:, 0] + rng.normal(size=300), lower=0.0, **options)
+    said = capsys.readouterr().err
+    assert "of the network's draws are inside the bounds: it is trained anew" in said
+    assert said.count("best at step") == 2 and not isinstance(model.codec, Truncated)
+    drawn = model.posterior([0.5], 300)
+    assert drawn.min() > 0 and drawn.max() < 1 and np.isfinite(model.log_prob(drawn, [0.5])).all()
+    assert drawn.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_an_ensemble_is_saved(three, tmp_path):

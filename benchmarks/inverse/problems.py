@@ -7,6 +7,7 @@ Two moons, a linear Gaussian and SLCP are those of "Benchmarking simulation-base
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -20,8 +21,10 @@ class Problem:
       prior: (n, rng) -> x [n, P].
       simulate: (x [n, P], rng) -> y [n, M].
       reference: (y [M], n, rng) -> draws of p(x | y), [n, P].
-      lower, upper: of all parameters; None where the prior has no bounds.
+      lower, upper: of all parameters; None where the prior is Gaussian.
       trials: shape [T, M / T] of data that are trials, independent and alike; None for others.
+      deviation: of a Gaussian prior.
+      components: of the data, that a flow behind a Gauss-Newton frame sees; 0: there is none.
     """
 
     prior: Callable
@@ -30,6 +33,12 @@ class Problem:
     lower: float | None = None
     upper: float | None = None
     trials: tuple[int, int] | None = None
+    deviation: float = 1.0
+    components: int = 0
+
+    def references(self, observed, n: int, rng) -> list[np.ndarray]:
+        """Two sets of n draws for each of the data [B, M], [B, n, P] each."""
+        return [np.stack([self.reference(y, n, rng) for y in observed]) for _ in range(2)]
 
     def pairs(self, n: int, seed) -> tuple[np.ndarray, np.ndarray]:
         """n pairs (x, y)."""
@@ -127,7 +136,10 @@ def _slcp_reference(y, n, rng, steps: int = 600):
 PROBLEMS = {
     "two_moons": Problem(_box(2, 1.0), _moons, _moons_reference, -1.0, 1.0),
     "gaussian_linear": Problem(
-        lambda n, rng: np.sqrt(0.1) * rng.normal(size=(n, 10)), _shift, _shift_reference
+        lambda n, rng: np.sqrt(0.1) * rng.normal(size=(n, 10)),
+        _shift,
+        _shift_reference,
+        deviation=math.sqrt(0.1),
     ),
     "slcp": Problem(_box(5, 3.0), _slcp, _slcp_reference, -3.0, 3.0, (4, 2)),
 }

@@ -45,7 +45,8 @@ def _prior(problem, size: int):
     from sbi.utils import BoxUniform
 
     if problem.lower is None:
-        return torch.distributions.MultivariateNormal(torch.zeros(size), 0.1 * torch.eye(size))
+        covariance = problem.deviation**2 * torch.eye(size)
+        return torch.distributions.MultivariateNormal(torch.zeros(size), covariance)
     return BoxUniform(problem.lower * torch.ones(size), problem.upper * torch.ones(size))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from inverse.problems import PROBLEMS
+from inverse.applications import ALL
 
 SPEED = 10_000  # samples of one observation, to take their time
 
@@ -21,10 +21,11 @@ def made(library: str):
     if library == "ours":
         _one_thread()
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        import flow_models.applications.inverse.models
         import flow_models.applications.own_problem  # noqa: F401
-        from inverse.ours import Ours
+        from inverse.ours import made as ours
 
-        return Ours
+        return ours
     import torch
 
     torch.set_num_threads(1)
@@ -50,7 +51,7 @@ def _one_thread():
 
 
 def main(library: str, form: str, name: str, pairs: str, out: str) -> None:
-    given, problem = np.load(pairs), PROBLEMS[name]
+    given, problem = np.load(pairs), ALL[name]
     kind = made(library)
     wall, cpu = time.perf_counter(), time.process_time()
     fitted = kind(form, given["x"], given["y"], problem, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from flow_models.applications import own_shards
 from flow_models.applications.own_defaults import Defaults, OwnFit, defaults
 from flow_models.applications.own_pairs import OwnPairs, own_pairs
 from flow_models.applications.own_shards import Streamed
-from flow_models.applications.own_training import Prepared, trained
+from flow_models.applications.own_training import Prepared, is_low, trained
 from flow_models.applications.own_training import learning_curve as curve
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import PriorFrame
@@ -48,7 +49,7 @@ def fit_posterior(
     lower: Bounds = None,
     upper: Bounds = None,
     support: tuple | None = None,
-    truncate: bool = True,
+    truncate: bool | None = None,
     architecture: str | None = None,
     settings: FitSettings | None = None,
     validation: float = 0.1,
@@ -85,8 +86,10 @@ def fit_posterior(
         positive at a bound.
       support: (A, b) where the prior has A x <= b, A [K, P] and b [K]: it cuts as bounds do.
       truncate: bounds cut a flow that does not know them (see `models.truncated`), which is more
-        accurate; else columns with bounds have distribution functions of their own, whose samples
-        are all inside at once.
+        accurate; False: columns with bounds have distribution functions of their own, whose samples
+        are all inside at once. None: the former, and where less than a tenth of the flow's draws
+        for held-out data is inside, as it may be with dozens of bounded columns, the latter is
+        trained instead.
       architecture, options: see `architectures`; depth, hidden, bins and the like. They, and the
         settings, follow the pairs where they are not told, see `own_defaults`.
       validation: share of the pairs, drawn at random, that training is watched on; the weights kept
@@ -115,13 +118,13 @@ def fit_posterior(
         raise UserError("give x and y, or pairs_from, a folder of pairs")
     if pairs_from is not None:
         x, y, names, data_names = own_shards.opened(pairs_from, memory_limit_mb)
-    told = {
+    told: dict[str, Any] = {
         "kinds": kinds,
         "data_kinds": data_kinds,
         "lower": lower,
         "upper": upper,
         "support": support,
-        "truncate": truncate,
+        "truncate": truncate is not False,
         "architecture": architecture,
         "validation": validation,
     }
@@ -130,11 +133,16 @@ def fit_posterior(
         seeded = {"settings": settings, "number": number, **told, **options}
         return prepare(x, y, names, data_names, **seeded)
 
-    inside = lambda k: f"{folder.rstrip('/')}/member{k}" if folder and k else folder
+    def place(name: str) -> str | None:
+        return f"{folder.rstrip('/')}/{name}" if folder and name else folder
+
     models = []
     for k in range(members):
         ready = prepared(k)
-        result = trained(ready, inside(k), resume)
+        result = trained(ready, place(f"member{k}" if k else ""), resume)
+        if truncate is None and support is None and not k and is_low(ready):
+            told["truncate"], ready = False, prepared(k)
+            result = trained(ready, place("bounded"), resume)
         if learning_curve and not k:
             curve(ready, lambda: prepared(0).model, result)
         models.append(ready.model)

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from flow_models.data.shards.stream import EndlessBatches
+from flow_models.models import posteriors
 from flow_models.models.model import Model
 from flow_models.training.settings import FitSettings
 from flow_models.training.trainer import FitResult, Trainer
 
 SHARES = (0.25, 0.5)  # of the training pairs, of a learning curve
+LOW = 0.1  # share inside the bounds, below which samples take ten times as long and more
+JUDGED = 100  # held-out observations that tell it, and draws of each
 GAP = 0.1  # nats between training and held-out pairs that more pairs would close
 
 
@@ -45,6 +48,24 @@ def trained(ready: Prepared, folder: str | None = None, resume: bool = False) ->
     result = trainer.run()
     print(ending(result, ready.rows, ready.settings), file=sys.stderr)
     return result
+
+
+def share_inside(ready: Prepared) -> float:
+    """Share of the trained network's draws inside the bounds, median of held-out observations."""
+    blocks = {"y": ready.held["y"][:JUDGED]}
+    return float(np.median(posteriors.share_inside(ready.model, blocks, JUDGED)))
+
+
+def is_low(ready: Prepared) -> bool:
+    """Whether the bounds reject so much that the network had better know them; says so."""
+    share = share_inside(ready)
+    if share < LOW:
+        print(
+            f"only {share:.1%} of the network's draws are inside the bounds: it is trained anew, by"
+            " distribution functions of the bounded columns (truncate=True keeps it)",
+            file=sys.stderr,
+        )
+    return share < LOW
 
 
 def ending(result: FitResult, pairs: int, settings) -> str:

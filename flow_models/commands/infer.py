@@ -68,6 +68,9 @@ class Config:
     """where simulations are kept; empty: ~/.cache/flow_models"""
     learning_curve: bool = False
     """train on a quarter and half of the pairs too, and say what more would gain"""
+    truncate: bool = True
+    """samples outside the bounds are rejected; false: the network knows the bounds, where rejection
+    takes too long"""
     network: settings.OwnNetwork = settings.OwnNetwork()
     fit: OwnFit = OwnFit()
     run: fm.RunSettings = fm.RunSettings()

@@ -83,6 +83,14 @@ def _drawn(model, blocks, n: int, seed: int, sampling_temperature: float) -> np.
     return drawn
 
 
+def share_inside(model, blocks, n: int) -> np.ndarray:
+    """Share of n draws of the network that is inside the bounds, for the blocks of observations
+    [B, ...]: [B]; 1 where the network knows them."""
+    if not isinstance(model.codec, Truncated):
+        return np.ones(len(next(iter(blocks.values()))))
+    return model.codec.allows(_drawn(model, blocks, n, 0, 1.0)).mean(1)
+
+
 def log_share_inside(model, blocks) -> np.ndarray:
     """log of the share of the network's draws that is inside the bounds, for the blocks of
     observations [B, ...]: [B]. It is estimated from draws with the same latents for all."""

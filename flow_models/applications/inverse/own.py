@@ -165,6 +165,7 @@ def prepare(
         lower=user.lower if bounded else None,
         upper=user.upper if bounded else None,
         kinds=kinds_of(user),
+        truncate=config.truncate,
         settings=config.fit,
         weights=weights,
         **config.network.chosen,

@@ -28,10 +28,10 @@ LEVELS = (0.05, 0.5, 0.95)
 def evaluate(run: Run) -> Results:
     """Calibration on fresh pairs, what failed, and the posteriors of the user's data."""
     problem: OwnRun = run.problem
-    said, tables = _training(run)
+    said, tables, found = _training(run)
     test = problem.fair_test(run.config)
     metrics, calibrated = _calibrated(run, test)
-    metrics |= {"failed_fraction": problem.counts[1] / sum(problem.counts)}
+    metrics |= found | {"failed_fraction": problem.counts[1] / sum(problem.counts)}
     metrics["nll_val"] = float(run.result.kept_objective)
     tables, figures = tables + _failed(problem), []
     view = views.View("test_1", "test simulation 1", test.y[0], calibrated.x[0], test.y[:1])
@@ -50,18 +50,25 @@ def evaluate(run: Run) -> Results:
     return Results(metrics, tables, figures, f"{problem.source} Training: {said}.")
 
 
-def _training(run: Run) -> tuple[str, list[Table]]:
+def _training(run: Run) -> tuple[str, list[Table], dict[str, float]]:
     """When it was best and whether more pairs would help, in words; the learning curve where it is
-    asked for."""
+    asked for; the share of the network's draws inside the bounds, with a warning if it is low."""
     problem: OwnRun = run.problem
     ready = problem.ready or problem.prepare(run.config)
-    said = own_training.ending(run.result, len(ready.train["x"]), ready.settings)
+    said = own_training.ending(run.result, ready.rows, ready.settings)
     print(said, file=sys.stderr)
+    share = own_training.share_inside(ready)
+    if share < own_training.LOW:
+        warn(
+            f"only {share:.1%} of the network's draws are inside the bounds of the prior, and the"
+            " others are drawn again: --truncate false trains one that knows them"
+        )
+    found = {"inside_fraction": share}
     if not run.config.learning_curve:
-        return said, []
+        return said, [], found
     fresh = lambda: problem.fresh(run.config).model
     curve = own_training.learning_curve(ready, fresh, run.result)
-    return said, [("Learning curve", ("training pairs", "-log p of held-out pairs"), curve)]
+    return said, [("Learning curve", ("training pairs", "-log p of held-out pairs"), curve)], found
 
 
 def _calibrated(run: Run, test: ahead.Pairs) -> tuple[dict[str, float], comparison.Calibrated]:
