@@ -141,7 +141,8 @@ def fit_posterior(
         ready = prepared(k)
         result = trained(ready, place(f"member{k}" if k else ""), resume)
         if truncate is None and support is None and not k and is_low(ready):
-            told["truncate"], ready = False, prepared(k)
+            told["truncate"] = False
+            ready = prepared(k)
             result = trained(ready, place("bounded"), resume)
         if learning_curve and not k:
             curve(ready, lambda: prepared(0).model, result)
