@@ -24,7 +24,8 @@ class Config:
     """Settings of application 1."""
 
     data: str = "photo_colours"
-    """a set of known density, a real one inside scikit-learn, or a table, local or s3://"""
+    """a set of known density, a real one inside scikit-learn, or a table, local or s3://, or shards
+    that `python -m flow_models prepare` made of tables"""
     columns: list[str] | None = None
     """columns of the table to use; null: all"""
     kinds: dict[str, str] | None = None
@@ -37,6 +38,8 @@ class Config:
     """upper bound of each column, null for none, or by name"""
     weights: str = ""
     """column with the weight of each row; it is not learned"""
+    memory_limit_mb: float = 1024.0
+    """shards of tables that need more are streamed, and not read into memory"""
     missing: str = "refuse"
     """rows of a table with missing or infinite cells: refuse the table, drop the rows, or
     model what is observed of them (missing completely at random)"""
@@ -77,6 +80,7 @@ def load_data(config: Config):
     if config.target:
         return targets.load(config.target, config.size, config.scale, config.method)
     own = config.kinds, config.weights, config.missing, config.lower, config.upper
+    own += (config.memory_limit_mb,)
     return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
 
 
@@ -103,7 +107,11 @@ def training(config: Config, problem, model):
 
     if config.target:
         return targets.training(config, problem, model, PRESETS)
-    return fm.Training(problem.train, problem.validation, few_rows.fit(config, problem, PRESETS))
+    settings = few_rows.fit(config, problem, PRESETS)
+    data = problem.train
+    if problem.stream:
+        data = problem.stream(settings.batch_size, settings.seed)
+    return fm.Training(data, problem.validation, settings)
 
 
 def evaluate(run) -> fm.Results:

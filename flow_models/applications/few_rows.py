@@ -11,8 +11,10 @@ NETWORK = ("architecture", "depth", "hidden", "bins", "affine", "linear")
 
 
 def count(problem) -> int:
-    """Training rows of a table; 0 where they are drawn from a known density."""
+    """Training rows of a table; 0 where they are drawn from a known density, or streamed."""
     train = problem.train
+    if getattr(problem, "stream", None):
+        return 0
     return 0 if callable(train) else len(train["x"] if isinstance(train, dict) else train)
 
 

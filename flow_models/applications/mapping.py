@@ -43,6 +43,8 @@ class Problem:
     rows: Any = None  # of the three parts: numbers of their rows in the file
     kept: Any = None  # identifiers of the rows of the three parts, DataFrames
     frame: Any = None  # all rows of the user's own table, a DataFrame
+    stream: Callable | None = None  # of rows that do not fit in memory; `train` has some of them
+    streamed_rows: int = 0
 
     @property
     def of_kinds(self) -> bool:
@@ -72,6 +74,7 @@ def load(
     missing: str = "refuse",
     lower=None,
     upper=None,
+    memory_limit_mb: float = own_table.MEMORY,
 ) -> Problem:
     """A point set, a table inside a package, or the user's own (see `own_table.read`).
 
@@ -86,8 +89,8 @@ def load(
         validation, test = (truth.draw(n, (seed, -part)).numpy() for part, n in counts)
         names = tuple(f"x{i + 1}" for i in range(truth.event_size))
         return Problem(data, truth.definition, names, truth.draw, validation, test, truth)
-    if "/" in data or "." in data:
-        told = kinds, weights, MIN_ROWS, seed, missing, lower, upper
+    if "/" in data or "." in data or os.path.isdir(data):
+        told = kinds, weights, MIN_ROWS, seed, missing, lower, upper, memory_limit_mb
         return _own(data, own_table.read(data, columns, *told))
     if data not in embedded.names():
         raise no_data(data, [*points.names(), *embedded.names()], tables.SUFFIXES)
@@ -109,8 +112,9 @@ def _own(data: str, table: own_table.OwnTable) -> Problem:
     weights = table.weights[2] if table.weights else None
     places = [np.asarray(part.index) for part in table.kept]
     own = table.columns, weights, places, table.kept, table.frame
-    name, names = os.path.basename(data), table.columns.names
-    return Problem(name, data, names, train, validation, test, None, *own)
+    name, names = os.path.basename(data.rstrip("/")), table.columns.names
+    rest = table.stream, table.rows
+    return Problem(name, data, names, train, validation, test, None, *own, *rest)
 
 
 def metrics(model, problem: Problem) -> dict[str, float]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flow_models.core.errors import UserError
 from flow_models.data import tables
+from flow_models.data.shards.folder import is_prepared
+from flow_models.data.tables.prepared import TableShards
+from flow_models.data.tables.preparing import SPLITS
+from flow_models.models.categories import Categorical
 from flow_models.models.columns import Columns
 from flow_models.models.kinds import numbers
+
+if TYPE_CHECKING:
+    from flow_models.data.shards.stream import EndlessBatches
+
+MEMORY = 1024.0  # MB of shards that are read into memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +34,8 @@ class OwnTable:
       weights: of the rows of each part, with mean 1; None for equal ones.
       kept: identifiers of the rows of each part, as DataFrames.
       frame: all rows that are learned, with their numbers in the file.
+      stream: stream(batch_size, seed) -> batches of prepared rows, of shards that do not fit in
+        memory; the training rows above are then some of `rows`.
     """
 
     columns: Columns
@@ -31,6 +43,8 @@ class OwnTable:
     weights: list[np.ndarray] | None
     kept: list[Any]
     frame: Any
+    stream: Callable[[int, int], EndlessBatches] | None = None
+    rows: int = 0
 
 
 def read(
@@ -43,9 +57,10 @@ def read(
     missing: str = "refuse",
     lower=None,
     upper=None,
+    memory_limit_mb: float = MEMORY,
 ) -> OwnTable:
     """Reads a table, finds the kinds of its columns and splits its rows 80 : 10 : 10, equal rows of
-    numbers into the same part.
+    numbers into the same part; shards of tables are split already.
 
     Args:
       wanted: names of the columns to use; None for all.
@@ -55,41 +70,105 @@ def read(
       missing: "drop" leaves rows with missing or infinite cells out, "refuse" raises an error,
         "model" keeps missing cells, for a model that learns what is observed of a row.
       lower, upper: bounds, by name or one a column; rows on a bound or outside are refused.
+      memory_limit_mb: shards that need more are streamed.
 
     Raises:
       UserError: data that have no density, with the column and the row at fault.
     """
     names = wanted if wanted is None or not weights else [*wanted, weights]
-    text = [name for name, kind in (kinds or {}).items() if kind == "identifier"]
-    frame = tables.read_frame(uri, names, text)
+    shards = TableShards(uri, names) if is_prepared(uri) else None
+    streamed = shards is not None and not shards.fits(memory_limit_mb)
+    if shards is None:
+        text = [name for name, kind in (kinds or {}).items() if kind == "identifier"]
+        frame, label = tables.read_frame(uri, names, text), None
+    else:
+        frame, label = shards.frame(memory_limit_mb)
+    if streamed and missing == "drop":
+        raise UserError(f"{uri} is streamed: leave rows out when it is prepared, --missing drop")
+    label = None if label is None else type(frame[frame.columns[0]])(label, frame.index)
     frame = _complete(frame, kinds, missing, uri)
     weight = _weights(frame, weights, uri)
+    mean = 1.0 if weight is None else weight.mean()
     if weight is not None:
         frame, weight = _weighty(frame.drop(columns=weights), weight, uri)
-    columns = Columns.of(frame, kinds)
+    seen = _with_witnesses(frame, shards) if shards and streamed else frame
+    columns = Columns.of(seen, kinds)
     report(columns)
     if not columns.names:
         raise UserError(f"{uri}: all columns are identifiers: there is nothing to learn")
     learned = frame[list(columns.names)]
-    columns = columns.bounded(lower, upper, learned)
+    columns = columns.bounded(lower, upper, seen)
     _check_bounds(columns, learned, uri)
     plain = columns.is_plain and all(kind.is_plain for kind in columns.kinds)
     if plain:
         check = _check_observed if missing == "model" else tables.check_table
         values = check(learned, min_rows=min_rows, source=uri)
-        columns = dataclasses.replace(columns, kinds=())
+        # shards are not measured as arrays are
+        columns = columns if streamed else dataclasses.replace(columns, kinds=())
     else:
         check_kinds(columns, learned, min_rows, uri, missing == "model")
     of_flow = [columns.names[i] for i in columns.numbers]
     tables.warn_of_steps(learned[_undated(learned, of_flow)], uri)
-    groups = tables.groups_of_copies(learned, uri) if of_flow else None
-    parts = tables.split(np.arange(len(frame)), seed=seed, groups=groups)
+    if label is None:
+        groups = tables.groups_of_copies(learned, uri) if of_flow else None
+        parts = tables.split(np.arange(len(frame)), seed=seed, groups=groups)
+    else:
+        parts = tuple(np.flatnonzero(label[frame.index] == split) for split in SPLITS)
     if of_flow:
         tables.warn_of_copies(learned.iloc[parts[0]], learned.iloc[parts[2]], uri)
     rows = [values[part] if plain else learned.iloc[part] for part in parts]
     kept = [frame[list(columns.identifiers)].iloc[part] for part in parts]
     shares = None if weight is None else [weight[part] / weight[part].mean() for part in parts]
-    return OwnTable(columns, rows, shares, kept, learned)
+    found = OwnTable(columns, rows, shares, kept, learned)
+    if shards is None or not streamed:
+        return found
+    of_stream = _Decoding(columns, weights, mean, missing == "model", uri)
+    stream = lambda batch, seed: shards.batches(of_stream, of_stream.widths, batch, seed)
+    return dataclasses.replace(found, stream=stream, rows=len(shards))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decoding:
+    """Rows of a shard as a network takes them, or refused.
+
+    Attributes:
+      weights, mean: the column of weights, and its mean.
+      gaps: whether cells may be missing.
+    """
+
+    columns: Columns
+    weights: str | None
+    mean: float
+    gaps: bool
+    uri: str
+
+    @property
+    def widths(self) -> dict[str, int]:
+        return {"x": len(self.columns.names), **({"weight": 1} if self.weights else {})}
+
+    def __call__(self, frame) -> tuple[np.ndarray, ...]:
+        learned = frame[list(self.columns.names)]
+        if not self.gaps:
+            _refuse_gaps(learned, self.uri)
+        _check_bounds(self.columns, learned, self.uri)
+        x = self.columns.prepare(learned)
+        for name, kind, column in zip(self.columns.names, self.columns.kinds, x.T):
+            unknown = column == len(kind.categories) if isinstance(kind, Categorical) else ()
+            for wrong, what in ((np.isinf(column), "infinite"), (unknown, "an unknown category")):
+                if np.any(wrong):
+                    row = tables.row_numbers(frame)[int(np.argmax(wrong))]
+                    raise UserError(f"{self.uri}: column {name!r}, row {row}: {what}")
+        if not self.weights:
+            return (x,)
+        weight = _weights(frame, self.weights, self.uri)
+        return x, (weight[:, None] / self.mean).astype(np.float32)
+
+
+def _with_witnesses(frame, shards: TableShards):
+    """A sample with the rows that show rare values and the least and largest ones."""
+    import pandas as pd
+
+    return pd.concat([frame, shards.witnesses()[list(frame.columns)]], ignore_index=True)
 
 
 def _complete(frame, kinds: dict[str, str] | None, missing: str, uri: str):
@@ -140,13 +219,8 @@ def _check_bounds(columns: Columns, frame, uri: str) -> None:
 def check_kinds(columns: Columns, frame, min_rows: int, uri: str, gaps: bool = False) -> None:
     """Refuses missing cells where there may be no `gaps`, and columns of the flow that have no
     density together."""
-    for name in () if gaps else frame.columns:
-        missing = np.flatnonzero(frame[name].isna().to_numpy())
-        if len(missing):
-            raise UserError(
-                f"{uri}: column {name!r}: {len(missing)} missing, the first in row"
-                f" {tables.row_numbers(frame)[missing[0]]}; fill them, or see --missing"
-            )
+    if not gaps:
+        _refuse_gaps(frame, uri)
     if len(frame) < min_rows:
         raise UserError(f"{uri}: {len(frame)} rows; at least {min_rows} are expected")
     if columns.numbers:
@@ -156,6 +230,16 @@ def check_kinds(columns: Columns, frame, min_rows: int, uri: str, gaps: bool = F
             _check_observed(type(frame)(values, frame.index, names), 2, uri)
         else:
             tables.check_table(values, names, source=uri)
+
+
+def _refuse_gaps(frame, uri: str) -> None:
+    for name in frame.columns:
+        missing = np.flatnonzero(frame[name].isna().to_numpy())
+        if len(missing):
+            raise UserError(
+                f"{uri}: column {name!r}: {len(missing)} missing, the first in row"
+                f" {tables.row_numbers(frame)[missing[0]]}; fill them, or see --missing"
+            )
 
 
 def _check_observed(frame, min_rows: int, source: str) -> np.ndarray:

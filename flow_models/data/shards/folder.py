@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
-SPLITS = ("train", "validation", "test", "failed")  # failed simulations, of pairs
-COMMANDS = {"pictures": "prepare", "pairs": "simulate"}
+# failed simulations, of pairs; rows of rare values, of tables
+SPLITS = ("train", "validation", "test", "failed", "witnesses")
+COMMANDS = {"pictures": "prepare", "tables": "prepare", "pairs": "simulate"}
 SHARD_BYTES = 4 * 2**20  # of a shard of pixels
 _INDEX, _BEGUN, _DONE = "shards.json", "parts-begun", "parts-done"
 _READERS, _SHOWN = 16, 50

@@ -74,7 +74,10 @@ def read_chunks(
     path, _, key = source.partition("#") if ".npz#" in source.lower() else (source, "", "")
     suffix = os.path.splitext(path)[1].lower()
     if not storage.is_s3(path) and os.path.isdir(storage.local_path(path)):
-        raise UserError(f"{source}: a file is expected; this is a folder")
+        raise UserError(
+            f"{source}: a file is expected; this is a folder: make shards of its tables with"
+            " python -m flow_models prepare, which application 1 takes"
+        )
     if suffix not in SUFFIXES:
         raise UserError(f"{source}: a table is a file whose name ends in {' '.join(SUFFIXES)}")
     with storage.open_read(path) as file:
