@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,11 +109,12 @@ def read(
         check_kinds(columns, learned, min_rows, uri, missing == "model")
     of_flow = [columns.names[i] for i in columns.numbers]
     tables.warn_of_steps(learned[_undated(learned, of_flow)], uri)
+    parts: Sequence[np.ndarray]
     if label is None:
         groups = tables.groups_of_copies(learned, uri) if of_flow else None
         parts = tables.split(np.arange(len(frame)), seed=seed, groups=groups)
     else:
-        parts = tuple(np.flatnonzero(label[frame.index] == split) for split in SPLITS)
+        parts = [np.flatnonzero(label[frame.index] == split) for split in SPLITS]
     if of_flow:
         tables.warn_of_copies(learned.iloc[parts[0]], learned.iloc[parts[2]], uri)
     rows = [values[part] if plain else learned.iloc[part] for part in parts]
@@ -158,9 +159,9 @@ class _Decoding:
                 if np.any(wrong):
                     row = tables.row_numbers(frame)[int(np.argmax(wrong))]
                     raise UserError(f"{self.uri}: column {name!r}, row {row}: {what}")
-        if not self.weights:
-            return (x,)
         weight = _weights(frame, self.weights, self.uri)
+        if weight is None:
+            return (x,)
         return x, (weight[:, None] / self.mean).astype(np.float32)
 
 

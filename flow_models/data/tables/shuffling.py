@@ -59,16 +59,17 @@ class Spool:
 
         self._files.close()
         most = max(1, int(self._shard_bytes * self._rows / max(self._bytes, 1)))
-        rest = None
+        rest: list[pa.Table] = []
         for number in sorted(self._writers):
-            rows = self._sorted(number, split)
-            rest = rows if rest is None else pa.concat_tables([rest, rows])
-            while len(rest) >= 2 * most:
-                yield rest.slice(0, most)
-                rest = rest.slice(most)
-        cuts = np.linspace(0, len(rest or ()), 1 + -(-len(rest or ()) // most)).astype(int)
-        for start, end in zip(cuts, cuts[1:]):
-            yield rest.slice(start, end - start)
+            rows = pa.concat_tables([*rest, self._sorted(number, split)])
+            while len(rows) >= 2 * most:
+                yield rows.slice(0, most)
+                rows = rows.slice(most)
+            rest = [rows]
+        for rows in rest:
+            cuts = np.linspace(0, len(rows), 1 + -(-len(rows) // most)).astype(int)
+            for start, end in zip(cuts, cuts[1:]):
+                yield rows.slice(start, end - start)
 
     def _sorted(self, number: int, split: int) -> pa.Table:
         import pyarrow as pa
