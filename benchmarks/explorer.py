@@ -28,7 +28,16 @@ from dashboard import BROWSERS  # noqa: E402
 WAIT = 180_000  # ms, for a first computation
 PATIENCE = 120_000  # ms, in which a change must show
 WIDTHS = (400, 1200)
-KINDS = ("kinds", "classes", "pictures", "class pictures", "posterior", "own problem")
+RUNS = {  # whose posteriors have figures of their own, on data of a user
+    "gravity": ("train_flowmodels6.py", "--observed", "data/gravity_profile.csv"),
+    "seismograms": ("train_flowmodels7.py", "--observed", "data/traces.csv", "--sigma", "0.01"),
+    "dispersion": (
+        *("train_flowmodels7.py", "--problem", "dispersion", "--observed", "data/dispersion.csv"),
+    ),
+}
+SHORT = ("--preset", "smoke", "--steps", "20", "--simulations", "1000", "--mlflow", "false")
+OF_TESTS = ("kinds", "classes", "pictures", "class pictures", "posterior", "own problem")
+KINDS = (*OF_TESTS, *RUNS)
 SEEN = """() => JSON.stringify([
   [...document.querySelectorAll('[data-testid="stMain"] img')].map(each => each.src),
   [...document.querySelectorAll('[data-testid="stMetric"], [data-testid="stAlert"]')]
@@ -281,10 +290,15 @@ def main() -> None:
 
 
 def small_models(folder: Path) -> dict[str, str]:
-    """Saved models of all kinds, as the tests have them."""
+    """Saved models of all kinds, as the tests have them, and short runs."""
     from command_models import every
 
-    return {name: kind.place for name, kind in every(folder).items() if name in KINDS}
+    made = {name: kind.place for name, kind in every(folder).items() if name in KINDS}
+    for name in set(RUNS) & set(KINDS):
+        made[name] = str(folder / name)
+        command = [sys.executable, *RUNS[name], *SHORT, "--output-dir", made[name]]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return made
 
 
 if __name__ == "__main__":

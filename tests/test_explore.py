@@ -253,6 +253,8 @@ def test_a_changed_datum_changes_the_posterior_and_strange_data_are_warned_of(mo
     at.session_state[table.key] = {"edited_rows": {0: {"value": 1e4}}, "added_rows": []}
     sound(at.run())
     assert seen(at) != before and "outside what the simulator makes" in at.warning[0].value
+    changed(at, at.radio(key="view"), "Latents")
+    changed(at, at.slider(key="z1"), 2.0)
 
 
 def test_a_row_of_a_file_is_judged(monkeypatch, places):

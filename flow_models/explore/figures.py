@@ -32,24 +32,27 @@ def numbers(frame) -> np.ndarray:
 
 
 @styled
-def among(known, shown, axes: Sequence[str], label: str, at: int | None = None) -> Figure:
+def among(
+    known, shown, axes: Sequence[str], label: str, at: int | None = None, behind: str = "known"
+) -> Figure:
     """Points of a DataFrame among known ones, in the plane of two columns, or along one column.
 
     at: which of the points shown is marked; they are a way then, and joined.
+    behind: what the known ones are called.
     """
     names = list(dict.fromkeys(axes))
     import pandas as pd
 
     both = numbers(pd.concat([known[names], shown[names]], ignore_index=True))
-    behind, front = both[: len(known)], both[len(known) :]
+    rows, front = both[: len(known)], both[len(known) :]
     figure = new_figure(6.0, 4.2)
     panel = figure.subplots()
     if len(names) == 1:
-        panel.hist(behind[:, 0], 60, color=BEHIND, label="known")
+        panel.hist(rows[:, 0], 60, color=BEHIND, label=behind)
         for number, value in enumerate(front[:50, 0]):
             panel.axvline(value, color=MODEL, lw=2.5 if at == number else 1.0)
     else:
-        panel.plot(*behind.T, ".", color=BEHIND, ms=4, label="known", rasterized=True)
+        panel.plot(*rows.T, ".", color=BEHIND, ms=4, label=behind, rasterized=True)
         style: dict[str, Any] = dict(
             color=MODEL, ms=9 if len(front) < 20 else 4, ls="none" if at is None else "-"
         )
@@ -57,7 +60,7 @@ def among(known, shown, axes: Sequence[str], label: str, at: int | None = None) 
         if at is not None:
             panel.plot(*front[at], "o", color=INK, ms=12)
         panel.set_ylabel(plain(names[1]))
-    limits = robust_limits(behind[np.isfinite(behind).all(1)])
+    limits = robust_limits(rows[np.isfinite(rows).all(1)])
     low, high = np.minimum(limits[:, 0], front.min(0)), np.maximum(limits[:, 1], front.max(0))
     margin = 0.03 * np.maximum(high - low, 1e-9)
     panel.set_xlim(low[0] - margin[0], high[0] + margin[0])

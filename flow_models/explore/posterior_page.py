@@ -131,4 +131,4 @@ def show_latents(opened: Opened) -> None:
         made = pd.DataFrame(x[None], columns=list(opened.model.columns))
         st.dataframe(made, hide_index=True)
         axes = parts.plane(opened, rows, "posterior")
-        parts.figure(figures.among(rows, made, axes, label="made"))
+        parts.figure(figures.among(rows, made, axes, label="made", behind="posterior"))
