@@ -17,6 +17,7 @@ from flow_models.architectures.registry import build
 from flow_models.bijectors import Coupling
 from flow_models.bijectors.frames import KNOTS, Framed, LaplaceFrame, PriorFrame
 from flow_models.bijectors.layer import leaves, make_variables
+from flow_models.bijectors.regression_frame import RegressionFrame
 from flow_models.core.serializable import from_config, to_config
 from flow_models.models import posteriors
 from flow_models.models.passes import Passes
@@ -63,6 +64,7 @@ class Bent(Simulator):
 FRAMES = {
     "prior": PriorFrame(Bent()),
     "prior_fourier": PriorFrame(Bent(), fourier_features=2),
+    "regression_repeats": RegressionFrame(Bent(), repeats=((0, 1, 2),)),
     "laplace": LaplaceFrame(Bent(), components=2),
     "laplace_no_steps": LaplaceFrame(Bent(), components=1, steps=0),
     "laplace_linear": LaplaceFrame(LINEAR, components=2, steps=1),

@@ -12,12 +12,15 @@ from typing import Any
 from flow_models.training.settings import FitSettings
 
 WIDEST = 16  # parameters, up to which a pass for each of them is fast enough to sample
-PASSES = 200  # through few pairs
-STEPS = 6_000  # at most, unless that is less than
+PASSES = 400  # through few pairs
+STEPS = 12_000  # at most, unless that is less than
 LEAST_PASSES = 10
 PATIENCE = 20  # looks at the held-out pairs that find nothing better
 FEWEST_STEPS = 10  # between looks
-OF_PAIRS = ("steps", "batch_size", "eval_every_steps", "patience", "ema")  # follow from the pairs
+DECAYED = 1_000  # over the pairs: the weight decay, at most
+MOST_DECAY = 0.1
+# follow from the pairs
+OF_PAIRS = ("steps", "batch_size", "eval_every_steps", "patience", "ema", "weight_decay")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -25,7 +28,7 @@ class OwnFit(FitSettings):
     """How to train on pairs; -1 stands for what follows from their number."""
 
     steps: int = -1
-    """optimizer steps in all; -1, here and in the four below: by the number of pairs"""
+    """optimizer steps in all; -1, here and in the five below: by the number of pairs"""
     batch_size: int = -1
     """rows a step"""
     eval_every_steps: int = -1
@@ -34,6 +37,8 @@ class OwnFit(FitSettings):
     """evaluations without a better validation objective before stopping; 0: never"""
     ema: float = -1.0
     """decay of the average of the weights that is evaluated and kept; 0: the weights themselves"""
+    weight_decay: float = -1.0
+    """share of each weight that is taken off in a step, times the rate (AdamW); 0: none"""
 
     def __post_init__(self):
         self.over(FitSettings())
@@ -79,9 +84,10 @@ def defaults(pairs: int, parameters: int, data: int) -> Defaults:
         batch_size=batch,
         eval_every_steps=look,
         patience=PATIENCE,
-        ema=min(0.998, 1 - 1 / (1 + 0.5 * look)),
+        ema=0.99,
+        weight_decay=min(MOST_DECAY, DECAYED / pairs),
     )
-    hidden = (128, 128) if data + parameters <= 256 else (256, 256)
+    hidden = (128, 128, 128) if data + parameters <= 256 else (256, 256)
     options = {"bins": 8, "activation": "silu", "layers_per_loop_body": 1, "hidden": hidden}
     options |= {"affine": True, "linear": True}  # of couplings
     architecture = "maf" if parameters <= WIDEST else "spline_coupling"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from flow_models.applications.own_pairs import OwnPairs, own_pairs
 from flow_models.applications.own_shards import Streamed
 from flow_models.applications.own_training import Prepared, is_low, trained
 from flow_models.applications.own_training import learning_curve as curve
+from flow_models.bijectors import repeats
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import PriorFrame
 from flow_models.bijectors.regression_frame import RegressionFrame
@@ -331,9 +333,23 @@ def _flow(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
 def _of_columns(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
     """The flow behind a regression on the columns of the data, which kinds do without."""
     kind = PriorFrame if pairs.table is not None else RegressionFrame
-    frame = kind(pairs.simulator)
+    frame = kind(pairs.simulator, repeats=_repeats(pairs))
     options = {**options, "condition_size": frame.context_size, "standardise": False}
     return architectures.framed(_flow(pairs, name, options), frame)
+
+
+def _repeats(pairs: OwnPairs) -> tuple[tuple[int, ...], ...]:
+    """Groups of columns of the data that repeat one another; says which they are."""
+    found = repeats.repeated_columns(pairs.theta, pairs.y)
+    names = pairs.simulator.observed
+    groups = "; ".join(", ".join(names[i] for i in group) for group in found)
+    if found:
+        print(
+            f"data that repeat one another: {groups}. The network sees their mean, spread and"
+            " correlation too",
+            file=sys.stderr,
+        )
+    return found
 
 
 def _of_trials(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
@@ -341,8 +357,9 @@ def _of_trials(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
     size = pairs.simulator.size
     most, columns = pairs.data.shape
     width = options.get("summary", 0) or max(SUMMARY, 4 * size)
-    options = {**options, "summary": 0, "condition_size": width, "standardise": False}
+    network = DeepSet(most, columns, width, moments=True)
+    options = {**options, "summary": 0, "condition_size": network.width, "standardise": False}
     flow = _flow(pairs, name, options)
-    layer = Summarised(flow.layer, DeepSet(most, columns, width))
+    layer = Summarised(flow.layer, network)
     frame = TrialsFrame(pairs.simulator, most, columns)
     return architectures.framed(FlowBijector(layer, flow.parameters["seed"], flow.dtype), frame)

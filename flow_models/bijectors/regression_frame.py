@@ -23,7 +23,7 @@ class RegressionFrame(PriorFrame):
     """
 
     def init(self, rng):
-        data, size = self.simulator.data_size, self.simulator.size
+        data, size = self.columns, self.simulator.size
         return {
             **super().init(rng),
             "slopes": Frozen(np.zeros((data, size), np.float32)),
@@ -34,15 +34,16 @@ class RegressionFrame(PriorFrame):
     def measure(self, theta, y):
         found = super().measure(theta, y)
         rows = np.random.default_rng(0).permutation(len(y))[:MOST]
-        y = (np.asarray(y[rows], np.float64) - found["mean"]) / found["scale"]
+        y = np.asarray(self.with_moments(tf.constant(y[rows], tf.float64)))
+        y = (y - found["mean"]) / found["scale"]
         theta = np.asarray(theta[rows], np.float64)
         slopes, left = regression(y - y.mean(0), theta - theta.mean(0))
         centre = np.where(slopes.any(0), theta.mean(0) - y.mean(0) @ slopes, 0.0)
         return {**found, "slopes": slopes, "spread": np.sqrt(left), "centre": centre}
 
     def prepare(self, weights, condition):
-        standardised = (condition - weights["mean"]) / weights["scale"]
         state = super().prepare(weights, condition)
+        standardised = state["context"][:, : self.columns]
         return {**state, "centre": standardised @ weights["slopes"] + weights["centre"]}
 
     def forward_and_log_det(self, weights, x, condition=None):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from flow_models.bijectors import repeats
 from flow_models.bijectors.frames import Frame
 from flow_models.bijectors.layer import Frozen, no_log_det
 from flow_models.bijectors.networks import MLP
@@ -59,15 +60,17 @@ class TrialsFrame(Frame):
 
 @dataclasses.dataclass(frozen=True)
 class DeepSet(Serializable):
-    """s = rho(mean_t phi(y_t), log n) of the n trials that are there: [B, T (M + 1)] -> [B, K].
+    """s = rho(mean_t phi(y_t), log n) of the n trials that are there, and their moments:
+    [B, T (M + 1)] -> [B, K].
 
     Deep sets (Zaheer, Kottur, Ravanbakhsh, Poczos, Salakhutdinov and Smola 2017).
 
     Attributes:
       trials, columns: T and M.
-      outputs: K.
+      outputs: of rho.
       hidden: widths of the hidden layers of phi and rho.
       activation: as in `MLP`.
+      moments: whether the moments of the trials (see `repeats.moments`) stand behind them.
     """
 
     trials: int
@@ -75,6 +78,12 @@ class DeepSet(Serializable):
     outputs: int
     hidden: Sequence[int] = (64, 64)
     activation: str = "silu"
+    moments: bool = False
+
+    @property
+    def width(self) -> int:
+        """K."""
+        return self.outputs + (repeats.width(self.columns) if self.moments else 0)
 
     @property
     def _networks(self) -> dict[str, MLP]:
@@ -101,4 +110,8 @@ class DeepSet(Serializable):
         total = tf.reduce_sum(tf.reshape(seen, [-1, self.trials, width]), 1)
         count = tf.reduce_sum(tf.reshape(there, [-1, self.trials, 1]), 1)
         count = tf.maximum(count, 1.0)
-        return networks["rho"](weights["rho"], tf.concat([total / count, tf.math.log(count)], 1))
+        summary = networks["rho"](weights["rho"], tf.concat([total / count, tf.math.log(count)], 1))
+        if not self.moments:
+            return summary
+        each = tf.reshape(x, [-1, self.trials, self.columns + 1])
+        return tf.concat([summary, repeats.moments(each[..., :-1], each[..., -1:])], 1)
