@@ -1,13 +1,18 @@
 """Commands on part i of n of a folder or prefix: nothing is lost, nothing done twice."""
 
 import argparse
+import itertools
 import os
+import signal
 
 import numpy as np
 import pandas as pd
 import pytest
+from faulty_store import faulty
 from PIL import Image
-from servers import s3  # noqa: F401
+from servers import environment, s3  # noqa: F401
+from test_s3_faults import hasty  # noqa: F401
+from test_shards import ended
 
 import flow_models as fm
 from flow_models.__main__ import main
@@ -16,7 +21,7 @@ from flow_models.core import storage
 from flow_models.core.share import Share
 from flow_models.models import detector
 
-PARTS, FILES = 3, 8
+PARTS, FILES, KILLS = 3, 8, 20
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,38 @@ def test_scores_of_tables(vectors, tmp_path, s3, place):
     assert sorted(found.index) == sorted(names) and (found.error == "").all()
     right = fm.load(vectors).log_prob(np.concatenate(list(made.values())).astype(np.float32))
     np.testing.assert_allclose(found.nll[names], -right, rtol=1e-5)
+
+
+def test_twenty_faults_of_the_store_change_no_score(vectors, tmp_path, s3, hasty):
+    s3.client().create_bucket(Bucket="faulty")
+    tables("s3://faulty/tables")
+    tables(str(tmp_path / "tables"))
+    kinds, requests = ["InternalError", "RequestTimeout", "drop", "cut"] * 5, itertools.count()
+    plan = lambda method, path: kinds.pop() if kinds and next(requests) % 2 else None
+    with faulty(s3.endpoint, plan) as relay, environment(AWS_ENDPOINT_URL=relay.address):
+        all_parts("score", vectors, "s3://faulty/tables", "--csv", "s3://faulty/scores", n=5)
+    assert not kinds and len(relay.planted) == 20
+    all_parts("score", vectors, str(tmp_path / "tables"), "--csv", str(tmp_path / "scores"), n=5)
+    pd.testing.assert_frame_equal(read("s3://faulty/scores"), read(str(tmp_path / "scores")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_kills_change_no_score(vectors, tmp_path, s3):
+    s3.client().create_bucket(Bucket="killed")
+    tables("s3://killed/tables")
+    tables(str(tmp_path / "tables"))
+    command = ["score", vectors, "s3://killed/tables", "--csv", "s3://killed/scores"]
+    rng, kills = np.random.default_rng(0), 0
+    while kills < KILLS:
+        sent = signal.SIGTERM if kills % 3 else signal.SIGKILL
+        kills += ended([*command, "--part", f"{kills % 2}/2"], rng.uniform(0.5, 12), sent)
+        if len(storage.names("s3://killed/scores")) == 2:
+            for name in storage.names("s3://killed/scores"):
+                storage.delete(f"s3://killed/scores/{name}")
+    all_parts(*command, n=2)
+    all_parts("score", vectors, str(tmp_path / "tables"), "--csv", str(tmp_path / "scores"), n=2)
+    pd.testing.assert_frame_equal(read("s3://killed/scores"), read(str(tmp_path / "scores")))
 
 
 def test_a_part_that_is_there_is_left_and_a_lost_one_is_made_again(vectors, tmp_path, capsys):

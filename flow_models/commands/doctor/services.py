@@ -94,7 +94,7 @@ def _server(shown: str, uri: str) -> Finding:
     user, password = (os.environ.get(name, "") for name in names)
     try:
         auth = (user, password) if user else None
-        answer = requests.get(f"{uri}/version", timeout=10, auth=auth)
+        answer = requests.get(f"{uri}/version", timeout=30, auth=auth)
         if answer.status_code in (401, 403):
             fix = f"set {names[0]} and {names[1]} to those of this server"
             return Finding("wrong", "mlflow", f"{shown} refuses this user or password", fix)
