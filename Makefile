@@ -22,7 +22,7 @@ run_tests = $(if $(strip $(ARGS)),exec python -m pytest -n 2 --dist loadfile $$m
 	do python -m pytest -n 2 --dist loadfile $$marks tests/test_[$$part]*.py || status=$$?; done; exit $$status)
 
 .DEFAULT_GOAL := help
-.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-gpu bench-commands figure docs tutorials check-site check-dashboard bench-workers \
+.PHONY: help create-env train sweep lint format test test-slow mlflow mlflow-upload doctor bench-mapping bench-small-tables bench-tables bench-missing bench-flows bench-inverse data-images bench-data bench-images bench-gpu bench-anomalies bench-commands figure docs tutorials check-site check-dashboard bench-workers \
 	batch-deploy batch-build batch-submit batch-parts batch-status batch-logs batch-cancel batch-delete
 
 help:  ## list the targets
@@ -118,6 +118,9 @@ bench-images:  ## compare image flows with normflows: speed, memory, accuracy of
 
 bench-gpu:  ## applications 1, 2 and 6 on CPU and GPU, TF32, convolutions; ten minutes: ARGS="--device cpu" without a GPU
 	@$(use_env); exec python benchmarks/gpu.py $(ARGS)
+
+bench-anomalies:  ## one animal is known, the others are near anomalies: writes a table of doc/anomaly_scores.md
+	@$(use_env); exec python benchmarks/near_anomalies.py $(ARGS)
 
 bench-defects:  ## maps of where pictures are strange, on planted defects; writes a table of doc/anomaly_scores.md
 	@$(use_env); exec python benchmarks/defects.py $(ARGS)

@@ -7,11 +7,13 @@ import zlib
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn import metrics as sk
 
 from flow_models.core.errors import UserError
 from flow_models.diagnostics import anomaly, codes, detection, generation, scored
 from flow_models.diagnostics.baselines import PictureBaselines
+from flow_models.diagnostics.nearness import distance_to_nearest
 
 RNG = np.random.default_rng(0)
 
@@ -22,6 +24,28 @@ def flat(n, value=0, shape=(12, 12, 1)):
 
 def noise(n, shape=(12, 12, 1), seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, *shape)).astype(np.uint8)
+
+
+def test_scores_combined_are_fishers_sum_of_tails():
+    rng = np.random.default_rng(0)
+    known = {"a": rng.normal(3.0, 2.0, 10_000), "b": np.append(rng.normal(size=9_999), np.inf)}
+    mean, sd = known["a"].mean(), known["a"].std()
+    found = anomaly.combined({"a": np.array([mean, mean + 3 * sd, np.inf])}, known)
+    assert np.allclose(found, [np.log(2), -np.log(scipy.stats.norm.sf(3)), np.inf])
+    both = anomaly.combined({"a": known["a"], "b": known["b"][::-1]}, known)[1:]
+    # -2 log of a product of independent tails is chi^2 with 4 degrees of freedom
+    assert scipy.stats.kstest(2 * both, scipy.stats.chi2(4).cdf).statistic < 0.02
+
+
+def test_the_distance_to_known_pictures_forgives_a_pixel_and_a_mirror():
+    known = np.zeros((3, 16, 16, 3), np.uint8)
+    known[0, 2:9, 3:6], known[1, 5:7, 2:14], known[2, 9:14, 9:13] = 255, 200, 255
+    moved = np.roll(known, 1, axis=2)
+    found = distance_to_nearest(known, known), distance_to_nearest(known[:, :, ::-1], known)
+    assert np.allclose(found, 0, atol=1e-3)
+    rough = generation.nearest(moved, known)[1][:, 0]
+    assert (distance_to_nearest(moved, known) < 0.75 * rough).all()
+    assert (distance_to_nearest(255 - known, known) > 100).all()
 
 
 def test_typicality_is_the_distance_from_the_mean_of_known_pictures():

@@ -8,6 +8,7 @@ from flow_models.applications.pictures import figures
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures, distorted
 from flow_models.diagnostics import anomaly, codes, defects, generation
+from flow_models.diagnostics.nearness import distance_to_nearest
 from flow_models.models.detector import mean_nll
 from flow_models.models.pixels import Pixels
 
@@ -45,7 +46,7 @@ def detector():
 def test_scores_are_those_of_the_functions(detector):
     images = np.concatenate([bars(5), RNG.integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)])
     scores = detector.scores(images, seed=3)
-    assert list(scores) == list(anomaly.SCORES)
+    assert list(scores) == [name for name in anomaly.SCORES if name != "combined"]
     nll = mean_nll(detector.model, images, seed=3)
     assert np.allclose(scores["nll"], nll)
     assert np.allclose(
@@ -61,6 +62,24 @@ def test_scores_are_those_of_the_functions(detector):
         scores["typicality"], np.abs(nll - detector.reference["nll"].mean()), rtol=1e-4, atol=1e-2
     )
     assert scores["nll"][5:].min() > scores["nll"][:5].max(), "noise is stranger than bars"
+
+
+def test_what_is_remembered_is_part_of_the_combined_score(detector, tmp_path):
+    whole = detector.remembering(bars(100)).knowing(bars(40))
+    images = np.concatenate([bars(5), np.rot90(bars(5), axes=(1, 2))])
+    scores = whole.scores(images, seed=3)
+    assert list(scores) == list(anomaly.SCORES) and list(whole.tails(scores)) == list(scores)
+    parts = {
+        "likelihood_ratio": scores["likelihood_ratio"],
+        "nearest": distance_to_nearest(images, whole.known),
+    }
+    assert np.allclose(scores["combined"], anomaly.combined(parts, whole.reference))
+    assert scores["combined"][5:].min() > scores["combined"][:5].max(), "lying bars are stranger"
+    assert np.all(whole.tails(scores)["combined"][5:] == 1 / 41)
+    whole.model.save(str(tmp_path / "model"))
+    whole.save(str(tmp_path))
+    again = fm.load_detector(str(tmp_path), jit=False).scores(images, seed=3)
+    assert np.allclose(again["combined"], scores["combined"], rtol=1e-4, atol=1e-2)
 
 
 def test_tails_of_known_pictures_are_uniform_and_of_noise_small(detector):

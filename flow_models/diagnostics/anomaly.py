@@ -3,19 +3,22 @@
 Plain likelihood fails here: a flow assigns simple images a high density, foreign ones too (Do deep
 generative models know what they don't know?, Nalisnick et al. 2018), so -log p ranks digits below
 cats. `complexity` and `likelihood_ratio` subtract what any image of the same simplicity would get.
-`typicality` and `latent_norm` ask whether an image is as probable as known images are.
+`typicality` and `latent_norm` ask whether an image is as probable as known images are. `combined`
+also asks how far it is from the nearest of them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
+import scipy.stats
 
 from flow_models.core.errors import UserError
 
 # in the order of reports
-SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm")
+SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm", "combined")
 BACKGROUNDS = ("distorted", "mutated", "none")  # training images of the background model
 
 
@@ -72,6 +75,23 @@ def latent_norm(z: np.ndarray) -> np.ndarray:
     if z.ndim != 2 or z.shape[1] < 1:
         raise UserError(f"latents must be [B, N], got {z.shape}")
     return np.abs(np.square(z).sum(1) - z.shape[1]) / math.sqrt(2.0 * z.shape[1])
+
+
+def combined(parts: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How unusual some scores [B] are together, [B] nats: the statistic of Fisher's method
+    (Statistical methods for research workers, Fisher 1925).
+
+        sum over parts of -log(1 - Phi((score - mean) / sd))
+
+    Mean and standard deviation are those of `reference` [R], scores of known images that no model
+    was fitted to; Phi is the normal distribution function, so the strangest of many are told apart.
+    """
+    total = np.zeros(())
+    for name, score in parts.items():
+        known = reference[name][np.isfinite(reference[name])]
+        z = (np.asarray(score, np.float64) - known.mean()) / max(float(known.std()), 1e-12)
+        total = total - scipy.stats.norm.logsf(z)
+    return total
 
 
 def mutated(images: np.ndarray, rate: float, seed: int = 0, bits: int = 8) -> np.ndarray:

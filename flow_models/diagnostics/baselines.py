@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 import scipy.stats
 
+from flow_models.diagnostics.nearness import distance_to_nearest
+
 
 def gaussian_nll(train: np.ndarray, test: np.ndarray) -> float:
     """Mean -log N(x; mean, covariance) of test rows [N, D], nats; both moments are those of
@@ -101,14 +103,16 @@ class PictureBaselines:
     pca                    mean square of what the principal components leave over; as many
                            components as explain `explained` of the training variance
     compressed_size        bits of the shortest lossless code
+    nearest                distance to the nearest training image, see `distance_to_nearest`
     """
 
-    NAMES = ("brightness", "darkness", "pixel_mean", "pca", "compressed_size")
+    NAMES = ("brightness", "darkness", "pixel_mean", "pca", "compressed_size", "nearest")
 
     def __init__(self, train: np.ndarray, explained: float = 0.95, most: int = 2000, seed: int = 0):
         most = max(1, min(most, NUMBERS // int(np.prod(np.shape(train)[1:]))))
         some = np.random.default_rng((seed, 1)).permutation(len(train))[:most]
-        rows = _rows(np.asarray(train)[np.sort(some)])
+        self.known = np.asarray(train)[np.sort(some)]
+        rows = _rows(self.known)
         self.mean = rows.mean(0)
         _, values, directions = np.linalg.svd(rows - self.mean, full_matrices=False)
         shares = np.cumsum(np.square(values)) / max(float(np.square(values).sum()), 1e-30)
@@ -125,6 +129,7 @@ class PictureBaselines:
             np.abs(mean - self.mean.mean()),
             left / rows.shape[1],
             np.asarray(code_bits, np.float64),
+            distance_to_nearest(images, self.known),
         )
         return dict(zip(self.NAMES, scores))
 

@@ -11,6 +11,7 @@ import numpy as np
 from flow_models.core import archive, storage
 from flow_models.core.errors import FlowModelsWarning, UserError
 from flow_models.diagnostics import anomaly, codes, maps
+from flow_models.diagnostics.nearness import distance_to_nearest
 from flow_models.models.arguments import generator
 from flow_models.models.feature_maps import FeatureMaps, strangeness
 from flow_models.models.loading import load
@@ -33,8 +34,9 @@ class Detector:
       model: of the known pictures.
       background: a like model of mutated pictures, or None: no `likelihood_ratio` then.
       reference: {score: [R]} of known pictures that neither model was fitted to; empty: no
-        `typicality`, no `tails`.
-      known: pictures uint8 [K, H, W, C] that `maps` compares with; None: samples of the model.
+        `typicality`, no `tails`, no `combined`.
+      known: pictures uint8 [K, H, W, C] that `maps` and `combined` compare with; None: samples of
+        the model in maps, no `combined`.
 
     Example:
       >>> detector = load_detector("runs/flowmodels2/latest")
@@ -52,28 +54,38 @@ class Detector:
     ) -> dict[str, np.ndarray]:
         """{score: [B]}, as many of `anomaly.SCORES` as there is what they need. code_bits: from
         `codes.code_length`, if known."""
-        images = anomaly.pixels(images)
-        of_features = isinstance(self.model.codec, FeatureMaps)
+        found = self._judged(self._measured(anomaly.pixels(images), seed, code_bits))
+        return {name: found[name] for name in anomaly.SCORES if name in found}
+
+    def _measured(self, images, seed, code_bits=None) -> dict[str, np.ndarray]:
+        """The scores that need no reference, and `nearest`, the distance to what is known."""
         nll = self._nll(images, seed)
         found = {
             "nll": nll,
             "latent_norm": anomaly.latent_norm(self.model.encode(images, seed=seed)),
         }
-        if not of_features:
-            bits = pixels_of(self.model).bits
-            code_bits = codes.code_length(images, bits) if code_bits is None else code_bits
-            found["complexity"] = anomaly.complexity(nll, code_bits)
-        if "nll" in self.reference:
-            found["typicality"] = anomaly.typicality(nll, self.reference["nll"])
         if self.background is not None:
             found["likelihood_ratio"] = anomaly.likelihood_ratio(
                 nll, mean_nll(self.background, images, seed)
             )
-        return {
-            name: np.where(np.isnan(found[name]), np.inf, found[name])
-            for name in anomaly.SCORES
-            if name in found
-        }
+        if not isinstance(self.model.codec, FeatureMaps):
+            bits = pixels_of(self.model).bits
+            code_bits = codes.code_length(images, bits) if code_bits is None else code_bits
+            found["complexity"] = anomaly.complexity(nll, code_bits)
+            if self.known is not None:
+                found["nearest"] = distance_to_nearest(images, self.known)
+        return {name: np.where(np.isnan(each), np.inf, each) for name, each in found.items()}
+
+    def _judged(self, measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What was measured, and the scores that compare it with the reference."""
+        found, reference = dict(measured), self.reference
+        if "nll" in reference:
+            found["typicality"] = anomaly.typicality(found["nll"], reference["nll"])
+        if "nearest" in measured and "nearest" in reference:
+            of_model = "likelihood_ratio" if "likelihood_ratio" in measured else "nll"
+            parts = {name: measured[name] for name in (of_model, "nearest")}
+            found["combined"] = anomaly.combined(parts, reference)
+        return found
 
     def _nll(self, images, seed):
         """-log p [B]; features have no noise to average over."""
@@ -109,9 +121,9 @@ class Detector:
     def knowing(self, images: np.ndarray, seed: int = 0) -> Detector:
         """The same detector with these known images uint8 [R, H, W, C], held out of the training,
         as its reference."""
-        nll = self._nll(anomaly.pixels(images), seed)
-        other = dataclasses.replace(self, reference={"nll": nll})
-        return dataclasses.replace(self, reference=other.scores(images, seed))
+        measured = self._measured(anomaly.pixels(images), seed)
+        other = dataclasses.replace(self, reference=measured)
+        return dataclasses.replace(self, reference=other._judged(measured))
 
     def tails(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """For each score [B], the share of known pictures that are at least as strange: (1 + how

@@ -140,7 +140,9 @@ def _background_steps(config) -> int:
 def evaluate(run: Run) -> Results:
     """Trains the background model, scores all sets, and writes detector and scores.csv."""
     problem, config = run.problem, run.config
-    detector = Detector(run.model, _background(run)).remembering(problem.known.examples)
+    detector = Detector(
+        run.model, background_of(run, f"{run.folder.checkpoints}-background")
+    ).remembering(problem.known.examples)
     detector = detector.knowing(problem.known.validation)
     detector.save(str(run.folder))
     known, several = problem.sets[KNOWN], len(problem.sets) > 1
@@ -220,8 +222,11 @@ def _likelihood(model, known) -> dict[str, float]:
     }
 
 
-def _background(run: Run):
-    """A model like the run's, of changed pictures: what the likelihood ratio divides by."""
+def background_of(run: Run, folder: str | None):
+    """A model like the run's, of changed pictures: what the likelihood ratio divides by.
+
+    folder: of its checkpoints.
+    """
     config, problem, known = run.config, run.problem, run.problem.known
     if not _background_steps(config):
         return None
@@ -232,6 +237,7 @@ def _background(run: Run):
     )
     settings = fit_settings(config).part(_background_steps(config))
     model = run.application.prepared(config, run.problem)[0]
-    folder = f"{run.folder.checkpoints}-background"
-    fit(model, changed, held_out, settings, folder=folder, resume=config.run.resume)
+    fit(
+        model, changed, held_out, settings, folder=folder, resume=config.run.resume and bool(folder)
+    )
     return model
