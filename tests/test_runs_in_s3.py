@@ -15,6 +15,7 @@ from benchmarks import interruptions
 from flow_models.core import archive as serialisation
 from flow_models.core import storage
 from flow_models.core.errors import FlowModelsWarning
+from flow_models.data.images import preparing
 from flow_models.runs.config import RunSettings, nested, settings
 from flow_models.runs.folder import RunFolder
 from flow_models.runs.mirror import Mirror
@@ -49,6 +50,18 @@ def test_killed_runs_lose_no_checkpoint_and_end_as_if_nobody_had(killed, bucket)
     assert interruptions.history(uri) == interruptions.history(whole) != []
     point = [[0.1, 0.2]]
     assert fm.load(uri).log_prob(point) == fm.load(whole).log_prob(point)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_kills_change_nothing_in_a_training_out_of_shards_in_s3(s3, monkeypatch):
+    monkeypatch.setattr(preparing, "SHARD_BYTES", preparing.SHARD_BYTES)  # which `shards` changes
+    s3.client().create_bucket(Bucket=interruptions.BUCKET)
+    run = interruptions.shards()
+    killed, whole = (f"s3://{interruptions.BUCKET}/runs/{name}" for name in ("killed", "whole"))
+    interruptions.interrupted(killed, kills=2, steps=60, longest=0.5, run=run)
+    interruptions.interrupted(whole, kills=0, steps=60, longest=0, run=run)
+    interruptions.assert_equal(killed, whole)
 
 
 @pytest.mark.slow
