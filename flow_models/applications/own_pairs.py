@@ -80,6 +80,8 @@ def own_pairs(
     valid = _valid(x, y)
     rounded = x.dtype.kind == "f" and x.dtype.itemsize < 8
     x, y = (each if valid.all() else each[valid] for each in (x, y))
+    grid = y.shape[1:3] if y.ndim == 4 else ()
+    y = y.reshape(len(y), -1, y.shape[3]) if grid else y
     trials = y.ndim == 3
     if trials:
         most, rows, y = y.shape[1], trial_rows(y, y.shape[1]), np.nanmean(y, 1)
@@ -101,7 +103,7 @@ def own_pairs(
     refuse_discrete(np.asarray(x, np.float64)[:, numbers], [simulator.names[i] for i in numbers])
     theta = np.asarray(x if of_x else simulator.whitened(x), np.float32)
     if trials:
-        data = Trials(simulator, None, most)
+        data = Trials(simulator, None, most, grid)
         return OwnPairs(simulator, data, theta, rows.astype("f"), valid, of_x)
     y = np.asarray(y, np.float32)
     some = np.random.default_rng(seed).permutation(len(x))[:KEPT]
@@ -141,11 +143,12 @@ def _as_columns(values):
 
 def _valid(x, y) -> np.ndarray:
     """Which simulations gave data, [N]; warns of the others."""
-    if x.ndim != 2 or y.ndim not in (2, 3) or len(x) != len(y):
+    if x.ndim != 2 or y.ndim not in (2, 3, 4) or len(x) != len(y):
         return np.ones(len(x), bool)  # refused later
     bad = ~np.isfinite(y) if y.dtype.kind == "f" else is_missing(y)
-    if y.ndim == 3:  # a trial may be missing, not all of them
-        bad = np.any(np.isinf(y), 2) | np.all(np.any(bad, 2), 1)[:, None]
+    if y.ndim > 2:  # a trial may be missing, not all of them
+        bad, infinite = (each.reshape(len(y), -1, y.shape[-1]) for each in (bad, np.isinf(y)))
+        bad = np.any(infinite, 2) | np.all(np.any(bad, 2), 1)[:, None]
     lost = np.any(bad, 1)
     if lost.any() and not lost.all():
         warn(

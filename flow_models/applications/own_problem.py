@@ -20,7 +20,8 @@ from flow_models.bijectors import repeats
 from flow_models.bijectors.face import FlowBijector
 from flow_models.bijectors.frames import PriorFrame
 from flow_models.bijectors.regression_frame import RegressionFrame
-from flow_models.bijectors.summary import Summarised
+from flow_models.bijectors.summaries import Attention, Convolutions
+from flow_models.bijectors.summary import Summarised, SummaryNetwork
 from flow_models.bijectors.trials import DeepSet, TrialsFrame
 from flow_models.core.errors import UserError
 from flow_models.data.shards.stream import EndlessBatches
@@ -48,6 +49,7 @@ def fit_posterior(
     *,
     kinds: Mapping[str, str] | None = None,
     data_kinds: Mapping[str, str] | None = None,
+    data_form: str | None = None,
     lower: Bounds = None,
     upper: Bounds = None,
     support: tuple | None = None,
@@ -67,7 +69,8 @@ def fit_posterior(
     for them; one number a row may come as [N].
 
     y [N, T, M] are up to T trials of each simulation, independent and alike, NaN in those that are
-    missing: a deep set summarises them, and an observation has any number of trials up to T.
+    missing: a deep set summarises them, and an observation has any number of trials up to T. y
+    [N, H, W, M] are images.
 
     Pairs whose data are NaN or infinite are simulations that failed: they are counted in a warning
     and left out.
@@ -83,6 +86,9 @@ def fit_posterior(
         those found (see `Columns.of`). Kinds are looked for where some are told, or where y has
         text or dates; else all of y are numbers. Networks see features of them, see
         `models.data_of_kinds.features`.
+      data_form: of y [N, T, M]: "trials" in any order; "series", T steps in time, those after a
+        shorter one's end missing, which convolutions summarise; "attention", a transformer for
+        either. Of images: "series", the default, or "attention".
       lower, upper: bounds of each column of x, None where there is none, one number for all
         columns, or a dictionary by name. No sample lies on a bound or outside; the density may be
         positive at a bound.
@@ -123,6 +129,7 @@ def fit_posterior(
     told: dict[str, Any] = {
         "kinds": kinds,
         "data_kinds": data_kinds,
+        "data_form": data_form,
         "lower": lower,
         "upper": upper,
         "support": support,
@@ -318,9 +325,15 @@ def _model(pairs: OwnPairs, codec: Codec, architecture: str, options: dict, jit:
         lower, upper = pairs.simulator.whitened_bounds
         options = {**options, "lower": lower, "upper": upper}
     partition = Partition({"x": size}, {"z": size}, given={"y": pairs.y.shape[1]})
-    build = _of_trials if isinstance(pairs.data, Trials) else _of_columns
     codecs = {"x": codec, "y": pairs.data}
-    return Model(build(pairs, name, options), partition, codecs, jit=jit)
+    data, form = pairs.data, options.pop("data_form", None)
+    if isinstance(data, Trials):
+        flow = _of_places(pairs, name, options, _network(data, options.get("summary", 0), form))
+    elif form is None:
+        flow = _of_columns(pairs, name, options)
+    else:
+        raise UserError(f"data_form is {form!r}: it is of y [N, T, M] or [N, H, W, M]")
+    return Model(flow, partition, codecs, jit=jit)
 
 
 def _flow(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
@@ -352,14 +365,28 @@ def _repeats(pairs: OwnPairs) -> tuple[tuple[int, ...], ...]:
     return found
 
 
-def _of_trials(pairs: OwnPairs, name: str, options: dict) -> FlowBijector:
-    """The flow behind a summary of the trials."""
-    size = pairs.simulator.size
-    most, columns = pairs.data.shape
-    width = options.get("summary", 0) or max(SUMMARY, 4 * size)
-    network = DeepSet(most, columns, width, moments=True)
+def _of_places(pairs: OwnPairs, name: str, options: dict, network: SummaryNetwork):
+    """The flow behind a summary of trials, of a series or of an image."""
     options = {**options, "summary": 0, "condition_size": network.width, "standardise": False}
     flow = _flow(pairs, name, options)
     layer = Summarised(flow.layer, network)
-    frame = TrialsFrame(pairs.simulator, most, columns)
+    frame = TrialsFrame(pairs.simulator, network.places, network.columns)
     return architectures.framed(FlowBijector(layer, flow.parameters["seed"], flow.dtype), frame)
+
+
+def _network(data: Trials, width: int, form: str | None) -> SummaryNetwork:
+    """What summarises the places of y in `width` numbers; 0 for as many as they may need.
+
+    Raises:
+      UserError: there is no such form, or trials on a grid.
+    """
+    columns, width = data.simulator.data_size, width or max(SUMMARY, 4 * data.simulator.size)
+    form = form or ("series" if data.grid else "trials")
+    if form == "trials" and not data.grid:
+        return DeepSet(data.most, columns, width, moments=True)
+    if form == "series":
+        return Convolutions(data.grid or (data.most,), columns, width)
+    if form == "attention":
+        return Attention(data.most, columns, width)
+    forms = "series or attention" if data.grid else "trials, series or attention"
+    raise UserError(f"data_form is {form!r}, must be {forms}")

@@ -4,7 +4,10 @@ import dataclasses
 
 from flow_models.bijectors.layer import Layer
 from flow_models.bijectors.networks import MLP
+from flow_models.bijectors.summaries import Attention, Convolutions
 from flow_models.bijectors.trials import DeepSet
+
+SummaryNetwork = DeepSet | Convolutions | Attention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Summarised(Layer):
     """
 
     layer: Layer
-    network: MLP | DeepSet
+    network: MLP | SummaryNetwork
 
     def init(self, rng):
         return {"network": self.network.init(rng), "layer": self.layer.init(rng)}

@@ -81,6 +81,11 @@ class DeepSet(Serializable):
     moments: bool = False
 
     @property
+    def places(self) -> int:
+        """T."""
+        return self.trials
+
+    @property
     def width(self) -> int:
         """K."""
         return self.outputs + (repeats.width(self.columns) if self.moments else 0)

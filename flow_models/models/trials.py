@@ -1,8 +1,10 @@
-"""Data that are several trials of one observation, in any order, some perhaps missing."""
+"""Data that are several trials of one observation, in any order, or a series or an image; some
+perhaps missing."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,13 +21,16 @@ class Trials(Data):
     Attributes:
       simulator: its data are the columns of a trial.
       most: T.
+      grid: (H, W) of an image y [..., H, W, M], whose T places are all there or missing; empty for
+        others.
     """
 
     most: int = 1
+    grid: Sequence[int] = ()
 
     @property
     def shape(self):
-        return (self.most, self.simulator.data_size)
+        return (*(self.grid or (self.most,)), self.simulator.data_size)
 
     @property
     def padded_shape(self):
@@ -42,6 +47,10 @@ class Trials(Data):
           UserError: another shape, an infinite value, or an observation without a trial.
         """
         y, columns = np.asarray(values), self.simulator.data_size
+        if self.grid:
+            if y.shape[-3:] != self.shape:
+                raise UserError(f"y must have shape {['...', *self.shape]}, got {list(y.shape)}")
+            y = y.reshape(*y.shape[:-3], self.most, columns)
         if y.ndim < 2 or y.shape[-1] != columns or not 1 <= y.shape[-2] <= self.most:
             raise UserError(
                 f"y must have shape [..., trials, {columns}], with 1 to {self.most} trials, got"
