@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import workers
 from faulty_store import faulty
@@ -265,6 +267,27 @@ def test_damage_is_told(shards):
         storage.write_bytes(first, damaged)
         with pytest.raises(UserError, match="prepare its part again"):
             open_images(shards)
+
+
+def test_shards_that_an_earlier_version_wrote_are_read(shards):
+    """Those that do not say where their pixels lie."""
+    whole = open_images(shards)
+    for uri in [uri for uri in storage.list_prefix(f"{shards}/shards") if "train" in uri]:
+        table = pq.read_table(uri).replace_schema_metadata()
+        pq.write_table(table, uri, compression="none", write_page_checksum=True)
+    found = open_images(shards)
+    np.testing.assert_array_equal(found.examples, whole.examples)
+    assert list(found.example_names) == list(whole.example_names)
+
+
+def test_pixels_lie_in_a_shard_as_any_reader_finds_them(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (500, 6000), np.uint8)
+    image = pa.Array.from_buffers(pa.binary(6000), 500, [None, pa.py_buffer(pixels)])
+    table = pa.table({"class": [b"a", b"b"] * 250, "image": image})
+    files.write(f"{tmp_path}/1.parquet", table.slice(3, 450), ("image",))  # a part of its arrays
+    found = files.read(f"{tmp_path}/1.parquet", 450, ["image", "class"])
+    assert found.equals(table.slice(3, 450).select(["image", "class"]))
+    assert found.equals(pq.read_table(f"{tmp_path}/1.parquet").select(["image", "class"]))
 
 
 def test_faults_of_the_store_that_pass(source, s3, hasty):

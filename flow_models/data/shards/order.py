@@ -53,6 +53,7 @@ class ShardPasses:
         self._starts = np.cumsum(self._counts) - self._counts
         self._pass = -1
         self._open: dict[int, tuple[int, np.ndarray]] = {}
+        self._table: tuple = ((), 0, np.zeros((0, 0), np.int64))
 
     def numbers(self, step: int, rows: slice = slice(None)) -> np.ndarray:
         """int64 numbers of these rows of the batch `step`."""
@@ -61,9 +62,20 @@ class ShardPasses:
             self._begin(number)
         first, last, _ = rows.indices(self._lanes * self._height)
         lanes = range(first // self._height, -(-last // self._height))
-        found = [self._of_lane(lane, position * self._height) for lane in lanes]
         skipped = first - lanes.start * self._height
-        return np.concatenate(found)[skipped : skipped + last - first]
+        return self._batch(lanes, position)[skipped : skipped + last - first]
+
+    def _batch(self, lanes: range, position: int) -> np.ndarray:
+        """Numbers of the rows of a batch in some lanes; those of the batches up to the next window
+        of one of them are found at once."""
+        known, start, table = self._table
+        if known != (self._pass, lanes) or not start <= position < start + len(table):
+            rest = [self._of_lane(lane, position * self._height) for lane in lanes]
+            count = min(map(len, rest)) // self._height
+            parts = [rows[: count * self._height].reshape(count, -1) for rows in rest]
+            start, table = position, np.concatenate(parts, 1)
+            self._table = (self._pass, lanes), start, table
+        return table[position - start]
 
     def _begin(self, number: int) -> None:
         self._pass, self._open = number, {}
@@ -71,14 +83,14 @@ class ShardPasses:
         self._ends = np.cumsum(self._counts[self._shards])
 
     def _of_lane(self, lane: int, place: int) -> np.ndarray:
-        """Numbers of the rows of one batch, of which `place` is the first one in its lane."""
+        """Numbers of the rows of a lane from `place` to the end of its window."""
         first = self._first_window(lane)
         window = 0 if place < first else 1 + (place - first) // self._window
         if self._open.get(lane, (-1,))[0] != window:
             self._open[lane] = window, self._shuffled(lane, window)
             self._tell(lane, window + 1)
         inside = place - self._bounds(lane, window)[0]
-        return self._open[lane][1][inside : inside + self._height]
+        return self._open[lane][1][inside:]
 
     def _first_window(self, lane: int) -> int:
         """Rows of the first window, so that not all lanes come to their next one at once."""

@@ -73,9 +73,10 @@ class Reader:
         asked = {number: self._asked(number) for number in set(shards.tolist())}
         arrays = {number: each.result() for number, each in asked.items()}
         inside = (rows - self._starts[shards]).tolist()
-        every = range(len(next(iter(arrays.values()))))
         chosen = list(zip(shards.tolist(), inside))
-        return [_rows(arrays, chosen, place) for place in (every if places is None else places)]
+        every = range(len(next(iter(arrays.values())))) if places is None else places
+        by_place = [{number: each[place] for number, each in arrays.items()} for place in every]
+        return [np.array([each[number][row] for number, row in chosen]) for each in by_place]
 
     def column(self, place: int) -> ByNumber:
         """One of the arrays, a function and an index of numbers of rows."""
@@ -109,12 +110,3 @@ class Reader:
     def _read(self, number: int) -> Arrays:
         rows = int(self.split.counts[number])
         return self._decode(read(self.split.uri(number), rows, self._columns))
-
-
-def _rows(arrays: dict[int, Arrays], chosen: list[tuple[int, int]], place: int) -> np.ndarray:
-    """One of the arrays, [n, ...], of rows (shard, number in it)."""
-    like = arrays[chosen[0][0]][place]
-    out = np.empty((len(chosen), *like.shape[1:]), like.dtype)
-    for i, (number, row) in enumerate(chosen):
-        out[i] = arrays[number][place][row]
-    return out
