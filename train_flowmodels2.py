@@ -40,8 +40,8 @@ class Config:
     background_steps: int = 0
     """steps of the background model's training; 0: half of steps"""
     score: str = "likelihood_ratio"
-    """what ranks the anomalies of the report: nll, typicality, complexity, likelihood_ratio or
-    latent_norm"""
+    """what ranks the anomalies of the report: nll, typicality, complexity, likelihood_ratio,
+    latent_norm or combined"""
     resamples: int = 1000
     """bootstrap draws of the intervals"""
     pictures: Pictures = Pictures(classes="auto")
