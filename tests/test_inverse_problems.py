@@ -14,7 +14,7 @@ from in_process import application
 import flow_models as fm
 import train_flowmodels6 as gravity_script
 from flow_models import __main__ as commands
-from flow_models.applications.inverse import profile, traces
+from flow_models.applications.inverse import profile, study, traces
 from flow_models.applications.inverse.observed import noise_level
 from flow_models.applications.inverse.problem import draw
 from flow_models.applications.inverse.views import View
@@ -461,3 +461,15 @@ def test_wrong_input_is_one_clear_line_and_leaves_no_folder(
     error = capsys.readouterr().err.strip()
     assert message in error and "Traceback" not in error and len(error.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_outliers_alone_are_replaced_by_draws_of_the_prior():
+    theta = np.random.default_rng(0).normal(size=(3, 50, 2)).astype(np.float32)
+    assert study.replace_outliers(theta) == (theta, 0.0)
+    wrong = theta.copy()
+    wrong[0, 3, 1], wrong[2, 4, 0], wrong[2, 5] = np.nan, -30.0, np.inf
+    found, share = study.replace_outliers(wrong)
+    assert share == pytest.approx(3 / 150) and np.abs(found).max() < 6
+    same = np.isfinite(wrong).all(-1) & (np.abs(wrong) < 12).all(-1)
+    np.testing.assert_array_equal(found[same], theta[same])
+    assert np.isnan(wrong[0, 3, 1])  # those given stay as they are

@@ -46,11 +46,11 @@ class Framed:
 
     def __init__(self, form: str, x, y, problem, seed: int):
         from flow_models.applications.inverse import models
-        from flow_models.applications.inverse.problem import InverseProblem
+        from flow_models.applications.inverse.problem import InverseProblem, Pairs
         from flow_models.applications.own_defaults import defaults
-        from flow_models.applications.own_training import Prepared, trained
         from flow_models.bijectors.frames import LaplaceFrame
         from flow_models.models.partition import Partition
+        from flow_models.training.trainer import Trainer
         from train_flowmodels6 import Config
 
         simulator, held = problem.simulator(), len(x) // 10
@@ -64,7 +64,8 @@ class Framed:
             for rows in (slice(held, None), slice(held))
         )
         settings = defaults(len(train["x"]), size, simulator.data_size).settings
-        trained(Prepared(self.model, train, watched, settings))
+        models.measure(self.model, Pairs(train["x"], train["y"], train["y"]), models.MEASURED)
+        Trainer(self.model, train, watched, settings).run(progress=False)
 
     def sample(self, y, n: int) -> np.ndarray:
         """theta [n, P] for one observation [M]."""

@@ -54,7 +54,9 @@ def contraction_and_z(
     2021).
     """
     truths, samples = checked(truths, samples)
-    sd = samples.std(1, ddof=1) if samples.shape[1] > 1 else np.zeros_like(truths)
+    # one observation at a time: all their deviations are as large as all samples
+    several = samples.shape[1] > 1
+    sd = np.stack([rows.std(0, ddof=1) for rows in samples]) if several else np.zeros_like(truths)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (samples.mean(1) - truths) / sd
     return 1.0 - np.square(sd / prior_sd), z

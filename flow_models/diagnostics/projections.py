@@ -40,7 +40,7 @@ def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> 
     )
     for here in (half, ~half):
         directions = np.hstack(
-            [random, _worst_directions(residuals[~here], samples[~here], spread[~here])]
+            [random, _worst_directions(residuals, samples, spread, np.flatnonzero(~here))]
         )
         of_truths[here] = (truths[here] - centre[here]) / spread[here] @ directions
         for b in np.flatnonzero(here):
@@ -48,19 +48,21 @@ def projection_ranks(truths: np.ndarray, samples: np.ndarray, seed: int = 0) -> 
     return sbc_ranks(of_truths, projected, seed)
 
 
-def _worst_directions(residuals, samples, spread):
-    """Directions [P, 3] from residuals [H, P] and samples [H, S, P] with their spread [H, P]."""
+def _worst_directions(residuals, samples, spread, rows):
+    """Directions [P, 3] from some rows of residuals [B, P] and samples [B, S, P] with their spread
+    [B, P]."""
     from scipy.linalg import eigh
 
     claimed = 1e-6 * np.eye(residuals.shape[1])
-    for start in range(0, len(samples), BLOCK):
-        some = samples[start : start + BLOCK]
-        some = ((some - some.mean(1, keepdims=True)) / spread[start : start + BLOCK, None]).reshape(
+    size, residuals = len(rows) * samples.shape[1], residuals[rows]
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        some = samples[block]
+        some = ((some - some.mean(1, keepdims=True)) / spread[block, None]).reshape(
             -1, len(claimed)
         )
-        claimed += (
-            np.einsum("ni,nj->ij", some, some) / samples[..., 0].size
-        )  # BLAS on two busy cores: 10 times slower
+        # BLAS on two busy cores: 10 times slower
+        claimed += np.einsum("ni,nj->ij", some, some) / size
     vectors = eigh(residuals.T @ residuals / len(residuals), claimed)[1]
     return np.stack([vectors[:, -1], vectors[:, 0], np.linalg.solve(claimed, residuals.mean(0))], 1)
 

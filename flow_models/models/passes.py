@@ -9,7 +9,7 @@ from flow_models.bijectors.frames import Framed
 from flow_models.core.tiling import FixedShapeBatches
 
 OBSERVATIONS = ((1, 8), (1, 256), (16, 256))  # tiles of data whose frames are computed at once
-ROWS = 2**14  # that go through a frame at once
+ROWS = 2**12  # that go through a frame at once: the state of each may have a matrix
 SAMPLES = 2**17  # of several observations that come back through it at once
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from flow_models.core.errors import UserError
+from flow_models.core.memory import give_back
 from flow_models.models import rows
 from flow_models.models.codecs import Noise
 from flow_models.models.labels import Labels
@@ -214,7 +215,7 @@ def through_frame(model, arrays):
     if model.frame is None or "context" in arrays:
         return arrays
     weights, condition = model.weights["frame"], given(model, arrays)
-    parts = []
+    found: dict[str, np.ndarray] = {}
     for first in range(0, len(arrays["x"]), ROWS):
         part = slice(first, first + ROWS)
         state = model.passes.state(np.asarray(condition[part]))
@@ -223,9 +224,12 @@ def through_frame(model, arrays):
         z, log_det = model.frame.forward_and_log_det(weights, x, tensors)
         log_det = log_det.numpy()[:, None]
         of_rows = {"weight": arrays["weight"][part]} if "weight" in arrays else {}
-        context = state["context"]
-        parts.append({"x": z.numpy(), "context": context, "log_det": log_det, **of_rows})
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        done = {"x": z.numpy(), "context": state["context"], "log_det": log_det, **of_rows}
+        for name, values in done.items():
+            if not first:
+                found[name] = np.empty((len(arrays["x"]), *values.shape[1:]), values.dtype)
+            found[name][part] = values
+        give_back()  # each part leaves pieces in the heaps of all threads
     if not all(np.isfinite(each).all() for each in found.values()):
         raise UserError(
             "posteriors of these data are too narrow for 32-bit numbers: the tolerance is too small"

@@ -9,6 +9,7 @@ import tensorflow as tf
 from flow_models.bijectors.refined import Refined
 from flow_models.core.arrays import as_arrays
 from flow_models.core.errors import UserError
+from flow_models.core.memory import give_back
 from flow_models.core.serializable import to_config
 from flow_models.data.shards.stream import EndlessBatches
 from flow_models.models.missing import is_modelled, refuse_new_gaps
@@ -154,6 +155,7 @@ class PreparedData:
             self.source = self._source(batches.through_frame(self.model, arrays))
         if self.validation is not None:
             self.validation = batches.through_frame(self.model, self.validation)
+        give_back()
         self.frame_seconds = time.perf_counter() - before
 
     def _pass_through_mixture(self, of_latents: bool) -> None:

@@ -12,6 +12,7 @@ from flow_models.applications.inverse import study
 from flow_models.applications.inverse.problem import Clock, InverseProblem, Pairs
 from flow_models.bijectors.frames import LaplaceFrame
 from flow_models.core.errors import UserError, warn
+from flow_models.core.memory import give_back
 from flow_models.diagnostics import calibration, posterior_report
 from flow_models.diagnostics.posterior import predictive_check
 from flow_models.models.posteriors import log_prob_whitened, whitened_samples
@@ -29,6 +30,7 @@ COLUMNS = (
 )
 CELLS = ("c2st", "c2st_worst", "coverage_50", "coverage_90", "misfit", "sd_ratio")
 TITLE = "Posteriors side by side; C2ST and sd ratio against the reference, whose row has the null"
+DENSITIES = 100  # samples of each test posterior whose density is ranked
 AGAIN = 50  # samples of each test posterior that are simulated again ...
 PART = 100  # ... for so many observations at a time
 COMPARED = 2500  # samples a side in two-sample tests
@@ -51,18 +53,21 @@ def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
     theta, seconds = _timed(lambda: whitened_samples(model, test.y, config.posterior_samples, 1))
     theta = study.replace_outliers(theta)[0]
     x, truths = problem.physical(theta), problem.physical(test.theta)
+    some = theta[:, :DENSITIES].copy()
+    del theta
+    give_back()
     spread = problem.physical(problem.train.theta[:20_000]).std(0, dtype=np.float64)
     found = Calibrated(truths, x, spread)
     densities = {}
     if config.form == "conditional":
         densities = {
             "log_prob_truths": log_prob_whitened(model, test.theta, test.y),
-            "log_prob_samples": log_prob_whitened(model, theta[:, :100], test.y[:, None]),
+            "log_prob_samples": log_prob_whitened(model, some, test.y[:, None]),
         }
     metrics = posterior_report.posterior_metrics(
         truths, x, **densities, prior_sd=found.spread, seed=0
     )
-    metrics |= _simulated_again(problem.simulator, theta[:, :AGAIN], test.y)
+    metrics |= _simulated_again(problem.simulator, some[:, :AGAIN], test.y)
     metrics |= _by_noise(problem.simulator, truths, x, test.y)
     warn_of(metrics, problem.simulator.parameter_names)
     posterior = lambda: model.posterior(test.y[0], 10_000)

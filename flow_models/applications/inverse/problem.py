@@ -22,6 +22,7 @@ from flow_models.simulators.simulator import Simulator
 MEASURED = 4000  # pairs that components are measured on
 BATCH = 1000  # pairs simulated in one go
 PART = 2**24  # batches a part
+PHYSICAL = 2**17  # rows in the user's units at a time
 
 
 class Clock:
@@ -147,8 +148,14 @@ class InverseProblem:
         return Pairs(test.theta[:n], test.clean[:n], test.y[:n])
 
     def physical(self, theta: np.ndarray) -> np.ndarray:
-        """Whitened parameters in the user's units."""
-        return np.asarray(self.simulator.physical(tf.constant(theta)))
+        """Whitened parameters [..., P] in the user's units, in parts: what a simulator makes on its
+        way is as large again."""
+        rows = theta.reshape(-1, theta.shape[-1])
+        found = np.empty_like(rows)
+        for first in range(0, len(rows), PHYSICAL):
+            part = slice(first, first + PHYSICAL)
+            found[part] = self.simulator.physical(tf.constant(rows[part]))
+        return found.reshape(theta.shape)
 
     def components_for(self, most: int, least_sd: float = 0.0):
         """The components of the data that a joint form sees, measured once; None where all of them

@@ -113,10 +113,10 @@ def replace_outliers(theta: np.ndarray) -> tuple[np.ndarray, float]:
     Outliers overflowed, or lie where no prior sample does: a network trained on too little may
     throw samples far away. A share above 0 is reported as `outlier_fraction`.
     """
-    outliers = ~(np.abs(theta) < FARTHEST).all(-1)
-    prior = np.random.default_rng(0).normal(size=(int(outliers.sum()), theta.shape[-1]))
-    theta = theta.copy()
-    theta[outliers] = prior
+    outliers = ~((theta > -FARTHEST) & (theta < FARTHEST)).all(-1)
+    if outliers.any():
+        theta = theta.copy()
+        theta[outliers] = np.random.default_rng(0).normal(size=theta[outliers].shape)
     return theta, float(outliers.mean())
 
 
