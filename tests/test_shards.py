@@ -346,9 +346,10 @@ PROGRAM = """
 from flow_models.__main__ import main
 from flow_models.applications.inverse import simulating
 from flow_models.data.images import preparing
+from flow_models.data.tables import preparing as tables
 from flow_models.runs.program import guarded
 import sys
-preparing.SHARD_BYTES, simulating.MOST = 384, 40
+preparing.SHARD_BYTES, tables.SHARD_BYTES, simulating.MOST = 384, 6000, 40
 guarded(lambda: print("begun", flush=True) or main(sys.argv[1:]))
 """
 

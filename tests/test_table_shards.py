@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from in_process import status
 from servers import s3  # noqa: F401
+from test_shards import kill_twenty_times
 
 import flow_models as fm
 from flow_models.__main__ import main
@@ -201,9 +202,11 @@ def test_weights_bounds_and_gaps_of_a_stream(tmp_path):
 
 def test_mistakes_are_told(tmp_path):
     frame = table(200)
+    lost = str(tmp_path / "lost")
     late = frame.astype({"n": object})
     late.loc[150, "n"] = 2.5
-    for name, each in {"a": frame, "b": late, "c": frame.drop(columns="y")}.items():
+    tables = {"a": frame, "b": late, "lost/a": frame, "lost/c": frame.drop(columns="y")}
+    for name, each in tables.items():
         storage.write_bytes(f"{tmp_path}/{name}.csv", each.to_csv(index=False).encode())
     dest = iter(f"{tmp_path}/out{k}" for k in range(20))
     patch = pytest.MonkeyPatch.context
@@ -213,10 +216,11 @@ def test_mistakes_are_told(tmp_path):
     storage.write_bytes(f"{more}/late.csv", frame.to_csv(index=False).encode())
     for call, said in {
         lambda: prepare(more, f"{tmp_path}/more-out"): "files came or went",
+        lambda: prepare(more, f"{more}/rows"): "among the tables",
         lambda: prepare(f"{tmp_path}/a.csv", next(dest), 1, "--size", "8"): "--size is for pict",
         lambda: prepare(f"{tmp_path}/a.csv", next(dest), 1, "--columns", "z"): "no column",
         lambda: prepare(f"{tmp_path}/a.csv", next(dest), 1, "--text", "z"): "no column 'z'",
-        lambda: prepare(f"{tmp_path}", next(dest), 1): "no column 'y', which a.csv has",
+        lambda: prepare(lost, next(dest), 1): "no column 'y', which a.csv has",
         lambda: own_table.read(str(tmp_path)): "this is a folder: make shards of its tables",
     }.items():
         with pytest.raises(UserError, match=said):
@@ -227,6 +231,14 @@ def test_mistakes_are_told(tmp_path):
             prepare(f"{tmp_path}/b.csv", next(dest), 1)
         there = prepare(f"{tmp_path}/b.csv", next(dest), 1, "--real", "n")
     assert 2.5 in set(everything(there)[0].n)
+
+
+def test_pictures_with_a_list_beside_them_are_no_tables(tmp_path):
+    root = str(tmp_path)
+    storage.write_bytes(f"{root}/README.txt", b"what this is")
+    assert preparing.is_table(root) and preparing.is_table(f"{root}/any.csv")
+    storage.write_bytes(f"{root}/cats/1.png", b"a picture")
+    assert not preparing.is_table(root) and not preparing.is_table(f"{root}/none")
 
 
 @pytest.mark.slow
@@ -255,3 +267,17 @@ def test_application_1_trains_from_a_stream(shards, tmp_path):
     strangest = pd.read_csv(tmp_path / "run" / "strangest.csv")
     assert strangest.row.str.contains(r"\d\.(?:csv|parquet):\d").all()
     assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing(tmp_path, s3):
+    s3.client().create_bucket(Bucket="killed-rows")
+    write(table(4000), str(tmp_path / "in"))
+    command = ["prepare", str(tmp_path / "in")]
+    kill_twenty_times(command, "s3://killed-rows/out")
+    for dest in ("s3://killed-rows/out", str(tmp_path / "whole")):
+        prepare(str(tmp_path / "in"), dest)
+    same = lambda root: {
+        storage.below(uri, root): storage.read_bytes(uri) for uri in storage.list_prefix(root)
+    }
+    assert same("s3://killed-rows/out") == same(str(tmp_path / "whole"))

@@ -21,7 +21,7 @@ from flow_models.data.images.layout import Wanted, find_parts, find_rule, in_hel
 from flow_models.data.images.listing import ALL, ImageFiles, list_images
 from flow_models.data.images.reading import BadImage, Rule, bounded_map, read
 from flow_models.data.shards import files as shard_files
-from flow_models.data.shards.folder import SHARD_BYTES, SPLITS, Part
+from flow_models.data.shards.folder import SHARD_BYTES, SPLITS, Part, refuse_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,7 +73,7 @@ def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True
     Raises:
       UserError: no pictures, pictures that do not fit, or a folder of other ones.
     """
-    _refuse_inside(folder, asked.source)
+    refuse_inside(folder, asked.source, KIND)
     part = Part(folder, share, KIND, asked.settings)
     if part.is_done:
         part.finish()
@@ -92,13 +92,6 @@ def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True
     said = f"{part.rows():,} pictures of part {share.number} of {share.parts} are in {folder}"
     left_out = f", {len(part.notes()):,} unreadable ones left out" if part.notes() else ""
     return f"{said}{left_out}" + ("; all parts are done" if last else "")
-
-
-def _refuse_inside(folder: str, source: str) -> None:
-    """Raises UserError where shards would lie among the pictures, and hide them from training."""
-    whole = [each if storage.is_s3(each) else os.path.realpath(each) for each in (folder, source)]
-    if storage.join(whole[0], "").startswith(storage.join(whole[1], "")):
-        raise UserError(f"{folder} lies in {source}, among the pictures: give a folder of its own")
 
 
 def rule_of(found: dict) -> Rule:

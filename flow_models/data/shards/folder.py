@@ -12,6 +12,7 @@ and one that is finished is not made again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -244,6 +245,14 @@ def merge(folder: str, parts: int) -> bool:
     }
     storage.write_bytes(storage.join(folder, _INDEX), json.dumps(index).encode())
     return True
+
+
+def refuse_inside(folder: str, source: str, kind: str) -> None:
+    """Raises UserError where shards would lie among what they are made of, and hide it from
+    training."""
+    whole = [each if storage.is_s3(each) else os.path.realpath(each) for each in (folder, source)]
+    if storage.join(whole[0], "").startswith(storage.join(whole[1], "")):
+        raise UserError(f"{folder} lies in {source}, among the {kind}: give a folder of its own")
 
 
 def _check_alike(one: Any, other: Any, where: str) -> None:

@@ -4,10 +4,11 @@ training reads: typed alike, in random order, in training, validation and test."
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from flow_models.core import storage
 from flow_models.core.errors import UserError
 from flow_models.core.share import WHOLE, Share
-from flow_models.data.shards.folder import SHARD_BYTES, Part
+from flow_models.data.shards.folder import SHARD_BYTES, Part, refuse_inside
 from flow_models.data.tables import shuffling
 from flow_models.data.tables.formats import SUFFIXES
 from flow_models.data.tables.rows import bad_cells
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 KIND, WITNESSES = "tables", "witnesses"
 SPLITS = {"train": 0.8, "validation": 0.9, "test": 1.0}  # up to which hash a row is of which
+FIRST = 1000  # files that tell pictures from tables
 FILES = 8  # a part, below which all parts read all files: hashes are uneven
 HEAD, HEADS = 10_000, 16  # rows of so many files tell the types of the columns
 FREQUENT, COPIES = 0.01, 20  # share and number of equal rows, above which they are no copies
@@ -65,19 +67,20 @@ class Preparation:
 
 
 def is_table(source: str) -> bool:
-    """Whether a source is a table, or a folder whose first files are tables and no pictures."""
+    """Whether a source is a table, or a folder of tables without pictures among its first files."""
     if _is_file(source):
         return True
     from flow_models.data.images.listing import SUFFIXES as PICTURES
 
-    if storage.is_s3(source) or os.path.isdir(storage.local_path(source)):
-        for number, each in enumerate(storage.list_files(source)):
-            name = each.uri.lower()
-            if not each.hidden and name.endswith((*SUFFIXES, *PICTURES)):
-                return name.endswith(SUFFIXES)
-            if number > 1000:
-                break
-    return False
+    if not storage.is_s3(source) and not os.path.isdir(storage.local_path(source)):
+        return False
+    first = itertools.islice(storage.list_files(source), FIRST)
+    names = [each.uri.lower() for each in first if not each.hidden]
+    return any(map(_ends(SUFFIXES), names)) and not any(map(_ends(PICTURES), names))
+
+
+def _ends(suffixes: tuple[str, ...]) -> Callable[[str], bool]:
+    return lambda name: name.endswith(suffixes)
 
 
 def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True) -> str:
@@ -86,6 +89,7 @@ def prepare(asked: Preparation, folder: str, share: Share, progress: bool = True
     Raises:
       UserError: no tables, tables that do not fit together, or a folder of other ones.
     """
+    refuse_inside(folder, asked.source, KIND)
     part = Part(folder, share, KIND, asked.settings)
     if part.is_done:
         part.finish()
