@@ -4,6 +4,8 @@ that are held out."""
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,13 @@ def test_a_run_knows_how_many_failed_and_weighs(pairs, monkeypatch):
     assert done.rows + len(done.held["x"]) == found.valid
     test = {tuple(row) for row in np.round(found.test.x, 5)}
     assert not test & {tuple(row) for row in numbers(done.held, done.model)}
+
+
+def test_making_shards_loads_no_tensorflow():
+    modules = ("applications.inverse.simulating", "data.images.preparing", "data.tables.preparing")
+    code = "".join(f"import flow_models.{name}\n" for name in modules)
+    code += "import sys; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def links(pairs: str, made: Path, number: int) -> str:

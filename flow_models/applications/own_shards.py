@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flow_models.applications.own_pairs import OwnPairs
 from flow_models.core.errors import UserError, warn
 from flow_models.data.shards.folder import Prepared, Split
 from flow_models.data.shards.reading import Arrays, Reader
-from flow_models.data.shards.stream import EndlessBatches, of_shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from flow_models.applications.own_pairs import OwnPairs
+    from flow_models.data.shards.stream import EndlessBatches
 
 KIND, FAILED = "pairs", "failed"
 SAMPLE = 100_000  # pairs that names, scales, frames and starting weights are measured on
@@ -78,6 +79,8 @@ class PairShards:
           weights: weights(x [n, P]) -> [n], with mean 1; None for equal ones.
           check: called with each theta [n, P]; raises UserError for those that may not be.
         """
+
+        from flow_models.data.shards.stream import of_shards
 
         def decode(table: pa.Table) -> Arrays:
             both = numbers(table)
