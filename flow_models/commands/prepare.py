@@ -62,8 +62,8 @@ def run(given: argparse.Namespace) -> None:
     from flow_models.data.tables import preparing
 
     share = Share.parsed(given.part) if given.part else WHOLE
-    if preparing.is_table(given.source):
-        _refuse(given, ("size", "channels", "classes", "listing"), "pictures")
+    if not given.listing and preparing.is_table(given.source):
+        _refuse(given, ("size", "channels", "classes"), "pictures")
         told = given.columns or None, given.text, given.real, given.missing == "drop", given.seed
         tables = preparing.Preparation(given.source, *told)
         print(preparing.prepare(tables, given.folder, share))
