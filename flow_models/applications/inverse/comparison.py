@@ -50,6 +50,7 @@ class Calibrated:
 def calibrate(run: Run) -> tuple[dict[str, float], Calibrated]:
     """Metrics of posteriors of the test pairs; warns of each thing that is wrong."""
     config, problem, model, test = run.config.inverse, run.problem, run.model, run.problem.test
+    give_back()  # what training left
     theta, seconds = _timed(lambda: whitened_samples(model, test.y, config.posterior_samples, 1))
     theta = study.replace_outliers(theta)[0]
     x, truths = problem.physical(theta), problem.physical(test.theta)
