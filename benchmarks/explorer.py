@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from dashboard import BROWSERS  # noqa: E402
 
-WAIT = 180_000  # ms, for a first computation
+WAIT = 600_000  # ms, for a first computation on a busy machine
 PATIENCE = 120_000  # ms, in which a change must show
 WIDTHS = (400, 1200)
 RUNS = {  # whose posteriors have figures of their own, on data of a user
