@@ -39,9 +39,9 @@ class Config:
     """share of pixels drawn anew in mutated pictures"""
     background_steps: int = 0
     """steps of the background model's training; 0: half of steps"""
-    score: str = "likelihood_ratio"
+    score: str = "combined"
     """what ranks the anomalies of the report: nll, typicality, complexity, likelihood_ratio,
-    latent_norm or combined"""
+    latent_norm or combined; of features the best that they have"""
     resamples: int = 1000
     """bootstrap draws of the intervals"""
     pictures: Pictures = Pictures(classes="auto")

@@ -198,22 +198,21 @@ def test_the_report_says_where_pictures_are_strange_and_how_sure_that_is(finishe
     run, _ = finished
     metrics = json.loads((run / "metrics.json").read_text())
     report = (run / "report.html").read_text()
-    auroc, sure = metrics["auroc_likelihood_ratio_near"], metrics["pixel_auroc"]
-    low, high = (metrics[f"auroc_likelihood_ratio_near_{end}"] for end in ("low", "high"))
+    auroc, sure = metrics["auroc_combined_near"], metrics["pixel_auroc"]
+    low, high = (metrics[f"auroc_combined_near_{end}"] for end in ("low", "high"))
     assert (
-        f"likelihood ratio tells near pictures from known ones in {auroc:.1%} of pairs"
+        f"combined tells near pictures from known ones in {auroc:.1%} of pairs"
         f" (95% interval {low:.1%} to {high:.1%}" in report
     )
     assert f"above another pixel in {sure:.0%} of pairs" in report and sure > 0.6
     assert 0 <= metrics["pointing_game"] <= 1
-    ranked = sorted(rows_of(run / "scores.csv"), key=lambda row: -float(row["likelihood_ratio"]))
+    ranked = sorted(rows_of(run / "scores.csv"), key=lambda row: -float(row["combined"]))
     with np.load(run / "strange_maps.npz") as found:
         assert found["maps"].shape == (11, 8, 8) and len(found["names"]) == 11
         names = list(found["names"])
     assert all(name in report for name in names), "every picture is named"
-    strangest = {
-        row["name"] for row in ranked if row["likelihood_ratio"] >= ranked[7]["likelihood_ratio"]
-    }
+    least = float(ranked[7]["combined"])
+    strangest = {row["name"] for row in ranked if float(row["combined"]) >= least}
     assert {name.rpartition(" (")[0] for name in names[:8]} <= strangest
     assert all(name.endswith(" (known)") for name in names[8:])
 
@@ -366,7 +365,10 @@ WRONG = {
     "unknown class": (["--data", "digits", "--classes", "[x]"], "x"),
     "unknown anomalies": (["--anomalies", "[dogs]"], "dogs"),
     "unknown score": (["--score", "oddness"], "'oddness', must be one of nll"),
-    "ratio without a background": (["--background", "none"], "needs a background"),
+    "ratio without a background": (
+        ["--score", "likelihood_ratio", "--background", "none"],
+        "needs a background",
+    ),
     "unknown background": (["--background", "noisy"], "must be one of distorted, mutated, none"),
     "mutation above one": (["--mutation", "2"], "mutation"),
     "no such folder": (["--train-uri", "nowhere/at/all"], "no such folder"),

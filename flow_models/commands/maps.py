@@ -54,7 +54,9 @@ class MapFolder:
             stem = storage.join(self._place, self._stem(name))
             storage.write_bytes(f"{stem}.npy", _npy(each.astype(np.float32)))
             storage.write_bytes(f"{stem}.png", _png(image, each, self._top))
-        ranking = np.nan_to_num(scores[ranked_by(scores)], nan=np.inf)
+        from flow_models.diagnostics import anomaly
+
+        ranking = np.nan_to_num(scores[anomaly.best(scores)], nan=np.inf)
         seen = [*self._strange, *self._usual, *map(_Seen, ranking, names, images, maps)]
         seen.sort(key=lambda one: one.score)
         self._strange = seen[: -STRANGE - 1 : -1]
@@ -86,11 +88,6 @@ class MapFolder:
             raise UserError(f"{name}: a second picture of this name; its map would overwrite one")
         self._names.add(stem)
         return stem
-
-
-def ranked_by(scores: Mapping) -> str:
-    """What tells best: the likelihood ratio where the run has a background model."""
-    return "likelihood_ratio" if "likelihood_ratio" in scores else "nll"
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flow_models.commands import parts, pictures, score_rows, seed, writing
-from flow_models.commands.maps import MapFolder, ranked_by
+from flow_models.commands.maps import MapFolder
 from flow_models.commands.pictures import Columns
 from flow_models.core.errors import UserError
 
@@ -88,7 +88,9 @@ class _Strangest:
         self.rows, self._by = 0, ""
 
     def add(self, columns: Columns) -> None:
-        self._by = ranked_by(columns)
+        from flow_models.diagnostics import anomaly
+
+        self._by = anomaly.best(columns)
         scores = np.nan_to_num(np.asarray(columns[self._by], float), nan=-np.inf)
         first = np.argsort(-scores, kind="stable")[:3]
         found = [(-scores[i], self.rows + i, columns["name"][i]) for i in first]

@@ -10,7 +10,7 @@ also asks how far it is from the nearest of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import scipy.stats
@@ -18,6 +18,7 @@ import scipy.stats
 from flow_models.core.errors import UserError
 
 # in the order of reports
+BEST = ("combined", "likelihood_ratio", "nll")  # the first of them that there is
 SCORES = ("nll", "typicality", "complexity", "likelihood_ratio", "latent_norm", "combined")
 BACKGROUNDS = ("distorted", "mutated", "none")  # training images of the background model
 
@@ -75,6 +76,11 @@ def latent_norm(z: np.ndarray) -> np.ndarray:
     if z.ndim != 2 or z.shape[1] < 1:
         raise UserError(f"latents must be [B, N], got {z.shape}")
     return np.abs(np.square(z).sum(1) - z.shape[1]) / math.sqrt(2.0 * z.shape[1])
+
+
+def best(names: Collection[str]) -> str:
+    """The score that tells best, of those there are (`make bench-anomalies`)."""
+    return next(name for name in (*BEST, *names) if name in names)
 
 
 def combined(parts: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> np.ndarray:

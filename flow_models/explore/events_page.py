@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from flow_models.diagnostics import generation
+from flow_models.diagnostics import anomaly, generation
 from flow_models.explore import figures, judged, parts
 from flow_models.explore.opened import NLL, Opened, as_frame
 
@@ -73,8 +73,8 @@ def _scores(opened: Opened, found: judged.Judged) -> None:
         return
     name = names[0]
     if len(names) > 1:
-        first = "likelihood_ratio" if "likelihood_ratio" in names else NLL
-        name = st.selectbox("Score", names, names.index(first), _titled, key="score")
+        first = names.index(anomaly.best(names))
+        name = st.selectbox("Score", names, first, _titled, key="score")
     score, tail = found.scores[name], found.tails[name]
     one, two = st.columns(2)
     one.metric(_titled(name), f"{score:.4g}")

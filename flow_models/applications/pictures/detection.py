@@ -12,7 +12,7 @@ from flow_models.applications.pictures import figures, measured, on_features, se
 from flow_models.core.errors import UserError
 from flow_models.data.images.background import background_pictures
 from flow_models.data.images.dataset import ImageData
-from flow_models.diagnostics import baselines, codes, detection, normality, scored
+from flow_models.diagnostics import anomaly, baselines, codes, detection, normality, scored
 from flow_models.models.detector import Detector
 from flow_models.models.pixels import Pixels
 from flow_models.training.settings import FitSettings
@@ -199,7 +199,7 @@ def _strange(run: Run, detector: Detector, scores, metrics):
 
 def _ranking(config, scores) -> str:
     """The score that ranks pictures: features have not all."""
-    return config.score if config.score in scores else "nll"
+    return config.score if config.score in scores else anomaly.best(scores)
 
 
 def _measured(run: Run):
