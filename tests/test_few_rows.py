@@ -197,10 +197,13 @@ def test_a_start_that_stays_and_overfitting_are_said_in_words():
 def test_defaults_follow_the_rows():
     few = few_rows.settings(fm.FitSettings(), 150, (*few_rows.FIT, "batch_size"))
     assert (few.batch_size, few.patience, few.weight_decay) == (150, 8, 0.1)
-    assert few_rows.settings(fm.FitSettings(), 5000) == fm.FitSettings()
+    assert few_rows.settings(fm.FitSettings(), 5000) == fm.FitSettings(patience=15)
+    assert few_rows.settings(fm.FitSettings(patience=3), 5000) == fm.FitSettings(patience=3)
+    assert few_rows.settings(fm.FitSettings(), 5000, ("batch_size",)) == fm.FitSettings()
+    assert few_rows.settings(fm.FitSettings(), 50_000) == fm.FitSettings()
     assert few_rows.network(150, 4)["kernels"] == 150 and "kernels" not in few_rows.network(150, 90)
     assert few_rows.network(5000, 4) == {}
     model, x = fm.Model(fm.realnvp(2, 1, (4,)), jit=False), clusters(90, 6)
     for data in (x, {"x": x}):
         assert few_rows.defaults(model, data).batch_size == 90
-    assert few_rows.defaults(model, clusters(3000, 6)) == fm.FitSettings()
+    assert few_rows.defaults(model, clusters(3000, 6)) == fm.FitSettings(patience=15)

@@ -8,6 +8,8 @@ from typing import Any
 from flow_models.training.settings import FitSettings
 
 MOST = 2000  # training rows up to which the rule holds
+SOME = 20_000  # training rows up to which training stops where nothing better comes
+PATIENCE = 15  # evaluations
 WIDEST = 64  # columns up to which a mixture is measured
 # few, small couplings that start as a rotation, behind a mixture with a kernel at each row
 NETWORK: dict[str, Any] = {"depth": 3, "hidden": (16, 16), "linear": True}
@@ -34,9 +36,14 @@ def network(rows: int, columns: int) -> dict[str, Any]:
 
 
 def settings(given: FitSettings, rows: int, names=tuple(FIT)) -> FitSettings:
-    """Settings of the training; `names` are those that may change."""
+    """Settings of the training; `names` are those that may change.
+
+    Above `MOST` rows they stay, but up to `SOME` training stops early: steps go through few rows
+    hundreds of times, and the best weights often come soon.
+    """
     if not holds(rows):
-        return given
+        stops = 0 < rows <= SOME and "patience" in names and not given.patience
+        return dataclasses.replace(given, patience=PATIENCE) if stops else given
     changed = {name: FIT[name] for name in names if name in FIT}
     if "batch_size" in names:
         changed["batch_size"] = min(given.batch_size, rows)
