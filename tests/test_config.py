@@ -223,5 +223,5 @@ def test_settings_are_shown_on_one_screen_what_differs_first(number):
 def test_groups_and_the_settings_of_a_training_are_shown_alike():
     shown = repr(FitSettings(steps=100)).splitlines()
     assert shown[:2] == ["FitSettings: How to train.", "  changed: steps=100"]
-    assert shown[2].startswith("  by default: batch_size=512, eval_every_steps=0")
+    assert shown[2].startswith("  by default: minutes=0.0, batch_size=512, eval_every_steps=0")
     assert repr(RunSettings()).startswith("RunSettings: Where a run writes, and how it starts.")

@@ -228,7 +228,7 @@ def test_a_mended_permission_is_noticed(folder, opened, monkeypatch):
         (lambda f, call: call(f, cache_dir="s3://b/c"), "cache of images is a local folder"),
         (
             lambda f, call: call(f, batch_size=61, augment=Augmentation(flip=True)),
-            "60 training images are fewer than one",
+            "60 training rows are fewer than one",
         ),
     ],
 )
@@ -577,7 +577,7 @@ def streamed(opened, monkeypatch):
     monkeypatch.setattr(image_store, "_SHARD_ROWS", 4)
     from flow_models.data.images import stream as image_stream
 
-    monkeypatch.setattr(image_stream, "_WINDOW_BYTES", 16 * 64)
+    monkeypatch.setattr(image_stream, "WINDOW_BYTES", 16 * 64)
     return lambda uri, **settings: opened(
         uri, **{"batch_size": 10, "memory_limit_mb": 1 / 2**10, **settings}
     )
