@@ -24,8 +24,7 @@ class Config:
     """Settings of application 1."""
 
     data: str = "photo_colours"
-    """a set of known density, a real one inside scikit-learn, or a table, local or s3://, or shards
-    that `python -m flow_models prepare` made of tables"""
+    """a set of known density, a real one of scikit-learn, a table, or its shards, local or s3://"""
     columns: list[str] | None = None
     """columns of the table to use; null: all"""
     kinds: dict[str, str] | None = None
@@ -41,8 +40,7 @@ class Config:
     memory_limit_mb: float = 1024.0
     """shards of tables that need more are streamed, and not read into memory"""
     missing: str = "refuse"
-    """rows of a table with missing or infinite cells: refuse the table, drop the rows, or
-    model what is observed of them (missing completely at random)"""
+    """rows with missing or infinite cells: refuse, drop, or model what is there (doc/tables.md)"""
     test_points: int = 50_000
     """fresh points for the test where the density is known; tables are split 80 : 10 : 10"""
     target: str = ""
@@ -79,9 +77,7 @@ def load_data(config: Config):
 
     if config.target:
         return targets.load(config.target, config.size, config.scale, config.method)
-    own = config.kinds, config.weights, config.missing, config.lower, config.upper
-    own += (config.memory_limit_mb,)
-    return mapping.load(config.data, config.columns, config.test_points, config.fit.seed, *own)
+    return mapping.of_config(config)
 
 
 def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
@@ -103,15 +99,11 @@ def build_model(config: Config, problem, partition: fm.Partition) -> fm.Model:
 
 def training(config: Config, problem, model):
     """Maximum likelihood; the length of the training follows the number of rows."""
-    from flow_models.applications import few_rows, targets
+    from flow_models.applications import mapping, targets
 
     if config.target:
         return targets.training(config, problem, model, PRESETS)
-    settings = few_rows.fit(config, problem, PRESETS)
-    data = problem.train
-    if problem.stream:
-        data = problem.stream(settings.batch_size, settings.seed)
-    return fm.Training(data, problem.validation, settings)
+    return mapping.training(config, problem, PRESETS)
 
 
 def evaluate(run) -> fm.Results:

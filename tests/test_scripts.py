@@ -24,16 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [f"train_flowmodels{number}" for number in range(1, 8)]
 MOST_LINES = 130
 FUNCTIONS = ["partitions", "load_data", "build_model", "training", "evaluate"]
-WITHOUT_TRAINING = ("train_flowmodels2",)  # by plain maximum likelihood
 
 
 def tree(name: str) -> ast.Module:
     return ast.parse((ROOT / f"{name}.py").read_text())
-
-
-def functions_of(name: str) -> list[str]:
-    expected = [each for each in FUNCTIONS if each != "training"]
-    return expected if name in WITHOUT_TRAINING else FUNCTIONS
 
 
 def test_there_are_seven():
@@ -48,7 +42,7 @@ def test_scripts_have_the_same_parts_in_the_same_order(name):
     said = [node.targets[0].id if isinstance(node, ast.Assign) else node.name for node in parts]
     constants = {"PRESETS", "APPLICATION"}
     said = [each for each in said if not each.isupper() or each in constants]
-    assert said == ["Config", "PRESETS", *functions_of(name), "APPLICATION"]
+    assert said == ["Config", "PRESETS", *FUNCTIONS, "APPLICATION"]
     last = tree(name).body[-1]
     assert ast.unparse(last) == "if __name__ == '__main__':\n    fm.run(APPLICATION)"
 
@@ -59,9 +53,8 @@ def test_an_application_is_made_of_the_functions_of_its_script(name):
     application = script.APPLICATION
     assert application.name == name.removeprefix("train_")
     assert application.config is script.Config and application.presets is script.PRESETS
-    for each in functions_of(name):
+    for each in FUNCTIONS:
         assert getattr(application, each) is getattr(script, each)
-    assert (application.training is None) == (name in WITHOUT_TRAINING)
     assert {"smoke", "default", "full"} == set(script.PRESETS)
     fields = flat(script.Config())
     assert not {key for preset in script.PRESETS.values() for key in preset} - set(fields)

@@ -152,10 +152,10 @@ def test_failed_simulations_are_counted_by_kind_and_left_as_gaps(problem, tmp_pa
     expected = (x[:, 0] >= 0) & (x[:, 0] <= 1.5)
     np.testing.assert_array_equal(pairs.valid, expected)
     assert np.isnan(pairs.y[~expected]).all() and np.isfinite(pairs.y[expected]).all()
-    kinds = pairs.failures()
+    kinds, counts = pairs.failures(), (int(expected.sum()), int(np.sum(~expected)))
     assert [n for _, n in kinds] == [np.sum(x[:, 0] < 0), np.sum(x[:, 0] > 1.5)]
     assert "mine.py, line 16: RuntimeError: slope -" in kinds[0][0]
-    assert f"{np.sum(~expected):,} of 600 simulations failed" in told(pairs)
+    assert f"{np.sum(~expected):,} of 600 simulations failed" in told(pairs, counts)
     row, why, _ = simulate(mine.path, "table", x[0], (0, 0))
     assert not len(row) and "line 24: table gives [1, 2], one row [M] is expected" in why
 

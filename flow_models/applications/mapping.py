@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from flow_models import plots
-from flow_models.applications import own_table, targets
-from flow_models.applications.application import Figure, Table, no_data
+from flow_models.applications import few_rows, own_table, targets
+from flow_models.applications.application import Figure, Table, Training, no_data
 from flow_models.bijectors.continuous import objective_of
 from flow_models.core.errors import UserError, warn
 from flow_models.data import points, tables
@@ -62,6 +62,22 @@ def sizes(config, problem: Problem | targets.Problem, presets) -> tuple[int, int
     else:
         options = config.network.options(columns=problem.codec.cdfs if problem.codec else ())
     return size, noise_columns(size=size, **options)
+
+
+def of_config(config) -> Problem:
+    """The data that the settings name."""
+    own = config.kinds, config.weights, config.missing, config.lower, config.upper
+    sizes = config.test_points, config.fit.seed
+    return load(config.data, config.columns, *sizes, *own, config.memory_limit_mb)
+
+
+def training(config, problem: Problem, presets) -> Training:
+    """Maximum likelihood, its length by the number of rows; what is streamed comes in batches."""
+    settings = few_rows.fit(config, problem, presets)
+    data = problem.train
+    if problem.stream:
+        data = problem.stream(settings.batch_size, settings.seed)
+    return Training(data, problem.validation, settings)
 
 
 def load(
