@@ -186,15 +186,22 @@ def _other(page, control) -> None:
 
 def _type(page) -> None:
     """Another number into the last cell of the first row that holds one; others may take dates."""
+    from playwright.sync_api import Error
+
     table = page.locator(part("stDataFrame")).first
     row = table.locator('[role="gridcell"][id$="-0"]').all_text_contents()
     last = max(place for place, text in enumerate(row) if _is_number(text))
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 52)
-    for _ in row[last + 1 :]:
-        page.keyboard.press("ArrowLeft")
-    page.keyboard.press("Enter")
     field = page.locator("#portal").locator("input, textarea").last  # loaded when it first opens
+    for _ in range(3):  # a page that is still drawn anew may move below the mouse
+        table.scroll_into_view_if_needed()
+        box = table.bounding_box()
+        page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 52)
+        for _ in row[last + 1 :]:
+            page.keyboard.press("ArrowLeft")
+        page.keyboard.press("Enter")
+        with contextlib.suppress(Error):
+            field.wait_for(timeout=10_000)
+            break
     field.fill("1.5")
     field.press("Enter")
 
