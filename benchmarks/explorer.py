@@ -195,7 +195,9 @@ def _type(page) -> None:
     for _ in range(3):  # a page that is still drawn anew may move below the mouse
         table.scroll_into_view_if_needed()
         box = table.bounding_box()
+        page.keyboard.press("Escape")
         page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 52)
+        page.wait_for_timeout(1000)  # the table takes keys once it has the focus
         for _ in row[last + 1 :]:
             page.keyboard.press("ArrowLeft")
         page.keyboard.press("Enter")
